@@ -2,7 +2,6 @@
 //   [linear] input has 12 features, weight expects 10: x is [32, 12], weight is [64, 10]
 #pragma once
 
-#include <concepts>
 #include <cstdio>
 #include <stdexcept>
 #include <string>
@@ -60,20 +59,23 @@ class FormatError : public Error {
 
 namespace detail {
 
-inline void append(std::string& out, std::string_view s) { out += s; }
-inline void append(std::string& out, bool b) { out += b ? "true" : "false"; }
-inline void append(std::string& out, std::integral auto i) { out += std::to_string(i); }
-inline void append(std::string& out, std::floating_point auto x) {
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, "%.6g", static_cast<double>(x));
-  out += buffer;
-}
 template <class T>
-  requires requires(const T& t) {
-    { t.to_string() } -> std::convertible_to<std::string>;
+void append(std::string& out, const T& value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    out += value ? "true" : "false";
+  } else if constexpr (std::is_same_v<T, char>) {
+    out += value;
+  } else if constexpr (std::is_integral_v<T>) {
+    out += std::to_string(value);
+  } else if constexpr (std::is_floating_point_v<T>) {
+    char buffer[32];
+    std::snprintf(buffer, sizeof buffer, "%.6g", static_cast<double>(value));
+    out += buffer;
+  } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+    out += std::string_view(value);
+  } else {
+    out += value.to_string();
   }
-void append(std::string& out, const T& t) {
-  out += t.to_string();
 }
 
 }  // namespace detail
