@@ -1,0 +1,72 @@
+# lpf::native and lpf::io depend on the computer, so they are made where they are used: by LPF's own build, and by
+# lpf-config.cmake where LPF is installed.
+
+# Sets `result` to the -march for this processor. That is native where the compiler knows the processor. GCC 12 does
+# not know newer ones and can then leave out what they have (AVX2 code on a machine with AVX-512), so what native gives
+# is held against what the system reports.
+function(lpf_detect_march result)
+  execute_process(COMMAND ${CMAKE_CXX_COMPILER} -march=native -dM -E -x c++ /dev/null
+                  OUTPUT_VARIABLE macros ERROR_QUIET RESULT_VARIABLE failed)
+  set(march native)
+  if(failed)
+    set(march "")
+  endif()
+  set(v3 avx avx2 bmi1 bmi2 f16c fma abm movbe)
+  set(v4 ${v3} avx512f avx512bw avx512cd avx512dq avx512vl)
+  set(v3_macros AVX2 BMI2 F16C FMA)
+  set(v4_macros ${v3_macros} AVX512F AVX512BW AVX512CD AVX512DQ AVX512VL)
+  set(has "")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$" AND EXISTS /proc/cpuinfo)
+    file(STRINGS /proc/cpuinfo has REGEX "^flags" LIMIT_COUNT 1)
+    string(REGEX MATCHALL "[a-z0-9_]+" has "${has}")
+  endif()
+  foreach(level v3 v4)
+    set(lacking ${${level}})
+    list(REMOVE_ITEM lacking ${has} "")
+    foreach(macro IN LISTS ${level}_macros)
+      if(NOT lacking AND NOT macros MATCHES "__${macro}__ 1")
+        set(march x86-64-${level})
+      endif()
+    endforeach()
+  endforeach()
+  set(${result} "${march}" PARENT_SCOPE)
+endfunction()
+
+# Makes `target` lpf::native: lpf::lpf and the flags for this processor.
+function(lpf_make_native target)
+  set(LPF_MARCH auto CACHE STRING "-march of lpf::native: auto, a name such as x86-64-v3, or empty for none")
+  set(march "${LPF_MARCH}")
+  if(march STREQUAL "auto")
+    set(march "")
+    if(NOT MSVC AND NOT CMAKE_CROSSCOMPILING)
+      lpf_detect_march(march)
+    endif()
+  endif()
+  target_link_libraries(${target} INTERFACE lpf::lpf)
+  if(march)
+    # GCC 12 finds uninitialised values in its own AVX-512 headers, wherever Eigen uses them.
+    set(gcc12 "$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>")
+    target_compile_options(${target} INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-march=${march}>"
+      "$<$<AND:$<COMPILE_LANGUAGE:CXX>,${gcc12}>:-Wno-uninitialized;-Wno-maybe-uninitialized>")
+  endif()
+  set(lpf_march "${march}" PARENT_SCOPE)
+endfunction()
+
+# Makes `target` lpf::io: lpf::lpf, nlohmann-json, and those of the optional libraries that have been found.
+function(lpf_make_io target)
+  target_link_libraries(${target} INTERFACE lpf::lpf nlohmann_json::nlohmann_json)
+  if(TARGET ZLIB::ZLIB)
+    target_link_libraries(${target} INTERFACE ZLIB::ZLIB)
+    target_compile_definitions(${target} INTERFACE LPF_HAS_ZLIB=1)
+  endif()
+  if(TARGET LibLZMA::LibLZMA)
+    target_link_libraries(${target} INTERFACE LibLZMA::LibLZMA)
+    target_compile_definitions(${target} INTERFACE LPF_HAS_LZMA=1)
+  endif()
+  find_path(LPF_STB_INCLUDE_DIR stb_image_write.h PATH_SUFFIXES stb DOC "stb_image.h and stb_image_write.h, optional")
+  mark_as_advanced(LPF_STB_INCLUDE_DIR)
+  if(LPF_STB_INCLUDE_DIR)
+    target_include_directories(${target} SYSTEM INTERFACE ${LPF_STB_INCLUDE_DIR})
+    target_compile_definitions(${target} INTERFACE LPF_HAS_STB=1)
+  endif()
+endfunction()
