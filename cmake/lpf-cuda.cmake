@@ -28,7 +28,7 @@ endif()
 
 add_library(lpf_cuda STATIC ${kernels})
 add_library(lpf::cuda ALIAS lpf_cuda)
-target_compile_features(lpf_cuda PRIVATE cuda_std_20)
+target_compile_options(lpf_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)  # CMake 3.25 has no cuda_std_20
 target_compile_definitions(lpf_cuda INTERFACE LPF_CUDA=1)
 target_link_libraries(lpf_cuda PUBLIC lpf_headers PRIVATE $<BUILD_INTERFACE:CUDA::cudart_static>
                                                           $<BUILD_INTERFACE:CUDA::cublas>)

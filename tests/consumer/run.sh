@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Builds and runs users' projects: LPF installed, in a subdirectory and fetched, as headers and compiled, with a user's
+# own warnings (as errors), processor flags and Eigen. Installs nothing, except into a temporary folder.
+#   tests/consumer/run.sh
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../../scripts/common.sh
+. "$(dirname "$0")/../../scripts/common.sh"
+consumers=$root/tests/consumer
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# project NAME FOLDER OPTION…: builds tests/consumer/FOLDER in $work/NAME and runs its programs.
+project() {
+  local name=$1 folder=$2 log=$work/$1.log
+  shift 2
+  SECONDS=0
+  if { cmake -S "$consumers/$folder" -B "$work/$name" -G Ninja -DCMAKE_BUILD_TYPE=Release "$@" &&
+    cmake --build "$work/$name" --parallel "$jobs" &&
+    ctest --test-dir "$work/$name" --no-tests=error --output-on-failure; } >"$log" 2>&1; then
+    printf '    %-22s ok, %s s\n' "$name" "$SECONDS"
+  else
+    cat "$log"
+    fail "the users' project $name failed"
+  fi
+}
+
+# lacks PROJECT PROGRAM PATTERN: what the program's first file is compiled with must not match.
+lacks() {
+  local command
+  command=$(grep "\"command\".*CMakeFiles/$2.dir/.*first.cpp" "$work/$1/compile_commands.json") || fail "no $1/$2"
+  if grep -oE -- "$3" <<<"$command"; then fail "$1/$2 is compiled with flags or folders of LPF's that it must not see"; fi
+}
+
+say "users' projects"
+configured || configure -DLPF_BUILD_TESTS:BOOL=OFF
+cmake --build "$build" --target lpf_compiled --parallel "$jobs" >"$work/build.log" || { cat "$work/build.log"; exit 1; }
+cmake --install "$build" --prefix "$work/elsewhere" >/dev/null
+mv "$work/elsewhere" "$work/prefix" # an installed package can be moved
+if grep -rIl --include='*.cmake' -e "$root" "$work/prefix"; then fail "installed files name the source folder"; fi
+
+project installed installed -DCMAKE_PREFIX_PATH="$work/prefix"
+lacks installed headers ' -(m[a-z]|Wno-|O3)[^ ]*'
+lacks installed compiled '[^ ]*eigen[^ ]*| -(m[a-z]|Wno-|O3)[^ ]*'
+
+# Two instruction sets in one program: the two highest levels that this processor has.
+marches=()
+if [ "$(uname -m)" = x86_64 ]; then
+  levels=(x86-64-v2)
+  if grep -qw avx2 /proc/cpuinfo && grep -qw fma /proc/cpuinfo; then levels+=(x86-64-v3); fi
+  if grep -qw avx512vl /proc/cpuinfo && grep -qw avx512dq /proc/cpuinfo; then levels+=(x86-64-v4); fi
+  if [ ${#levels[@]} -gt 1 ]; then marches=("-DMARCH_FIRST=${levels[-1]}" "-DMARCH_SECOND=${levels[-2]}"); fi
+fi
+project subdirectory subdirectory -DLPF_SOURCE="$root" "${marches[@]}"
+lacks subdirectory headers ' -(m[a-z]|Wno-|O3)[^ ]*'
+if command -v clang++ >/dev/null; then
+  project subdirectory-clang subdirectory -DLPF_SOURCE="$root" -DCMAKE_CXX_COMPILER=clang++ "${marches[@]}"
+else
+  printf '    %-22s skipped: no clang++\n' subdirectory-clang
+fi
+project no-openmp subdirectory -DLPF_SOURCE="$root" -DLPF_OPENMP=OFF
+
+# Eigen as it would be downloaded: a folder that find_package does not know.
+eigen=()
+if [ -d /usr/include/eigen3 ]; then
+  eigen=(-DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DFETCHCONTENT_SOURCE_DIR_LPF_EIGEN3=/usr/include/eigen3)
+fi
+project fetched fetched -DLPF_SOURCE="$root" "${eigen[@]}"
