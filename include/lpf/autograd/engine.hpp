@@ -1,0 +1,170 @@
+// Backward: nodes are visited from the last recorded to the first, each once, when all of its gradient has arrived.
+#pragma once
+
+#include <algorithm>
+#include <queue>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "lpf/autograd/node.hpp"
+#include "lpf/ops/replicate.hpp"
+
+namespace lpf {
+
+namespace detail {
+
+/// Gradients that have arrived at nodes which have not been visited yet.
+class Arrivals {
+ public:
+  void add(const std::shared_ptr<Node>& node, Tensor g) {
+    auto [it, is_new] = sums_.try_emplace(node.get(), Sum{node, {}});
+    Tensor& sum = it->second.gradient;
+    if (is_new) {
+      order_.push({node->sequence(), node.get()});
+      sum = std::move(g);
+    } else if (sum.is_replicated() == g.is_replicated() && !grad_enabled && sum.use_count() == 1 &&
+               sum.impl().storage.use_count() == 1) {
+      const std::int64_t n = sum.numel() * (sum.is_replicated() ? sum.impl().replicas->count() : 1);
+      sum.backend().accumulate(sum.dtype(), n, 1.0, g.raw_with_replicas(), sum.raw_with_replicas());
+    } else {
+      sum = add_gradients(sum, g);
+    }
+  }
+  bool empty() const { return order_.empty(); }
+  std::pair<std::shared_ptr<Node>, Tensor> next() {
+    auto it = sums_.find(order_.top().second);
+    order_.pop();
+    auto out = std::make_pair(std::move(it->second.node), std::move(it->second.gradient));
+    sums_.erase(it);
+    return out;
+  }
+
+ private:
+  struct Sum {
+    std::shared_ptr<Node> node;
+    Tensor gradient;
+  };
+  std::unordered_map<Node*, Sum> sums_;
+  std::priority_queue<std::pair<std::uint64_t, Node*>> order_;  // largest sequence first
+};
+
+inline void check_not_released(const Node& node) {
+  check<StateError>(!node.released(), "backward", "the graph behind '", node.name(),
+                    "' was freed by an earlier backward: pass retain_graph = true to the first");
+}
+
+/// The nodes below `root` from which one of `targets` can be reached.
+inline std::unordered_set<const Node*> nodes_leading_to(const Node* root, const std::unordered_map<Node*, Tensor>& targets) {
+  std::vector<const Node*> reachable{root};
+  std::unordered_set<const Node*> seen{root};
+  for (std::size_t i = 0; i < reachable.size(); ++i) {
+    check_not_released(*reachable[i]);
+    for (const auto& edge : reachable[i]->edges())
+      if (edge.node && seen.insert(edge.node.get()).second) reachable.push_back(edge.node.get());
+  }
+  std::sort(reachable.begin(), reachable.end(), [](auto a, auto b) { return a->sequence() < b->sequence(); });
+  std::unordered_set<const Node*> leading;
+  for (const Node* node : reachable) {  // operands before results
+    bool leads = targets.count(const_cast<Node*>(node)) > 0;
+    for (const auto& edge : node->edges()) leads |= edge.node && leading.count(edge.node.get()) > 0;
+    if (leads) leading.insert(node);
+  }
+  return leading;
+}
+
+/// Runs backward from `root`. With `targets`, collects the gradients of those nodes and touches no leaf; without, adds to
+/// the gradients of all leaves.
+inline void run_backward(const Tensor& root, Tensor gradient, std::unordered_map<Node*, Tensor>* targets,
+                         bool retain_graph) {
+  std::unordered_set<const Node*> leading;
+  if (targets) leading = nodes_leading_to(root.node().get(), *targets);
+  Arrivals arrivals;
+  arrivals.add(root.node(), std::move(gradient));
+  std::vector<char> need;
+  while (!arrivals.empty()) {
+    auto [node, g] = arrivals.next();
+    if (targets) {
+      if (auto it = targets->find(node.get()); it != targets->end()) it->second = g;
+    } else if (node->is_leaf()) {  // backward() called on a leaf itself
+      static_cast<LeafNode&>(*node).accumulate(g);
+    }
+    if (node->is_leaf()) continue;
+    check_not_released(*node);
+    const auto edges = node->edges();
+    need.assign(edges.size(), false);
+    bool any = false;
+    for (std::size_t i = 0; i < edges.size(); ++i) {
+      const auto& edge = edges[i];
+      need[i] = edge.node && (!targets || leading.count(edge.node.get()));
+      any |= need[i] != 0;
+      check<StateError>(!edge.node || !edge.node->is_leaf() ||
+                            edge.version == static_cast<const LeafNode&>(*edge.node).storage().version(),
+                        "backward", "a parameter that '", node->name(),
+                        "' used was changed in place between forward and backward: update after backward()");
+    }
+    if (!any) continue;
+    Grads grads = node->backward(g, need);
+    g = Tensor();
+    for (std::size_t i = 0; i < edges.size() && i < grads.size(); ++i) {
+      if (!need[i] || !grads[i].defined()) continue;
+      if (anomaly_enabled) check_finite(node->name(), "a gradient in backward", grads[i]);
+      if (!targets && edges[i].node->is_leaf()) {
+        static_cast<LeafNode&>(*edges[i].node).accumulate(grads[i]);
+      } else {
+        arrivals.add(edges[i].node, std::move(grads[i]));
+      }
+    }
+    if (!retain_graph) node->release();
+  }
+}
+
+inline Tensor seed_gradient(const char* operation, const Tensor& root, const Tensor& gradient) {
+  check<StateError>(root.requires_grad(), operation, "the tensor has no history: no operand of it requires a gradient");
+  if (gradient.defined()) {
+    check<ShapeError>(gradient.shape() == root.shape(), operation, "the gradient has shape ", gradient.shape(),
+                      ", the tensor ", root.shape());
+    return gradient;
+  }
+  check<ShapeError>(root.numel() == 1, operation, "a tensor of shape ", root.shape(),
+                    " needs an explicit gradient; only a scalar has a default");
+  return ones_like(root);
+}
+
+}  // namespace detail
+
+inline void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
+  const GradMode off(false);
+  detail::run_backward(*this, detail::seed_gradient("backward", *this, gradient), nullptr, retain_graph);
+}
+
+struct GradOptions {
+  bool create_graph = false;  ///< the gradients have history and can be differentiated again (implies retain_graph)
+  bool retain_graph = false;
+  Tensor gradient = {};       ///< of the output; 1 if undefined
+};
+
+/// d(output)/d(inputs), one tensor each (zeros where the output does not depend on an input). Leaves' own gradients and
+/// the flat gradient buffer are not touched.
+inline std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs, const GradOptions& options = {}) {
+  std::unordered_map<Node*, Tensor> targets;
+  for (const Tensor& t : inputs) {
+    check<StateError>(t.requires_grad(), "grad", "an input of shape ", t.shape(), " does not require a gradient");
+    targets[t.node().get()];
+  }
+  {
+    const GradMode mode(options.create_graph);
+    detail::run_backward(output, detail::seed_gradient("grad", output, options.gradient), &targets,
+                         options.retain_graph || options.create_graph);
+  }
+  std::vector<Tensor> out;
+  for (const Tensor& t : inputs) {
+    Tensor g = targets[t.node().get()];
+    out.push_back(g.defined() ? g : zeros_like(t));
+  }
+  return out;
+}
+inline std::vector<Tensor> grad(const Tensor& output, std::initializer_list<Tensor> inputs, const GradOptions& options = {}) {
+  return grad(output, std::span(inputs.begin(), inputs.size()), options);
+}
+
+}  // namespace lpf

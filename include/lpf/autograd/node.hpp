@@ -1,0 +1,203 @@
+// The tape: every recorded operation is a node that knows how to turn the gradient of its result into the gradients of
+// its operands, and which nodes made those operands.
+#pragma once
+
+#include <atomic>
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "lpf/autograd/grad_mode.hpp"
+#include "lpf/core/tensor.hpp"
+
+namespace lpf {
+
+/// Which operands' gradients a backward function has to compute.
+using Need = std::span<const char>;
+/// One gradient for each operand; an undefined tensor where none is needed.
+using Grads = std::vector<Tensor>;
+
+class Node {
+ public:
+  explicit Node(const char* name) : name_(name), sequence_(next_sequence()) {}
+  virtual ~Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  struct Edge {
+    std::shared_ptr<Node> node;   // null: the operand needs no gradient
+    std::uint64_t version = 0;    // of a leaf's storage when the operation was recorded
+  };
+
+  const char* name() const { return name_; }
+  /// Grows in the order of recording: a node's operands have smaller numbers than the node.
+  std::uint64_t sequence() const { return sequence_; }
+  std::span<const Edge> edges() const { return edges_; }
+  void set_edges(std::vector<Edge> edges) { edges_ = std::move(edges); }
+
+  virtual bool is_leaf() const { return false; }
+  virtual Grads backward(const Tensor& gradient, Need need) = 0;
+  /// Drops what was saved for backward, and the edges.
+  virtual void release() { edges_.clear(); }
+  virtual bool released() const { return false; }
+
+ private:
+  friend struct DeleteLater;
+  static std::uint64_t next_sequence() {
+    static std::atomic<std::uint64_t> counter{0};
+    return ++counter;
+  }
+
+  const char* name_;
+  std::uint64_t sequence_;
+  std::vector<Edge> edges_;
+  Node* next_to_delete_ = nullptr;
+};
+
+/// Deleter that makes destruction of a long graph iterative: a node that dies while another is being deleted waits in a
+/// list instead of adding a stack frame.
+struct DeleteLater {
+  void operator()(Node* node) const noexcept {
+    thread_local Node* waiting = nullptr;
+    thread_local bool deleting = false;
+    node->next_to_delete_ = waiting;
+    waiting = node;
+    if (deleting) return;
+    deleting = true;
+    while (waiting) {
+      Node* next = waiting;
+      waiting = next->next_to_delete_;
+      delete next;
+    }
+    deleting = false;
+  }
+};
+
+/// End of the tape at a tensor that collects a gradient.
+class LeafNode final : public Node {
+ public:
+  explicit LeafNode(const detail::TensorImpl& leaf) : Node("leaf"), storage_(leaf.storage) {}
+
+  bool is_leaf() const override { return true; }
+  Grads backward(const Tensor&, Need) override { return {}; }
+
+  const Storage& storage() const { return *storage_; }
+  const Tensor& gradient() const { return gradient_; }
+  /// Gradients are accumulated into this tensor, which zero_grad() zeroes and never drops.
+  void set_buffer(Tensor buffer) {
+    gradient_ = std::move(buffer);
+    has_buffer_ = true;
+  }
+  void accumulate(const Tensor& g) {
+    if (!gradient_.defined()) {
+      gradient_ = g.use_count() == 1 && g.impl().storage.use_count() == 1 ? g.detach() : g.detach().clone();
+      return;
+    }
+    gradient_.backend().accumulate(gradient_.dtype(), gradient_.numel(), 1.0, g.raw(), gradient_.raw());
+  }
+  void zero() {
+    if (has_buffer_) {
+      gradient_.backend().fill(gradient_.raw(), gradient_.dtype(), gradient_.numel(), 0);
+    } else {
+      gradient_ = Tensor();
+    }
+  }
+
+ private:
+  std::shared_ptr<Storage> storage_;
+  Tensor gradient_;
+  bool has_buffer_ = false;
+};
+
+namespace detail {
+
+template <class Backward>
+class FunctionNode final : public Node {
+ public:
+  FunctionNode(const char* name, Backward backward)
+      : Node(name), backward_(std::make_unique<Backward>(std::move(backward))) {}
+  Grads backward(const Tensor& gradient, Need need) override { return (*backward_)(gradient, need); }
+  void release() override {
+    backward_.reset();
+    Node::release();
+  }
+  bool released() const override { return backward_ == nullptr; }
+
+ private:
+  std::unique_ptr<Backward> backward_;
+};
+
+inline Node::Edge edge_to(const Tensor& t) {
+  if (!t.defined() || !t.node()) return {};
+  const auto& node = t.node();
+  return {node, node->is_leaf() ? static_cast<const LeafNode&>(*node).storage().version() : 0};
+}
+
+/// NumericError naming `operation` if `t` holds a NaN or an infinity.
+inline void check_finite(const char* operation, const char* what, const Tensor& t) {
+  if (!t.defined() || !is_floating(t.dtype())) return;
+  const std::int64_t n = t.numel() * (t.is_replicated() ? t.impl().replicas->count() : 1);
+  Tensor finite = empty({n}, {DType::bool_, t.device()}), all = empty({}, {DType::bool_, t.device()});
+  t.backend().unary(backend::Unary::is_finite, t.dtype(), n, t.raw_with_replicas(), finite.raw(), 0, 0);
+  t.backend().reduce(backend::Reduce::all, DType::bool_, 1, n, 1, finite.raw(), all.raw());
+  check<NumericError>(all.item<bool>(), operation, what, " holds NaN or infinity; its shape is ", t.shape());
+}
+
+}  // namespace detail
+
+/// Records that `y` was computed from `operands`, and how to go back: backward(g, need) returns one gradient for each
+/// operand. It is written with differentiable operations, so that gradients can be differentiated again.
+template <class Operands, class Backward>
+Tensor record(const char* name, Tensor y, const Operands& operands, Backward backward) {
+  if (detail::anomaly_enabled) detail::check_finite(name, "the result", y);
+  if (!detail::grad_enabled || !is_floating(y.dtype())) return y;
+  std::vector<Node::Edge> edges;
+  edges.reserve(std::size(operands));
+  bool any = false;
+  for (const Tensor& t : operands) {
+    edges.push_back(detail::edge_to(t));
+    any |= edges.back().node != nullptr;
+  }
+  if (!any) return y;
+  std::shared_ptr<Node> node(new detail::FunctionNode<Backward>(name, std::move(backward)), DeleteLater{});
+  node->set_edges(std::move(edges));
+  y.set_node(std::move(node));
+  return y;
+}
+template <class Backward>
+Tensor record(const char* name, Tensor y, std::initializer_list<Tensor> operands, Backward backward) {
+  return record<std::initializer_list<Tensor>, Backward>(name, std::move(y), operands, std::move(backward));
+}
+
+inline const Tensor& Tensor::requires_grad_(bool on) const {
+  check<StateError>(is_leaf(), "requires_grad_", "only a leaf can be told to collect a gradient: detach() it first");
+  check<DTypeError>(!on || is_floating(dtype()), "requires_grad_", "a ", name_of(dtype()), " tensor has no gradient");
+  if (on && !node()) set_node(std::make_shared<LeafNode>(impl()));
+  if (!on) set_node(nullptr);
+  return *this;
+}
+inline bool Tensor::is_leaf() const { return !node() || node()->is_leaf(); }
+inline Tensor Tensor::grad() const {
+  return node() && node()->is_leaf() ? static_cast<LeafNode&>(*node()).gradient() : Tensor();
+}
+inline void Tensor::zero_grad() const {
+  if (node() && node()->is_leaf()) static_cast<LeafNode&>(*node()).zero();
+}
+inline Tensor Tensor::detach() const {
+  Tensor out = alias(shape());
+  out.impl().replicas = impl().replicas;
+  out.impl().sum_gradient = impl().sum_gradient;
+  return out;
+}
+
+namespace detail {
+/// In-place changes are for tensors outside any graph: leaves under no_grad, and plain data.
+inline void check_in_place(const char* operation, const Tensor& t) {
+  check<StateError>(t.is_leaf(), operation, "would change a result of an operation in place: clone() or detach() it first");
+  check<StateError>(!t.node() || !grad_enabled, operation, "would change a leaf that collects a gradient: use no_grad()");
+  t.impl().storage->bump_version();
+}
+}  // namespace detail
+
+}  // namespace lpf

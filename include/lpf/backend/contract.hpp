@@ -1,0 +1,209 @@
+// The contract between the library and a backend: a versioned table of plain functions over raw pointers.
+// Everything above it (operations, layers, optimizers, the filter) is written once. No type here depends on a macro or
+// an instruction set, so a backend may be compiled apart from its user. Arguments arrive checked: a backend validates
+// nothing. All arrays are row-major; activations are channels last. Functions for a device queue work and return.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "lpf/core/dtype.hpp"
+#include "lpf/core/philox.hpp"
+
+namespace lpf::backend {
+
+inline constexpr std::uint32_t contract_version = 1;
+
+/// A strided array of up to eight axes; strides in elements, 0 where an axis is broadcast.
+struct View {
+  void* data;
+  DType dtype;
+  int rank;
+  std::int64_t shape[8];
+  std::int64_t stride[8];
+};
+
+/// y = f(x; a, b), elementwise. `affine` is a·x + b, `power` x^a, `clamp` min(max(x, a), b).
+enum class Unary : int {
+  affine, negative, absolute, sign, square, sqrt, rsqrt, reciprocal, exp, expm1, log, log1p, sin, cos, tanh, sigmoid, erf,
+  power, clamp, floor, ceil, round, relu, leaky_relu, elu, gelu, gelu_tanh, silu, softplus, logical_not, is_finite, is_nan
+};
+
+/// y = f(a, b), elementwise with broadcasting. Comparisons write bool. The `*_backward` take (gradient, x or y) and the
+/// forward operation's constant as `alpha`; they exist because each is one sweep over memory instead of several.
+enum class Binary : int {
+  add, subtract, multiply, divide, power, maximum, minimum, remainder, equal, not_equal, less, less_equal, greater,
+  greater_equal, logical_and, logical_or, logical_xor,
+  relu_backward,        // g where x > 0
+  leaky_relu_backward,  // g·(x > 0 ? 1 : alpha)
+  tanh_backward,        // g·(1 − y²)
+  sigmoid_backward,     // g·y·(1 − y)
+  gelu_backward, gelu_tanh_backward, silu_backward, elu_backward
+};
+
+enum class Reduce : int { sum, product, max, min, any, all, argmax, argmin };
+
+/// Row-major product C = alpha·op(A)·op(B) + beta·C, `batch` times with strides between consecutive operands.
+/// op(A) is m×k, op(B) k×n; lda, ldb, ldc are the row strides of the arrays as stored.
+struct Gemm {
+  DType dtype;
+  bool transpose_a, transpose_b;
+  std::int64_t m, n, k;
+  const void* a;
+  std::int64_t lda, stride_a;
+  const void* b;
+  std::int64_t ldb, stride_b;
+  void* c;
+  std::int64_t ldc, stride_c;
+  std::int64_t batch;
+  double alpha, beta;
+};
+
+/// Convolution of x [N, H, W, C] with w [K, kh, kw, C/groups] to y [N, P, Q, K]. With `replicas` > 1 sample n of slice r
+/// (slice_begin[r] ≤ n < slice_begin[r+1], in samples) uses w + r·w_stride; otherwise one w serves all.
+struct Conv2d {
+  DType dtype;
+  std::int64_t n, h, w, c, k, kh, kw, p, q;
+  std::int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
+  std::int64_t replicas;
+  const std::int64_t* slice_begin;  // replicas + 1 values
+  std::int64_t w_stride;            // elements between replicas of w (0: shared)
+  std::int64_t bias_stride;         // likewise of the bias
+};
+
+/// Pooling windows over x [N, H, W, C] to y [N, P, Q, C].
+struct Pool2d {
+  DType dtype;
+  std::int64_t n, h, w, c, kh, kw, p, q, stride_h, stride_w, pad_h, pad_w;
+  bool count_include_pad;  // average pooling: divide by kh·kw also where the window hangs over the edge
+};
+
+/// Normalisation of x seen as [groups][rows(g)][channels]: one mean and variance for each group and channel.
+/// Batch norm over M slices has groups = M and row_begin in rows (positions × samples).
+struct BatchNorm {
+  DType dtype;
+  std::int64_t groups, channels;
+  const std::int64_t* row_begin;    // groups + 1 values
+  std::int64_t affine_stride;       // elements between groups in gamma and beta (0: shared); gamma may be null
+  double epsilon;
+};
+
+/// A parameter as `rows` filters of `length` elements, at `offset` elements into θ; its standard deviations are
+/// scale[first_scale + row].
+struct Segment {
+  std::int64_t offset, rows, length, first_scale;
+  std::uint32_t parameter;
+};
+
+struct SgdStep {
+  double lr, momentum, dampening, weight_decay;
+  bool nesterov, first;  // first: the velocity starts as the gradient
+};
+
+struct AdamStep {
+  double lr, beta1, beta2, epsilon, weight_decay;
+  double correction1, correction2;  // 1 − β₁ᵗ, 1 − β₂ᵗ
+  bool decoupled, amsgrad;
+};
+
+struct MemoryStats {
+  std::size_t in_use, peak, cached;     // bytes handed out now, at most since reset, kept for reuse
+  std::uint64_t system_allocations;     // requests made to the system since start
+};
+
+struct Table {
+  std::uint32_t version;
+  const char* name;
+  int level;  // among several CPU tables in one program the highest serves
+
+  // Memory. copy() is device to device, the others cross to the host and have finished when they return.
+  void* (*allocate)(std::size_t bytes);
+  void (*deallocate)(void* p, std::size_t bytes);
+  void (*copy)(void* to, const void* from, std::size_t bytes);
+  void (*copy_from_host)(void* to, const void* from, std::size_t bytes);
+  void (*copy_to_host)(void* to, const void* from, std::size_t bytes);
+  void (*synchronize)();
+  MemoryStats (*memory_stats)();
+  void (*reset_peak)();
+  void (*release_cache)();
+
+  // Elementwise and layout. y is contiguous except in assign().
+  void (*fill)(void* y, DType, std::int64_t n, double value);
+  void (*unary)(Unary, DType, std::int64_t n, const void* x, void* y, double a, double b);
+  void (*binary)(Binary, const View& a, const View& b, const View& y, double alpha);
+  void (*where)(const View& condition, const View& a, const View& b, const View& y);
+  void (*assign)(const View& y, const View& x);                                        // y = convert(x), any strides
+  void (*accumulate)(DType, std::int64_t n, double a, const void* x, void* y);         // y += a·x
+
+  // Reductions of x [outer, n, inner] over the middle; argmax and argmin write int64.
+  void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x, void* y);
+  void (*cumulative_sum)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x, void* y);
+  double (*dot)(DType, std::int64_t n, const void* x, const void* y);  // in double; waits for the device
+
+  // Indexing. x [outer, n, inner]; index in [0, n), out-of-range was refused above.
+  void (*take)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count, const void* x,
+               const std::int64_t* index, void* y);       // y [outer, count, inner] = x[:, index, :]
+  void (*put_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count, const void* y,
+                  const std::int64_t* index, void* x);    // x[:, index, :] += y, in index order
+  void (*gather)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m, const void* x,
+                 const std::int64_t* index, void* y);     // y[o, j, i] = x[o, index[o, j, i], i]
+  void (*scatter_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m, const void* y,
+                      const std::int64_t* index, void* x);
+
+  // Products.
+  void (*gemm)(const Gemm&);
+  void (*conv2d)(const Conv2d&, const void* x, const void* w, const void* bias, void* y);
+  void (*conv2d_backward_data)(const Conv2d&, const void* dy, const void* w, void* dx);
+  // dw [K, kh, kw, C/groups] over all samples, or [replicas, …], one for each slice, if per_replica
+  void (*conv2d_backward_filter)(const Conv2d&, const void* x, const void* dy, void* dw, bool per_replica);
+
+  // Pooling; `index` holds h·W + w of the winner within its plane.
+  void (*max_pool2d)(const Pool2d&, const void* x, void* y, std::int64_t* index);
+  void (*max_pool2d_backward)(const Pool2d&, const void* dy, const std::int64_t* index, void* dx);
+  void (*avg_pool2d)(const Pool2d&, const void* x, void* y);
+  void (*avg_pool2d_backward)(const Pool2d&, const void* dy, void* dx);
+
+  // Normalisation; mean and rstd [groups, channels].
+  void (*batch_norm_statistics)(const BatchNorm&, const void* x, void* mean, void* variance);  // biased variance
+  void (*batch_norm)(const BatchNorm&, const void* x, const void* mean, const void* rstd, const void* gamma,
+                     const void* beta, void* y);
+  // dx of the normalisation with its statistics; dgamma, dbeta [groups, channels] (not summed over groups)
+  void (*batch_norm_backward)(const BatchNorm&, const void* x, const void* dy, const void* mean, const void* rstd,
+                              const void* gamma, void* dx, void* dgamma, void* dbeta);
+  void (*layer_norm)(DType, std::int64_t rows, std::int64_t n, double epsilon, const void* x, const void* gamma,
+                     const void* beta, void* y, void* mean, void* rstd);
+  void (*layer_norm_backward)(DType, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
+                              const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
+                              void* dbeta);
+
+  // Rows [rows, n].
+  void (*softmax)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y);
+  void (*softmax_backward)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* y, const void* dy,
+                           void* dx);
+  // loss[row] = −Σ_k q_k log softmax(x)_k, q = (1 − smoothing)·onehot(target) + smoothing/n; ignored rows have loss 0
+  void (*cross_entropy)(DType, std::int64_t rows, std::int64_t n, double smoothing, std::int64_t ignore_index,
+                        const void* x, const std::int64_t* target, void* loss, void* log_normalizer);
+  void (*cross_entropy_backward)(DType, std::int64_t rows, std::int64_t n, double smoothing,
+                                 std::int64_t ignore_index, const void* x, const std::int64_t* target,
+                                 const void* log_normalizer, const void* dloss, void* dx);
+
+  // Random numbers: element i of the stream is the same whatever the device, the threads and the chunks.
+  // `first` is the index in the stream of y's first element.
+  void (*normal)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, void* y);
+  void (*uniform)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, void* y);  // [0, 1)
+  // y = x/(1 − p) where the stream keeps the element, 0 elsewhere
+  void (*dropout)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, double p, const void* x, void* y);
+
+  // Vectors: whole parameter stores at once.
+  // norm[first_scale + row] = ‖row of θ‖₂ of each segment
+  void (*filter_norms)(DType, const Segment*, std::int64_t segments, const void* theta, void* norm);
+  // replica r of θ at out + r·stride: θ + scale ⊙ ε(draw, r), over the segments. antithetic: replicas 2j and 2j+1
+  // share the draw of replica j with opposite signs.
+  void (*perturb)(DType, const Segment*, std::int64_t segments, const NoiseKey&, const void* theta, const void* scale,
+                  std::int64_t replicas, bool antithetic, std::int64_t stride, void* out);
+  void (*sgd)(DType, std::int64_t n, const SgdStep&, const void* gradient, void* velocity, void* theta);
+  void (*adam)(DType, std::int64_t n, const AdamStep&, const void* gradient, void* m, void* v, void* v_max,
+               void* theta);
+};
+
+}  // namespace lpf::backend

@@ -1,0 +1,18 @@
+// Which instruction set this translation unit is compiled for. Code that depends on it lives in the inline
+// namespace lpf::backend::cpu::LPF_ISA, so that translation units with different processor flags can be
+// linked.
+#pragma once
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512BW__)
+#  define LPF_ISA avx512
+#  define LPF_ISA_NAME "avx512"
+#  define LPF_VECTOR_BYTES 64
+#elif defined(__AVX2__) && defined(__FMA__)
+#  define LPF_ISA avx2
+#  define LPF_ISA_NAME "avx2"
+#  define LPF_VECTOR_BYTES 32
+#else
+#  define LPF_ISA portable
+#  define LPF_ISA_NAME "portable"
+#  define LPF_VECTOR_BYTES 0  // scalars
+#endif

@@ -1,0 +1,186 @@
+// The vectors that simd_noise.hpp computes in: real types F32 and F64, their unsigned partners U32 and U64,
+// and the few functions that core/gaussian.hpp asks of them. Each has the bits of its scalar namesake in
+// lpf::detail.
+//
+// A product may not feed a sum here except in fmadd and fnmadd: the compiler would contract it.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "lpf/backend/cpu/isa.hpp"
+#include "lpf/core/gaussian.hpp"
+
+#if LPF_VECTOR_BYTES
+#  include <immintrin.h>
+#endif
+
+#define LPF_INLINE inline __attribute__((always_inline))
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+namespace noise {
+
+#if LPF_VECTOR_BYTES
+
+/// A register of Ts, with the operators of the compilers' vector extension.
+template <class T>
+struct Vector {
+  static constexpr int lanes = LPF_VECTOR_BYTES / sizeof(T);
+  typedef T Register __attribute__((vector_size(LPF_VECTOR_BYTES)));
+  Register v;
+
+  Vector() = default;
+  LPF_INLINE explicit Vector(T x) : v(x - Register{}) {}
+  template <class Other>
+  requires(sizeof(Other) == LPF_VECTOR_BYTES) LPF_INLINE explicit Vector(Other x)
+      : v(std::bit_cast<Register>(x)) {}
+
+  friend LPF_INLINE Vector operator+(Vector a, Vector b) { return Vector(a.v + b.v); }
+  friend LPF_INLINE Vector operator-(Vector a, Vector b) { return Vector(a.v - b.v); }
+  friend LPF_INLINE Vector operator*(Vector a, Vector b) { return Vector(a.v * b.v); }
+  friend LPF_INLINE Vector operator&(Vector a, Vector b) { return Vector(a.v & b.v); }
+  friend LPF_INLINE Vector operator|(Vector a, Vector b) { return Vector(a.v | b.v); }
+  friend LPF_INLINE Vector operator^(Vector a, Vector b) { return Vector(a.v ^ b.v); }
+  friend LPF_INLINE Vector operator<<(Vector a, int n) { return Vector(a.v << n); }
+  friend LPF_INLINE Vector operator>>(Vector a, int n) { return Vector(a.v >> n); }
+};
+using F32 = Vector<float>;
+using F64 = Vector<double>;
+using U32 = Vector<std::uint32_t>;
+using U64 = Vector<std::uint64_t>;
+
+LPF_INLINE U32 bits_of(F32 a) { return U32(a.v); }
+LPF_INLINE U64 bits_of(F64 a) { return U64(a.v); }
+LPF_INLINE F64 real_of_bits(U64 a) { return F64(a.v); }
+LPF_INLINE F32 flip_sign(F32 a, U32 sign) { return F32((bits_of(a) ^ (sign & U32(1u << 31))).v); }
+LPF_INLINE F64 flip_sign(F64 a, U64 sign) {
+  return F64((bits_of(a) ^ (sign & U64(std::uint64_t{1} << 63))).v);
+}
+LPF_INLINE F64 divide(F64 a, F64 b) { return F64(a.v / b.v); }
+LPF_INLINE F32 to_real(U32 a) {
+  return F32(__builtin_convertvector(std::bit_cast<Vector<std::int32_t>::Register>(a.v), F32::Register));
+}
+
+template <class T>
+LPF_INLINE Vector<T> load(const T* p) {
+  Vector<T> a;
+  __builtin_memcpy(&a.v, p, sizeof a.v);
+  return a;
+}
+template <class T>
+LPF_INLINE void store(T* p, Vector<T> a) {
+  __builtin_memcpy(p, &a.v, sizeof a.v);
+}
+
+#  if LPF_VECTOR_BYTES == 64
+#    define LPF_INTRINSIC(name) _mm512_##name
+using Integers = __m512i;
+LPF_INLINE F32 unsigned_to_real(U32 a) { return F32(__builtin_convertvector(a.v, F32::Register)); }
+LPF_INLINE F64 to_real(U64 a) { return F64(__builtin_convertvector(a.v, F64::Register)); }
+/// The block that each 64-bit lane works on, counted from a chunk's first, so that interleave() sorts them.
+LPF_INLINE U64 block_order() { return U64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7)); }
+#  else
+#    define LPF_INTRINSIC(name) _mm256_##name
+using Integers = __m256i;
+LPF_INLINE F32 unsigned_to_real(U32 a) {
+  const F32 high = to_real(a >> 16), low = to_real(a & U32(0xFFFFu));
+  return F32(_mm256_fmadd_ps(high.v, F32(0x1p16f).v, low.v));
+}
+LPF_INLINE F64 to_real(U64 a) {
+  // Below 2^53: the halves become mantissas of 2^84 and 2^52, whose sum is exact.
+  const U64 high = (a >> 32) | U64(0x4530000000000000u),
+            low = (a & U64(0xFFFFFFFFu)) | U64(0x4330000000000000u);
+  return (real_of_bits(high) - F64(0x1.00000001p84)) + real_of_bits(low);
+}
+LPF_INLINE U64 block_order() { return U64(_mm256_setr_epi64x(0, 2, 1, 3)); }
+#  endif
+
+LPF_INLINE Integers raw(U32 a) { return std::bit_cast<Integers>(a.v); }
+LPF_INLINE Integers raw(U64 a) { return std::bit_cast<Integers>(a.v); }
+
+LPF_INLINE F32 fmadd(F32 a, F32 b, F32 c) { return F32(LPF_INTRINSIC(fmadd_ps)(a.v, b.v, c.v)); }
+LPF_INLINE F64 fmadd(F64 a, F64 b, F64 c) { return F64(LPF_INTRINSIC(fmadd_pd)(a.v, b.v, c.v)); }
+LPF_INLINE F32 fnmadd(F32 a, F32 b, F32 c) { return F32(LPF_INTRINSIC(fnmadd_ps)(a.v, b.v, c.v)); }
+LPF_INLINE F64 fnmadd(F64 a, F64 b, F64 c) { return F64(LPF_INTRINSIC(fnmadd_pd)(a.v, b.v, c.v)); }
+LPF_INLINE F32 square_root(F32 a) { return F32(LPF_INTRINSIC(sqrt_ps)(a.v)); }
+LPF_INLINE F64 square_root(F64 a) { return F64(LPF_INTRINSIC(sqrt_pd)(a.v)); }
+LPF_INLINE U32 shift_left(U32 a, U32 n) { return U32(LPF_INTRINSIC(sllv_epi32)(raw(a), raw(n))); }
+
+/// The 64-bit products of the lower halves of the lanes.
+LPF_INLINE U64 multiply_low(U64 a, U64 b) { return U64(LPF_INTRINSIC(mul_epu32)(raw(a), raw(b))); }
+
+/// The lower (upper) halves of a's and b's 64-bit lanes, within each 128 bits: a, a, b, b.
+LPF_INLINE U32 join_low(U64 a, U64 b) { return U32(LPF_INTRINSIC(shuffle_ps)(F32(a.v).v, F32(b.v).v, 0x88)); }
+LPF_INLINE U32 join_high(U64 a, U64 b) {
+  return U32(LPF_INTRINSIC(shuffle_ps)(F32(a.v).v, F32(b.v).v, 0xDD));
+}
+
+/// Transposes each 4 x 4 of the 128-bit lanes: from four vectors with one number of every block to vectors
+/// with whole blocks in order.
+template <class T>
+requires(sizeof(T) == 4) LPF_INLINE void interleave(Vector<T> (&e)[4]) {
+  const auto low01 = LPF_INTRINSIC(unpacklo_epi32)(raw(U32(e[0].v)), raw(U32(e[1].v)));
+  const auto high01 = LPF_INTRINSIC(unpackhi_epi32)(raw(U32(e[0].v)), raw(U32(e[1].v)));
+  const auto low23 = LPF_INTRINSIC(unpacklo_epi32)(raw(U32(e[2].v)), raw(U32(e[3].v)));
+  const auto high23 = LPF_INTRINSIC(unpackhi_epi32)(raw(U32(e[2].v)), raw(U32(e[3].v)));
+  e[0] = Vector<T>(LPF_INTRINSIC(unpacklo_epi64)(low01, low23));
+  e[1] = Vector<T>(LPF_INTRINSIC(unpackhi_epi64)(low01, low23));
+  e[2] = Vector<T>(LPF_INTRINSIC(unpacklo_epi64)(high01, high23));
+  e[3] = Vector<T>(LPF_INTRINSIC(unpackhi_epi64)(high01, high23));
+}
+/// The same for two pairs of vectors with one double of every block.
+LPF_INLINE void interleave(F64 (&e)[4]) {
+  for (int i = 0; i < 4; i += 2) {
+    const F64 first = e[i], second = e[i + 1];
+    e[i] = F64(LPF_INTRINSIC(unpacklo_pd)(first.v, second.v));
+    e[i + 1] = F64(LPF_INTRINSIC(unpackhi_pd)(first.v, second.v));
+  }
+}
+
+#  undef LPF_INTRINSIC
+
+#else  // scalars
+
+using F32 = float;
+using F64 = double;
+using U32 = std::uint32_t;
+using U64 = std::uint64_t;
+using lpf::detail::fmadd;
+using lpf::detail::fnmadd;
+
+template <class T>
+LPF_INLINE T load(const T* p) {
+  return *p;
+}
+template <class T>
+LPF_INLINE void store(T* p, T a) {
+  *p = a;
+}
+template <class T>
+LPF_INLINE void interleave(T (&)[4]) {}
+
+#endif
+
+/// The vectors for elements of a type, and those of the words that they are made of.
+template <class T>
+struct VectorsOf;
+template <>
+struct VectorsOf<float> {
+  using Values = F32;
+  using Words = U32;
+};
+template <>
+struct VectorsOf<double> {
+  using Values = F64;
+  using Words = U64;
+};
+template <>
+struct VectorsOf<std::uint32_t> {
+  using Values = U32;
+  using Words = U32;
+};
+
+}  // namespace noise
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu

@@ -1,0 +1,65 @@
+// Threads on the CPU: OpenMP where the program is built with it. Work is cut so that results do not depend on
+// the number of threads: elementwise work anywhere, reductions in blocks of fixed size.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <exception>
+
+#ifdef _OPENMP
+#  include <omp.h>
+#endif
+
+namespace lpf {
+
+namespace detail {
+inline std::atomic<int> thread_count{0};  // 0: as many as OpenMP offers
+}
+
+/// Number of threads that CPU kernels use; by default what OpenMP offers (OMP_NUM_THREADS).
+inline int num_threads() {
+#ifdef _OPENMP
+  const int n = detail::thread_count.load(std::memory_order_relaxed);
+  return n > 0 ? n : omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+/// Sets it for the whole program; 0 restores the default. Results do not depend on it.
+inline void set_num_threads(int n) { detail::thread_count = n; }
+
+namespace backend::cpu {
+inline namespace LPF_ISA {
+
+/// f(begin, end) over consecutive parts of [0, n), at least `grain` long, on as many threads as are worth it.
+/// An exception thrown in a part is thrown again here.
+template <class F>
+void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
+  if (n <= 0) return;
+#ifdef _OPENMP
+  const std::int64_t parts = std::min<std::int64_t>(num_threads(), (n + grain - 1) / grain);
+  if (parts > 1 && !omp_in_parallel()) {
+    std::exception_ptr error;
+#  pragma omp parallel num_threads(static_cast <int>(parts))
+    {
+      const std::int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
+      try {
+        const std::int64_t begin = n * me / team, end = n * (me + 1) / team;
+        if (begin < end) f(begin, end);
+      } catch (...) {
+#  pragma omp critical(lpf_parallel_for)
+        error = std::current_exception();
+      }
+    }
+    if (error) std::rethrow_exception(error);
+    return;
+  }
+#endif
+  f(std::int64_t{0}, n);
+}
+
+}  // namespace LPF_ISA
+}  // namespace backend::cpu
+
+}  // namespace lpf

@@ -1,0 +1,158 @@
+// Operations on whole parameter stores: filter norms, perturbation, optimizer steps, each one sweep over θ.
+#pragma once
+
+#include "lpf/backend/cpu/reduce.hpp"
+#include "lpf/backend/cpu/simd_noise.hpp"
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+
+inline void normal(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, void* y) {
+  visit_floating("normal", type, [&](auto zero) {
+    using T = decltype(zero);
+    parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+      normal_fill(key, first + begin, end - begin, static_cast<T*>(y) + begin);
+    });
+  });
+}
+inline void uniform(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, void* y) {
+  visit_floating("uniform", type, [&](auto zero) {
+    using T = decltype(zero);
+    parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+      uniform_fill(key, first + begin, end - begin, static_cast<T*>(y) + begin);
+    });
+  });
+}
+
+inline void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, double p, const void* x, void* y) {
+  check_noise_range(key, first, n, 4);
+  const std::uint64_t threshold = bernoulli_threshold(1 - p);
+  visit_floating("dropout", type, [&](auto zero) {
+    using T = decltype(zero);
+    const T scale = p < 1 ? static_cast<T>(1 / (1 - p)) : T(0);
+    parallel_for(n, 4096, [&](std::int64_t i, std::int64_t end) {
+      while (i < end) {
+        const PhiloxWords words = noise_words(key, static_cast<std::uint32_t>((first + i) / 4));
+        for (auto lane = static_cast<std::size_t>((first + i) % 4); lane < 4 && i < end; ++lane, ++i)
+          static_cast<T*>(y)[i] = words.word[lane] < threshold ? static_cast<const T*>(x)[i] * scale : T(0);
+      }
+    });
+  });
+}
+
+inline void filter_norms(DType type, const Segment* segments, std::int64_t count, const void* theta, void* norm) {
+  visit_floating("filter_norms", type, [&](auto zero) {
+    using T = decltype(zero);
+    for (std::int64_t s = 0; s < count; ++s) {
+      const Segment& segment = segments[s];
+      parallel_for(segment.rows, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, segment.length)),
+                   [&](std::int64_t row, std::int64_t end) {
+                     for (; row < end; ++row) {
+                       const T* w = static_cast<const T*>(theta) + segment.offset + row * segment.length;
+                       const double squares = sum_blocks<double>(segment.length, [w](std::int64_t i) {
+                         return static_cast<double>(w[i]) * static_cast<double>(w[i]);
+                       });
+                       static_cast<T*>(norm)[segment.first_scale + row] = static_cast<T>(std::sqrt(squares));
+                     }
+                   });
+    }
+  });
+}
+
+inline void perturb(DType type, const Segment* segments, std::int64_t count, const NoiseKey& key, const void* theta,
+                    const void* scale, std::int64_t replicas, bool antithetic, std::int64_t stride, void* out) {
+  visit_floating("perturb", type, [&](auto zero) {
+    using T = decltype(zero);
+    // One task is a few rows of one parameter for one draw; rows are grouped into tasks of some ten microseconds.
+    struct Task {
+      std::int64_t segment, row, end;
+    };
+    thread_local std::vector<Task> tasks;
+    tasks.clear();
+    for (std::int64_t s = 0; s < count; ++s) {
+      const std::int64_t step = std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, segments[s].length));
+      for (std::int64_t row = 0; row < segments[s].rows; row += step)
+        tasks.push_back({s, row, std::min(segments[s].rows, row + step)});
+    }
+    const std::vector<Task>& all = tasks;
+    const auto per_draw = static_cast<std::int64_t>(all.size());
+    const std::int64_t draws = antithetic ? replicas / 2 : replicas;
+    parallel_for(draws * per_draw, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        const Task& task = all[static_cast<std::size_t>(t % per_draw)];
+        const Segment& segment = segments[task.segment];
+        const std::int64_t draw = t / per_draw;
+        NoiseKey stream = key;
+        stream.replica = static_cast<std::uint32_t>(draw);
+        stream.parameter = segment.parameter;
+        const T* from = static_cast<const T*>(theta) + segment.offset;
+        const T* s = static_cast<const T*>(scale) + segment.first_scale;
+        T* to = static_cast<T*>(out) + segment.offset + task.row * segment.length;
+        const RowRange rows{task.row, task.end};
+        if (antithetic) {
+          perturb_rows_both(stream, rows, segment.length, from, s, to + 2 * draw * stride, to + (2 * draw + 1) * stride);
+        } else {
+          perturb_rows(stream, rows, segment.length, from, s, to + draw * stride);
+        }
+      }
+    });
+  });
+}
+
+inline void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity, void* theta) {
+  visit_floating("sgd", type, [&](auto zero) {
+    using T = decltype(zero);
+    const T* g = static_cast<const T*>(gradient);
+    T* v = static_cast<T*>(velocity);
+    T* w = static_cast<T*>(theta);
+    const T lr = static_cast<T>(o.lr), mu = static_cast<T>(o.momentum), decay = static_cast<T>(o.weight_decay);
+    const T fresh = o.first ? T(1) : static_cast<T>(1 - o.dampening), keep = o.first ? T(0) : mu;
+    parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+      if (mu == T(0)) {
+#pragma omp simd
+        for (std::int64_t i = begin; i < end; ++i) w[i] -= lr * (g[i] + decay * w[i]);
+      } else if (o.nesterov) {
+#pragma omp simd
+        for (std::int64_t i = begin; i < end; ++i) {
+          const T d = g[i] + decay * w[i];
+          v[i] = keep * v[i] + fresh * d;
+          w[i] -= lr * (d + mu * v[i]);
+        }
+      } else {
+#pragma omp simd
+        for (std::int64_t i = begin; i < end; ++i) {
+          v[i] = keep * v[i] + fresh * (g[i] + decay * w[i]);
+          w[i] -= lr * v[i];
+        }
+      }
+    });
+  });
+}
+
+inline void adam(DType type, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v, void* v_max,
+                 void* theta) {
+  visit_floating("adam", type, [&](auto zero) {
+    using T = decltype(zero);
+    const T* g = static_cast<const T*>(gradient);
+    T *first = static_cast<T*>(m), *second = static_cast<T*>(v), *largest = static_cast<T*>(v_max), *w = static_cast<T*>(theta);
+    const T b1 = static_cast<T>(o.beta1), b2 = static_cast<T>(o.beta2), c1 = static_cast<T>(1 - o.beta1),
+            c2 = static_cast<T>(1 - o.beta2), epsilon = static_cast<T>(o.epsilon);
+    const T step = static_cast<T>(o.lr / o.correction1), root = static_cast<T>(1 / std::sqrt(o.correction2));
+    const T coupled = o.decoupled ? T(0) : static_cast<T>(o.weight_decay);
+    const T shrink = o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1);
+    parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+      for (std::int64_t i = begin; i < end; ++i) {
+        const T d = g[i] + coupled * w[i];
+        first[i] = b1 * first[i] + c1 * d;
+        second[i] = b2 * second[i] + c2 * d * d;
+        T spread = second[i];
+        if (largest) spread = largest[i] = std::max(largest[i], second[i]);
+        w[i] = shrink * w[i] - step * first[i] / (std::sqrt(spread) * root + epsilon);
+      }
+    });
+  });
+}
+
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu

@@ -1,0 +1,144 @@
+// The library's random integers. There is no generator with a state: a random word is a function of its name,
+// (seed, purpose, draw, replica, parameter, element), so it is the same whatever the thread count, the order
+// of the work, the instruction set or the device, and any pass can be replayed from its key.
+//
+// The function is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3,
+// SC'11).
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "lpf/core/error.hpp"
+#include "lpf/core/host_device.hpp"
+
+namespace lpf {
+
+/// Four 32-bit words: what Philox takes as its counter and what it returns.
+struct PhiloxWords {
+  std::uint32_t word[4];
+  bool operator==(const PhiloxWords&) const = default;
+};
+
+namespace detail {
+
+inline constexpr std::uint32_t kPhiloxMultiplier[2] = {0xD2511F53, 0xCD9E8D57};
+inline constexpr std::uint32_t kPhiloxWeyl[2] = {0x9E3779B9, 0xBB67AE85};
+inline constexpr int kPhiloxRounds = 10;
+
+}  // namespace detail
+
+/// Philox4x32-10: a bijection of the 128-bit counter for each 64-bit key, whose outputs pass BigCrush.
+LPF_HD constexpr PhiloxWords philox4x32(PhiloxWords counter, std::uint64_t key) {
+  std::uint32_t c0 = counter.word[0], c1 = counter.word[1], c2 = counter.word[2], c3 = counter.word[3];
+  auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+  for (int round = 0; round < detail::kPhiloxRounds; ++round) {
+    const std::uint64_t p0 = std::uint64_t{detail::kPhiloxMultiplier[0]} * c0;
+    const std::uint64_t p1 = std::uint64_t{detail::kPhiloxMultiplier[1]} * c2;
+    c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0;
+    c1 = static_cast<std::uint32_t>(p1);
+    c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    c3 = static_cast<std::uint32_t>(p0);
+    k0 += detail::kPhiloxWeyl[0];
+    k1 += detail::kPhiloxWeyl[1];
+  }
+  return {{c0, c1, c2, c3}};
+}
+
+/// What random numbers are for. Streams of different purpose never share a counter.
+enum class Purpose : std::uint8_t {
+  perturbation,
+  dropout,
+  init,
+  shuffle,
+  augmentation,
+  label_noise,
+  data_noise,
+  split,
+  measure,
+  user
+};
+
+/// Names one stream of random numbers; its elements are numbered from 0.
+///
+/// The counter of element e is (block, parameter, draw, replica | purpose << 24), where block = e / 4 for
+/// float and for words, e / 2 for double. Words, uniforms and Gaussians of one key come from the same bits:
+/// give each use a key of its own.
+struct NoiseKey {
+  std::uint64_t seed = 0;
+  Purpose purpose = Purpose::user;
+  std::uint64_t draw = 0;       ///< which pass, epoch or repetition: < 2^32
+  std::uint32_t replica = 0;    ///< < 2^24
+  std::uint32_t parameter = 0;  ///< index of the parameter or of the layer
+  bool operator==(const NoiseKey&) const = default;
+};
+
+/// Throws ValueError unless the key and elements [first, first + n) have a counter, `per_block` elements
+/// each.
+inline void check_noise_range(const NoiseKey& key, std::int64_t first, std::int64_t n, int per_block) {
+  check(key.draw <= 0xFFFFFFFF, "noise", "draw must be below 2^32, got ", key.draw);
+  check(key.replica <= 0xFFFFFF, "noise", "replica must be below 2^24, got ", key.replica);
+  const std::int64_t limit = per_block * (std::int64_t{1} << 32);
+  check(first >= 0 && n >= 0 && first <= limit && n <= limit - first, "noise",
+        "elements [first, first + n) must lie in [0, ", limit, "): first is ", first, ", n is ", n);
+}
+
+/// The counter of a block of a stream. The key is taken as checked.
+LPF_HD constexpr PhiloxWords noise_counter(const NoiseKey& key, std::uint32_t block) {
+  return {{block, key.parameter, static_cast<std::uint32_t>(key.draw),
+           key.replica | static_cast<std::uint32_t>(key.purpose) << 24}};
+}
+
+/// The four words of a block of a stream. The key is taken as checked.
+LPF_HD constexpr PhiloxWords noise_words(const NoiseKey& key, std::uint32_t block) {
+  return philox4x32(noise_counter(key, block), key.seed);
+}
+
+/// Element `element` of the stream as a 32-bit word. Throws ValueError for a key or element without a
+/// counter.
+inline std::uint32_t word_at(const NoiseKey& key, std::int64_t element) {
+  check_noise_range(key, element, 1, 4);
+  return noise_words(key, static_cast<std::uint32_t>(element / 4)).word[element % 4];
+}
+
+/// The number of 32-bit words, of all 2^32, for which an event of the given probability happens.
+inline std::uint64_t bernoulli_threshold(double probability) {
+  check(probability >= 0 && probability <= 1, "bernoulli", "probability must be in [0, 1], got ",
+        probability);
+  return static_cast<std::uint64_t>(probability * 0x1p32);
+}
+
+/// True with the given probability (to 2^-32), independently for each element. The decision is one on the
+/// element's word, so a mask is the same for float and for double.
+inline bool bernoulli_at(const NoiseKey& key, std::int64_t element, double probability) {
+  return word_at(key, element) < bernoulli_threshold(probability);
+}
+
+/// A uniform integer in [0, n), 1 <= n <= 2^32, from 64 bits: floor(n w / 2^64). No value's probability is
+/// off by more than 2^-64, which is at most a factor of 1 + 2^-32. Two elements to a block.
+inline std::int64_t uniform_below_at(const NoiseKey& key, std::int64_t element, std::int64_t n) {
+  check_noise_range(key, element, 1, 2);
+  check(n >= 1 && n <= std::int64_t{1} << 32, "uniform_below", "n must be in [1, 2^32], got ", n);
+  const PhiloxWords words = noise_words(key, static_cast<std::uint32_t>(element / 2));
+  const auto low = std::uint64_t{words.word[element % 2 * 2]},
+             high = std::uint64_t{words.word[element % 2 * 2 + 1]};
+  const auto range = static_cast<std::uint64_t>(n);
+  return static_cast<std::int64_t>((high * range + (low * range >> 32)) >> 32);
+}
+
+/// A uniformly random order of 0 … n - 1 (Fisher and Yates' shuffle; step i draws element i of the stream).
+/// Throws ValueError for n < 0 or n > 2^32.
+inline std::vector<std::int64_t> permutation(std::int64_t n, const NoiseKey& key) {
+  check(n >= 0 && n <= std::int64_t{1} << 32, "permutation", "n must be in [0, 2^32], got ", n);
+  check_noise_range(key, 0, n, 2);
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i) order[static_cast<std::size_t>(i)] = i;
+  for (std::int64_t i = n - 1; i > 0; --i) {
+    std::swap(order[static_cast<std::size_t>(i)],
+              order[static_cast<std::size_t>(uniform_below_at(key, i, i + 1))]);
+  }
+  return order;
+}
+
+}  // namespace lpf

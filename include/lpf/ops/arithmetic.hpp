@@ -1,0 +1,174 @@
+// Addition, multiplication and their kin, with NumPy's broadcasting.
+#pragma once
+
+#include "lpf/ops/hidden.hpp"
+#include "lpf/ops/reduce.hpp"
+
+namespace lpf {
+
+namespace detail {
+
+/// One elementwise operation of one operand, without history.
+inline Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0, bool to_bool = false) {
+  Tensor y = empty(x.shape(), {to_bool ? DType::bool_ : x.dtype(), x.device()});
+  x.backend().unary(op, x.dtype(), x.numel(), x.raw(), y.raw(), a, b);
+  return y;
+}
+
+/// One elementwise operation of two operands with broadcasting, without history.
+inline Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b, bool to_bool = false,
+                     double alpha = 0) {
+  check_same_kind(name, a, b);
+  const Shape shape = a.shape() == b.shape() ? a.shape() : broadcast(name, a.shape(), b.shape());
+  Tensor y = empty(shape, {to_bool ? DType::bool_ : a.dtype(), a.device()});
+  a.backend().binary(op, view_as(a, shape), view_as(b, shape), view_of(y), alpha);
+  return y;
+}
+
+/// The rule of elementwise operations on replicated operands: replicas with replicas, or replicas with a single number.
+/// A replicated parameter with an activation or a constant is refused: which replica serves which row must be said.
+template <class Op>
+Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
+  const PlanPtr plan = a.is_replicated() ? a.impl().replicas : b.impl().replicas;
+  auto plain = [&](const Tensor& t, int rank) {
+    if (!t.is_replicated()) {
+      check<ReplicaError>(t.numel() == 1, name, "a replicated parameter (M = ", plan->count(), ") meets a plain tensor of shape ",
+                          t.shape(), ": use per_sample(parameter, x) against an activation, replicate(t, parameter) for a constant");
+      return t;
+    }
+    check<ReplicaError>(t.impl().replicas == plan, name, "the operands are replicas of two different perturbed passes");
+    Shape shape = t.shape();
+    while (shape.rank() < rank) shape = shape.prepended(1);
+    return reshape(unhide(t), shape.prepended(plan->count()));
+  };
+  const int rank = std::max(a.rank(), b.rank());
+  return hide(op(plain(a, rank), plain(b, rank)), plan);
+}
+inline bool any_replicated(const Tensor& a, const Tensor& b) { return a.is_replicated() || b.is_replicated(); }
+
+}  // namespace detail
+
+/// a + b.
+inline Tensor add(const Tensor& a, const Tensor& b) {
+  if (detail::any_replicated(a, b)) return detail::on_replicas("add", a, b, add);
+  Tensor y = detail::binary("add", backend::Binary::add, a, b);
+  return record("add", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
+    return Grads{need[0] ? sum_to(g, sa) : Tensor(), need[1] ? sum_to(g, sb) : Tensor()};
+  });
+}
+
+/// a − b.
+inline Tensor sub(const Tensor& a, const Tensor& b) {
+  if (detail::any_replicated(a, b)) return detail::on_replicas("sub", a, b, sub);
+  Tensor y = detail::binary("sub", backend::Binary::subtract, a, b);
+  return record("sub", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
+    return Grads{need[0] ? sum_to(g, sa) : Tensor(), need[1] ? sum_to(affine(g, -1, 0), sb) : Tensor()};
+  });
+}
+
+/// a · b, elementwise.
+inline Tensor mul(const Tensor& a, const Tensor& b) {
+  if (detail::any_replicated(a, b)) return detail::on_replicas("mul", a, b, mul);
+  Tensor y = detail::binary("mul", backend::Binary::multiply, a, b);
+  return record("mul", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
+    return Grads{need[0] ? sum_to(mul(g, b), a.shape()) : Tensor(), need[1] ? sum_to(mul(g, a), b.shape()) : Tensor()};
+  });
+}
+
+/// a / b, elementwise. Integers: DTypeError (convert first; floor division is floor(a / b)).
+inline Tensor div(const Tensor& a, const Tensor& b) {
+  if (detail::any_replicated(a, b)) return detail::on_replicas("div", a, b, div);
+  detail::check_floating("div", a);
+  Tensor y = detail::binary("div", backend::Binary::divide, a, b);
+  return record("div", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
+    const Tensor ga = div(g, b);
+    return Grads{need[0] ? sum_to(ga, a.shape()) : Tensor(),
+                 need[1] ? sum_to(affine(mul(ga, div(a, b)), -1, 0), b.shape()) : Tensor()};
+  });
+}
+
+/// a·x + b with numbers a and b.
+inline Tensor affine(const Tensor& x, double a, double b) {
+  if (x.is_replicated()) return detail::hide(affine(detail::unhide(x), a, b), x.impl().replicas);
+  return record("affine", detail::unary(backend::Unary::affine, x, a, b), {x},
+                [a](const Tensor& g, Need) { return Grads{a == 1 ? g : affine(g, a, 0)}; });
+}
+
+inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+inline Tensor operator+(const Tensor& x, double s) { return affine(x, 1, s); }
+inline Tensor operator+(double s, const Tensor& x) { return affine(x, 1, s); }
+inline Tensor operator-(const Tensor& x, double s) { return affine(x, 1, -s); }
+inline Tensor operator-(double s, const Tensor& x) { return affine(x, -1, s); }
+inline Tensor operator*(const Tensor& x, double s) { return affine(x, s, 0); }
+inline Tensor operator*(double s, const Tensor& x) { return affine(x, s, 0); }
+inline Tensor operator/(const Tensor& x, double s) {
+  check<DTypeError>(is_floating(x.dtype()), "div", "needs float32 or float64, got ", name_of(x.dtype()));
+  return div(x, full({}, s, x.options()));
+}
+inline Tensor operator/(double s, const Tensor& x) { return div(full({}, s, x.options()), x); }
+inline Tensor Tensor::operator-() const { return affine(*this, -1, 0); }
+
+namespace detail {
+inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, const Tensor& b) {
+  const auto off = no_grad();
+  return binary(name, op, a, b, true);
+}
+}  // namespace detail
+
+// Comparisons give bool tensors and have no gradient.
+inline Tensor operator==(const Tensor& a, const Tensor& b) { return detail::compare("equal", backend::Binary::equal, a, b); }
+inline Tensor operator!=(const Tensor& a, const Tensor& b) {
+  return detail::compare("not_equal", backend::Binary::not_equal, a, b);
+}
+inline Tensor operator<(const Tensor& a, const Tensor& b) { return detail::compare("less", backend::Binary::less, a, b); }
+inline Tensor operator<=(const Tensor& a, const Tensor& b) {
+  return detail::compare("less_equal", backend::Binary::less_equal, a, b);
+}
+inline Tensor operator>(const Tensor& a, const Tensor& b) {
+  return detail::compare("greater", backend::Binary::greater, a, b);
+}
+inline Tensor operator>=(const Tensor& a, const Tensor& b) {
+  return detail::compare("greater_equal", backend::Binary::greater_equal, a, b);
+}
+inline Tensor operator==(const Tensor& a, double s) { return a == full({}, s, a.options()); }
+inline Tensor operator!=(const Tensor& a, double s) { return a != full({}, s, a.options()); }
+inline Tensor operator<(const Tensor& a, double s) { return a < full({}, s, a.options()); }
+inline Tensor operator<=(const Tensor& a, double s) { return a <= full({}, s, a.options()); }
+inline Tensor operator>(const Tensor& a, double s) { return a > full({}, s, a.options()); }
+inline Tensor operator>=(const Tensor& a, double s) { return a >= full({}, s, a.options()); }
+inline Tensor logical_and(const Tensor& a, const Tensor& b) {
+  return detail::compare("logical_and", backend::Binary::logical_and, a, b);
+}
+inline Tensor logical_or(const Tensor& a, const Tensor& b) {
+  return detail::compare("logical_or", backend::Binary::logical_or, a, b);
+}
+inline Tensor logical_xor(const Tensor& a, const Tensor& b) {
+  return detail::compare("logical_xor", backend::Binary::logical_xor, a, b);
+}
+inline Tensor logical_not(const Tensor& x) { return detail::unary(backend::Unary::logical_not, x, 0, 0, true); }
+inline Tensor is_nan(const Tensor& x) { return detail::unary(backend::Unary::is_nan, x, 0, 0, true); }
+inline Tensor is_finite(const Tensor& x) { return detail::unary(backend::Unary::is_finite, x, 0, 0, true); }
+
+/// a where `condition` (bool) holds, b elsewhere, all three broadcast together.
+inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  detail::check_same_kind("where", a, b);
+  check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ", name_of(condition.dtype()), ", needs bool");
+  const Shape shape = broadcast("where", condition.shape(), broadcast("where", a.shape(), b.shape()));
+  Tensor y = empty(shape, a.options());
+  a.backend().where(detail::view_as(condition, shape), detail::view_as(a, shape), detail::view_as(b, shape),
+                    detail::view_of(y));
+  return record("where", std::move(y), {a, b}, [condition, sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
+    const Tensor zero = zeros({}, g.options());
+    return Grads{need[0] ? sum_to(where(condition, g, zero), sa) : Tensor(),
+                 need[1] ? sum_to(where(condition, zero, g), sb) : Tensor()};
+  });
+}
+
+/// Elementwise larger (smaller) operand; where they are equal the first takes the gradient.
+inline Tensor maximum(const Tensor& a, const Tensor& b) { return where(a >= b, a, b); }
+inline Tensor minimum(const Tensor& a, const Tensor& b) { return where(a <= b, a, b); }
+
+}  // namespace lpf

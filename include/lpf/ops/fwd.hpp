@@ -1,0 +1,60 @@
+// Declarations of the operations that other operations' backward functions are written with.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "lpf/autograd/node.hpp"
+
+namespace lpf {
+
+using Axes = std::vector<int>;
+
+// arithmetic.hpp
+Tensor add(const Tensor& a, const Tensor& b);
+Tensor sub(const Tensor& a, const Tensor& b);
+Tensor mul(const Tensor& a, const Tensor& b);
+Tensor div(const Tensor& a, const Tensor& b);
+Tensor affine(const Tensor& x, double a, double b);
+
+// shape.hpp
+Tensor reshape(const Tensor& x, const Shape& shape);
+Tensor expand(const Tensor& x, const Shape& shape);
+Tensor permute(const Tensor& x, const Axes& axes);
+Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step = 1);
+
+// reduce.hpp
+Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
+Tensor sum_to(const Tensor& x, const Shape& shape);
+
+namespace detail {
+
+inline void check_same_kind(const char* operation, const Tensor& a, const Tensor& b) {
+  check<DTypeError>(a.dtype() == b.dtype(), operation, "operands are ", name_of(a.dtype()), " and ", name_of(b.dtype()),
+                    ": convert one with .to(dtype)");
+  check<DeviceError>(a.device() == b.device(), operation, "operands are on ", a.device(), " and ", b.device(),
+                     ": move one with .to(device)");
+}
+
+inline void check_floating(const char* operation, const Tensor& x) {
+  check<DTypeError>(is_floating(x.dtype()), operation, "needs float32 or float64, got ", name_of(x.dtype()),
+                    ": convert with .to(float32)");
+}
+
+/// x as a strided view that broadcasts to `shape`.
+inline backend::View view_as(const Tensor& x, const Shape& shape) {
+  backend::View v{x.raw(), x.dtype(), shape.rank(), {}, {}};
+  const auto strides = x.shape().strides();
+  const int lead = shape.rank() - x.rank();
+  for (int i = 0; i < shape.rank(); ++i) {
+    v.shape[i] = shape[i];
+    const bool broadcast_axis = i < lead || (x.shape()[i - lead] == 1 && shape[i] != 1);
+    v.stride[i] = broadcast_axis ? 0 : strides[static_cast<std::size_t>(i - lead)];
+  }
+  return v;
+}
+inline backend::View view_of(const Tensor& x) { return view_as(x, x.shape()); }
+
+}  // namespace detail
+
+}  // namespace lpf

@@ -1,0 +1,33 @@
+// Replicated tensors seen as plain ones: unhide() turns the hidden axis of M replicas into a plain first axis, hide() turns
+// it back. With them an elementwise operation on replicas is hide(op(unhide(x))).
+#pragma once
+
+#include "lpf/ops/fwd.hpp"
+
+namespace lpf {
+
+using PlanPtr = std::shared_ptr<ReplicaPlan>;
+
+namespace detail {
+
+Tensor hide(const Tensor& x, const PlanPtr& plan);
+
+/// The replicas of x, of shape [shape…], as a plain tensor [M, shape…] on the same memory.
+inline Tensor unhide(const Tensor& x) {
+  const PlanPtr plan = x.impl().replicas;
+  Tensor y = x.alias(x.shape().prepended(plan->count()));
+  return record("unhide", std::move(y), {x}, [plan](const Tensor& g, Need) { return Grads{hide(g, plan)}; });
+}
+
+/// A plain tensor [M, shape…] as M replicas of a tensor of shape [shape…].
+inline Tensor hide(const Tensor& x, const PlanPtr& plan) {
+  check<ReplicaError>(x.rank() >= 1 && x.shape()[0] == plan->count(), "hide", "a tensor of shape ", x.shape(),
+                      " does not hold ", plan->count(), " replicas along its first axis");
+  Tensor y = x.alias(x.shape().slice(1, x.rank()));
+  y.impl().replicas = plan;
+  return record("hide", std::move(y), {x}, [](const Tensor& g, Need) { return Grads{unhide(g)}; });
+}
+
+}  // namespace detail
+
+}  // namespace lpf

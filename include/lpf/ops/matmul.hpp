@@ -1,0 +1,67 @@
+// Matrix products. A transposed operand is a flag of the product, never a copy.
+#pragma once
+
+#include "lpf/ops/arithmetic.hpp"
+
+namespace lpf {
+
+namespace detail {
+
+/// op(A)·op(B) for A [batch…, ., .] and B [batch…, ., .], batch axes broadcast; closed under differentiation.
+inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
+  check_same_kind("matmul", a, b);
+  check_floating("matmul", a);
+  const int ra = a.rank(), rb = b.rank();
+  const std::int64_t m = a.shape()[ta ? ra - 1 : ra - 2], k = a.shape()[ta ? ra - 2 : ra - 1];
+  const std::int64_t kb = b.shape()[tb ? rb - 1 : rb - 2], n = b.shape()[tb ? rb - 2 : rb - 1];
+  check<ShapeError>(k == kb, "matmul", "inner sizes ", k, " and ", kb, " differ: operands are ", a.shape(),
+                    ta ? " (transposed)" : "", " and ", b.shape(), tb ? " (transposed)" : "");
+  const Shape batch_a = a.shape().slice(0, ra - 2), batch_b = b.shape().slice(0, rb - 2);
+  const Shape batch = broadcast("matmul", batch_a, batch_b);
+  const auto one_or_all = [&](const Tensor& t, const Shape& own) {  // a strided batch needs one stride
+    if (own.numel() == 1 || own == batch) return t.detach();
+    Shape full = batch;
+    full.push_back(t.shape()[t.rank() - 2]);
+    full.push_back(t.shape()[t.rank() - 1]);
+    return expand(t.detach(), full);
+  };
+  const Tensor pa = one_or_all(a, batch_a), pb = one_or_all(b, batch_b);
+  Shape shape = batch;
+  shape.push_back(m);
+  shape.push_back(n);
+  Tensor y = empty(shape, a.options());
+  backend::Gemm gemm{a.dtype(), ta, tb, m, n, k, pa.raw(), ta ? m : k, pa.numel() == m * k ? 0 : m * k,
+                     pb.raw(),  tb ? k : n, pb.numel() == k * n ? 0 : k * n, y.raw(), n, m * n, batch.numel(), 1.0, 0.0};
+  if (batch_b.numel() == 1 && !ta && gemm.stride_a != 0) {  // one B for all: one tall product
+    gemm.m *= gemm.batch;
+    gemm.batch = 1;
+  }
+  a.backend().gemm(gemm);
+  return record("matmul", std::move(y), {a, b}, [a, b, ta, tb](const Tensor& g, Need need) {
+    Grads grads(2);
+    if (need[0]) grads[0] = sum_to(ta ? product(b, g, tb, true) : product(g, b, false, !tb), a.shape());
+    if (need[1]) grads[1] = sum_to(tb ? product(g, a, true, ta) : product(a, g, !ta, false), b.shape());
+    return grads;
+  });
+}
+
+}  // namespace detail
+
+/// Matrix product of the last two axes, batch axes broadcast; a rank-1 operand is a row (left) or a column (right).
+inline Tensor matmul(const Tensor& a, const Tensor& b) {
+  check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ", a.shape(), " and ",
+                    b.shape());
+  Tensor y = detail::product(a.rank() == 1 ? unsqueeze(a, 0) : a, b.rank() == 1 ? unsqueeze(b, 1) : b, false, false);
+  if (b.rank() == 1) y = squeeze(y, -1);
+  if (a.rank() == 1) y = squeeze(y, b.rank() == 1 ? -1 : -2);
+  return y;
+}
+inline Tensor Tensor::matmul(const Tensor& other) const { return lpf::matmul(*this, other); }
+
+/// Inner product of two tensors of one shape, as a scalar.
+inline Tensor dot(const Tensor& a, const Tensor& b) {
+  check<ShapeError>(a.shape() == b.shape(), "dot", "shapes ", a.shape(), " and ", b.shape(), " differ");
+  return sum(mul(a, b));
+}
+
+}  // namespace lpf

@@ -1,0 +1,272 @@
+// Operations that only rearrange elements. Reshaping and slices of the first axis share memory; the rest copy.
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+
+#include "lpf/ops/hidden.hpp"
+
+namespace lpf {
+
+/// The same elements in another shape (a view).
+inline Tensor reshape(const Tensor& x, const Shape& shape) {
+  if (x.is_replicated()) {
+    const PlanPtr plan = x.impl().replicas;
+    return detail::hide(reshape(detail::unhide(x), shape.prepended(plan->count())), plan);
+  }
+  check<ShapeError>(shape.numel() == x.numel(), "reshape", "shape ", x.shape(), " has ", x.numel(), " elements, ", shape,
+                    " has ", shape.numel());
+  return record("reshape", x.alias(shape), {x},
+                [from = x.shape()](const Tensor& g, Need) { return Grads{reshape(g, from)}; });
+}
+inline Tensor Tensor::reshape(Shape shape) const { return lpf::reshape(*this, shape); }
+/// One of the sizes may be −1: it is what remains.
+inline Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
+  std::int64_t known = 1;
+  int open = 0;
+  for (auto s : sizes) s == -1 ? static_cast<void>(++open) : static_cast<void>(known *= s);
+  check<ShapeError>(open <= 1, "reshape", "only one size can be -1");
+  check<ShapeError>(open == 0 || (known > 0 && numel() % known == 0), "reshape", "a tensor of shape ", shape(),
+                    " cannot fill sizes whose product is ", known, " with one left open");
+  Shape to;
+  for (auto s : sizes) to.push_back(s == -1 ? numel() / known : s);
+  return lpf::reshape(*this, to);
+}
+
+/// Axes from … to merged into one.
+inline Tensor flatten(const Tensor& x, int from = 0, int to = -1) {
+  if (x.rank() == 0) return reshape(x, {1});
+  from = normalize_axis("flatten", from, x.rank());
+  to = normalize_axis("flatten", to, x.rank());
+  check<ShapeError>(from <= to, "flatten", "axis ", from, " comes after axis ", to);
+  Shape shape = x.shape().slice(0, from);
+  shape.push_back(x.shape().product(from, to + 1));
+  for (int i = to + 1; i < x.rank(); ++i) shape.push_back(x.shape()[i]);
+  return reshape(x, shape);
+}
+inline Tensor Tensor::flatten(int from, int to) const { return lpf::flatten(*this, from, to); }
+
+inline Tensor squeeze(const Tensor& x, int axis) {
+  axis = normalize_axis("squeeze", axis, x.rank());
+  check<ShapeError>(x.shape()[axis] == 1, "squeeze", "axis ", axis, " of shape ", x.shape(), " is not of size 1");
+  return reshape(x, x.shape().without(axis));
+}
+inline Tensor unsqueeze(const Tensor& x, int axis) {
+  axis = normalize_axis("unsqueeze", axis, x.rank() + 1);
+  Shape shape = x.shape().slice(0, axis);
+  shape.push_back(1);
+  for (int i = axis; i < x.rank(); ++i) shape.push_back(x.shape()[i]);
+  return reshape(x, shape);
+}
+inline Tensor Tensor::squeeze(int axis) const { return lpf::squeeze(*this, axis); }
+inline Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze(*this, axis); }
+
+/// x repeated along axes of size 1 and new leading axes until it has `shape`.
+inline Tensor expand(const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  check<ShapeError>(x.rank() <= shape.rank() && broadcast("expand", x.shape(), shape) == shape, "expand", "shape ", x.shape(),
+                    " does not expand to ", shape);
+  Tensor y = empty(shape, x.options());
+  x.backend().assign(detail::view_of(y), detail::view_as(x, shape));
+  return record("expand", std::move(y), {x}, [from = x.shape()](const Tensor& g, Need) { return Grads{sum_to(g, from)}; });
+}
+
+/// Axis i of the result is axis axes[i] of x.
+inline Tensor permute(const Tensor& x, const Axes& axes) {
+  if (x.is_replicated()) {
+    Axes shifted{0};
+    for (int a : axes) shifted.push_back(normalize_axis("permute", a, x.rank()) + 1);
+    return detail::hide(permute(detail::unhide(x), shifted), x.impl().replicas);
+  }
+  check<ShapeError>(static_cast<int>(axes.size()) == x.rank(), "permute", axes.size(), " axes given for a tensor of shape ",
+                    x.shape());
+  const auto strides = x.shape().strides();
+  backend::View from{x.raw(), x.dtype(), x.rank(), {}, {}};
+  Shape shape;
+  Axes inverse(axes.size(), -1);
+  for (int i = 0; i < x.rank(); ++i) {
+    const int a = normalize_axis("permute", axes[static_cast<std::size_t>(i)], x.rank());
+    check<ShapeError>(inverse[static_cast<std::size_t>(a)] < 0, "permute", "axis ", a, " is named twice");
+    inverse[static_cast<std::size_t>(a)] = i;
+    shape.push_back(x.shape()[a]);
+    from.shape[i] = x.shape()[a];
+    from.stride[i] = strides[static_cast<std::size_t>(a)];
+  }
+  Tensor y = empty(shape, x.options());
+  x.backend().assign(detail::view_of(y), from);
+  return record("permute", std::move(y), {x}, [inverse](const Tensor& g, Need) { return Grads{permute(g, inverse)}; });
+}
+inline Tensor Tensor::permute(std::initializer_list<int> axes) const { return lpf::permute(*this, Axes(axes)); }
+
+/// Two axes exchanged; the last two by default.
+inline Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1) {
+  axis0 = normalize_axis("transpose", axis0, x.rank());
+  axis1 = normalize_axis("transpose", axis1, x.rank());
+  Axes axes(static_cast<std::size_t>(x.rank()));
+  std::iota(axes.begin(), axes.end(), 0);
+  std::swap(axes[static_cast<std::size_t>(axis0)], axes[static_cast<std::size_t>(axis1)]);
+  return permute(x, axes);
+}
+inline Tensor Tensor::transpose(int axis0, int axis1) const { return lpf::transpose(*this, axis0, axis1); }
+
+namespace detail {
+
+/// The part of x that slice() names, as a strided view.
+inline backend::View strided_part(const Tensor& x, int axis, std::int64_t start, std::int64_t count, std::int64_t step) {
+  backend::View v = view_of(x);
+  v.data = static_cast<std::byte*>(v.data) + static_cast<std::size_t>(start * v.stride[axis]) * size_of(x.dtype());
+  v.shape[axis] = count;
+  v.stride[axis] *= step;
+  return v;
+}
+
+/// Zeros of `shape` with x in the places that slice() would read: the adjoint of slice().
+inline Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step) {
+  Tensor y = zeros(shape, x.options());
+  if (x.numel() > 0) x.backend().assign(strided_part(y, axis, start, x.shape()[axis], step), view_of(x));
+  return record("place", std::move(y), {x}, [axis, start, step, count = x.shape()[axis]](const Tensor& g, Need) {
+    return Grads{slice(g, axis, start, start + (count - 1) * step + 1, step)};
+  });
+}
+
+}  // namespace detail
+
+/// Elements start, start + step, … below stop of one axis; negative bounds count from the end. The first axis with step 1
+/// gives a view.
+inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
+  axis = normalize_axis("slice", axis, x.rank());
+  check(step > 0, "slice", "step must be positive, got ", step);
+  const std::int64_t n = x.shape()[axis];
+  start = std::clamp<std::int64_t>(start < 0 ? start + n : start, 0, n);
+  stop = std::clamp<std::int64_t>(stop < 0 ? stop + n : stop, start, n);
+  const std::int64_t count = (stop - start + step - 1) / step;
+  const Shape shape = x.shape().with(axis, count);
+  Tensor y;
+  if (step == 1 && x.shape().product(0, axis) == 1) {
+    static_cast<void>(x.raw());
+    y = x.alias(shape, start * x.shape().product(axis + 1, x.rank()));
+  } else {
+    y = empty(shape, x.options());
+    if (y.numel() > 0) x.backend().assign(detail::view_of(y), detail::strided_part(x, axis, start, count, step));
+  }
+  return record("slice", std::move(y), {x}, [from = x.shape(), axis, start, step](const Tensor& g, Need) {
+    return Grads{detail::place(g, from, axis, start, step)};
+  });
+}
+inline Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t stop, std::int64_t step) const {
+  return lpf::slice(*this, axis, start, stop, step);
+}
+
+/// `length` elements of one axis from `start`; IndexError where they do not exist.
+inline Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
+  axis = normalize_axis("narrow", axis, x.rank());
+  check<IndexError>(start >= 0 && length >= 0 && start + length <= x.shape()[axis], "narrow", "[", start, ", ", start + length,
+                    ") is outside axis ", axis, " of shape ", x.shape());
+  return slice(x, axis, start, start + length);
+}
+inline Tensor Tensor::narrow(int axis, std::int64_t start, std::int64_t length) const {
+  return lpf::narrow(*this, axis, start, length);
+}
+inline Tensor Tensor::operator[](std::int64_t index) const {
+  check<IndexError>(rank() > 0, "index", "a scalar has no axis to index");
+  const std::int64_t n = shape()[0], i = index < 0 ? index + n : index;
+  check<IndexError>(i >= 0 && i < n, "index", "index ", index, " is outside the first axis of shape ", shape());
+  return lpf::squeeze(lpf::slice(*this, 0, i, i + 1), 0);
+}
+
+/// Tensors joined along an existing axis; the other sizes must agree.
+inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
+  check<ShapeError>(!parts.empty(), "concatenate", "there is nothing to join");
+  axis = normalize_axis("concatenate", axis, parts[0].rank());
+  std::int64_t total = 0;
+  for (const Tensor& p : parts) {
+    detail::check_same_kind("concatenate", parts[0], p);
+    check<ShapeError>(p.rank() == parts[0].rank() && p.shape().with(axis, 0) == parts[0].shape().with(axis, 0), "concatenate",
+                      "shapes ", parts[0].shape(), " and ", p.shape(), " differ outside axis ", axis);
+    total += p.shape()[axis];
+  }
+  Tensor y = empty(parts[0].shape().with(axis, total), parts[0].options());
+  std::vector<std::int64_t> begin;
+  std::int64_t at = 0;
+  for (const Tensor& p : parts) {
+    if (p.numel() > 0) y.backend().assign(detail::strided_part(y, axis, at, p.shape()[axis], 1), detail::view_of(p));
+    begin.push_back(at);
+    at += p.shape()[axis];
+  }
+  begin.push_back(at);
+  return record("concatenate", std::move(y), parts, [axis, begin](const Tensor& g, Need need) {
+    Grads grads(need.size());
+    for (std::size_t i = 0; i < need.size(); ++i)
+      if (need[i]) grads[i] = slice(g, axis, begin[i], begin[i + 1]);
+    return grads;
+  });
+}
+inline Tensor concatenate(std::initializer_list<Tensor> parts, int axis = 0) {
+  return concatenate(std::span(parts.begin(), parts.size()), axis);
+}
+
+/// Tensors of one shape joined along a new axis.
+inline Tensor stack(std::span<const Tensor> parts, int axis = 0) {
+  std::vector<Tensor> expanded;
+  for (const Tensor& p : parts) expanded.push_back(unsqueeze(p, axis));
+  check<ShapeError>(!parts.empty(), "stack", "there is nothing to stack");
+  return concatenate(expanded, axis < 0 ? axis + parts[0].rank() + 1 : axis);
+}
+inline Tensor stack(std::initializer_list<Tensor> parts, int axis = 0) {
+  return stack(std::span(parts.begin(), parts.size()), axis);
+}
+
+/// Consecutive parts of `size` along an axis; the last may be shorter.
+inline std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis = 0) {
+  axis = normalize_axis("split", axis, x.rank());
+  check(size > 0, "split", "size must be positive, got ", size);
+  std::vector<Tensor> parts;
+  for (std::int64_t at = 0; at < x.shape()[axis]; at += size) parts.push_back(slice(x, axis, at, at + size));
+  return parts;
+}
+
+/// A copy on memory of its own.
+inline Tensor clone(const Tensor& x) {
+  if (x.is_replicated()) return detail::hide(clone(detail::unhide(x)), x.impl().replicas);
+  Tensor y = empty_like(x);
+  x.backend().copy(y.raw(), x.raw(), static_cast<std::size_t>(x.numel()) * size_of(x.dtype()));
+  return record("clone", std::move(y), {x}, [](const Tensor& g, Need) { return Grads{g}; });
+}
+inline Tensor Tensor::clone() const { return lpf::clone(*this); }
+
+/// The elements converted to another dtype; x itself if it has it already.
+inline Tensor Tensor::to(DType dtype) const {
+  if (dtype == this->dtype()) return *this;
+  Tensor y = empty(shape(), {dtype, device()});
+  if (numel() > 0) backend().assign(detail::view_of(y), detail::view_of(*this));
+  return record("to", std::move(y), {*this}, [from = this->dtype()](const Tensor& g, Need) { return Grads{g.to(from)}; });
+}
+
+/// The elements on another device; x itself if it is there already.
+inline Tensor Tensor::to(Device device) const {
+  if (device == this->device()) return *this;
+  Tensor y = empty(shape(), {dtype(), device});
+  const auto bytes = static_cast<std::size_t>(numel()) * size_of(dtype());
+  if (this->device().is_cpu()) {
+    y.backend().copy_from_host(y.raw(), raw(), bytes);
+  } else {
+    check<DeviceError>(device.is_cpu(), "to", "copies between two GPUs are not supported");
+    backend().copy_to_host(y.raw(), raw(), bytes);
+  }
+  return record("to", std::move(y), {*this}, [from = this->device()](const Tensor& g, Need) { return Grads{g.to(from)}; });
+}
+
+inline const Tensor& Tensor::copy_(const Tensor& source) const {
+  check<ShapeError>(source.shape() == shape(), "copy_", "source has shape ", source.shape(), ", destination ", shape());
+  detail::check_in_place("copy_", *this);
+  const Tensor here = source.detach().to(device());
+  if (numel() > 0) backend().assign(detail::view_of(*this), detail::view_of(here));
+  return *this;
+}
+inline const Tensor& Tensor::fill_(double value) const {
+  detail::check_in_place("fill_", *this);
+  backend().fill(raw(), dtype(), numel(), value);
+  return *this;
+}
+
+}  // namespace lpf

@@ -1,0 +1,246 @@
+// Text that lines up: widths of UTF-8, numbers, mean ± standard deviation, tables with aligned columns.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lpf/core/error.hpp"
+
+namespace lpf {
+
+namespace detail {
+
+/// One code point and the bytes it takes; {U+FFFD, 1} where the text is not valid UTF-8.
+struct CodePoint {
+  char32_t value = 0xFFFD;
+  std::size_t bytes = 1;
+};
+
+/// First code point of a text that is not empty.
+inline CodePoint decode_utf8(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return {};
+  char32_t value = lead & (0x7Fu >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0u) != 0x80u) return {};
+    value = (value << 6) | (byte(i) & 0x3Fu);
+  }
+  const bool overlong = (length == 3 && value < 0x800) || (length == 4 && value < 0x10000);
+  if (overlong || (value >= 0xD800 && value < 0xE000) || value > 0x10FFFF) return {};
+  return {value, length};
+}
+
+/// Terminal columns of one code point: 0 for marks that combine, 2 for East Asian wide and emoji, else 1.
+inline std::size_t code_point_width(char32_t c) {
+  struct Range {
+    char32_t first, last;
+  };
+  constexpr Range zero[] = {{0x300, 0x36F},   {0x483, 0x489},   {0x1AB0, 0x1AFF}, {0x1DC0, 0x1DFF},
+                            {0x200B, 0x200F}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFEFF, 0xFEFF}};
+  constexpr Range wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0xA4CF},   {0xAC00, 0xD7A3},
+                            {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},   {0xFFE0, 0xFFE6},
+                            {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF}, {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
+  const auto within = [c](const Range& r) { return c >= r.first && c <= r.last; };
+  if (std::any_of(std::begin(zero), std::end(zero), within)) return 0;
+  return std::any_of(std::begin(wide), std::end(wide), within) ? 2 : 1;
+}
+
+}  // namespace detail
+
+/// Columns that a UTF-8 text takes on a terminal.
+inline std::size_t display_width(std::string_view text) {
+  std::size_t width = 0;
+  while (!text.empty()) {
+    const auto c = detail::decode_utf8(text);
+    width += detail::code_point_width(c.value);
+    text.remove_prefix(c.bytes);
+  }
+  return width;
+}
+
+/// The longest beginning of a UTF-8 text that takes at most `columns` columns.
+inline std::string_view clip_to_width(std::string_view text, std::size_t columns) {
+  std::size_t bytes = 0, width = 0;
+  while (bytes < text.size()) {
+    const auto c = detail::decode_utf8(text.substr(bytes));
+    width += detail::code_point_width(c.value);
+    if (width > columns) break;
+    bytes += c.bytes;
+  }
+  return text.substr(0, bytes);
+}
+
+/// `value` with `decimals` digits after the point, whatever the locale: format_fixed(4.876, 2) is "4.88".
+inline std::string format_fixed(double value, int decimals) {
+  check(decimals >= 0 && decimals <= 60, "format_fixed", "decimals must be 0 to 60, got ", decimals);
+  char buffer[400];
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed, decimals);
+  const std::string text(buffer, end.ptr);
+  const bool minus_zero = text[0] == '-' && text.find_first_of("123456789in") == std::string::npos;
+  return minus_zero ? text.substr(1) : text;
+}
+
+/// `value` with `digits` significant digits, whatever the locale: format_general(0.00012345, 3) is
+/// "0.000123".
+inline std::string format_general(double value, int digits = 4) {
+  char buffer[64];
+  digits = std::clamp(digits, 1, 17);
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::general, digits);
+  return std::string(buffer, end.ptr);
+}
+
+/// Mean and sample standard deviation (division by n - 1) of n values.
+struct MeanSd {
+  double mean = std::numeric_limits<double>::quiet_NaN();
+  double sd = std::numeric_limits<double>::quiet_NaN();
+  std::size_t n = 0;
+};
+
+/// Mean and sample standard deviation: the mean of no value and the sd of one are NaN; a NaN stays one.
+inline MeanSd mean_sd(std::span<const double> values) {
+  MeanSd result{.n = values.size()};
+  if (values.empty()) return result;
+  const auto n = static_cast<double>(values.size());
+  double mean = 0, squares = 0;
+  for (const double v : values) mean += v / n;
+  for (const double v : values) squares += (v - mean) * (v - mean);
+  result.mean = mean;
+  if (values.size() > 1) result.sd = std::sqrt(squares / (n - 1));
+  return result;
+}
+
+/// "4.88 ± 0.53"; without a sd (one value) "4.88", without a mean "–".
+inline std::string format_mean_sd(const MeanSd& value, int decimals = 2) {
+  if (std::isnan(value.mean)) return "–";
+  if (std::isnan(value.sd)) return format_fixed(value.mean, decimals);
+  return concat(format_fixed(value.mean, decimals), " ± ", format_fixed(value.sd, decimals));
+}
+
+/// Where a column's text stands. `automatic`: right where every cell is a number, else left.
+enum class Align { automatic, left, right };
+
+/// How a TextTable is drawn.
+struct TableOptions {
+  std::vector<Align> align = {};  ///< per column; those not named are automatic
+  std::size_t gap = 2;            ///< spaces between columns
+  bool rules = true;              ///< a line below the header, and those that add_rule() asks for
+  bool ascii = false;             ///< draw lines with '-' instead of '─'
+};
+
+/// A table for the terminal (and, through HtmlReport::table, for a page): columns as wide as their widest
+/// cell in UTF-8, numbers to the right.
+class TextTable {
+ public:
+  /// A table with these column names; throws ShapeError without any.
+  explicit TextTable(std::vector<std::string> header, TableOptions options = {})
+      : header_(std::move(header)), options_(std::move(options)) {
+    check<ShapeError>(!header_.empty(), "TextTable", "a table needs at least one column");
+    check<ShapeError>(options_.align.size() <= header_.size(), "TextTable", options_.align.size(),
+                      " alignments for ", header_.size(), " columns");
+  }
+
+  /// Appends a row; throws ShapeError where it has not one cell a column.
+  TextTable& add_row(std::vector<std::string> cells) {
+    check<ShapeError>(cells.size() == header_.size(), "TextTable", "row has ", cells.size(),
+                      " cells, the header has ", header_.size(), " columns");
+    rows_.push_back(std::move(cells));
+    return *this;
+  }
+  /// Appends a line across the table.
+  TextTable& add_rule() {
+    rows_.emplace_back();
+    return *this;
+  }
+
+  const std::vector<std::string>& header() const { return header_; }
+  /// The rows in order; an empty one is a rule.
+  const std::vector<std::vector<std::string>>& rows() const { return rows_; }
+
+  /// Alignment of a column, decided: left or right.
+  Align align(std::size_t column) const {
+    const Align wish = column < options_.align.size() ? options_.align[column] : Align::automatic;
+    if (wish != Align::automatic) return wish;
+    bool numbers = false;
+    for (const auto& row : rows_) {
+      if (row.empty() || is_blank(row[column])) continue;
+      if (!is_number(row[column])) return Align::left;
+      numbers = true;
+    }
+    return numbers ? Align::right : Align::left;
+  }
+
+  /// The table as text, each line ended by a newline, no spaces before it.
+  std::string to_string() const {
+    std::vector<std::size_t> widths;
+    std::size_t total = options_.gap * (header_.size() - 1);
+    for (std::size_t c = 0; c < header_.size(); ++c) {
+      std::size_t width = display_width(header_[c]);
+      for (const auto& row : rows_) width = std::max(width, row.empty() ? 0 : display_width(row[c]));
+      widths.push_back(width);
+      total += width;
+    }
+    std::vector<bool> right;
+    for (std::size_t c = 0; c < header_.size(); ++c) right.push_back(align(c) == Align::right);
+
+    std::string out;
+    const auto add_line = [&](const std::vector<std::string>& cells) {
+      std::string line;
+      for (std::size_t c = 0; c < cells.size(); ++c) {
+        const std::string blanks(widths[c] - display_width(cells[c]), ' ');
+        std::string cell = cells[c];
+        for (char& letter : cell) letter = letter >= 0 && letter < ' ' ? ' ' : letter;  // no line breaks
+        line += (c ? std::string(options_.gap, ' ') : "") + (right[c] ? blanks + cell : cell + blanks);
+      }
+      line.erase(line.find_last_not_of(' ') + 1);
+      out += line + '\n';
+    };
+    const auto add_rule = [&] {
+      if (!options_.rules) return;
+      for (std::size_t i = 0; i < total; ++i) out += options_.ascii ? "-" : "─";
+      out += '\n';
+    };
+    add_line(header_);
+    add_rule();
+    for (const auto& row : rows_) row.empty() ? add_rule() : add_line(row);
+    return out;
+  }
+
+ private:
+  static bool is_blank(std::string_view cell) {
+    return cell.empty() || cell == "–" || cell == "-" || cell == "nan" || cell == "inf" || cell == "-inf";
+  }
+  // A sign may start a number but not stand behind a digit: "64-128-10" is a name, "1e-3" a number.
+  static bool is_number(std::string_view cell) {
+    constexpr std::u32string_view digits = U"0123456789", signs = U"+-−", others = U".,eE±×x% <≈~⁰¹²³⁴⁵⁶⁷⁸⁹⁻";
+    const auto in = [](std::u32string_view set, char32_t c) { return set.find(c) != set.npos; };
+    bool any_digit = false;
+    char32_t before = U' ';
+    while (!cell.empty()) {
+      const auto c = detail::decode_utf8(cell);
+      if (in(digits, c.value))
+        any_digit = true;
+      else if (in(signs, c.value) ? in(digits, before) : !in(others, c.value))
+        return false;
+      before = c.value;
+      cell.remove_prefix(c.bytes);
+    }
+    return any_digit;
+  }
+
+  std::vector<std::string> header_;
+  std::vector<std::vector<std::string>> rows_;
+  TableOptions options_;
+};
+
+}  // namespace lpf
