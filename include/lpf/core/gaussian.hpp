@@ -1,10 +1,10 @@
-// Uniform and Gaussian numbers out of Philox' words, with the same bits on every instruction set and on the
+// Uniform and Gaussian numbers from Philox' words, the same to the bit on every instruction set and on the
 // GPU.
 //
-// Box and Muller: if u and v are uniform, then r = sqrt(-2 ln u) and the angle 2 pi v give the two
-// independent standard Gaussians r cos(2 pi v) and r sin(2 pi v). Logarithm and sine are polynomials of our
-// own (minimax in relative error, found by Remez' exchange), evaluated by Horner's rule with explicit fused
-// multiply-adds.
+// Box and Muller (1958): if u and v are uniform in (0, 1], the radius r = sqrt(-2 ln u) and the angle 2 pi v
+// give two independent standard Gaussians, r cos(2 pi v) and r sin(2 pi v). Logarithm and sine are
+// polynomials of our own (minimax in relative error, by Remez' exchange) in Horner's form, with explicit
+// fused multiply-adds.
 //
 // The functions in `detail` are written once for a real type F and the unsigned type U of the same width:
 // scalars here, vectors in backend/cpu/simd_noise.hpp.
@@ -55,9 +55,9 @@ LPF_HD_INLINE F horner(F x, C c0, Rest... rest) {
 /// -2 ln u for u = (w + 1) / 2^32 in (0, 1], to 1.2 ulp, with w's full resolution also where u is close to 1.
 template <class F, class U>
 LPF_HD_INLINE F minus_two_log_f32(U w) {
-  // u = 2^-j (1 + f) with 1 + f in [sqrt 1/2, sqrt 2). 0x4FB504F2 is the float below 2^32 sqrt 2, so that j
-  // counts the octaves below it. w + 1 fills 32 bits after the shift, and dropping its carry 2^32 leaves 2^32
-  // f, exactly.
+  // u = 2^-j (1 + f) with 1 + f in [sqrt 1/2, sqrt 2): 0x4FB504F2 is the float below 2^32 sqrt 2, and j
+  // counts octaves down from there. (w + 1) 2^j is 2^32 (1 + f); modulo 2^32 it is 2^32 f, as a signed
+  // number, exactly.
   const U j = (U(0x4FB504F2u) - bits_of(unsigned_to_real(w) + F(1.0f))) >> 23;
   const F f = to_real(shift_left(w + U(1u), j)) * F(0x1p-32f);
   const F slope = horner(f, -2.0f, 0x1.fffff8p-1f, -0x1.55555p-1f, 0x1.000428p-1f, -0x1.99a3f8p-2f,
@@ -173,7 +173,7 @@ LPF_HD_INLINE NoiseBlock<T> uniform_block(const NoiseKey& key, std::uint32_t blo
 }
 
 /// Element `element` of the stream as a standard Gaussian: the definition that every fast path repeats to the
-/// bit. Throws ValueError for a key or element without a counter.
+/// bit. Throws ValueError where the stream has no such element.
 template <class T>
 T normal_at(const NoiseKey& key, std::int64_t element) {
   constexpr int size = NoiseBlock<T>::size;

@@ -1,5 +1,4 @@
-// Arithmetic that is compiled for the processor and for the GPU from one text and gives the same bits on
-// both.
+// Arithmetic that is compiled from one text for the processor and for the GPU, and has the same bits on both.
 //
 // The compilers' own habits would break that: GCC and nvcc contract a * b + c into a fused multiply-add where
 // they find one, clang within one expression, and libm differs from system to system. So code that promises
@@ -19,8 +18,7 @@
 
 namespace lpf::detail {
 
-/// a * b + c, rounded once (IEEE 754 fusedMultiplyAdd); in software where the processor has no such
-/// instruction.
+/// a * b + c, rounded once (IEEE 754 fusedMultiplyAdd), in software where the processor lacks it.
 LPF_HD_INLINE float fmadd(float a, float b, float c) {
 #ifdef __CUDA_ARCH__
   return __fmaf_rn(a, b, c);

@@ -1,9 +1,9 @@
-// The library's random integers. There is no generator with a state: a random word is a function of its name,
-// (seed, purpose, draw, replica, parameter, element), so it is the same whatever the thread count, the order
-// of the work, the instruction set or the device, and any pass can be replayed from its key.
+// The library's random integers. No generator has a state: a random word is a function of its name, (seed,
+// purpose, draw, replica, parameter, element), so it is the same whatever the thread count, the order of the
+// work, the instruction set or the device, and any pass can be replayed from its key.
 //
-// The function is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3,
-// SC'11).
+// The function is Philox4x32-10 of Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3"
+// (SC'11).
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ struct PhiloxWords {
 
 namespace detail {
 
-inline constexpr std::uint32_t kPhiloxMultiplier[2] = {0xD2511F53, 0xCD9E8D57};
-inline constexpr std::uint32_t kPhiloxWeyl[2] = {0x9E3779B9, 0xBB67AE85};
+inline constexpr std::uint32_t kPhiloxMultiplier0 = 0xD2511F53, kPhiloxMultiplier1 = 0xCD9E8D57;
+inline constexpr std::uint32_t kPhiloxWeyl0 = 0x9E3779B9, kPhiloxWeyl1 = 0xBB67AE85;
 inline constexpr int kPhiloxRounds = 10;
 
 }  // namespace detail
@@ -34,14 +34,14 @@ LPF_HD constexpr PhiloxWords philox4x32(PhiloxWords counter, std::uint64_t key) 
   std::uint32_t c0 = counter.word[0], c1 = counter.word[1], c2 = counter.word[2], c3 = counter.word[3];
   auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < detail::kPhiloxRounds; ++round) {
-    const std::uint64_t p0 = std::uint64_t{detail::kPhiloxMultiplier[0]} * c0;
-    const std::uint64_t p1 = std::uint64_t{detail::kPhiloxMultiplier[1]} * c2;
+    const std::uint64_t p0 = std::uint64_t{detail::kPhiloxMultiplier0} * c0;
+    const std::uint64_t p1 = std::uint64_t{detail::kPhiloxMultiplier1} * c2;
     c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0;
     c1 = static_cast<std::uint32_t>(p1);
     c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1;
     c3 = static_cast<std::uint32_t>(p0);
-    k0 += detail::kPhiloxWeyl[0];
-    k1 += detail::kPhiloxWeyl[1];
+    k0 += detail::kPhiloxWeyl0;
+    k1 += detail::kPhiloxWeyl1;
   }
   return {{c0, c1, c2, c3}};
 }
@@ -74,8 +74,7 @@ struct NoiseKey {
   bool operator==(const NoiseKey&) const = default;
 };
 
-/// Throws ValueError unless the key and elements [first, first + n) have a counter, `per_block` elements
-/// each.
+/// Throws ValueError unless elements [first, first + n) of the stream have counters, `per_block` to a block.
 inline void check_noise_range(const NoiseKey& key, std::int64_t first, std::int64_t n, int per_block) {
   check(key.draw <= 0xFFFFFFFF, "noise", "draw must be below 2^32, got ", key.draw);
   check(key.replica <= 0xFFFFFF, "noise", "replica must be below 2^24, got ", key.replica);
@@ -90,13 +89,12 @@ LPF_HD constexpr PhiloxWords noise_counter(const NoiseKey& key, std::uint32_t bl
            key.replica | static_cast<std::uint32_t>(key.purpose) << 24}};
 }
 
-/// The four words of a block of a stream. The key is taken as checked.
+/// The four words of a block of a stream: elements 4 block … 4 block + 3. The key is taken as checked.
 LPF_HD constexpr PhiloxWords noise_words(const NoiseKey& key, std::uint32_t block) {
   return philox4x32(noise_counter(key, block), key.seed);
 }
 
-/// Element `element` of the stream as a 32-bit word. Throws ValueError for a key or element without a
-/// counter.
+/// Element `element` of the stream as a 32-bit word. Throws ValueError where the stream has no such element.
 inline std::uint32_t word_at(const NoiseKey& key, std::int64_t element) {
   check_noise_range(key, element, 1, 4);
   return noise_words(key, static_cast<std::uint32_t>(element / 4)).word[element % 4];

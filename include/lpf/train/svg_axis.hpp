@@ -28,7 +28,7 @@ struct AxisOptions {
 namespace detail {
 
 inline bool usable(double value, Scale scale) {
-  return std::abs(value) < 1e300 && (scale == Scale::linear || value > 1e-300);
+  return std::abs(value) < 1e200 && (scale == Scale::linear || value > 1e-200);
 }
 
 /// Smallest and largest usable value.
@@ -81,8 +81,9 @@ struct Axis {
   /// the numbers small; so is what a log axis cannot show.
   double at(double value) const {
     if (scale == Scale::log && value <= 0) return -10;
-    const double position =
-        scale == Scale::log ? std::log(value / low) / std::log(high / low) : (value - low) / (high - low);
+    const double position = scale == Scale::log
+                                ? (std::log(value) - std::log(low)) / (std::log(high) - std::log(low))
+                                : (value - low) / (high - low);
     return std::clamp(position, -10.0, 10.0);
   }
 
@@ -92,20 +93,21 @@ struct Axis {
     if (!(data.low <= data.high)) data.low = log ? 1 : 0, data.high = log ? 10 : 1;
     const double size = std::max(std::abs(data.low), std::abs(data.high));
     if (log ? data.high / data.low < 1 + 1e-9 : data.high - data.low <= 1e-12 * size) {
-      const double room = size == 0 || data.integers ? 1 : size / 10;
+      const double room = size == 0 || (data.integers && size < 1e6) ? 1 : size / 10;
       data.low = log ? data.low / 2 : data.low - room, data.high = log ? data.high * 2 : data.high + room;
     }
-    const double room = log ? std::pow(data.high / data.low, pad) : pad * (data.high - data.low);
+    const double room =
+        log ? std::exp(pad * (std::log(data.high) - std::log(data.low))) : pad * (data.high - data.low);
     low = log ? data.low / room : data.low - room;
     high = log ? data.high * room : data.high + room;
     if (!std::isnan(options.min)) low = options.min;
     if (!std::isnan(options.max)) high = options.max;
-    if (low >= high) (std::isnan(options.max) ? high : low) = log ? low * 10 : low + 1;
-    const bool ordered = std::isnan(options.min) || std::isnan(options.max) || options.min < options.max;
-    check(ordered && usable(low, scale) && usable(high, scale) && low < high, "plot",
-          "an axis cannot run from ", low, " to ", high, log ? " on a log scale" : "",
-          ": give limits with min < max", log ? " and min > 0" : "");
-    const double decades = log ? std::log10(high / low) : 0;
+    if (low >= high && std::isnan(options.max)) high = log ? low * 10 : low + 1;
+    if (low >= high && std::isnan(options.min)) low = log ? high / 10 : high - 1;
+    check(std::isfinite(high - low) && low < high && (!log || low > 0), "plot", "an axis cannot run from ",
+          low, " to ", high, log ? " on a log scale" : "", ": give limits with min < max",
+          log ? " and min > 0" : "");
+    const double decades = log ? std::log10(high) - std::log10(low) : 0;
     if (decades > 0.7)
       log_ticks(decades, target);
     else
@@ -115,7 +117,8 @@ struct Axis {
  private:
   void linear_ticks(int target, bool integers) {
     const double raw = (high - low) / target, power = std::pow(10.0, std::floor(std::log10(raw)));
-    double step = power * (raw / power > 5 ? 10 : raw / power > 2 ? 5 : raw / power > 1 ? 2 : 1);
+    const double lead = raw / power * (1 - 1e-9);
+    double step = power * (lead > 5 ? 10 : lead > 2 ? 5 : lead > 1 ? 2 : 1);
     if (integers) step = std::max(step, 1.0);
     const double size = std::max(std::abs(low), std::abs(high));
     const bool scientific = size >= 1e6 || size < 1e-3;
@@ -125,8 +128,8 @@ struct Axis {
   }
   void log_ticks(double decades, int target) {
     const int stride = std::max(1, static_cast<int>(std::ceil(decades / target)));
-    const int first = static_cast<int>(std::floor(std::log10(low)));
-    for (int e = first; e <= first + static_cast<int>(decades) + 2; e += stride) {
+    const int first = stride * static_cast<int>(std::floor(std::log10(low) / stride));
+    for (int e = first; e <= std::log10(high); e += stride) {
       for (const int m : {1, 2, 5}) {
         const double value = m * std::pow(10.0, e);
         if ((m > 1 && decades > 2) || value < low * (1 - 1e-9) || value > high * (1 + 1e-9)) continue;

@@ -230,7 +230,7 @@ class Canvas {
         "\" width=\"", width, "\" height=\"", height,
         "\" style=\"max-width:100%;height:auto\" role=\"img\" aria-labelledby=\"", id, "t ", id,
         "d\" font-family=\"system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif\" font-size=\"13\">",
-        "<title id=\"", id, "t\">", escape(options_.title.empty() ? "Chart" : options_.title),
+        "<title id=\"", id, "t\">", escape(options_.title.empty() ? description() : options_.title),
         "</title><desc id=\"", id, "d\">", escape(description()), "</desc><style>", style(),
         "</style>\n<g class=\"lpf-paper\" color=\"", paper.light, "\"><rect width=\"", width, "\" height=\"",
         height, "\" rx=\"6\" fill=\"currentColor\"/></g>\n", body_, "</svg>\n")};

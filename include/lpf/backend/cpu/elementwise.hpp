@@ -1,14 +1,12 @@
-// Elementwise kernels. Each operation is a small functor; loops over contiguous memory are left to the
-// vectoriser.
+// Elementwise kernels. An operation is a stateless functor; an inner loop is made of it for each element type, and one
+// driver, compiled once, walks the memory and the threads. The loops are left to the vectoriser.
 #pragma once
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "lpf/backend/contract.hpp"
 #include "lpf/backend/cpu/isa.hpp"
-#include "lpf/backend/cpu/parallel.hpp"
 #include "lpf/backend/cpu/strided.hpp"
 
 namespace lpf::backend::cpu {
@@ -16,33 +14,52 @@ inline namespace LPF_ISA {
 
 inline constexpr std::int64_t elementwise_grain = 16384;
 
-template <class T>
-void fill_as(T* y, std::int64_t n, T value) {
-  parallel_for(n, elementwise_grain,
-               [&](std::int64_t i, std::int64_t end) { std::fill(y + i, y + end, value); });
-}
-inline void fill(void* y, DType type, std::int64_t n, double value) {
-  visit(type,
-        [&](auto zero) { fill_as(static_cast<decltype(zero)*>(y), n, static_cast<decltype(zero)>(value)); });
+/// Calls f(T{}) with a type in which elements of a dtype are computed; bool is a byte of 0 or 1.
+template <class F>
+void visit_arithmetic(DType t, F&& f) {
+  switch (t) {
+    case DType::bool_:
+    case DType::uint8: return f(std::uint8_t{});
+    case DType::int32: return f(std::int32_t{});
+    case DType::int64: return f(std::int64_t{});
+    case DType::float32: return f(float{});
+    case DType::float64: return f(double{});
+  }
 }
 
+inline void fill(void* y, DType type, std::int64_t n, double value) {
+  visit(type, [&](auto zero) {
+    using T = decltype(zero);
+    T* to = static_cast<T*>(y);
+    if (n > 0 && value == 0) {
+      std::memset(y, 0, static_cast<std::size_t>(n) * sizeof(T));
+    } else {
+      std::fill(to, to + n, static_cast<T>(value));
+    }
+  });
+}
+
+// --- one operand ------------------------------------------------------------------------------------------------------
+
+/// y[0 … n) = f(x[0 … n); a, b).
+using UnaryLoop = void (*)(std::int64_t n, const void* x, void* y, double a, double b);
+
 template <class T, class R, class F>
-void map(std::int64_t n, const void* x, void* y, F f) {
+void unary_loop(std::int64_t n, const void* x, void* y, double a, double b) {
   const T* from = static_cast<const T*>(x);
   R* to = static_cast<R*>(y);
-  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+  const T ta = static_cast<T>(a), tb = static_cast<T>(b);
 #pragma omp simd
-    for (std::int64_t i = begin; i < end; ++i) to[i] = static_cast<R>(f(from[i]));
-  });
+  for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(from[i], ta, tb));
+}
+template <class T, class R = T, class F>
+UnaryLoop loop_of(F) {
+  return unary_loop<T, R, F>;
 }
 
 template <class T>
 T sigmoid_of(T x) {
   return T(1) / (T(1) + std::exp(-x));
-}
-template <class T>
-T softplus_of(T x) {
-  return std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
 }
 template <class T>
 T normal_cdf(T x) {
@@ -51,159 +68,124 @@ T normal_cdf(T x) {
 inline constexpr double gelu_c = 0.79788456080286535588, gelu_k = 0.044715;  // √(2/π), Hendrycks & Gimpel
 
 template <class T>
-void unary_floating(Unary op, std::int64_t n, const void* x, void* y, T a, T b) {
+UnaryLoop floating_loop(Unary op) {
   switch (op) {
-    case Unary::sqrt:
-      return map<T, T>(n, x, y, [](T v) { return std::sqrt(v); });
-    case Unary::rsqrt:
-      return map<T, T>(n, x, y, [](T v) { return T(1) / std::sqrt(v); });
-    case Unary::reciprocal:
-      return map<T, T>(n, x, y, [](T v) { return T(1) / v; });
-    case Unary::exp:
-      return map<T, T>(n, x, y, [](T v) { return std::exp(v); });
-    case Unary::expm1:
-      return map<T, T>(n, x, y, [](T v) { return std::expm1(v); });
-    case Unary::log:
-      return map<T, T>(n, x, y, [](T v) { return std::log(v); });
-    case Unary::log1p:
-      return map<T, T>(n, x, y, [](T v) { return std::log1p(v); });
-    case Unary::sin:
-      return map<T, T>(n, x, y, [](T v) { return std::sin(v); });
-    case Unary::cos:
-      return map<T, T>(n, x, y, [](T v) { return std::cos(v); });
-    case Unary::tanh:
-      return map<T, T>(n, x, y, [](T v) { return std::tanh(v); });
-    case Unary::sigmoid:
-      return map<T, T>(n, x, y, [](T v) { return sigmoid_of(v); });
-    case Unary::erf:
-      return map<T, T>(n, x, y, [](T v) { return std::erf(v); });
-    case Unary::power:
-      return map<T, T>(n, x, y, [a](T v) { return std::pow(v, a); });
-    case Unary::clamp:
-      return map<T, T>(n, x, y, [a, b](T v) { return v < a ? a : (v > b ? b : v); });
-    case Unary::floor:
-      return map<T, T>(n, x, y, [](T v) { return std::floor(v); });
-    case Unary::ceil:
-      return map<T, T>(n, x, y, [](T v) { return std::ceil(v); });
-    case Unary::round:
-      return map<T, T>(n, x, y, [](T v) { return std::nearbyint(v); });
-    case Unary::relu:
-      return map<T, T>(n, x, y, [](T v) { return v < T(0) ? T(0) : v; });
-    case Unary::leaky_relu:
-      return map<T, T>(n, x, y, [a](T v) { return v > T(0) ? v : a * v; });
-    case Unary::elu:
-      return map<T, T>(n, x, y, [a](T v) { return v > T(0) ? v : a * std::expm1(v); });
-    case Unary::gelu:
-      return map<T, T>(n, x, y, [](T v) { return v * normal_cdf(v); });
+    case Unary::sqrt: return loop_of<T>([](T v, T, T) { return std::sqrt(v); });
+    case Unary::rsqrt: return loop_of<T>([](T v, T, T) { return T(1) / std::sqrt(v); });
+    case Unary::reciprocal: return loop_of<T>([](T v, T, T) { return T(1) / v; });
+    case Unary::exp: return loop_of<T>([](T v, T, T) { return std::exp(v); });
+    case Unary::expm1: return loop_of<T>([](T v, T, T) { return std::expm1(v); });
+    case Unary::log: return loop_of<T>([](T v, T, T) { return std::log(v); });
+    case Unary::log1p: return loop_of<T>([](T v, T, T) { return std::log1p(v); });
+    case Unary::sin: return loop_of<T>([](T v, T, T) { return std::sin(v); });
+    case Unary::cos: return loop_of<T>([](T v, T, T) { return std::cos(v); });
+    case Unary::tanh: return loop_of<T>([](T v, T, T) { return std::tanh(v); });
+    case Unary::sigmoid: return loop_of<T>([](T v, T, T) { return sigmoid_of(v); });
+    case Unary::erf: return loop_of<T>([](T v, T, T) { return std::erf(v); });
+    case Unary::power: return loop_of<T>([](T v, T a, T) { return std::pow(v, a); });
+    case Unary::clamp: return loop_of<T>([](T v, T a, T b) { return v < a ? a : (v > b ? b : v); });
+    case Unary::floor: return loop_of<T>([](T v, T, T) { return std::floor(v); });
+    case Unary::ceil: return loop_of<T>([](T v, T, T) { return std::ceil(v); });
+    case Unary::round: return loop_of<T>([](T v, T, T) { return std::nearbyint(v); });
+    case Unary::relu: return loop_of<T>([](T v, T, T) { return v < T(0) ? T(0) : v; });
+    case Unary::leaky_relu: return loop_of<T>([](T v, T a, T) { return v > T(0) ? v : a * v; });
+    case Unary::elu: return loop_of<T>([](T v, T a, T) { return v > T(0) ? v : a * std::expm1(v); });
+    case Unary::gelu: return loop_of<T>([](T v, T, T) { return v * normal_cdf(v); });
     case Unary::gelu_tanh:
-      return map<T, T>(n, x, y, [](T v) {
-        return T(0.5) * v * (T(1) + std::tanh(T(gelu_c) * (v + T(gelu_k) * v * v * v)));
-      });
-    case Unary::silu:
-      return map<T, T>(n, x, y, [](T v) { return v * sigmoid_of(v); });
+      return loop_of<T>([](T v, T, T) { return T(0.5) * v * (T(1) + std::tanh(T(gelu_c) * (v + T(gelu_k) * v * v * v))); });
+    case Unary::silu: return loop_of<T>([](T v, T, T) { return v * sigmoid_of(v); });
     case Unary::softplus:
-      return map<T, T>(n, x, y, [](T v) { return softplus_of(v); });
-    default:
-      return;
+      return loop_of<T>([](T v, T, T) { return std::max(v, T(0)) + std::log1p(std::exp(-std::abs(v))); });
+    case Unary::is_finite: return loop_of<T, bool>([](T v, T, T) { return v - v == T(0); });
+    case Unary::is_nan: return loop_of<T, bool>([](T v, T, T) { return v != v; });
+    default: return nullptr;
   }
 }
 
 template <class T>
-void unary_any(Unary op, std::int64_t n, const void* x, void* y, double a, double b) {
-  const T ta = static_cast<T>(a), tb = static_cast<T>(b);
+UnaryLoop unary_loop_of(Unary op) {
   switch (op) {
-    case Unary::affine:
-      return map<T, T>(n, x, y, [ta, tb](T v) { return static_cast<T>(ta * v + tb); });
-    case Unary::negative:
-      return map<T, T>(n, x, y, [](T v) { return static_cast<T>(-v); });
-    case Unary::absolute:
-      return map<T, T>(n, x, y, [](T v) { return v < T(0) ? static_cast<T>(-v) : v; });
-    case Unary::sign:
-      return map<T, T>(n, x, y, [](T v) { return static_cast<T>((T(0) < v) - (v < T(0))); });
-    case Unary::square:
-      return map<T, T>(n, x, y, [](T v) { return static_cast<T>(v * v); });
-    case Unary::logical_not:
-      return map<T, bool>(n, x, y, [](T v) { return !v; });
-    default:
-      if constexpr (std::is_floating_point_v<T>) {
-        if (op == Unary::is_finite) return map<T, bool>(n, x, y, [](T v) { return v - v == T(0); });
-        if (op == Unary::is_nan) return map<T, bool>(n, x, y, [](T v) { return v != v; });
-        return unary_floating<T>(op, n, x, y, ta, tb);
-      } else {
-        return fill_as(static_cast<bool*>(y), n, op == Unary::is_finite);
-      }
+    case Unary::affine: return loop_of<T>([](T v, T a, T b) { return static_cast<T>(a * v + b); });
+    case Unary::negative: return loop_of<T>([](T v, T, T) { return static_cast<T>(-v); });
+    case Unary::absolute: return loop_of<T>([](T v, T, T) { return v < T(0) ? static_cast<T>(-v) : v; });
+    case Unary::sign: return loop_of<T>([](T v, T, T) { return static_cast<T>((T(0) < v) - (v < T(0))); });
+    case Unary::square: return loop_of<T>([](T v, T, T) { return static_cast<T>(v * v); });
+    case Unary::logical_not: return loop_of<T, bool>([](T v, T, T) { return v == T(0); });
+    default: break;
+  }
+  if constexpr (std::is_floating_point_v<T>) {
+    return floating_loop<T>(op);
+  } else {  // integers are finite
+    return op == Unary::is_finite ? loop_of<T, bool>([](T, T, T) { return true; })
+                                  : loop_of<T, bool>([](T, T, T) { return false; });
   }
 }
+
 inline void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, double a, double b) {
-  if (type == DType::bool_)
-    return map<bool, bool>(n, x, y, [op](bool v) { return op == Unary::logical_not ? !v : v; });
-  visit(type, [&](auto zero) {
-    if constexpr (!std::is_same_v<decltype(zero), bool>) unary_any<decltype(zero)>(op, n, x, y, a, b);
+  UnaryLoop loop = nullptr;
+  visit_arithmetic(type, [&](auto zero) { loop = unary_loop_of<decltype(zero)>(op); });
+  const bool to_bool = op == Unary::logical_not || op == Unary::is_finite || op == Unary::is_nan;
+  const std::size_t step_x = size_of(type), step_y = to_bool ? 1 : step_x;
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    const auto i = static_cast<std::size_t>(begin);
+    loop(end - begin, static_cast<const std::byte*>(x) + i * step_x, static_cast<std::byte*>(y) + i * step_y, a, b);
   });
 }
 
-/// y = f(a, b) with broadcasting: the innermost axis in a loop by the operands' strides, the others counted.
+// --- two operands, broadcast -------------------------------------------------------------------------------------------
+
+/// y[i] = f(a[i·sa], b[i·sb]; alpha) for i in [0, n).
+using BinaryLoop = void (*)(std::int64_t n, const void* a, std::int64_t sa, const void* b, std::int64_t sb, void* y,
+                            double alpha);
+
 template <class T, class R, class F>
-void zip(const View& a, const View& b, const View& y, F f) {
-  const Loop<3> loop({&y, &a, &b});
-  R* py = static_cast<R*>(y.data);
-  const T* pa = static_cast<const T*>(a.data);
-  const T* pb = static_cast<const T*>(b.data);
-  loop.run(elementwise_grain, [&](const std::array<std::int64_t, 3>& at, std::int64_t n) {
-    R* to = py + at[0];
-    const T* u = pa + at[1];
-    const T* v = pb + at[2];
-    const std::int64_t sa = loop.inner_stride(1), sb = loop.inner_stride(2);
-    if (sa == 1 && sb == 1) {
+void binary_loop(std::int64_t n, const void* a, std::int64_t sa, const void* b, std::int64_t sb, void* y, double alpha) {
+  const T* u = static_cast<const T*>(a);
+  const T* v = static_cast<const T*>(b);
+  R* to = static_cast<R*>(y);
+  const T s = static_cast<T>(alpha);
+  if (sa == 1 && sb == 1) {
 #pragma omp simd
-      for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(f(u[i], v[i]));
-    } else if (sa == 1 && sb == 0) {
-      const T w = *v;
+    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i], v[i], s));
+  } else if (sa == 1 && sb == 0) {
+    const T w = *v;
 #pragma omp simd
-      for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(f(u[i], w));
-    } else {
-      for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(f(u[i * sa], v[i * sb]));
-    }
-  });
+    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i], w, s));
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i * sa], v[i * sb], s));
+  }
+}
+template <class T, class R = T, class F>
+BinaryLoop zip_of(F) {
+  return binary_loop<T, R, F>;
 }
 
 template <class T>
-bool binary_backward(Binary op, const View& a, const View& b, const View& y, T alpha) {
+BinaryLoop floating_zip(Binary op) {
   switch (op) {
-    case Binary::relu_backward:
-      return zip<T, T>(a, b, y, [](T g, T x) { return x > T(0) ? g : T(0); }), true;
-    case Binary::leaky_relu_backward:
-      return zip<T, T>(a, b, y, [alpha](T g, T x) { return x > T(0) ? g : alpha * g; }), true;
-    case Binary::tanh_backward:
-      return zip<T, T>(a, b, y, [](T g, T t) { return g * (T(1) - t * t); }), true;
-    case Binary::sigmoid_backward:
-      return zip<T, T>(a, b, y, [](T g, T s) { return g * s * (T(1) - s); }), true;
-    case Binary::elu_backward:
-      return zip<T, T>(a, b, y, [alpha](T g, T x) { return x > T(0) ? g : g * alpha * std::exp(x); }), true;
+    case Binary::divide: return zip_of<T>([](T u, T v, T) { return u / v; });
+    case Binary::power: return zip_of<T>([](T u, T v, T) { return std::pow(u, v); });
+    case Binary::relu_backward: return zip_of<T>([](T g, T x, T) { return x > T(0) ? g : T(0); });
+    case Binary::leaky_relu_backward: return zip_of<T>([](T g, T x, T s) { return x > T(0) ? g : s * g; });
+    case Binary::tanh_backward: return zip_of<T>([](T g, T t, T) { return g * (T(1) - t * t); });
+    case Binary::sigmoid_backward: return zip_of<T>([](T g, T p, T) { return g * p * (T(1) - p); });
+    case Binary::elu_backward: return zip_of<T>([](T g, T x, T s) { return x > T(0) ? g : g * s * std::exp(x); });
     case Binary::silu_backward:
-      return zip<T, T>(a, b, y,
-                       [](T g, T x) {
-                         const T s = sigmoid_of(x);
-                         return g * s * (T(1) + x * (T(1) - s));
-                       }),
-             true;
+      return zip_of<T>([](T g, T x, T) {
+        const T p = sigmoid_of(x);
+        return g * p * (T(1) + x * (T(1) - p));
+      });
     case Binary::gelu_backward:
-      return zip<T, T>(a, b, y,
-                       [](T g, T x) {
-                         return g *
-                                (normal_cdf(x) + x * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x));
-                       }),
-             true;
+      return zip_of<T>([](T g, T x, T) {
+        return g * (normal_cdf(x) + x * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x));
+      });
     case Binary::gelu_tanh_backward:
-      return zip<T, T>(a, b, y,
-                       [](T g, T x) {
-                         const T t = std::tanh(T(gelu_c) * (x + T(gelu_k) * x * x * x));
-                         const T slope = T(gelu_c) * (T(1) + T(3 * gelu_k) * x * x);
-                         return g * T(0.5) * (T(1) + t + x * (T(1) - t * t) * slope);
-                       }),
-             true;
-    default:
-      return false;
+      return zip_of<T>([](T g, T x, T) {
+        const T t = std::tanh(T(gelu_c) * (x + T(gelu_k) * x * x * x));
+        const T slope = T(gelu_c) * (T(1) + T(3 * gelu_k) * x * x);
+        return g * T(0.5) * (T(1) + t + x * (T(1) - t * t) * slope);
+      });
+    default: return nullptr;
   }
 }
 
@@ -214,59 +196,52 @@ T remainder_of(T a, T b) {  // the sign of the divisor, as Python's %
     return r != T(0) && (r < T(0)) != (b < T(0)) ? r + b : r;
   } else {
     if (b == T(0)) return T(0);
+    if (std::is_signed_v<T> && b == static_cast<T>(-1)) return T(0);  // min % -1 overflows
     const auto r = static_cast<T>(a % b);
     return static_cast<T>(r != T(0) && (r < T(0)) != (b < T(0)) ? r + b : r);
   }
 }
 
 template <class T>
-void binary_any(Binary op, const View& a, const View& b, const View& y, double alpha) {
+BinaryLoop zip_loop_of(Binary op) {
   switch (op) {
-    case Binary::add:
-      return zip<T, T>(a, b, y, [](T u, T v) { return u + v; });
-    case Binary::subtract:
-      return zip<T, T>(a, b, y, [](T u, T v) { return u - v; });
-    case Binary::multiply:
-      return zip<T, T>(a, b, y, [](T u, T v) { return u * v; });
-    case Binary::maximum:
-      return zip<T, T>(a, b, y, [](T u, T v) { return u < v ? v : u; });
-    case Binary::minimum:
-      return zip<T, T>(a, b, y, [](T u, T v) { return v < u ? v : u; });
-    case Binary::remainder:
-      return zip<T, T>(a, b, y, [](T u, T v) { return remainder_of(u, v); });
-    case Binary::equal:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return u == v; });
-    case Binary::not_equal:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return u != v; });
-    case Binary::less:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return u < v; });
-    case Binary::less_equal:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return u <= v; });
-    case Binary::greater:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return u > v; });
-    case Binary::greater_equal:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return u >= v; });
-    case Binary::logical_and:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return u && v; });
-    case Binary::logical_or:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return u || v; });
-    case Binary::logical_xor:
-      return zip<T, bool>(a, b, y, [](T u, T v) { return !u != !v; });
-    default:
-      if constexpr (std::is_floating_point_v<T>) {
-        if (op == Binary::divide) return zip<T, T>(a, b, y, [](T u, T v) { return u / v; });
-        if (op == Binary::power) return zip<T, T>(a, b, y, [](T u, T v) { return std::pow(u, v); });
-        binary_backward<T>(op, a, b, y, static_cast<T>(alpha));
-      }
+    case Binary::add: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u + v); });
+    case Binary::subtract: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u - v); });
+    case Binary::multiply: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u * v); });
+    case Binary::maximum: return zip_of<T>([](T u, T v, T) { return u < v ? v : u; });
+    case Binary::minimum: return zip_of<T>([](T u, T v, T) { return v < u ? v : u; });
+    case Binary::remainder: return zip_of<T>([](T u, T v, T) { return remainder_of(u, v); });
+    case Binary::equal: return zip_of<T, bool>([](T u, T v, T) { return u == v; });
+    case Binary::not_equal: return zip_of<T, bool>([](T u, T v, T) { return u != v; });
+    case Binary::less: return zip_of<T, bool>([](T u, T v, T) { return u < v; });
+    case Binary::less_equal: return zip_of<T, bool>([](T u, T v, T) { return u <= v; });
+    case Binary::greater: return zip_of<T, bool>([](T u, T v, T) { return u > v; });
+    case Binary::greater_equal: return zip_of<T, bool>([](T u, T v, T) { return u >= v; });
+    case Binary::logical_and: return zip_of<T, bool>([](T u, T v, T) { return u != T(0) && v != T(0); });
+    case Binary::logical_or: return zip_of<T, bool>([](T u, T v, T) { return u != T(0) || v != T(0); });
+    case Binary::logical_xor: return zip_of<T, bool>([](T u, T v, T) { return (u != T(0)) != (v != T(0)); });
+    default: break;
   }
+  if constexpr (std::is_floating_point_v<T>) return floating_zip<T>(op);
+  return nullptr;
 }
+
+inline std::byte* byte_at(const View& v, std::int64_t element) {
+  return static_cast<std::byte*>(v.data) + static_cast<std::size_t>(element) * size_of(v.dtype);
+}
+
 inline void binary(Binary op, const View& a, const View& b, const View& y, double alpha) {
-  visit(a.dtype, [&](auto zero) { binary_any<decltype(zero)>(op, a, b, y, alpha); });
+  BinaryLoop inner = nullptr;
+  visit_arithmetic(a.dtype, [&](auto zero) { inner = zip_loop_of<decltype(zero)>(op); });
+  const Loop<3> loop({&y, &a, &b});
+  loop.run(elementwise_grain, [&](const std::array<std::int64_t, 3>& at, std::int64_t n) {
+    inner(n, byte_at(a, at[1]), loop.inner_stride(1), byte_at(b, at[2]), loop.inner_stride(2), byte_at(y, at[0]), alpha);
+  });
 }
 
 inline void where(const View& condition, const View& a, const View& b, const View& y) {
   const Loop<4> loop({&y, &condition, &a, &b});
-  visit(y.dtype, [&](auto zero) {
+  const auto select = [&](auto zero) {
     using T = decltype(zero);
     loop.run(elementwise_grain, [&](const std::array<std::int64_t, 4>& at, std::int64_t n) {
       T* to = static_cast<T*>(y.data) + at[0];
@@ -276,34 +251,60 @@ inline void where(const View& condition, const View& a, const View& b, const Vie
       for (std::int64_t i = 0; i < n; ++i)
         to[i] = c[i * loop.inner_stride(1)] ? u[i * loop.inner_stride(2)] : v[i * loop.inner_stride(3)];
     });
-  });
+  };
+  switch (size_of(y.dtype)) {  // only bits are moved
+    case 1: return select(std::uint8_t{});
+    case 4: return select(std::uint32_t{});
+    default: return select(std::uint64_t{});
+  }
 }
 
+// --- layout and conversion ---------------------------------------------------------------------------------------------
+
+using AssignLoop = void (*)(std::int64_t n, const void* x, std::int64_t sx, void* y, std::int64_t sy);
+
 template <class R, class T>
-R convert(T value) {
-  if constexpr (std::is_same_v<R, bool>)
-    return value != T(0);
-  else
-    return static_cast<R>(value);
+void assign_loop(std::int64_t n, const void* x, std::int64_t sx, void* y, std::int64_t sy) {
+  R* to = static_cast<R*>(y);
+  const T* from = static_cast<const T*>(x);
+  const auto convert = [](T v) {
+    if constexpr (std::is_same_v<R, bool>) {
+      return v != T(0);
+    } else {
+      return static_cast<R>(v);
+    }
+  };
+  if (sx == 1 && sy == 1) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = convert(from[i]);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) to[i * sy] = convert(from[i * sx]);
+  }
+}
+
+inline AssignLoop assign_loop_of(DType to, DType from) {
+  AssignLoop loop = nullptr;
+  if (to == from) {  // only bits are moved
+    const std::size_t size = size_of(to);
+    return size == 1   ? assign_loop<std::uint8_t, std::uint8_t>
+           : size == 4 ? assign_loop<std::uint32_t, std::uint32_t>
+                       : assign_loop<std::uint64_t, std::uint64_t>;
+  }
+  visit(to, [&](auto r) {
+    visit_arithmetic(from, [&](auto t) { loop = assign_loop<decltype(r), decltype(t)>; });
+  });
+  return loop;
 }
 
 inline void assign(const View& y, const View& x) {
+  const AssignLoop inner = assign_loop_of(y.dtype, x.dtype);
   const Loop<2> loop({&y, &x});
-  visit(y.dtype, [&](auto to_zero) {
-    visit(x.dtype, [&](auto from_zero) {
-      using R = decltype(to_zero);
-      using T = decltype(from_zero);
-      loop.run(elementwise_grain, [&](const std::array<std::int64_t, 2>& at, std::int64_t n) {
-        R* to = static_cast<R*>(y.data) + at[0];
-        const T* from = static_cast<const T*>(x.data) + at[1];
-        const std::int64_t sy = loop.inner_stride(0), sx = loop.inner_stride(1);
-        if (std::is_same_v<R, T> && sy == 1 && sx == 1) {
-          std::memcpy(static_cast<void*>(to), from, static_cast<std::size_t>(n) * sizeof(T));
-        } else {
-          for (std::int64_t i = 0; i < n; ++i) to[i * sy] = convert<R>(from[i * sx]);
-        }
-      });
-    });
+  loop.run(elementwise_grain, [&](const std::array<std::int64_t, 2>& at, std::int64_t n) {
+    const std::int64_t sy = loop.inner_stride(0), sx = loop.inner_stride(1);
+    if (y.dtype == x.dtype && sy == 1 && sx == 1) {
+      std::memcpy(byte_at(y, at[0]), byte_at(x, at[1]), static_cast<std::size_t>(n) * size_of(y.dtype));
+    } else {
+      inner(n, byte_at(x, at[1]), sx, byte_at(y, at[0]), sy);
+    }
   });
 }
 

@@ -1,7 +1,8 @@
-// Matrix products: Eigen's single-threaded kernel on tiles that are cut from the shape alone. Eigen's own threading blocks
-// by the number of threads, which changes the bits; so threads go over the batch and the tiles instead.
-// This is the only place that includes Eigen. Its kernel is called below the expression level, so that each of its
-// parts is instantiated once and nothing depends on the global settings of a user who includes Eigen first.
+// Matrix products: Eigen's single-threaded kernel on tiles that are cut from the shape alone. Eigen's own
+// threading blocks by the number of threads, which changes the bits; so threads go over the batch and the
+// tiles instead. This is the only place that includes Eigen. Its kernel is called below the expression level,
+// so that each of its parts is instantiated once and nothing depends on the global settings of a user who
+// includes Eigen first.
 #pragma once
 
 #include <Eigen/Core>
@@ -31,14 +32,14 @@ class PackingSpace : public Eigen::internal::level3_blocking<T, T> {
     struct Aligned {
       T* data = nullptr;
       std::size_t size = 0;
-      ~Aligned() { ::operator delete(data, std::align_val_t{64}); }
+      ~Aligned() { ::operator delete (data, std::align_val_t{64}); }
     };
     thread_local Aligned blocks[2];
     Aligned& block = blocks[which];
     if (block.size < count) {
-      ::operator delete(block.data, std::align_val_t{64});
+      ::operator delete (block.data, std::align_val_t{64});
       block.data = nullptr;
-      block.data = static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{64}));
+      block.data = static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}));
       block.size = count;
     }
     return block.data;
@@ -47,17 +48,19 @@ class PackingSpace : public Eigen::internal::level3_blocking<T, T> {
 
 /// C += alpha·A·B, all column-major but for the given storage orders: one call of Eigen's kernel.
 template <class T, int OrderA, int OrderB>
-void eigen_product(Eigen::Index rows, Eigen::Index cols, Eigen::Index depth, const T* a, Eigen::Index lda, const T* b,
-                   Eigen::Index ldb, T* c, Eigen::Index ldc, T alpha) {
+void eigen_product(Eigen::Index rows, Eigen::Index cols, Eigen::Index depth, const T* a, Eigen::Index lda,
+                   const T* b, Eigen::Index ldb, T* c, Eigen::Index ldc, T alpha) {
   PackingSpace<T> space(rows, cols, depth);
-  Eigen::internal::general_matrix_matrix_product<Eigen::Index, T, OrderA, false, T, OrderB, false, Eigen::ColMajor, 1>::run(
-      rows, cols, depth, a, lda, b, ldb, c, 1, ldc, alpha, space, nullptr);
+  Eigen::internal::general_matrix_matrix_product<Eigen::Index, T, OrderA, false, T, OrderB, false,
+                                                 Eigen::ColMajor, 1>::run(rows, cols, depth, a, lda, b, ldb,
+                                                                          c, 1, ldc, alpha, space, nullptr);
 }
 
-/// A tile of the row-major product: rows [i, i + m), columns [j, j + n) of C. A row-major matrix is its transpose,
-/// column-major: Cᵀ = op(B)ᵀ·op(A)ᵀ.
+/// A tile of the row-major product: rows [i, i + m), columns [j, j + n) of C. A row-major matrix is its
+/// transpose, column-major: Cᵀ = op(B)ᵀ·op(A)ᵀ.
 template <class T>
-void gemm_tile(const Gemm& g, const T* a, const T* b, T* c, std::int64_t i, std::int64_t m, std::int64_t j, std::int64_t n) {
+void gemm_tile(const Gemm& g, const T* a, const T* b, T* c, std::int64_t i, std::int64_t m, std::int64_t j,
+               std::int64_t n) {
   a += g.transpose_a ? i : i * g.lda;
   b += g.transpose_b ? j * g.ldb : j;
   c += i * g.ldc + j;
@@ -74,15 +77,17 @@ void gemm_tile(const Gemm& g, const T* a, const T* b, T* c, std::int64_t i, std:
   }
   if (g.k == 0) return;
   constexpr int col = Eigen::ColMajor, row = Eigen::RowMajor;
-  if (!g.transpose_a && !g.transpose_b) return eigen_product<T, col, col>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
+  if (!g.transpose_a && !g.transpose_b)
+    return eigen_product<T, col, col>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
   if (!g.transpose_a) return eigen_product<T, row, col>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
   if (!g.transpose_b) return eigen_product<T, col, row>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
   return eigen_product<T, row, row>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
 }
 
-/// Tile sizes for an m×n product of depth k, from the shape alone: small products stay whole, larger ones are cut so that
-/// a few threads find work, first along the longer side.
-inline void gemm_tile_sizes(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t& tile_m, std::int64_t& tile_n) {
+/// Tile sizes for an m×n product of depth k, from the shape alone: small products stay whole, larger ones are
+/// cut so that a few threads find work, first along the longer side.
+inline void gemm_tile_sizes(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t& tile_m,
+                            std::int64_t& tile_n) {
   tile_m = m;
   tile_n = n;
   constexpr std::int64_t worth_cutting = 1 << 19;  // multiply-adds, some 10 µs
@@ -100,13 +105,17 @@ void gemm_as(const Gemm& g) {
   const std::int64_t tiles = tiles_m * tiles_n;
   const std::int64_t work = std::max<std::int64_t>(1, tile_m * tile_n * g.k);
   constexpr std::int64_t worth_a_thread = 1 << 17;
-  parallel_for(g.batch * tiles, std::max<std::int64_t>(1, worth_a_thread / work), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      const std::int64_t batch = t / tiles, i = t % tiles / tiles_n * tile_m, j = t % tiles_n * tile_n;
-      gemm_tile(g, static_cast<const T*>(g.a) + batch * g.stride_a, static_cast<const T*>(g.b) + batch * g.stride_b,
-                static_cast<T*>(g.c) + batch * g.stride_c, i, std::min(tile_m, g.m - i), j, std::min(tile_n, g.n - j));
-    }
-  });
+  parallel_for(g.batch * tiles, std::max<std::int64_t>(1, worth_a_thread / work),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t t = begin; t < end; ++t) {
+                   const std::int64_t batch = t / tiles, i = t % tiles / tiles_n * tile_m,
+                                      j = t % tiles_n * tile_n;
+                   gemm_tile(g, static_cast<const T*>(g.a) + batch * g.stride_a,
+                             static_cast<const T*>(g.b) + batch * g.stride_b,
+                             static_cast<T*>(g.c) + batch * g.stride_c, i, std::min(tile_m, g.m - i), j,
+                             std::min(tile_n, g.n - j));
+                 }
+               });
 }
 
 inline void gemm(const Gemm& g) {

@@ -1,6 +1,5 @@
 // Which instruction set this translation unit is compiled for. Code that depends on it lives in the inline
-// namespace lpf::backend::cpu::LPF_ISA, so that translation units with different processor flags can be
-// linked.
+// namespace lpf::backend::cpu::LPF_ISA, so that translation units with different flags can be linked.
 #pragma once
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512BW__)

@@ -1,5 +1,5 @@
 // The vectors that simd_noise.hpp computes in: real types F32 and F64, their unsigned partners U32 and U64,
-// and the few functions that core/gaussian.hpp asks of them. Each has the bits of its scalar namesake in
+// and the few functions that core/gaussian.hpp asks of them, with the bits of their scalar namesakes in
 // lpf::detail.
 //
 // A product may not feed a sum here except in fmadd and fnmadd: the compiler would contract it.
@@ -32,9 +32,8 @@ struct Vector {
 
   Vector() = default;
   LPF_INLINE explicit Vector(T x) : v(x - Register{}) {}
-  template <class Other>
-  requires(sizeof(Other) == LPF_VECTOR_BYTES) LPF_INLINE explicit Vector(Other x)
-      : v(std::bit_cast<Register>(x)) {}
+  template <class OtherRegister>
+  LPF_INLINE explicit Vector(OtherRegister x) : v(std::bit_cast<Register>(x)) {}
 
   friend LPF_INLINE Vector operator+(Vector a, Vector b) { return Vector(a.v + b.v); }
   friend LPF_INLINE Vector operator-(Vector a, Vector b) { return Vector(a.v - b.v); }
@@ -96,8 +95,10 @@ LPF_INLINE F64 to_real(U64 a) {
 LPF_INLINE U64 block_order() { return U64(_mm256_setr_epi64x(0, 2, 1, 3)); }
 #  endif
 
-LPF_INLINE Integers raw(U32 a) { return std::bit_cast<Integers>(a.v); }
-LPF_INLINE Integers raw(U64 a) { return std::bit_cast<Integers>(a.v); }
+template <class T>
+LPF_INLINE Integers raw(Vector<T> a) {
+  return std::bit_cast<Integers>(a.v);
+}
 
 LPF_INLINE F32 fmadd(F32 a, F32 b, F32 c) { return F32(LPF_INTRINSIC(fmadd_ps)(a.v, b.v, c.v)); }
 LPF_INLINE F64 fmadd(F64 a, F64 b, F64 c) { return F64(LPF_INTRINSIC(fmadd_pd)(a.v, b.v, c.v)); }
@@ -119,25 +120,24 @@ LPF_INLINE U32 join_high(U64 a, U64 b) {
 /// Transposes each 4 x 4 of the 128-bit lanes: from four vectors with one number of every block to vectors
 /// with whole blocks in order.
 template <class T>
-requires(sizeof(T) == 4) LPF_INLINE void interleave(Vector<T> (&e)[4]) {
-  const auto low01 = LPF_INTRINSIC(unpacklo_epi32)(raw(U32(e[0].v)), raw(U32(e[1].v)));
-  const auto high01 = LPF_INTRINSIC(unpackhi_epi32)(raw(U32(e[0].v)), raw(U32(e[1].v)));
-  const auto low23 = LPF_INTRINSIC(unpacklo_epi32)(raw(U32(e[2].v)), raw(U32(e[3].v)));
-  const auto high23 = LPF_INTRINSIC(unpackhi_epi32)(raw(U32(e[2].v)), raw(U32(e[3].v)));
-  e[0] = Vector<T>(LPF_INTRINSIC(unpacklo_epi64)(low01, low23));
-  e[1] = Vector<T>(LPF_INTRINSIC(unpackhi_epi64)(low01, low23));
-  e[2] = Vector<T>(LPF_INTRINSIC(unpacklo_epi64)(high01, high23));
-  e[3] = Vector<T>(LPF_INTRINSIC(unpackhi_epi64)(high01, high23));
+LPF_INLINE void interleave(Vector<T> a, Vector<T> b, Vector<T> c, Vector<T> d, Vector<T> (&out)[4]) {
+  const auto low_ab = LPF_INTRINSIC(unpacklo_epi32)(raw(a), raw(b)),
+             low_cd = LPF_INTRINSIC(unpacklo_epi32)(raw(c), raw(d));
+  const auto high_ab = LPF_INTRINSIC(unpackhi_epi32)(raw(a), raw(b)),
+             high_cd = LPF_INTRINSIC(unpackhi_epi32)(raw(c), raw(d));
+  out[0] = Vector<T>(LPF_INTRINSIC(unpacklo_epi64)(low_ab, low_cd));
+  out[1] = Vector<T>(LPF_INTRINSIC(unpackhi_epi64)(low_ab, low_cd));
+  out[2] = Vector<T>(LPF_INTRINSIC(unpacklo_epi64)(high_ab, high_cd));
+  out[3] = Vector<T>(LPF_INTRINSIC(unpackhi_epi64)(high_ab, high_cd));
 }
-/// The same for two pairs of vectors with one double of every block.
-LPF_INLINE void interleave(F64 (&e)[4]) {
-  for (int i = 0; i < 4; i += 2) {
-    const F64 first = e[i], second = e[i + 1];
-    e[i] = F64(LPF_INTRINSIC(unpacklo_pd)(first.v, second.v));
-    e[i + 1] = F64(LPF_INTRINSIC(unpackhi_pd)(first.v, second.v));
-  }
+/// The same for doubles, of which a block has two: a and b are the first half of the chunk, c and d the
+/// second.
+LPF_INLINE void interleave(F64 a, F64 b, F64 c, F64 d, F64 (&out)[4]) {
+  out[0] = F64(LPF_INTRINSIC(unpacklo_pd)(a.v, b.v));
+  out[1] = F64(LPF_INTRINSIC(unpackhi_pd)(a.v, b.v));
+  out[2] = F64(LPF_INTRINSIC(unpacklo_pd)(c.v, d.v));
+  out[3] = F64(LPF_INTRINSIC(unpackhi_pd)(c.v, d.v));
 }
-
 #  undef LPF_INTRINSIC
 
 #else  // scalars
@@ -158,7 +158,9 @@ LPF_INLINE void store(T* p, T a) {
   *p = a;
 }
 template <class T>
-LPF_INLINE void interleave(T (&)[4]) {}
+LPF_INLINE void interleave(T a, T b, T c, T d, T (&out)[4]) {
+  out[0] = a, out[1] = b, out[2] = c, out[3] = d;
+}
 
 #endif
 

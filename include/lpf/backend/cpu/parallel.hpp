@@ -32,23 +32,33 @@ inline void set_num_threads(int n) { detail::thread_count = n; }
 namespace backend::cpu {
 inline namespace LPF_ISA {
 
-/// f(begin, end) over consecutive parts of [0, n), at least `grain` long, on as many threads as are worth it.
-/// An exception thrown in a part is thrown again here.
-template <class F>
-void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
+/// A reference to a callable f(begin, end): its call is compiled once, not once for each kernel.
+class RangeFunction {
+ public:
+  template <class F>
+  RangeFunction(F& f)  // NOLINT: implicit on purpose
+      : object_(&f), call_([](void* object, std::int64_t begin, std::int64_t end) { (*static_cast<F*>(object))(begin, end); }) {}
+  void operator()(std::int64_t begin, std::int64_t end) const { call_(object_, begin, end); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, std::int64_t, std::int64_t);
+};
+
+inline void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFunction f) {
   if (n <= 0) return;
 #ifdef _OPENMP
   const std::int64_t parts = std::min<std::int64_t>(num_threads(), (n + grain - 1) / grain);
   if (parts > 1 && !omp_in_parallel()) {
     std::exception_ptr error;
-#  pragma omp parallel num_threads(static_cast <int>(parts))
+#pragma omp parallel num_threads(static_cast<int>(parts))
     {
       const std::int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
       try {
         const std::int64_t begin = n * me / team, end = n * (me + 1) / team;
         if (begin < end) f(begin, end);
       } catch (...) {
-#  pragma omp critical(lpf_parallel_for)
+#pragma omp critical(lpf_parallel_for)
         error = std::current_exception();
       }
     }
@@ -56,7 +66,18 @@ void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
     return;
   }
 #endif
-  f(std::int64_t{0}, n);
+  f(0, n);
+}
+
+/// f(begin, end) over consecutive parts of [0, n), on as many threads as find `grain` of work each. An exception thrown in
+/// a part is thrown again here.
+template <class F>
+void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
+  if (n <= grain) {
+    if (n > 0) f(std::int64_t{0}, n);
+    return;
+  }
+  parallel_ranges(n, grain, RangeFunction(f));
 }
 
 }  // namespace LPF_ISA

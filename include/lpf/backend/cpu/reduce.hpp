@@ -46,8 +46,9 @@ T sum_blocks(std::int64_t n, const F& f) {
     partial.assign((level.size() + sum_block - 1) / sum_block, T(0));
     for (std::size_t b = 0; b < partial.size(); ++b) {
       const T* from = level.data() + b * sum_block;
-      partial[b] = sum_lanes<T>(std::min<std::int64_t>(sum_block, std::ssize(level) - static_cast<std::int64_t>(b) * sum_block),
-                                [from](std::int64_t i) { return from[i]; });
+      partial[b] = sum_lanes<T>(
+          std::min<std::int64_t>(sum_block, std::ssize(level) - static_cast<std::int64_t>(b) * sum_block),
+          [from](std::int64_t i) { return from[i]; });
     }
   }
   return partial[0];

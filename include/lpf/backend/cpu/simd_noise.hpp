@@ -5,7 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <type_traits>
 
@@ -21,8 +20,7 @@ namespace noise {
 #if LPF_VECTOR_BYTES
 
 /// Philox on two vectors of 64-bit lanes, a block to a lane: a chunk. Only the lower half of a lane counts:
-/// the multiplication ignores the upper one, and so nothing has to be masked, blended or shuffled between
-/// rounds.
+/// the multiplication ignores the upper one, and so nothing is masked, blended or shuffled between rounds.
 class Stream {
  public:
   LPF_INLINE explicit Stream(const NoiseKey& key) {
@@ -32,15 +30,16 @@ class Stream {
     for (int round = 0; round < lpf::detail::kPhiloxRounds; ++round) {
       key_[round][0] = U64(U32(k0).v);
       key_[round][1] = U64(U32(k1).v);
-      k0 += lpf::detail::kPhiloxWeyl[0];
-      k1 += lpf::detail::kPhiloxWeyl[1];
+      k0 += lpf::detail::kPhiloxWeyl0;
+      k1 += lpf::detail::kPhiloxWeyl1;
     }
   }
 
   /// Word i of the chunk's blocks as w[i].
   LPF_INLINE void words(std::uint32_t first_block, U32 (&w)[4]) const {
     constexpr int last = lpf::detail::kPhiloxRounds - 1;
-    const Pair<State> s = rounds(first_block, last);
+    State s[2];
+    rounds(first_block, s, last);
     const Products a(s[0]), b(s[1]);
     w[0] = join_high(a.p1, b.p1) ^ join_low(s[0].c1, s[1].c1) ^ U32(key_[last][0].v);
     w[1] = join_low(a.p1, b.p1);
@@ -50,7 +49,8 @@ class Stream {
 
   /// The first half of the chunk's blocks as pairs w[0], w[1] of 64-bit words, the second as w[2], w[3].
   LPF_INLINE void words(std::uint32_t first_block, U64 (&w)[4]) const {
-    const Pair<State> s = rounds(first_block, lpf::detail::kPhiloxRounds);
+    State s[2];
+    rounds(first_block, s, lpf::detail::kPhiloxRounds);
     const U64 low = U64(0xFFFFFFFFu);
     for (int i = 0; i < 2; ++i) {
       w[2 * i] = (s[i].c0 & low) | s[i].c1 << 32;
@@ -59,32 +59,29 @@ class Stream {
   }
 
  private:
-  template <class T>
-  using Pair = std::array<T, 2>;
   struct State {
     U64 c0, c1, c2, c3;
   };
   struct Products {
     U64 p0, p1;
     LPF_INLINE explicit Products(const State& s)
-        : p0(multiply_low(s.c0, U64(std::uint64_t{lpf::detail::kPhiloxMultiplier[0]}))),
-          p1(multiply_low(s.c2, U64(std::uint64_t{lpf::detail::kPhiloxMultiplier[1]}))) {}
+        : p0(multiply_low(s.c0, U64(std::uint64_t{lpf::detail::kPhiloxMultiplier0}))),
+          p1(multiply_low(s.c2, U64(std::uint64_t{lpf::detail::kPhiloxMultiplier1}))) {}
   };
 
-  /// The first n rounds. The two vectors take turns, so that the processor sees independent work side by side.
-  LPF_INLINE Pair<State> rounds(std::uint32_t first_block, int n) const {
-    Pair<State> states;
-    for (int i = 0; i < 2; ++i) states[i] = {U64(std::uint64_t{first_block + i*U64::lanes}) + block_order(), counter_[1], counter_[2], counter_[3]};
-#pragma GCC unroll 10
+  /// The first n rounds. The two vectors take turns: independent work is side by side for the processor.
+  LPF_INLINE void rounds(std::uint32_t first_block, State (&states)[2], int n) const {
+    const U64 block = U64(std::uint64_t{first_block}) + block_order();
+    states[0] = {block, counter_[1], counter_[2], counter_[3]};
+    states[1] = {block + U64(std::uint64_t{U64::lanes}), counter_[1], counter_[2], counter_[3]};
+#  pragma GCC unroll 10
     for (int round = 0; round < n; ++round) {
-#pragma GCC unroll 2
-      for (int i = 0; i < 2; ++i) {
-      State&s=states[i];
-      const Products p(s);
-      s = {(p.p1 >> 32) ^ s.c1 ^ key_[round][0], p.p1, (p.p0 >> 32) ^ s.c3 ^ key_[round][1], p.p0};
+#  pragma GCC unroll 2
+      for (State& s : states) {
+        const Products p(s);
+        s = {(p.p1 >> 32) ^ s.c1 ^ key_[round][0], p.p1, (p.p0 >> 32) ^ s.c3 ^ key_[round][1], p.p0};
       }
     }
-    return states;
   }
 
   U64 counter_[4], key_[lpf::detail::kPhiloxRounds][2];
@@ -123,35 +120,32 @@ inline constexpr std::int64_t chunk = 4 * lanes<T>;
 
 // The laws turn a chunk's words into its numbers, in order.
 struct Words {
-  static LPF_INLINE void draw(const U32 (&w)[4], U32 (&e)[4]) {
-    for (int i = 0; i < 4; ++i) e[i] = w[i];
-    interleave(e);
-  }
+  static LPF_INLINE void draw(const U32 (&w)[4], U32 (&e)[4]) { interleave(w[0], w[1], w[2], w[3], e); }
 };
 struct Uniform {
   static LPF_INLINE void draw(const U32 (&w)[4], F32 (&e)[4]) {
     for (int i = 0; i < 4; ++i) e[i] = lpf::detail::uniform_f32<F32>(w[i]);
-    interleave(e);
+    interleave(e[0], e[1], e[2], e[3], e);
   }
   static LPF_INLINE void draw(const U64 (&w)[4], F64 (&e)[4]) {
     for (int i = 0; i < 4; ++i) e[i] = lpf::detail::uniform_f64<F64>(w[i]);
-    interleave(e);
+    interleave(e[0], e[1], e[2], e[3], e);
   }
 };
 struct Normal {
   static LPF_INLINE void draw(const U32 (&w)[4], F32 (&e)[4]) {
     for (int i = 0; i < 4; i += 2) lpf::detail::box_muller_f32(w[i], w[i + 1], e[i], e[i + 1]);
-    interleave(e);
+    interleave(e[0], e[1], e[2], e[3], e);
   }
   static LPF_INLINE void draw(const U64 (&w)[4], F64 (&e)[4]) {
     for (int i = 0; i < 4; i += 2) lpf::detail::box_muller_f64(w[i], w[i + 1], e[i], e[i + 1]);
-    interleave(e);
+    interleave(e[0], e[1], e[2], e[3], e);
   }
 };
 
-/// Hands elements [first, first + n) of the stream to `sink` in order: sink.chunk(i, e) takes a chunk, which begins
-/// with element first + i, and sink.one(i, e) a single number. Chunks start where a block does; the ragged ends go
-/// through a buffer.
+/// Hands elements [first, first + n) of the stream to `sink` in order: sink.chunk(i, e) takes a chunk, which
+/// begins with element first + i, and sink.one(i, e) a single number. Chunks start where a block does; the
+/// ragged ends go through a buffer.
 template <class Law, class T, class Sink>
 LPF_INLINE void sweep(const NoiseKey& key, std::int64_t first, std::int64_t n, Sink sink) {
   constexpr std::int64_t size = chunk<T>, per_block = 16 / sizeof(T);
@@ -159,8 +153,8 @@ LPF_INLINE void sweep(const NoiseKey& key, std::int64_t first, std::int64_t n, S
   const Stream stream(key);
   auto block = static_cast<std::uint32_t>(first / per_block);
   for (std::int64_t i = -(first % per_block); i < n;) {
-    // Both loops are long chains of dependent instructions. Apart, the processor overlaps more of their iterations
-    // than it would of one loop that does both: that is worth 15 to 20 % of the time.
+    // Both loops are long chains of dependent instructions. The processor overlaps more iterations of each
+    // than of one loop that does both: 15 to 20 % of the time.
     constexpr std::int64_t tile = 8;
     typename VectorsOf<T>::Words w[tile][4];
     const std::int64_t chunks = std::min(tile, (n - i + size - 1) / size);
@@ -192,8 +186,7 @@ struct Fill {
 
 enum class Signs { plus, minus, both };
 
-/// Writes theta + s e to `plus`, theta - s e to `minus`, or both; s is scale[row], a row being `len`
-/// elements.
+/// Writes theta + s e to `plus`, theta - s e to `minus`, or both; s is scale[row] in a row of `len` elements.
 template <class T, Signs signs>
 class Perturb {
  public:
@@ -207,14 +200,14 @@ class Perturb {
       for (int k = 0; k < 4; ++k) put(i + k * step, e[k], V<T>(*scale_));
       return;
     }
-    // Several rows: a scale for each number. A row's last store may run over into the next row's, which comes
-    // later.
+    // Several rows: a scale for each number. A row's last store may run over into what the next row
+    // overwrites.
     T s[size + step];
     for (std::int64_t k = 0; k < size;) {
       advance(i + k);
-      for (const std::int64_t end = std::min(size, row_end_ - i); k < end; k += step)
-        store(s + k, V<T>(*scale_));
-      k = std::min(size, row_end_ - i);
+      const std::int64_t row_end = std::min(size, row_end_ - i);
+      for (std::int64_t j = k; j < row_end; j += step) store(s + j, V<T>(*scale_));
+      k = row_end;
     }
     for (int k = 0; k < 4; ++k) put(i + k * step, e[k], load(s + k * step));
   }
@@ -243,29 +236,29 @@ class Perturb {
 
 }  // namespace noise
 
-/// out[i] = standard Gaussian number first + i of the stream, i < n; T is float or double.
+/// out[i] = standard Gaussian number first_element + i of the stream, i < n; T is float or double.
 /// As all functions here, throws ValueError if the key or an element is out of the counter's range.
 template <class T>
 void normal_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, T* out) {
   noise::sweep<noise::Normal, T>(key, first_element, n, noise::Fill<T>{out});
 }
 
-/// out[i] = uniform number first + i of the stream in [0, 1), i < n.
+/// out[i] = uniform number first_element + i of the stream in [0, 1), i < n.
 template <class T>
 void uniform_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, T* out) {
   noise::sweep<noise::Uniform, T>(key, first_element, n, noise::Fill<T>{out});
 }
 
-/// out[i] = 32-bit word first + i of the stream, i < n.
+/// out[i] = 32-bit word first_element + i of the stream, i < n.
 inline void word_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, std::uint32_t* out) {
   noise::sweep<noise::Words, std::uint32_t>(key, first_element, n, noise::Fill<std::uint32_t>{out});
 }
 
-/// out[i] = `one` where bernoulli_at(key, first + i, probability), else 0: a dropout mask with one = 1 /
-/// probability.
+/// out[i] = `one` where bernoulli_at(key, first_element + i, probability), else 0: dropout's mask if one = 1
+/// / probability.
 template <class T>
 void bernoulli_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, double probability,
-                    T one, T* out) {
+                    std::type_identity_t<T> one, T* out) {
   const std::uint64_t threshold = bernoulli_threshold(probability);
   check_noise_range(key, first_element, n, 4);
   std::uint32_t words[1024];
@@ -276,10 +269,11 @@ void bernoulli_fill(const NoiseKey& key, std::int64_t first_element, std::int64_
   }
 }
 
-/// out[i] = theta[i] + scale * e, e = Gaussian number first + i of the stream, i < n. `out` may be theta.
+/// out[i] = theta[i] + scale * e, e = Gaussian number first_element + i of the stream, i < n. `out` may be
+/// theta.
 template <class T>
-void perturb_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, const T* theta, T scale,
-                  T* out) {
+void perturb_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, const T* theta,
+                  std::type_identity_t<T> scale, T* out) {
   using Sink = noise::Perturb<T, noise::Signs::plus>;
   noise::sweep<noise::Normal, T>(key, first_element, n, Sink(n, theta, &scale, out, nullptr));
 }
@@ -294,8 +288,10 @@ namespace noise {
 template <Signs signs, class T>
 void perturb_rows(const NoiseKey& key, RowRange rows, std::int64_t len, const T* theta, const T* scale,
                   T* plus, T* minus) {
-  check(rows.begin >= 0 && rows.begin <= rows.end && len >= 0, "perturb_rows",
-        "rows [begin, end) of a length >= 0: [", rows.begin, ", ", rows.end, ") of ", len);
+  check(len >= 0 && rows.begin >= 0 && rows.begin <= rows.end &&
+            rows.end <= INT64_MAX / std::max<std::int64_t>(1, len),
+        "perturb_rows", "rows must be a range [begin, end), 0 <= begin <= end, of a length >= 0: got [",
+        rows.begin, ", ", rows.end, ") of ", len);
   const std::int64_t first = rows.begin * len, n = (rows.end - rows.begin) * len;
   sweep<Normal, T>(key, first, n, Perturb<T, signs>(len, theta + first, scale + rows.begin, plus, minus));
 }

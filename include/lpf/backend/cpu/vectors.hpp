@@ -24,7 +24,8 @@ inline void uniform(DType type, const NoiseKey& key, std::int64_t first, std::in
   });
 }
 
-inline void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, double p, const void* x, void* y) {
+inline void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, double p,
+                    const void* x, void* y) {
   check_noise_range(key, first, n, 4);
   const std::uint64_t threshold = bernoulli_threshold(1 - p);
   visit_floating("dropout", type, [&](auto zero) {
@@ -40,12 +41,14 @@ inline void dropout(DType type, const NoiseKey& key, std::int64_t first, std::in
   });
 }
 
-inline void filter_norms(DType type, const Segment* segments, std::int64_t count, const void* theta, void* norm) {
+inline void filter_norms(DType type, const Segment* segments, std::int64_t count, const void* theta,
+                         void* norm) {
   visit_floating("filter_norms", type, [&](auto zero) {
     using T = decltype(zero);
     for (std::int64_t s = 0; s < count; ++s) {
       const Segment& segment = segments[s];
-      parallel_for(segment.rows, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, segment.length)),
+      parallel_for(segment.rows,
+                   std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, segment.length)),
                    [&](std::int64_t row, std::int64_t end) {
                      for (; row < end; ++row) {
                        const T* w = static_cast<const T*>(theta) + segment.offset + row * segment.length;
@@ -59,18 +62,21 @@ inline void filter_norms(DType type, const Segment* segments, std::int64_t count
   });
 }
 
-inline void perturb(DType type, const Segment* segments, std::int64_t count, const NoiseKey& key, const void* theta,
-                    const void* scale, std::int64_t replicas, bool antithetic, std::int64_t stride, void* out) {
+inline void perturb(DType type, const Segment* segments, std::int64_t count, const NoiseKey& key,
+                    const void* theta, const void* scale, std::int64_t replicas, bool antithetic,
+                    std::int64_t stride, void* out) {
   visit_floating("perturb", type, [&](auto zero) {
     using T = decltype(zero);
-    // One task is a few rows of one parameter for one draw; rows are grouped into tasks of some ten microseconds.
+    // One task is a few rows of one parameter for one draw; rows are grouped into tasks of some ten
+    // microseconds.
     struct Task {
       std::int64_t segment, row, end;
     };
     thread_local std::vector<Task> tasks;
     tasks.clear();
     for (std::int64_t s = 0; s < count; ++s) {
-      const std::int64_t step = std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, segments[s].length));
+      const std::int64_t step =
+          std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, segments[s].length));
       for (std::int64_t row = 0; row < segments[s].rows; row += step)
         tasks.push_back({s, row, std::min(segments[s].rows, row + step)});
     }
@@ -90,7 +96,8 @@ inline void perturb(DType type, const Segment* segments, std::int64_t count, con
         T* to = static_cast<T*>(out) + segment.offset + task.row * segment.length;
         const RowRange rows{task.row, task.end};
         if (antithetic) {
-          perturb_rows_both(stream, rows, segment.length, from, s, to + 2 * draw * stride, to + (2 * draw + 1) * stride);
+          perturb_rows_both(stream, rows, segment.length, from, s, to + 2 * draw * stride,
+                            to + (2 * draw + 1) * stride);
         } else {
           perturb_rows(stream, rows, segment.length, from, s, to + draw * stride);
         }
@@ -99,13 +106,15 @@ inline void perturb(DType type, const Segment* segments, std::int64_t count, con
   });
 }
 
-inline void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity, void* theta) {
+inline void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity,
+                void* theta) {
   visit_floating("sgd", type, [&](auto zero) {
     using T = decltype(zero);
     const T* g = static_cast<const T*>(gradient);
     T* v = static_cast<T*>(velocity);
     T* w = static_cast<T*>(theta);
-    const T lr = static_cast<T>(o.lr), mu = static_cast<T>(o.momentum), decay = static_cast<T>(o.weight_decay);
+    const T lr = static_cast<T>(o.lr), mu = static_cast<T>(o.momentum),
+            decay = static_cast<T>(o.weight_decay);
     const T fresh = o.first ? T(1) : static_cast<T>(1 - o.dampening), keep = o.first ? T(0) : mu;
     parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
       if (mu == T(0)) {
@@ -129,12 +138,13 @@ inline void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradie
   });
 }
 
-inline void adam(DType type, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v, void* v_max,
-                 void* theta) {
+inline void adam(DType type, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v,
+                 void* v_max, void* theta) {
   visit_floating("adam", type, [&](auto zero) {
     using T = decltype(zero);
     const T* g = static_cast<const T*>(gradient);
-    T *first = static_cast<T*>(m), *second = static_cast<T*>(v), *largest = static_cast<T*>(v_max), *w = static_cast<T*>(theta);
+    T *first = static_cast<T*>(m), *second = static_cast<T*>(v), *largest = static_cast<T*>(v_max),
+      *w = static_cast<T*>(theta);
     const T b1 = static_cast<T>(o.beta1), b2 = static_cast<T>(o.beta2), c1 = static_cast<T>(1 - o.beta1),
             c2 = static_cast<T>(1 - o.beta2), epsilon = static_cast<T>(o.epsilon);
     const T step = static_cast<T>(o.lr / o.correction1), root = static_cast<T>(1 / std::sqrt(o.correction2));
