@@ -123,6 +123,7 @@ struct Table {
   void (*copy_from_host)(void* to, const void* from, std::size_t bytes);
   void (*copy_to_host)(void* to, const void* from, std::size_t bytes);
   void (*synchronize)();
+  int (*max_threads)();
   MemoryStats (*memory_stats)();
   void (*reset_peak)();
   void (*release_cache)();
@@ -197,10 +198,10 @@ struct Table {
   // Vectors: whole parameter stores at once.
   // norm[first_scale + row] = ‖row of θ‖₂ of each segment
   void (*filter_norms)(DType, const Segment*, std::int64_t segments, const void* theta, void* norm);
-  // replica r of θ at out + r·stride: θ + scale ⊙ ε(draw, r), over the segments. antithetic: replicas 2j and 2j+1
-  // share the draw of replica j with opposite signs.
+  // θ_r = θ + scale ⊙ ε(draw, r) over the segments; the replicas of a segment are neighbours, replica r at
+  // out + replicas·offset + r·rows·length. antithetic: replicas 2j and 2j+1 share draw j with opposite signs.
   void (*perturb)(DType, const Segment*, std::int64_t segments, const NoiseKey&, const void* theta, const void* scale,
-                  std::int64_t replicas, bool antithetic, std::int64_t stride, void* out);
+                  std::int64_t replicas, bool antithetic, void* out);
   void (*sgd)(DType, std::int64_t n, const SgdStep&, const void* gradient, void* velocity, void* theta);
   void (*adam)(DType, std::int64_t n, const AdamStep&, const void* gradient, void* m, void* v, void* v_max,
                void* theta);

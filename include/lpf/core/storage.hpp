@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "lpf/backend/backend.hpp"
+#include "lpf/core/threads.hpp"
 
 namespace lpf {
 

@@ -28,6 +28,7 @@ inline constexpr Table table = {
     .copy_from_host = copy,
     .copy_to_host = copy,
     .synchronize = [] {},
+    .max_threads = max_threads,
     .memory_stats = [] { return CachingAllocator::instance().stats(); },
     .reset_peak = [] { CachingAllocator::instance().reset_peak(); },
     .release_cache = [] { CachingAllocator::instance().release_cache(); },

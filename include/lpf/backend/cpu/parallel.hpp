@@ -3,34 +3,26 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <exception>
+
+#include "lpf/backend/cpu/isa.hpp"
+#include "lpf/core/threads.hpp"
 
 #ifdef _OPENMP
 #  include <omp.h>
 #endif
 
-namespace lpf {
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
 
-namespace detail {
-inline std::atomic<int> thread_count{0};  // 0: as many as OpenMP offers
-}
-
-/// Number of threads that CPU kernels use; by default what OpenMP offers (OMP_NUM_THREADS).
-inline int num_threads() {
+inline int max_threads() {
 #ifdef _OPENMP
-  const int n = detail::thread_count.load(std::memory_order_relaxed);
-  return n > 0 ? n : omp_get_max_threads();
+  return omp_get_max_threads();
 #else
   return 1;
 #endif
 }
-/// Sets it for the whole program; 0 restores the default. Results do not depend on it.
-inline void set_num_threads(int n) { detail::thread_count = n; }
-
-namespace backend::cpu {
-inline namespace LPF_ISA {
 
 /// A reference to a callable f(begin, end): its call is compiled once, not once for each kernel.
 class RangeFunction {
@@ -81,6 +73,4 @@ void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
 }
 
 }  // namespace LPF_ISA
-}  // namespace backend::cpu
-
-}  // namespace lpf
+}  // namespace lpf::backend::cpu

@@ -63,8 +63,7 @@ inline void filter_norms(DType type, const Segment* segments, std::int64_t count
 }
 
 inline void perturb(DType type, const Segment* segments, std::int64_t count, const NoiseKey& key,
-                    const void* theta, const void* scale, std::int64_t replicas, bool antithetic,
-                    std::int64_t stride, void* out) {
+                    const void* theta, const void* scale, std::int64_t replicas, bool antithetic, void* out) {
   visit_floating("perturb", type, [&](auto zero) {
     using T = decltype(zero);
     // One task is a few rows of one parameter for one draw; rows are grouped into tasks of some ten
@@ -93,13 +92,13 @@ inline void perturb(DType type, const Segment* segments, std::int64_t count, con
         stream.parameter = segment.parameter;
         const T* from = static_cast<const T*>(theta) + segment.offset;
         const T* s = static_cast<const T*>(scale) + segment.first_scale;
-        T* to = static_cast<T*>(out) + segment.offset + task.row * segment.length;
+        const std::int64_t size = segment.rows * segment.length;
+        T* to = static_cast<T*>(out) + replicas * segment.offset + task.row * segment.length;
         const RowRange rows{task.row, task.end};
         if (antithetic) {
-          perturb_rows_both(stream, rows, segment.length, from, s, to + 2 * draw * stride,
-                            to + (2 * draw + 1) * stride);
+          perturb_rows_both(stream, rows, segment.length, from, s, to + 2 * draw * size, to + (2 * draw + 1) * size);
         } else {
-          perturb_rows(stream, rows, segment.length, from, s, to + draw * stride);
+          perturb_rows(stream, rows, segment.length, from, s, to + draw * size);
         }
       }
     });
