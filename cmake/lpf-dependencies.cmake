@@ -1,5 +1,8 @@
 # Libraries that LPF's own build uses: from the system where it has them, downloaded where it has not.
 include(FetchContent)
+if(POLICY CMP0135)
+  cmake_policy(SET CMP0135 NEW)  # unpacked files are as old as the unpacking
+endif()
 
 # lpf_find(TARGET PACKAGE…): find_package, unless the project around LPF already has the target. What is found is made
 # visible to that project, which links it through lpf::lpf.

@@ -49,7 +49,7 @@ function(lpf_make_native target)
     target_compile_options(${target} INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-march=${march}>"
       "$<$<AND:$<COMPILE_LANGUAGE:CXX>,${gcc12}>:-Wno-uninitialized;-Wno-maybe-uninitialized>")
   endif()
-  set(lpf_march "${march}" PARENT_SCOPE)
+  set(lpf_march "${march}" PARENT_SCOPE)  # for LPF's own build to report
 endfunction()
 
 # Makes `target` lpf::io: lpf::lpf, nlohmann-json, and those of the optional libraries that have been found.
