@@ -52,7 +52,8 @@ LPF_HD_INLINE F horner(F x, C c0, Rest... rest) {
   }
 }
 
-/// -2 ln u for u = (w + 1) / 2^32 in (0, 1], to 1.2 ulp, with w's full resolution also where u is close to 1.
+/// -2 ln u for u = (w + 1) / 2^32 in (0, 1], with w's full resolution also where u is close to 1. Error: 2.2
+/// ulp.
 template <class F, class U>
 LPF_HD_INLINE F minus_two_log_f32(U w) {
   // u = 2^-j (1 + f) with 1 + f in [sqrt 1/2, sqrt 2): 0x4FB504F2 is the float below 2^32 sqrt 2, and j
@@ -65,7 +66,7 @@ LPF_HD_INLINE F minus_two_log_f32(U w) {
   return fmadd(to_real(j), F(0x1.62e43p0f), f * slope);  // 2 j ln 2 - 2 ln(1 + f)
 }
 
-/// -2 ln u for u = (w + 1) / 2^53 in (0, 1].
+/// -2 ln u for u = (w + 1) / 2^53 in (0, 1]. Error: 1.3 ulp.
 template <class F, class U>
 LPF_HD_INLINE F minus_two_log_f64(U w) {
   // As above; here w + 1 and its scaling to [sqrt 1/2, sqrt 2) are exact in floating point.
@@ -80,7 +81,7 @@ LPF_HD_INLINE F minus_two_log_f64(U w) {
   return fmadd(to_real(j), F(0x1.62e42fefa39efp0), log * F(-2.0));
 }
 
-/// sin(pi/2 y) for y in [0, 1].
+/// sin(pi/2 y) for y in [0, 1]. Error: 2.8 ulp (float, the rounding of y included), 2.6 ulp (double).
 template <class F>
 LPF_HD_INLINE F sin_quarter_f32(F y) {
   return y * horner(y * y, 0x1.921fb6p0f, -0x1.4abbc4p-1f, 0x1.4668acp-4f, -0x1.324cc8p-8f, 0x1.3db002p-13f);
@@ -108,7 +109,7 @@ template <class F, class U>
 LPF_HD_INLINE void box_muller_f64(U a, U b, F& cosine, F& sine) {
   const F r = square_root(minus_two_log_f64<F>(a >> 11));
   const U sine_sign = b << 1;
-  const U y = ((sine_sign >> 10) | U(1u)) & U((std::uint64_t{1} << 53) - 1);
+  const U y = ((sine_sign >> 10) | U(std::uint64_t{1})) & U((std::uint64_t{1} << 53) - 1);
   const F scale = F(0x1p-53);
   cosine = flip_sign(r * sin_quarter_f64(to_real(U(std::uint64_t{1} << 53) - y) * scale), b);
   sine = flip_sign(r * sin_quarter_f64(to_real(y) * scale), sine_sign);
@@ -139,9 +140,9 @@ struct NoiseBlock {
   T value[size];
 };
 
-/// The standard Gaussians of a block: both numbers of two Box-Muller pairs (float) or of one (double). The
-/// largest possible value is 6.66 (float), 8.57 (double); each is within 3 units in the last place of the
-/// exact formula. The key is taken as checked.
+/// The standard Gaussians of a block: both numbers of two Box-Muller pairs (float) or of one (double). They
+/// reach 6.66 (float) and 8.57 (double) and are within 5 (4) units in the last place of the exact formula,
+/// measured over 10^9 (2 10^7) blocks. The key is taken as checked.
 template <class T>
 LPF_HD_INLINE NoiseBlock<T> normal_block(const NoiseKey& key, std::uint32_t block) {
   const PhiloxWords words = noise_words(key, block);
@@ -156,7 +157,7 @@ LPF_HD_INLINE NoiseBlock<T> normal_block(const NoiseKey& key, std::uint32_t bloc
   return out;
 }
 
-/// The uniforms in [0, 1) of a block: multiples of 2^-24 (float) or of 2^-53 (double). The key is taken as
+/// The uniforms of a block, in [0, 1): multiples of 2^-24 (float) or 2^-53 (double). The key is taken as
 /// checked.
 template <class T>
 LPF_HD_INLINE NoiseBlock<T> uniform_block(const NoiseKey& key, std::uint32_t block) {

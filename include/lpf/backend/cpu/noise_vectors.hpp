@@ -89,7 +89,7 @@ LPF_INLINE F32 unsigned_to_real(U32 a) {
 LPF_INLINE F64 to_real(U64 a) {
   // Below 2^53: the halves become mantissas of 2^84 and 2^52, whose sum is exact.
   const U64 high = (a >> 32) | U64(0x4530000000000000u),
-            low = (a & U64(0xFFFFFFFFu)) | U64(0x4330000000000000u);
+            low = (a & U64(std::uint64_t{0xFFFFFFFF})) | U64(0x4330000000000000u);
   return (real_of_bits(high) - F64(0x1.00000001p84)) + real_of_bits(low);
 }
 LPF_INLINE U64 block_order() { return U64(_mm256_setr_epi64x(0, 2, 1, 3)); }
@@ -130,8 +130,7 @@ LPF_INLINE void interleave(Vector<T> a, Vector<T> b, Vector<T> c, Vector<T> d, V
   out[2] = Vector<T>(LPF_INTRINSIC(unpacklo_epi64)(high_ab, high_cd));
   out[3] = Vector<T>(LPF_INTRINSIC(unpackhi_epi64)(high_ab, high_cd));
 }
-/// The same for doubles, of which a block has two: a and b are the first half of the chunk, c and d the
-/// second.
+/// The same for doubles, of which a block has two: a and b are the first half of the chunk, c and d the rest.
 LPF_INLINE void interleave(F64 a, F64 b, F64 c, F64 d, F64 (&out)[4]) {
   out[0] = F64(LPF_INTRINSIC(unpacklo_pd)(a.v, b.v));
   out[1] = F64(LPF_INTRINSIC(unpackhi_pd)(a.v, b.v));

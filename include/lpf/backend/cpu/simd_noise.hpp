@@ -51,7 +51,7 @@ class Stream {
   LPF_INLINE void words(std::uint32_t first_block, U64 (&w)[4]) const {
     State s[2];
     rounds(first_block, s, lpf::detail::kPhiloxRounds);
-    const U64 low = U64(0xFFFFFFFFu);
+    const U64 low = U64(std::uint64_t{0xFFFFFFFF});
     for (int i = 0; i < 2; ++i) {
       w[2 * i] = (s[i].c0 & low) | s[i].c1 << 32;
       w[2 * i + 1] = (s[i].c2 & low) | s[i].c3 << 32;
