@@ -1,0 +1,172 @@
+// The header of a safetensors file (see safetensors.hpp), read and checked.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "lpf/core/dtype.hpp"
+#include "lpf/core/shape.hpp"
+
+namespace lpf::detail {
+
+static_assert(std::endian::native == std::endian::little,
+              "safetensors files are read and written as memory has them");
+
+/// One tensor of a header that has been checked.
+struct SafetensorsEntry {
+  std::string name, dtype;
+  Shape shape;
+  std::uint64_t begin = 0, end = 0;
+};
+
+/// An element type of the format: its name there, its bytes, and the type it has here.
+struct SafetensorsType {
+  const char* name;
+  unsigned size;
+  DType dtype;
+};
+
+inline constexpr SafetensorsType safetensors_types[] = {
+    {"F32", 4, DType::float32}, {"F64", 8, DType::float64}, {"I32", 4, DType::int32},
+    {"I64", 8, DType::int64},   {"U8", 1, DType::uint8},    {"BOOL", 1, DType::bool_},
+    {"F16", 2, DType::float32}, {"BF16", 2, DType::float32}};
+
+/// The bits of a half-precision (IEEE binary16) number as those of a float, exactly.
+inline std::uint32_t half_to_float_bits(std::uint16_t h) {
+  const std::uint32_t sign = (h & 0x8000u) << 16, exponent = (h >> 10) & 31u, fraction = h & 0x3FFu;
+  if (exponent == 31) return sign | 0x7F800000u | fraction << 13;
+  if (exponent != 0) return sign | (exponent + 112) << 23 | fraction << 13;
+  return sign | std::bit_cast<std::uint32_t>(static_cast<float>(fraction) * 0x1p-24f);
+}
+
+/// Reads and checks the header. `data_size` is the number of bytes after it.
+class SafetensorsHeader {
+ public:
+  SafetensorsHeader(std::string_view path, std::string_view text, std::uint64_t data_size) : path_(path) {
+    check<FormatError>(text.starts_with('{'), op, where(), "the header must begin with '{'");
+    const nlohmann::json header = parse(text);
+    for (const auto& [name, value] : header.items()) {
+      name == "__metadata__" ? read_metadata(value) : read_entry(name, value);
+    }
+    std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+      return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
+    });
+    std::uint64_t used = 0;
+    for (const auto& e : entries) {
+      check<FormatError>(e.begin == used, op, where(e.name), "its data must begin at ", used,
+                         ", where the tensor before it ends, not at ", e.begin);
+      used = e.end;
+    }
+    check<FormatError>(used == data_size, op, where(), "the tensors end at byte ", used,
+                       " of the data, the file has ", data_size,
+                       used > data_size ? ": it is truncated" : ": it has bytes that belong to none");
+  }
+
+  std::vector<SafetensorsEntry> entries;
+  std::map<std::string, std::string> metadata;
+
+ private:
+  using Json = nlohmann::json;
+  static constexpr const char* op = "load_safetensors";
+
+  std::string where(std::string_view name = {}) const {
+    return name.empty() ? concat("'", path_, "': ") : concat("'", path_, "', tensor '", name, "': ");
+  }
+
+  // Besides the syntax, this refuses what the JSON library would let pass: a name that occurs twice, and
+  // nesting that the format does not have and that would eat memory.
+  Json parse(std::string_view text) const {
+    std::set<std::string> names, keys;
+    const auto inspect = [&](int depth, Json::parse_event_t event, const Json& value) {
+      check<FormatError>(depth <= 3, op, where(), "the header nests values deeper than the format does");
+      if (event != Json::parse_event_t::key) return true;
+      const auto& key = value.get_ref<const std::string&>();
+      if (depth == 1) keys.clear();
+      check<FormatError>((depth == 1 ? names : keys).insert(key).second, op, where(), "the name '", key,
+                         "' occurs twice in the header");
+      return true;
+    };
+    try {
+      return Json::parse(text.begin(), text.end(), inspect);
+    } catch (const Json::exception& e) {
+      fail<FormatError>(op, where(), "the header is not valid JSON: ", e.what());
+    }
+  }
+
+  void read_metadata(const Json& value) {
+    check<FormatError>(value.is_object(), op, where(), "__metadata__ must be an object, is a ",
+                       value.type_name());
+    for (const auto& [key, text] : value.items()) {
+      check<FormatError>(text.is_string(), op, where(), "__metadata__ '", key, "' must be a string, is a ",
+                         text.type_name());
+      metadata[key] = text.get<std::string>();
+    }
+  }
+
+  std::vector<std::uint64_t> integers(const Json& entry, const std::string& name, const char* key) const {
+    check<FormatError>(entry.contains(key) && entry[key].is_array(), op, where(name), "needs an array '", key,
+                       "'");
+    std::vector<std::uint64_t> out;
+    for (const auto& n : entry[key]) {
+      check<FormatError>(n.is_number_unsigned() && n.get<std::uint64_t>() <= INT64_MAX, op, where(name), "'",
+                         key, "' must hold integers from 0 to 2^63 - 1, has ",
+                         n.dump(-1, ' ', true, Json::error_handler_t::replace));
+      out.push_back(n.get<std::uint64_t>());
+    }
+    return out;
+  }
+
+  void read_entry(const std::string& name, const Json& value) {
+    check<FormatError>(value.is_object(), op, where(name), "must be an object, is a ", value.type_name());
+    for (const auto& [key, unused] : value.items()) {
+      check<FormatError>(key == "dtype" || key == "shape" || key == "data_offsets", op, where(name),
+                         "has a key '", key, "' besides dtype, shape and data_offsets");
+    }
+    check<FormatError>(value.contains("dtype") && value["dtype"].is_string(), op, where(name),
+                       "needs a string 'dtype'");
+    SafetensorsEntry e{name, value["dtype"].get<std::string>(), {}, 0, 0};
+    const auto sizes = integers(value, name, "shape"), offsets = integers(value, name, "data_offsets");
+    check<FormatError>(sizes.size() <= max_rank, op, where(name), "has ", sizes.size(),
+                       " axes, tensors here have at most ", max_rank);
+    check<FormatError>(offsets.size() == 2 && offsets[0] <= offsets[1], op, where(name),
+                       "data_offsets must be [begin, end] with begin <= end");
+    e.begin = offsets[0], e.end = offsets[1];
+
+    const SafetensorsType* type = nullptr;
+    for (const auto& t : safetensors_types)
+      if (e.dtype == t.name) type = &t;
+    if (type == nullptr) {
+      for (const char* known :
+           {"I8", "I16", "U16", "U32", "U64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "C64"})
+        check<DTypeError>(
+            e.dtype != known, op, where(name), "is ", known,
+            ", which LPF has no type for: convert it to F32, F64, I32, I64, U8 or BOOL and save again");
+      fail<FormatError>(op, where(name), "unknown dtype '", e.dtype, "'");
+    }
+    std::uint64_t bytes = type->size;
+    bool empty = false, fits = true;
+    for (const auto n : sizes) {
+      e.shape.push_back(static_cast<std::int64_t>(n));
+      empty = empty || n == 0;
+      fits = fits && (n == 0 || !__builtin_mul_overflow(bytes, n, &bytes)) && bytes <= INT64_MAX;
+    }
+    check<FormatError>(fits, op, where(name), "shape ", e.shape, " has more elements than can be counted");
+    if (empty) bytes = 0;
+    check<FormatError>(bytes == e.end - e.begin, op, where(name), e.dtype, " of shape ", e.shape, " takes ",
+                       bytes, " bytes, data_offsets [", e.begin, ", ", e.end, "] hold ", e.end - e.begin);
+    entries.push_back(std::move(e));
+  }
+
+  std::string path_;
+};
+
+}  // namespace lpf::detail
