@@ -5,7 +5,10 @@
 #include "lpf/backend/cpu/elementwise.hpp"
 #include "lpf/backend/cpu/gemm.hpp"
 #include "lpf/backend/cpu/index.hpp"
+#include "lpf/backend/cpu/layer_norm.hpp"
+#include "lpf/backend/cpu/norm.hpp"
 #include "lpf/backend/cpu/reduce.hpp"
+#include "lpf/backend/cpu/softmax.hpp"
 #include "lpf/backend/cpu/vectors.hpp"
 #include "lpf/backend/registry.hpp"
 
@@ -53,15 +56,15 @@ inline constexpr Table table = {
     .max_pool2d_backward = nullptr,
     .avg_pool2d = nullptr,
     .avg_pool2d_backward = nullptr,
-    .batch_norm_statistics = nullptr,
-    .batch_norm = nullptr,
-    .batch_norm_backward = nullptr,
-    .layer_norm = nullptr,
-    .layer_norm_backward = nullptr,
-    .softmax = nullptr,
-    .softmax_backward = nullptr,
-    .cross_entropy = nullptr,
-    .cross_entropy_backward = nullptr,
+    .batch_norm_statistics = batch_norm_statistics,
+    .batch_norm = batch_norm,
+    .batch_norm_backward = batch_norm_backward,
+    .layer_norm = layer_norm,
+    .layer_norm_backward = layer_norm_backward,
+    .softmax = softmax,
+    .softmax_backward = softmax_backward,
+    .cross_entropy = cross_entropy,
+    .cross_entropy_backward = cross_entropy_backward,
     .normal = normal,
     .uniform = uniform,
     .dropout = dropout,

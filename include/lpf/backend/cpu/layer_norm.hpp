@@ -1,0 +1,91 @@
+// Layer normalisation: each row by its own mean and variance. Sums over rows as in norm.hpp.
+#pragma once
+
+#include "lpf/backend/cpu/norm.hpp"
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+
+inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double epsilon, const void* x,
+                       const void* gamma, const void* beta, void* y, void* mean, void* rstd) {
+  visit_floating("layer_norm", type, [&](auto zero) {
+    using T = decltype(zero);
+    const T *scale = static_cast<const T*>(gamma), *shift = static_cast<const T*>(beta);
+    parallel_for(
+        rows, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, n)),
+        [&](std::int64_t row, std::int64_t end) {
+          for (; row < end; ++row) {
+            const T* from = static_cast<const T*>(x) + row * n;
+            T* to = static_cast<T*>(y) + row * n;
+            const auto count = static_cast<double>(n);
+            const double m =
+                sum_blocks<double>(n, [from](std::int64_t i) { return static_cast<double>(from[i]); }) /
+                count;
+            const double squares = sum_blocks<double>(n, [from, m](std::int64_t i) {
+              const double d = static_cast<double>(from[i]) - m;
+              return d * d;
+            });
+            const T centre = static_cast<T>(m), r = static_cast<T>(1 / std::sqrt(squares / count + epsilon));
+            static_cast<T*>(mean)[row] = centre;
+            static_cast<T*>(rstd)[row] = r;
+#pragma omp simd
+            for (std::int64_t i = 0; i < n; ++i)
+              to[i] = (from[i] - centre) * r * (scale ? scale[i] : T(1)) + (shift ? shift[i] : T(0));
+          }
+        });
+  });
+}
+
+/// With x̂ = (x − mean)·rstd and g = dy·gamma: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row, and
+/// dgamma = Σ dy·x̂, dbeta = Σ dy over the rows. Any of the three results may be null.
+inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
+                                const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
+                                void* dbeta) {
+  visit_floating("layer_norm", type, [&](auto zero) {
+    using T = decltype(zero);
+    const std::int64_t all[] = {0, rows};
+    const std::vector<RowBlock> blocks = row_blocks(1, all, n);
+    const auto per_block = static_cast<std::size_t>(2 * n);
+    std::vector<double> partial(blocks.size() * per_block);  // of each block Σ dy·x̂, and Σ dy
+    const T* scale = static_cast<const T*>(gamma);
+    for_each_block(blocks, n, [&](std::size_t k) {
+      double *to_gamma = partial.data() + k * per_block, *to_beta = to_gamma + n;
+      for (std::int64_t row = blocks[k].begin; row < blocks[k].end; ++row) {
+        const T *from = static_cast<const T*>(x) + row * n, *g = static_cast<const T*>(dy) + row * n;
+        const T m = static_cast<const T*>(mean)[row], r = static_cast<const T*>(rstd)[row];
+        const auto scaled = [=](std::int64_t i) { return scale ? g[i] * scale[i] : g[i]; };
+        const auto count = static_cast<double>(n);
+        const T offset = static_cast<T>(
+            sum_blocks<double>(n, [&](std::int64_t i) { return static_cast<double>(scaled(i)); }) / count);
+        const T slope = static_cast<T>(sum_blocks<double>(n,
+                                                          [&](std::int64_t i) {
+                                                            return static_cast<double>(scaled(i)) *
+                                                                   static_cast<double>((from[i] - m) * r);
+                                                          }) /
+                                       count);
+        if (dx) {
+          T* to = static_cast<T*>(dx) + row * n;
+#pragma omp simd
+          for (std::int64_t i = 0; i < n; ++i) to[i] = r * (scaled(i) - offset - (from[i] - m) * r * slope);
+        }
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) {
+          to_gamma[i] += static_cast<double>(g[i] * ((from[i] - m) * r));
+          to_beta[i] += static_cast<double>(g[i]);
+        }
+      }
+    });
+    for (std::int64_t i = 0; i < n; ++i) {
+      double sum_gamma = 0, sum_beta = 0;
+      for (std::size_t k = 0; k < blocks.size(); ++k) {
+        sum_gamma += partial[k * per_block + static_cast<std::size_t>(i)];
+        sum_beta += partial[k * per_block + static_cast<std::size_t>(n + i)];
+      }
+      if (dgamma) static_cast<T*>(dgamma)[i] = static_cast<T>(sum_gamma);
+      if (dbeta) static_cast<T*>(dbeta)[i] = static_cast<T>(sum_beta);
+    }
+  });
+}
+
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu

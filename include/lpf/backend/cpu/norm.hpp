@@ -1,0 +1,241 @@
+// Batch normalisation. Sums over rows are taken in double over blocks of rows that are cut from the shape
+// alone and merged in order: the same bits for any number of threads. Variances are sums of squares about the
+// mean of each block, so a large mean costs no digits.
+#pragma once
+
+#include "lpf/backend/cpu/reduce.hpp"
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+
+/// Neighbouring rows of one group: what is summed at a time, and what a thread takes.
+struct RowBlock {
+  std::int64_t group, begin, end;
+};
+
+inline constexpr std::int64_t row_block_elements = 8192;
+
+inline std::vector<RowBlock> row_blocks(std::int64_t groups, const std::int64_t* row_begin,
+                                        std::int64_t channels) {
+  const std::int64_t step =
+      std::max<std::int64_t>(64, row_block_elements / std::max<std::int64_t>(1, channels));
+  std::vector<RowBlock> blocks;
+  for (std::int64_t g = 0; g < groups; ++g)
+    for (std::int64_t row = row_begin[g]; row < row_begin[g + 1]; row += step)
+      blocks.push_back({g, row, std::min(row_begin[g + 1], row + step)});
+  return blocks;
+}
+
+/// f(block's index) for each block, on threads.
+template <class F>
+void for_each_block(const std::vector<RowBlock>& blocks, std::int64_t channels, F f) {
+  std::int64_t rows = 0;
+  for (const RowBlock& block : blocks) rows += block.end - block.begin;
+  const std::int64_t average =
+      std::max<std::int64_t>(1, rows * channels / std::max<std::int64_t>(1, std::ssize(blocks)));
+  parallel_for(std::ssize(blocks), std::max<std::int64_t>(1, elementwise_grain / average),
+               [&](std::int64_t b, std::int64_t end) {
+                 for (; b < end; ++b) f(static_cast<std::size_t>(b));
+               });
+}
+
+/// Several rows at a time, so that loops over few channels are long enough for vectors: `width` neighbouring
+/// elements, whose channels repeat with period C.
+class WideRow {
+ public:
+  explicit WideRow(std::int64_t channels)
+      : channels_(channels),
+        width_(channels * std::max<std::int64_t>(1, 64 / std::max<std::int64_t>(1, channels))) {}
+
+  std::size_t size() const { return static_cast<std::size_t>(width_); }
+  /// f(offset, length) over the elements of `rows` rows.
+  template <class F>
+  void walk(std::int64_t rows, F f) const {
+    for (std::int64_t at = 0, n = rows * channels_; at < n; at += width_) f(at, std::min(width_, n - at));
+  }
+  /// wide[i] = value(channel of i).
+  template <class T, class F>
+  void spread(T* wide, F value) const {
+    for (std::int64_t c = 0; c < channels_; ++c) wide[c] = static_cast<T>(value(c));
+    for (std::int64_t i = channels_; i < width_; ++i) wide[i] = wide[i - channels_];
+  }
+  /// sum[c] = Σ wide[i] over the elements of channel c.
+  void gather(const double* wide, double* sum) const {
+    std::copy(wide, wide + channels_, sum);
+    for (std::int64_t i = channels_; i < width_; i += channels_)
+      for (std::int64_t c = 0; c < channels_; ++c) sum[c] += wide[i + c];
+  }
+
+ private:
+  std::int64_t channels_, width_;
+};
+
+template <class T>
+void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* variance) {
+  const std::int64_t channels = b.channels;
+  const auto per_block = static_cast<std::size_t>(2 * channels);
+  const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, channels);
+  std::vector<double> partial(blocks.size() * per_block);  // of each block its mean, and Σ (x − mean)²
+  const WideRow wide(channels);
+  for_each_block(blocks, channels, [&](std::size_t k) {
+    std::vector<double> sum(wide.size()), centre(wide.size());
+    const std::int64_t rows = blocks[k].end - blocks[k].begin;
+    const T* from = x + blocks[k].begin * channels;
+    double* block_mean = partial.data() + k * per_block;
+    wide.walk(rows, [&](std::int64_t at, std::int64_t n) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i)
+        sum[static_cast<std::size_t>(i)] += static_cast<double>(from[at + i]);
+    });
+    wide.gather(sum.data(), block_mean);
+    for (std::int64_t c = 0; c < channels; ++c) block_mean[c] /= static_cast<double>(rows);
+    wide.spread(centre.data(), [&](std::int64_t c) { return block_mean[c]; });
+    std::fill(sum.begin(), sum.end(), 0.0);
+    wide.walk(rows, [&](std::int64_t at, std::int64_t n) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i) {
+        const double d = static_cast<double>(from[at + i]) - centre[static_cast<std::size_t>(i)];
+        sum[static_cast<std::size_t>(i)] += d * d;
+      }
+    });
+    wide.gather(sum.data(), block_mean + channels);
+  });
+  // The mean and Σ (x − mean)² of two sets from those of each (Chan, Golub & LeVeque 1983).
+  std::vector<double> total(per_block);
+  for (std::size_t k = 0; k < blocks.size();) {
+    const std::int64_t g = blocks[k].group;
+    double count = 0;
+    std::fill(total.begin(), total.end(), 0.0);
+    for (; k < blocks.size() && blocks[k].group == g; ++k) {
+      const auto rows = static_cast<double>(blocks[k].end - blocks[k].begin);
+      const double share = rows / (count + rows);
+      const double* part = partial.data() + k * per_block;
+      double *m = total.data(), *squares = m + channels;
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const double d = part[c] - m[c];
+        m[c] += d * share;
+        squares[c] += part[channels + c] + d * d * count * share;
+      }
+      count += rows;
+    }
+    for (std::int64_t c = 0; c < channels; ++c) {
+      mean[g * channels + c] = static_cast<T>(total[static_cast<std::size_t>(c)]);
+      variance[g * channels + c] = static_cast<T>(total[static_cast<std::size_t>(channels + c)] / count);
+    }
+  }
+}
+
+template <class T>
+void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd, const T* gamma,
+                   const T* beta, T* y) {
+  const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, b.channels);
+  const WideRow wide(b.channels);
+  for_each_block(blocks, b.channels, [&](std::size_t k) {
+    std::vector<T> scratch(3 * wide.size());
+    T *centre = scratch.data(), *scale = centre + wide.size(), *shift = scale + wide.size();
+    const std::int64_t g = blocks[k].group, own = g * b.channels, first = g * b.affine_stride;
+    wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
+    wide.spread(scale,
+                [&](std::int64_t c) { return gamma ? rstd[own + c] * gamma[first + c] : rstd[own + c]; });
+    wide.spread(shift, [&](std::int64_t c) { return beta ? beta[first + c] : T(0); });
+    const T* from = x + blocks[k].begin * b.channels;
+    T* to = y + blocks[k].begin * b.channels;
+    wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i) to[at + i] = (from[at + i] - centre[i]) * scale[i] + shift[i];
+    });
+  });
+}
+
+/// With x̂ = (x − mean)·rstd and sums over the rows of a group: dbeta = Σ dy, dgamma = Σ dy·x̂,
+/// dx = gamma·rstd·(dy − dbeta/rows − x̂·dgamma/rows). Any of the three results may be null.
+template <class T>
+void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* dy, const T* mean, const T* rstd,
+                            const T* gamma, T* dx, T* dgamma, T* dbeta) {
+  const std::int64_t channels = b.channels;
+  const auto per_block = static_cast<std::size_t>(2 * channels);
+  const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, channels);
+  std::vector<double> partial(blocks.size() * per_block);  // of each block Σ dy, and Σ dy·(x − mean)
+  const WideRow wide(channels);
+  for_each_block(blocks, channels, [&](std::size_t k) {
+    std::vector<double> sums(2 * wide.size());
+    std::vector<T> centre(wide.size());
+    double *sum = sums.data(), *product = sum + wide.size();
+    const T *from = x + blocks[k].begin * channels, *g = dy + blocks[k].begin * channels, *m = centre.data();
+    wide.spread(centre.data(), [&](std::int64_t c) { return mean[blocks[k].group * channels + c]; });
+    wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i) {
+        const auto d = static_cast<double>(g[at + i]);
+        sum[i] += d;
+        product[i] += d * static_cast<double>(from[at + i] - m[i]);
+      }
+    });
+    wide.gather(sum, partial.data() + k * per_block);
+    wide.gather(product, partial.data() + k * per_block + channels);
+  });
+  std::vector<double> total(static_cast<std::size_t>(b.groups) * per_block);  // [groups, 2, channels]
+  for (std::size_t k = 0; k < blocks.size(); ++k) {
+    double* to = total.data() + static_cast<std::size_t>(blocks[k].group) * per_block;
+    for (std::size_t i = 0; i < per_block; ++i) to[i] += partial[k * per_block + i];
+  }
+  for (std::int64_t g = 0; g < b.groups; ++g) {
+    const double* sum = total.data() + static_cast<std::size_t>(g) * per_block;
+    for (std::int64_t c = 0, i = g * channels; c < channels; ++c, ++i) {
+      if (dbeta) dbeta[i] = static_cast<T>(sum[c]);
+      if (dgamma) dgamma[i] = static_cast<T>(sum[channels + c] * static_cast<double>(rstd[i]));
+    }
+  }
+  if (!dx) return;
+  for_each_block(blocks, channels, [&](std::size_t k) {
+    std::vector<T> scratch(4 * wide.size());
+    T *centre = scratch.data(), *scale = centre + wide.size(), *offset = scale + wide.size(),
+      *slope = offset + wide.size();
+    const std::int64_t group = blocks[k].group, own = group * channels, first = group * b.affine_stride;
+    const auto rows = static_cast<double>(b.row_begin[group + 1] - b.row_begin[group]);
+    const double* sum = total.data() + static_cast<std::size_t>(group) * per_block;
+    wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
+    wide.spread(scale,
+                [&](std::int64_t c) { return gamma ? rstd[own + c] * gamma[first + c] : rstd[own + c]; });
+    wide.spread(offset, [&](std::int64_t c) { return sum[c] / rows; });
+    wide.spread(slope, [&](std::int64_t c) {
+      const auto r = static_cast<double>(rstd[own + c]);
+      return sum[channels + c] * r * r / rows;
+    });
+    const T *from = x + blocks[k].begin * channels, *g = dy + blocks[k].begin * channels;
+    T* to = dx + blocks[k].begin * channels;
+    wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i)
+        to[at + i] = scale[i] * (g[at + i] - offset[i] - (from[at + i] - centre[i]) * slope[i]);
+    });
+  });
+}
+
+inline void batch_norm_statistics(const BatchNorm& b, const void* x, void* mean, void* variance) {
+  visit_floating("batch_norm", b.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    batch_norm_statistics_as(b, static_cast<const T*>(x), static_cast<T*>(mean), static_cast<T*>(variance));
+  });
+}
+inline void batch_norm(const BatchNorm& b, const void* x, const void* mean, const void* rstd,
+                       const void* gamma, const void* beta, void* y) {
+  visit_floating("batch_norm", b.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    batch_norm_as(b, static_cast<const T*>(x), static_cast<const T*>(mean), static_cast<const T*>(rstd),
+                  static_cast<const T*>(gamma), static_cast<const T*>(beta), static_cast<T*>(y));
+  });
+}
+inline void batch_norm_backward(const BatchNorm& b, const void* x, const void* dy, const void* mean,
+                                const void* rstd, const void* gamma, void* dx, void* dgamma, void* dbeta) {
+  visit_floating("batch_norm", b.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    batch_norm_backward_as(b, static_cast<const T*>(x), static_cast<const T*>(dy),
+                           static_cast<const T*>(mean), static_cast<const T*>(rstd),
+                           static_cast<const T*>(gamma), static_cast<T*>(dx), static_cast<T*>(dgamma),
+                           static_cast<T*>(dbeta));
+  });
+}
+
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu

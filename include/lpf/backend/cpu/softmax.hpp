@@ -1,0 +1,124 @@
+// Softmax and cross-entropy over rows. The largest element of a row is subtracted before anything is
+// exponentiated, so no logit overflows; sums over a row are in double, in trees cut from its length alone.
+#pragma once
+
+#include "lpf/backend/cpu/reduce.hpp"
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+
+template <class T>
+T row_max(std::int64_t n, const T* x) {
+  T top = x[0];
+#pragma omp simd reduction(max : top)
+  for (std::int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
+  return top;
+}
+
+/// Σ exp(x − top) over a row.
+template <class T>
+double sum_of_exponentials(std::int64_t n, const T* x, T top) {
+  return sum_blocks<double>(n,
+                            [x, top](std::int64_t i) { return static_cast<double>(std::exp(x[i] - top)); });
+}
+
+/// f(row) for each row, on threads.
+template <class F>
+void for_each_row(std::int64_t rows, std::int64_t n, F f) {
+  parallel_for(rows, std::max<std::int64_t>(1, elementwise_grain / 4 / std::max<std::int64_t>(1, n)),
+               [&](std::int64_t row, std::int64_t end) {
+                 for (; row < end; ++row) f(row);
+               });
+}
+
+inline void softmax(DType type, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y) {
+  if (n == 0) return;
+  visit_floating("softmax", type, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_row(rows, n, [&](std::int64_t row) {
+      const T* from = static_cast<const T*>(x) + row * n;
+      T* to = static_cast<T*>(y) + row * n;
+      const T top = row_max(n, from);
+      if (logarithm) {
+        const T log_sum = static_cast<T>(std::log(sum_of_exponentials(n, from, top)));
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) to[i] = from[i] - top - log_sum;
+        return;
+      }
+      for (std::int64_t i = 0; i < n; ++i) to[i] = std::exp(from[i] - top);
+      const double sum = sum_blocks<double>(n, [to](std::int64_t i) { return static_cast<double>(to[i]); });
+      const T scale = static_cast<T>(1 / sum);
+#pragma omp simd
+      for (std::int64_t i = 0; i < n; ++i) to[i] *= scale;
+    });
+  });
+}
+
+inline void softmax_backward(DType type, std::int64_t rows, std::int64_t n, bool logarithm, const void* y,
+                             const void* dy, void* dx) {
+  visit_floating("softmax", type, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_row(rows, n, [&](std::int64_t row) {
+      const T* p = static_cast<const T*>(y) + row * n;
+      const T* g = static_cast<const T*>(dy) + row * n;
+      T* to = static_cast<T*>(dx) + row * n;
+      if (logarithm) {
+        const T sum =
+            static_cast<T>(sum_blocks<double>(n, [g](std::int64_t i) { return static_cast<double>(g[i]); }));
+        for (std::int64_t i = 0; i < n; ++i) to[i] = g[i] - std::exp(p[i]) * sum;
+      } else {
+        const T sum = static_cast<T>(sum_blocks<double>(
+            n, [p, g](std::int64_t i) { return static_cast<double>(p[i]) * static_cast<double>(g[i]); }));
+#pragma omp simd
+        for (std::int64_t i = 0; i < n; ++i) to[i] = p[i] * (g[i] - sum);
+      }
+    });
+  });
+}
+
+inline void cross_entropy(DType type, std::int64_t rows, std::int64_t n, double smoothing,
+                          std::int64_t ignore_index, const void* x, const std::int64_t* target, void* loss,
+                          void* log_normalizer) {
+  visit_floating("cross_entropy", type, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_row(rows, n, [&](std::int64_t row) {
+      const T* logit = static_cast<const T*>(x) + row * n;
+      T& value = static_cast<T*>(loss)[row];
+      T& normalizer = static_cast<T*>(log_normalizer)[row];
+      value = normalizer = T(0);
+      if (target[row] == ignore_index) return;
+      const T top = row_max(n, logit);
+      const double log_sum = std::log(sum_of_exponentials(n, logit, top));
+      double sum = log_sum - static_cast<double>(logit[target[row]] - top);
+      if (smoothing > 0) {  // a logit of −∞ (a masked class) may not meet a factor of 0
+        const double others =
+            sum_blocks<double>(n, [&](std::int64_t i) { return static_cast<double>(logit[i] - top); });
+        sum = (1 - smoothing) * sum + smoothing * (log_sum - others / static_cast<double>(n));
+      }
+      value = static_cast<T>(sum);
+      normalizer = static_cast<T>(static_cast<double>(top) + log_sum);
+    });
+  });
+}
+
+inline void cross_entropy_backward(DType type, std::int64_t rows, std::int64_t n, double smoothing,
+                                   std::int64_t ignore_index, const void* x, const std::int64_t* target,
+                                   const void* log_normalizer, const void* dloss, void* dx) {
+  visit_floating("cross_entropy", type, [&](auto zero) {
+    using T = decltype(zero);
+    const T spread = static_cast<T>(smoothing / static_cast<double>(n)),
+            label = static_cast<T>(1 - smoothing);
+    for_each_row(rows, n, [&](std::int64_t row) {
+      const T* logit = static_cast<const T*>(x) + row * n;
+      T* to = static_cast<T*>(dx) + row * n;
+      if (target[row] == ignore_index) return std::fill(to, to + n, T(0));
+      const T normalizer = static_cast<const T*>(log_normalizer)[row];
+      const T g = static_cast<const T*>(dloss)[row];
+      for (std::int64_t i = 0; i < n; ++i) to[i] = g * (std::exp(logit[i] - normalizer) - spread);
+      to[target[row]] -= g * label;
+    });
+  });
+}
+
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu
