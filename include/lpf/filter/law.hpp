@@ -1,0 +1,78 @@
+// The noise law Σ: how large the perturbation of each parameter is, and how its radius changes over training.
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <numbers>
+
+#include "lpf/nn/parameter_store.hpp"
+#include "lpf/ops/index.hpp"
+
+namespace lpf {
+
+/// Standard deviation s of the noise on each element of a parameter; a constant for the gradient.
+enum class NoiseLaw {
+  filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more (published code; the default)
+  tensor_wise   ///< γ‖W‖_F for the whole tensor (the published ResNet logs): another, much stronger, algorithm
+};
+// Under both laws a parameter of one axis (biases, batch norm's scale and shift) has s = γ(‖p‖₂ + 1e-16).
+
+/// Radius γ over the updates of θ: γ(t) = γ₀·(1 + (α − 1)(1 − cos(πt/T))/2), from γ₀ at t = 0 to αγ₀ at t = T and after.
+struct Radius {
+  double gamma = 0;               ///< γ₀
+  double alpha = 1;               ///< α; 1 keeps the radius constant
+  std::uint64_t total_steps = 0;  ///< T, optimizer updates; needed unless α is 1
+
+  double at(std::uint64_t t) const {
+    if (alpha == 1) return gamma;
+    const double progress = t >= total_steps ? 1 : static_cast<double>(t) / static_cast<double>(total_steps);
+    return gamma * (1 + (alpha - 1) * (1 - std::cos(std::numbers::pi * progress)) / 2);
+  }
+};
+
+namespace filter {
+
+/// The parameters that a filter perturbs, as rows of θ, and how the scale of each row comes from norms.
+struct Rows {
+  std::vector<backend::Segment> segments;       // what is perturbed: rows of equal scale
+  std::vector<backend::Segment> norm_segments;  // what norms are taken of
+  std::vector<std::int64_t> norm_of_row;        // tensor-wise: which norm each row uses; empty if its own
+  std::vector<double> floor_of_norm;            // 1e-16 for parameters of one axis
+  std::vector<std::int64_t> segment_of;         // parameter → segment, −1 if left out
+  std::int64_t rows = 0, norms = 0;
+};
+
+inline Rows rows_of(const ParameterStore& params, NoiseLaw law, const std::function<bool(const ParameterInfo&)>& include) {
+  Rows out;
+  for (const ParameterInfo& info : params.parameters()) {
+    out.segment_of.push_back(-1);
+    if (!info.trainable || info.numel() == 0 || (include && !include(info))) continue;
+    const bool matrix = info.shape.rank() > 1;
+    const std::int64_t rows = matrix ? info.shape[0] : 1, length = info.numel() / rows;
+    const auto index = static_cast<std::uint32_t>(info.index);
+    out.segment_of.back() = std::ssize(out.segments);
+    out.segments.push_back({info.offset, rows, length, out.rows, index});
+    const bool whole = law == NoiseLaw::tensor_wise && matrix;
+    const std::int64_t norms = whole ? 1 : rows;
+    out.norm_segments.push_back({info.offset, norms, info.numel() / norms, out.norms, index});
+    for (std::int64_t k = 0; k < rows; ++k) out.norm_of_row.push_back(out.norms + (whole ? 0 : k));
+    for (std::int64_t k = 0; k < norms; ++k) out.floor_of_norm.push_back(matrix ? 0 : 1e-16);
+    out.rows += rows;
+    out.norms += norms;
+  }
+  return out;
+}
+
+/// The standard deviation of each row, [rows]: γ times its norm.
+inline Tensor scales(const ParameterStore& params, const Rows& rows, double gamma) {
+  const auto off = no_grad();
+  const Tensor theta = params.theta();
+  Tensor norms = empty({rows.norms}, theta.options());
+  theta.backend().filter_norms(theta.dtype(), rows.norm_segments.data(), std::ssize(rows.norm_segments), theta.raw(), norms.raw());
+  norms = affine(add(norms, from_vector(rows.floor_of_norm, {rows.norms}).to(theta.dtype()).to(theta.device())), gamma, 0);
+  if (rows.norms == rows.rows) return norms;
+  return index_select(norms, 0, from_vector(rows.norm_of_row, {rows.rows}).to(theta.device()));
+}
+
+}  // namespace filter
+}  // namespace lpf

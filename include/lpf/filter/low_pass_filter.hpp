@@ -1,0 +1,95 @@
+// LPF-SGD (Bisla, Wang, Choromanska, AISTATS 2022): descend the loss convolved with a Gaussian,
+//   (L ⊛ K)(θ) = E_{ε ~ N(0, Σ)} L(θ + ε),   g = (1/M) Σ_r ∇L(θ + ε_r; B_r),   the mini-batch B cut into M slices.
+// One line more than SGD:
+//
+//   LowPassFilter filter({.M = 8, .gamma = 0.06});
+//   for (auto [x, y] : loader) {
+//     auto scope = filter.perturb(params);      // without this line it is SGD
+//     auto loss = cross_entropy(net(x), y);
+//     loss.backward();
+//     optimizer.step();
+//   }
+#pragma once
+
+#include "lpf/filter/perturbation.hpp"
+
+namespace lpf {
+
+struct LowPassFilterOptions {
+  std::int64_t M = 8;             ///< replicas, one a slice of the batch
+  double gamma = 5e-4;            ///< radius γ₀
+  double alpha = 1;               ///< the radius grows to αγ₀ (Radius); 1 keeps it constant
+  std::uint64_t total_steps = 0;  ///< T of the radius schedule, optimizer updates; needed unless alpha is 1
+  NoiseLaw law = NoiseLaw::filter_wise;
+  Estimator estimator = Estimator::replicas;
+  BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
+  std::uint64_t seed = 0;         ///< of the noise
+  /// Which parameters are perturbed; all trainable ones if empty.
+  std::function<bool(const ParameterInfo&)> include = {};
+  /// Keep each replica's gradient for Perturbation::gradient_statistics(), at the price of [M, d] memory and M products.
+  bool keep_replica_gradients = false;
+};
+
+/// The low-pass filter: makes perturbed passes, each with fresh noise. Its whole state is the number of passes made.
+class LowPassFilter {
+ public:
+  explicit LowPassFilter(LowPassFilterOptions options) : options_(std::move(options)) {
+    const auto& o = options_;
+    check(o.M >= 1 && o.M < 0xFFFFFF, "LowPassFilter", "M must be at least 1, got ", o.M);
+    check(std::isfinite(o.gamma) && o.gamma >= 0, "LowPassFilter", "gamma must be finite and not negative, got ", o.gamma);
+    check(std::isfinite(o.alpha) && o.alpha >= 0, "LowPassFilter", "alpha must be finite and not negative, got ", o.alpha);
+    check(o.alpha == 1 || o.total_steps > 0, "LowPassFilter", "alpha = ", o.alpha,
+          " makes the radius grow over training: total_steps, the number of optimizer updates, must be given");
+    check(o.estimator != Estimator::antithetic || o.M % 2 == 0, "LowPassFilter",
+          "antithetic draws come in pairs: M must be even, got ", o.M);
+  }
+
+  /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError if one is open
+  /// already, or if the one before it ended without having met any parameter.
+  [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(const ParameterStore& params) {
+    check<StateError>(!used_ || *used_, "perturb",
+                      "the perturbed pass before this one ended without reading a parameter: keep its scope alive around the "
+                      "forward pass (auto scope = filter.perturb(params))");
+    auto used = std::make_shared<bool>(false);
+    used_ = used;
+    const filter::PassOptions pass = options_of(params, draws_++);
+    return filter::Perturbation(params, filter::rows_of(params, options_.law, options_.include), pass, std::move(used));
+  }
+
+  /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ: what perturb() adds.
+  Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
+    const auto off = no_grad();
+    const filter::Rows rows = filter::rows_of(params, options_.law, options_.include);
+    const filter::PassOptions pass = options_of(params, draw);
+    const Tensor theta = params.theta(), scale = filter::scales(params, rows, pass.gamma), origin = zeros_like(theta);
+    const Tensor drawn = empty({pass.M * theta.numel()}, theta.options());
+    theta.backend().perturb(theta.dtype(), rows.segments.data(), std::ssize(rows.segments), pass.key, origin.raw(), scale.raw(),
+                            pass.M, options_.estimator == Estimator::antithetic, drawn.raw());
+    Tensor out = zeros({pass.M, theta.numel()}, theta.options());
+    for (const auto& s : rows.segments) {
+      const std::int64_t n = s.rows * s.length;
+      for (std::int64_t r = 0; r < pass.M; ++r)
+        out.alias({n}, r * theta.numel() + s.offset).copy_(drawn.alias({n}, pass.M * s.offset + r * n));
+    }
+    return out;
+  }
+
+  /// γ after `updates` optimizer updates.
+  double gamma(std::uint64_t updates) const { return Radius{options_.gamma, options_.alpha, options_.total_steps}.at(updates); }
+  const LowPassFilterOptions& options() const { return options_; }
+  /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
+  std::uint64_t draws() const { return draws_; }
+  void set_draws(std::uint64_t n) { draws_ = n; }
+
+ private:
+  filter::PassOptions options_of(const ParameterStore& params, std::uint64_t draw) const {
+    return {options_.M, gamma(params.updates()), options_.estimator, options_.batch_norm, options_.keep_replica_gradients,
+            NoiseKey{options_.seed, Purpose::perturbation, draw, 0, 0}};
+  }
+
+  LowPassFilterOptions options_;
+  std::uint64_t draws_ = 0;
+  std::shared_ptr<bool> used_;
+};
+
+}  // namespace lpf

@@ -1,0 +1,231 @@
+// One perturbed pass: until the end of the scope every parameter reads as M replicas θ_r = θ + s ⊙ ε_r.
+#pragma once
+
+#include <algorithm>
+#include <exception>
+#include <optional>
+
+#include "lpf/filter/law.hpp"
+#include "lpf/ops/math.hpp"
+#include "lpf/ops/replicate.hpp"
+
+namespace lpf {
+
+/// How the smoothed gradient is estimated; all are one pass and unbiased.
+enum class Estimator {
+  replicas,    ///< M draws, slice r of the batch sees θ_r (the definition)
+  antithetic,  ///< M/2 draws, each with both signs on two slices: half the random numbers; M must be even
+  per_sample   ///< linear layers on [B, in] draw noise on their pre-activations: a fresh ε for every sample in law
+};
+
+namespace filter {
+
+struct PassOptions {
+  std::int64_t M = 8;
+  double gamma = 0;
+  Estimator estimator = Estimator::replicas;
+  BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
+  bool keep_replica_gradients = false;
+  NoiseKey key;
+};
+
+/// Norms of the replicas' gradients ∇L_r(θ_r), each the mean over its own slice, and how much they differ. The differences
+/// hold the noise of the weights and that of the samples.
+struct GradientStatistics {
+  std::vector<double> norm;  ///< ‖∇L_r‖₂
+  double mean_norm;          ///< ‖ḡ‖₂ of the estimate
+  double variance;           ///< Σ_r ‖∇L_r − ḡ‖² / (M − 1): the trace of their covariance; divide by M for that of ḡ
+};
+
+class Perturbation final : public nn::PerturbedPass {
+ public:
+  Perturbation(const ParameterStore& params, Rows rows, const PassOptions& options, std::shared_ptr<bool> used)
+      : params_(params),
+        rows_(std::move(rows)),
+        options_(options),
+        plan_(std::make_shared<ReplicaPlan>(options.M)),
+        version_(params.version()),
+        exceptions_(std::uncaught_exceptions()),
+        used_(std::move(used)) {
+    check<StateError>(!nn::detail::pass_over(params.id()), "perturb",
+                      "a perturbed pass over these parameters is open on this thread: scopes do not nest; let the first end");
+    scale_ = scales(params_, rows_, options_.gamma);
+    read_.resize(params_.parameters().size());
+    nn::detail::active_passes.push_back({params_.id(), this});
+  }
+  ~Perturbation() override {
+    std::erase_if(nn::detail::active_passes, [this](const auto& active) { return active.pass == this; });
+    if (std::uncaught_exceptions() > exceptions_) *used_ = true;
+  }
+  Perturbation(const Perturbation&) = delete;
+  Perturbation& operator=(const Perturbation&) = delete;
+
+  std::int64_t M() const { return options_.M; }
+  double gamma() const { return options_.gamma; }
+  const NoiseKey& key() const { return options_.key; }
+
+  /// Standard deviation of each perturbed row of θ, in the order of the store.
+  const Tensor& scale() const { return scale_; }
+
+  /// Mean loss of each replica over its slice, from the losses of the samples [B].
+  std::vector<double> replica_losses(const Tensor& losses) const {
+    const auto off = no_grad();
+    const auto begin = plan_->slices("replica_losses", losses.size(0));
+    auto sums = lpf::detail::unhide(lpf::detail::slice_sum(losses.detach(), plan_)).to_vector();
+    for (std::size_t r = 0; r < sums.size(); ++r) sums[r] /= static_cast<double>(begin[r + 1] - begin[r]);
+    return sums;
+  }
+
+  /// f() as if there were no perturbation: the loss at θ itself, say. Nothing is recorded, and running statistics and random
+  /// counters are left as they were.
+  template <class F>
+  auto clean(F f) const {
+    struct Restore {  // puts everything back, also when f throws
+      const Perturbation& scope;
+      std::vector<nn::detail::ActivePass> passes = nn::detail::active_passes;
+      std::vector<Tensor> buffers;
+      std::vector<std::uint64_t> counters;
+      explicit Restore(const Perturbation& s) : scope(s) {
+        for (const auto& b : s.params_.buffers()) buffers.push_back(b.tensor.clone());
+        for (const auto& c : s.params_.counters()) counters.push_back(*c.value);
+        std::erase_if(nn::detail::active_passes, [&s](const auto& active) { return active.pass == &s; });
+      }
+      ~Restore() {
+        const auto off = no_grad();
+        nn::detail::active_passes = passes;
+        for (std::size_t i = 0; i < buffers.size(); ++i) scope.params_.buffers()[i].tensor.copy_(buffers[i]);
+        for (std::size_t i = 0; i < counters.size(); ++i) *scope.params_.counters()[i].value = counters[i];
+      }
+    } restore(*this);
+    const auto off = no_grad();
+    return f();
+  }
+
+  /// After backward(), in a pass that keeps them: statistics of the replicas' gradients.
+  GradientStatistics gradient_statistics() const;
+
+  // --- for layers ---------------------------------------------------------------------------------------------------
+  Tensor read(std::size_t parameter) override;
+  Tensor pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) override;
+  BatchNormPolicy batch_norm_policy() const override { return options_.batch_norm; }
+  const PlanPtr& plan() const override { return plan_; }
+
+ private:
+  const backend::Segment* segment_of(std::size_t parameter) const {
+    const std::int64_t s = rows_.segment_of[parameter];
+    return s < 0 ? nullptr : &rows_.segments[static_cast<std::size_t>(s)];
+  }
+  void check_version() const {
+    check<StateError>(params_.version() == version_, "perturb",
+                      "the parameters were updated inside this perturbed pass: end its scope, and open a new one for the next pass");
+  }
+  void draw(const backend::Segment* segments, std::int64_t count) {
+    const Tensor theta = params_.theta();
+    if (!replicas_.defined()) replicas_ = empty({options_.M * theta.numel()}, theta.options());
+    theta.backend().perturb(theta.dtype(), segments, count, options_.key, theta.raw(), scale_.raw(), options_.M,
+                            options_.estimator == Estimator::antithetic, replicas_.raw());
+  }
+
+  ParameterStore params_;
+  Rows rows_;
+  PassOptions options_;
+  PlanPtr plan_;
+  std::uint64_t version_;
+  int exceptions_;
+  std::shared_ptr<bool> used_;  // tells the filter whether this pass was of any use
+  Tensor scale_;                // [rows]
+  Tensor replicas_;             // [M·size], the replicas of a parameter next to each other
+  std::vector<Tensor> read_;    // what each parameter reads as
+  std::vector<std::size_t> noised_;  // weights whose pre-activations were given noise
+  std::shared_ptr<std::vector<Tensor>> kept_ = std::make_shared<std::vector<Tensor>>();  // gradients [M, shape…] by parameter
+};
+
+inline Tensor Perturbation::read(std::size_t parameter) {
+  check_version();
+  *used_ = true;
+  const Tensor leaf = params_.tensor(parameter);
+  const backend::Segment* segment = segment_of(parameter);
+  if (!segment) return leaf;
+  check<StateError>(std::find(noised_.begin(), noised_.end(), parameter) == noised_.end(), "perturb", "'",
+                    params_.parameters()[parameter].name,
+                    "' is used again after its pre-activations were given noise of their own: per-sample noise is exact for a "
+                    "weight used once; use Estimator::replicas");
+  Tensor& known = read_[parameter];
+  if (known.defined() && (known.requires_grad() || !is_grad_enabled())) return known;
+  if (options_.estimator == Estimator::per_sample) {
+    if (!known.defined()) draw(segment, 1);  // most parameters never need replicas here
+  } else if (!replicas_.defined()) {
+    draw(rows_.segments.data(), std::ssize(rows_.segments));
+  }
+  Tensor t = replicas_.alias(leaf.shape(), options_.M * segment->offset);
+  t.impl().replicas = plan_;
+  t.impl().sum_gradient = !options_.keep_replica_gradients;
+  if (options_.keep_replica_gradients) kept_->resize(read_.size());
+  known = record("perturb", std::move(t), {leaf},
+                 [kept = kept_, parameter, keep = options_.keep_replica_gradients](const Tensor& g, Need) {
+                   if (!g.is_replicated()) return Grads{g};
+                   if (keep) (*kept)[parameter] = g.detach();
+                   return Grads{sum_replicas(g)};  // dL/dθ = Σ_r dL/dθ_r, as θ_r = θ + constant
+                 });
+  return known;
+}
+
+/// ξ ⊙ t with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample, without the weights' noise.
+/// The gradient with respect to x goes through t as it stands; where t = 0 it is 0.
+inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) {
+  if (options_.estimator != Estimator::per_sample) return {};
+  const backend::Segment* w = segment_of(weight);
+  const backend::Segment* b = bias ? segment_of(*bias) : nullptr;
+  if (!w && !b) return {};
+  check_version();
+  *used_ = true;
+  const std::string& name = params_.parameters()[weight].name;
+  check<StateError>(std::find(noised_.begin(), noised_.end(), weight) == noised_.end() && !read_[weight].defined(), "perturb",
+                    "'", name, "' is used twice in one pass: per-sample noise is exact for a weight used once; use "
+                    "Estimator::replicas");
+  noised_.push_back(weight);
+  const std::int64_t batch = x.size(0), out = params_.parameters()[weight].shape[0];
+  plan_->slices("perturb", batch);
+  const auto square_of = [&](const backend::Segment& s) { return square(narrow(scale_, 0, s.first_scale, s.rows).detach()); };
+  const Tensor zero = zeros({1, 1}, x.options());
+  Tensor variance = w ? mul(sum(square(x), {1}, true), reshape(square_of(*w), {1, w->rows})) : zero;
+  if (b) variance = add(variance, reshape(square_of(*b), {1, 1}));
+  const Tensor positive = variance.detach() > 0.0;
+  const Tensor t = where(positive, sqrt(where(positive, variance, ones({}, x.options()))), zeros({}, x.options()));
+  Tensor xi = empty({batch, out}, x.options());
+  NoiseKey key = options_.key;
+  key.replica = 0xFFFFFF;  // apart from the streams of replicas
+  key.parameter = static_cast<std::uint32_t>(weight);
+  x.backend().normal(x.dtype(), key, nn::PartOfBatch::first_sample() * out, batch * out, xi.raw());
+  return mul(t, xi);
+}
+
+inline GradientStatistics Perturbation::gradient_statistics() const {
+  check<StateError>(options_.keep_replica_gradients, "gradient_statistics",
+                    "this pass summed its replicas' gradients: set keep_replica_gradients in the filter's options");
+  check<StateError>(plan_->batch() > 0 && !kept_->empty(), "gradient_statistics", "call it after backward()");
+  const auto off = no_grad();
+  const auto begin = plan_->cut(plan_->batch());
+  const auto M = static_cast<std::size_t>(options_.M);
+  GradientStatistics out{std::vector<double>(M, 0), 0, 0};
+  for (const Tensor& g : *kept_) {
+    if (!g.defined()) continue;
+    const Tensor parts = lpf::detail::unhide(g);  // d(mean loss)/dθ_r = (B_r/B)·∇L_r
+    const Tensor total = sum(parts, {0});
+    const auto dot = [&](const Tensor& a, const Tensor& b) { return a.backend().dot(a.dtype(), a.numel(), a.raw(), b.raw()); };
+    out.mean_norm += dot(total, total);
+    for (std::size_t r = 0; r < M; ++r) {
+      const double weight = static_cast<double>(plan_->batch()) / static_cast<double>(begin[r + 1] - begin[r]);
+      const Tensor own = affine(parts[static_cast<std::int64_t>(r)], weight, 0), difference = sub(own, total);
+      out.norm[r] += dot(own, own);
+      out.variance += dot(difference, difference);
+    }
+  }
+  for (double& n : out.norm) n = std::sqrt(n);
+  out.mean_norm = std::sqrt(out.mean_norm);
+  out.variance /= static_cast<double>(std::max<std::int64_t>(1, options_.M - 1));
+  return out;
+}
+
+}  // namespace filter
+}  // namespace lpf
