@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <exception>
-#include <optional>
+#include <span>
 
 #include "lpf/filter/law.hpp"
 #include "lpf/ops/math.hpp"
@@ -26,7 +26,8 @@ struct PassOptions {
   Estimator estimator = Estimator::replicas;
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   bool keep_replica_gradients = false;
-  NoiseKey key;
+  NoiseKey key = {};
+  Tensor offsets = {};  ///< [M, size of θ]: use these offsets instead of noise (SAM's ascent, directions of a landscape)
 };
 
 /// Norms of the replicas' gradients ∇L_r(θ_r), each the mean over its own slice, and how much they differ. The differences
@@ -49,7 +50,13 @@ class Perturbation final : public nn::PerturbedPass {
         used_(std::move(used)) {
     check<StateError>(!nn::detail::pass_over(params.id()), "perturb",
                       "a perturbed pass over these parameters is open on this thread: scopes do not nest; let the first end");
-    scale_ = scales(params_, rows_, options_.gamma);
+    if (options_.offsets.defined()) {
+      const Shape wanted{options_.M, params_.theta().numel()};
+      check<ShapeError>(options_.offsets.shape() == wanted, "perturb", "offsets for M = ", options_.M, " replicas need shape ",
+                        wanted, ", got ", options_.offsets.shape());
+    } else {
+      scale_ = scales(params_, rows_, options_.gamma);
+    }
     read_.resize(params_.parameters().size());
     nn::detail::active_passes.push_back({params_.id(), this});
   }
@@ -122,8 +129,21 @@ class Perturbation final : public nn::PerturbedPass {
   void draw(const backend::Segment* segments, std::int64_t count) {
     const Tensor theta = params_.theta();
     if (!replicas_.defined()) replicas_ = empty({options_.M * theta.numel()}, theta.options());
+    if (options_.offsets.defined()) return shift(segments, count);
     theta.backend().perturb(theta.dtype(), segments, count, options_.key, theta.raw(), scale_.raw(), options_.M,
                             options_.estimator == Estimator::antithetic, replicas_.raw());
+  }
+  /// θ_r = θ + offset_r, from stored offsets.
+  void shift(const backend::Segment* segments, std::int64_t count) {
+    const auto off = no_grad();
+    const Tensor theta = params_.theta();
+    for (const auto& s : std::span(segments, static_cast<std::size_t>(count))) {
+      const std::int64_t n = s.rows * s.length;
+      for (std::int64_t r = 0; r < options_.M; ++r) {
+        const Tensor offset = options_.offsets.alias({n}, r * theta.numel() + s.offset);
+        replicas_.alias({n}, options_.M * s.offset + r * n).copy_(add(theta.alias({n}, s.offset), offset));
+      }
+    }
   }
 
   ParameterStore params_;

@@ -1,0 +1,70 @@
+// Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019) as PyTorch has them:
+//   m ← β₁m + (1 − β₁)g;   v ← β₂v + (1 − β₂)g²;   θ ← θ − η·(m/(1 − β₁ᵗ)) / (√(v/(1 − β₂ᵗ)) + ε)
+// Adam adds λθ to g; AdamW shrinks θ by (1 − ηλ) first. AMSGrad keeps the largest v.
+#pragma once
+
+#include "lpf/optim/optimizer.hpp"
+
+namespace lpf::optim {
+
+struct AdamOptions {
+  double lr = 1e-3;         ///< η
+  double beta1 = 0.9, beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;  ///< λ
+  bool amsgrad = false;
+};
+
+class Adam : public Optimizer<AdamOptions> {
+ public:
+  explicit Adam(const ParameterStore& params, const AdamOptions& options = {}, std::vector<Group<AdamOptions>> groups = {})
+      : Adam(params, options, std::move(groups), false) {}
+
+  std::vector<std::pair<std::string, Tensor>> state() const override {
+    std::vector<std::pair<std::string, Tensor>> out{{"m", m_}, {"v", v_}};
+    if (v_max_.defined()) out.push_back({"v_max", v_max_});
+    return out;
+  }
+
+ protected:
+  Adam(const ParameterStore& params, const AdamOptions& options, std::vector<Group<AdamOptions>> groups, bool decoupled)
+      : Optimizer(params, options, groups), decoupled_(decoupled), m_(new_state()), v_(new_state()) {
+    validate(options);
+    bool amsgrad = options.amsgrad;
+    for (const auto& g : groups) {
+      validate(g.options);
+      amsgrad |= g.options.amsgrad;
+    }
+    if (amsgrad) v_max_ = new_state();
+  }
+
+ private:
+  static void validate(const AdamOptions& o) {
+    check(o.lr >= 0 && o.epsilon >= 0 && o.weight_decay >= 0, "Adam", "lr, epsilon and weight_decay cannot be negative, got ", o.lr,
+          ", ", o.epsilon, " and ", o.weight_decay);
+    check(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1, "Adam", "betas must lie in [0, 1), got ", o.beta1, " and ",
+          o.beta2);
+  }
+  void update(const detail::Range& r, const AdamOptions& o, double factor) override {
+    const Tensor theta = params_.theta();
+    const auto t = static_cast<double>(steps_ + 1);
+    theta.backend().adam(theta.dtype(), r.end - r.begin,
+                         {o.lr * factor, o.beta1, o.beta2, o.epsilon, o.weight_decay, 1 - std::pow(o.beta1, t),
+                          1 - std::pow(o.beta2, t), decoupled_, o.amsgrad},
+                         at(params_.gradient(), r.begin), at(m_, r.begin), at(v_, r.begin),
+                         o.amsgrad ? at(v_max_, r.begin) : nullptr, at(theta, r.begin));
+  }
+
+  bool decoupled_;
+  Tensor m_, v_, v_max_;
+};
+
+/// Adam with decoupled weight decay; PyTorch's default decay is 0.01, so give it explicitly.
+class AdamW final : public Adam {
+ public:
+  explicit AdamW(const ParameterStore& params, const AdamOptions& options = {.weight_decay = 0.01},
+                 std::vector<Group<AdamOptions>> groups = {})
+      : Adam(params, options, std::move(groups), true) {}
+};
+
+}  // namespace lpf::optim

@@ -1,0 +1,114 @@
+// Learning-rate schedules: functions from the number of updates done to a factor of the base learning rate. They have no
+// state, so a resumed run goes on by itself; they compose with chain() and count epochs with per_epoch().
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <numbers>
+#include <utility>
+#include <vector>
+
+#include "lpf/core/error.hpp"
+
+namespace lpf::schedule {
+
+/// factor = schedule(t), t = 0 for the first update.
+using Schedule = std::function<double(std::uint64_t)>;
+
+inline Schedule constant(double factor = 1) {
+  return [=](std::uint64_t) { return factor; };
+}
+
+/// ×gamma every `size` steps. PyTorch's StepLR.
+inline Schedule step(std::uint64_t size, double gamma = 0.1) {
+  check(size > 0, "schedule::step", "size must be positive");
+  return [=](std::uint64_t t) { return std::pow(gamma, static_cast<double>(t / size)); };
+}
+
+/// ×gamma at each milestone. PyTorch's MultiStepLR.
+inline Schedule multi_step(std::vector<std::uint64_t> milestones, double gamma = 0.1) {
+  return [=](std::uint64_t t) {
+    double factor = 1;
+    for (auto m : milestones) factor *= t >= m ? gamma : 1;
+    return factor;
+  };
+}
+
+/// ×gamma at every step. PyTorch's ExponentialLR.
+inline Schedule exponential(double gamma) {
+  return [=](std::uint64_t t) { return std::pow(gamma, static_cast<double>(t)); };
+}
+
+/// From 1 to `final_factor` along half a cosine over `total` steps, and there it stays (Loshchilov & Hutter 2017).
+/// PyTorch's CosineAnnealingLR up to `total`, eta_min = final_factor·lr.
+inline Schedule cosine(std::uint64_t total, double final_factor = 0) {
+  check(total > 0, "schedule::cosine", "total must be positive");
+  return [=](std::uint64_t t) {
+    const double progress = t >= total ? 1 : static_cast<double>(t) / static_cast<double>(total);
+    return final_factor + (1 - final_factor) * (1 + std::cos(std::numbers::pi * progress)) / 2;
+  };
+}
+
+/// Linear from `start_factor` to `end_factor` over `total` steps, and there it stays. PyTorch's LinearLR.
+inline Schedule linear(std::uint64_t total, double start_factor, double end_factor = 1) {
+  check(total > 0, "schedule::linear", "total must be positive");
+  return [=](std::uint64_t t) {
+    const double progress = t >= total ? 1 : static_cast<double>(t) / static_cast<double>(total);
+    return start_factor + (end_factor - start_factor) * progress;
+  };
+}
+inline Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) { return linear(total, start_factor, 1); }
+
+struct OneCycleOptions {
+  std::uint64_t total = 0;         ///< steps of the whole cycle
+  double fraction_up = 0.3;        ///< of them spent rising
+  double initial_divisor = 25;     ///< begins at 1/initial_divisor of the peak
+  double final_divisor = 1e4;      ///< ends at 1/(initial_divisor·final_divisor)
+  bool three_phases = false;       ///< down to the beginning's rate as fast as up, then to the end's
+};
+
+/// Up to the peak (the base learning rate) and down again, along cosines (Smith & Topin 2019). PyTorch's OneCycleLR.
+inline Schedule one_cycle(const OneCycleOptions& o) {
+  check(o.total > 0, "schedule::one_cycle", "total must be positive");
+  check(o.fraction_up > 0 && o.fraction_up < 1, "schedule::one_cycle", "fraction_up must lie in (0, 1), got ", o.fraction_up);
+  return [=](std::uint64_t t) {
+    const auto n = static_cast<double>(o.total), x = static_cast<double>(t);
+    const double low = 1 / o.initial_divisor, end = low / o.final_divisor;
+    const auto between = [](double from, double to, double p) { return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * p)); };
+    const double top = o.fraction_up * n - 1;
+    if (x <= top) return between(low, 1, x / top);
+    if (!o.three_phases) return between(1, end, std::min(1.0, (x - top) / (n - 1 - top)));
+    const double back = 2 * o.fraction_up * n - 2;
+    if (x <= back) return between(1, low, (x - top) / (back - top));
+    return between(low, end, std::min(1.0, (x - back) / (n - 1 - back)));
+  };
+}
+
+/// (1 − t/total)^power. Zero from `total` on.
+inline Schedule polynomial(std::uint64_t total, double power = 1) {
+  check(total > 0, "schedule::polynomial", "total must be positive");
+  return [=](std::uint64_t t) {
+    return t >= total ? 0 : std::pow(1 - static_cast<double>(t) / static_cast<double>(total), power);
+  };
+}
+
+/// One schedule after another: each begins at 0 where the one before it has had its steps; the last goes on for ever.
+inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Schedule last) {
+  return [=](std::uint64_t t) {
+    for (const auto& [part, steps] : parts) {
+      if (t < steps) return part(t);
+      t -= steps;
+    }
+    return last(t);
+  };
+}
+
+/// A schedule that counts epochs of `steps` updates.
+inline Schedule per_epoch(Schedule schedule, std::uint64_t steps) {
+  check(steps > 0, "schedule::per_epoch", "an epoch needs at least one step");
+  return [=](std::uint64_t t) { return schedule(t / steps); };
+}
+
+}  // namespace lpf::schedule

@@ -1,0 +1,48 @@
+// Stochastic gradient descent as PyTorch has it:
+//   d = g + λθ;   v ← μv + (1 − τ)d (first step v = d);   θ ← θ − η(d + μv) with Nesterov, θ − ηv without.
+#pragma once
+
+#include "lpf/optim/optimizer.hpp"
+
+namespace lpf::optim {
+
+struct SgdOptions {
+  double lr = 0.1;          ///< η
+  double momentum = 0;      ///< μ
+  double dampening = 0;     ///< τ
+  double weight_decay = 0;  ///< λ, on every parameter unless a group says otherwise
+  bool nesterov = false;    ///< needs momentum, and no dampening
+};
+
+class SGD final : public Optimizer<SgdOptions> {
+ public:
+  explicit SGD(const ParameterStore& params, const SgdOptions& options = {}, std::vector<Group<SgdOptions>> groups = {})
+      : Optimizer(params, options, groups) {
+    validate(options);
+    for (const auto& g : groups) validate(g.options);
+  }
+
+  std::vector<std::pair<std::string, Tensor>> state() const override {
+    if (!velocity_.defined()) velocity_ = new_state();
+    return {{"velocity", velocity_}};
+  }
+
+ private:
+  static void validate(const SgdOptions& o) {
+    check(o.lr >= 0, "SGD", "lr cannot be negative, got ", o.lr);
+    check(o.momentum >= 0 && o.weight_decay >= 0, "SGD", "momentum and weight_decay cannot be negative, got ", o.momentum,
+          " and ", o.weight_decay);
+    check(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD", "nesterov needs momentum > 0 and dampening 0, got ",
+          o.momentum, " and ", o.dampening);
+  }
+  void update(const detail::Range& r, const SgdOptions& o, double factor) override {
+    if (o.momentum > 0 && !velocity_.defined()) velocity_ = new_state();
+    const Tensor theta = params_.theta();
+    theta.backend().sgd(theta.dtype(), r.end - r.begin,
+                        {o.lr * factor, o.momentum, o.dampening, o.weight_decay, o.nesterov, steps_ == 0},
+                        at(params_.gradient(), r.begin), at(velocity_, r.begin), at(theta, r.begin));
+  }
+  mutable Tensor velocity_;
+};
+
+}  // namespace lpf::optim
