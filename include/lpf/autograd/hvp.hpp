@@ -1,0 +1,86 @@
+// Products with the Hessian, exact, without the Hessian:
+//
+//   H v = ∇⟨∇L, v⟩    (Pearlmutter, "Fast exact multiplication by the Hessian", 1994)
+//
+// One backward records the gradient's own graph; each product is one more backward through it.
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+#include <span>
+#include <vector>
+
+#include "lpf/autograd/engine.hpp"
+
+namespace lpf {
+
+/// v ↦ H v for the Hessian H of a scalar loss with respect to a list of tensors, seen as one long vector.
+/// Keeps the graph of the gradient, so that many products (Lanczos, conjugate gradients) cost one backward
+/// each:
+///
+///   const HessianVectorProduct h(loss, parameters);
+///   for (…) v = h(v);
+///
+/// The loss's graph is kept too; leaves' own gradients are not touched. A parameter that is changed in place
+/// makes the object useless: the next product is a StateError.
+class HessianVectorProduct {
+ public:
+  /// @throws ShapeError unless the loss has one element; StateError if an input, or the loss, has no history.
+  HessianVectorProduct(const Tensor& loss, std::span<const Tensor> inputs)
+      : inputs_(inputs.begin(), inputs.end()), gradient_(grad(loss, inputs, {.create_graph = true})) {}
+  HessianVectorProduct(const Tensor& loss, std::initializer_list<Tensor> inputs)
+      : HessianVectorProduct(loss, std::span(inputs.begin(), inputs.size())) {}
+
+  /// H v, one tensor for each input; v has the inputs' shapes and dtypes. No history.
+  /// @throws ShapeError, DTypeError where v does not fit the inputs.
+  std::vector<Tensor> operator()(std::span<const Tensor> v) const {
+    check<ShapeError>(v.size() == inputs_.size(), "hvp", "the vector has ", v.size(), " parts for ",
+                      inputs_.size(), " inputs");
+    std::vector<Tensor> product(inputs_.size());
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      check<ShapeError>(v[i].shape() == inputs_[i].shape(), "hvp", "part ", i, " of the vector has shape ",
+                        v[i].shape(), ", the input ", inputs_[i].shape());
+      check<DTypeError>(v[i].dtype() == inputs_[i].dtype(), "hvp", "part ", i, " of the vector is ",
+                        name_of(v[i].dtype()), ", the input ", name_of(inputs_[i].dtype()));
+    }
+    Tensor along;  // ⟨∇L, v⟩, of the parts that depend on the inputs at all
+    {
+      const GradMode on(true);
+      for (std::size_t i = 0; i < inputs_.size(); ++i) {
+        if (!gradient_[i].requires_grad()) continue;
+        const Tensor part = sum(mul(gradient_[i], v[i].detach()));
+        along = along.defined() ? add(along, part) : part;
+      }
+    }
+    if (along.defined()) return grad(along, inputs_, {.retain_graph = true});
+    std::transform(inputs_.begin(), inputs_.end(), product.begin(), zeros_like);  // L is linear: H = 0
+    return product;
+  }
+  std::vector<Tensor> operator()(std::initializer_list<Tensor> v) const {
+    return (*this)(std::span(v.begin(), v.size()));
+  }
+
+  /// ∇L, which the first backward gave.
+  std::vector<Tensor> gradient() const {
+    std::vector<Tensor> out;
+    for (const Tensor& g : gradient_) out.push_back(g.detach());
+    return out;
+  }
+
+ private:
+  std::vector<Tensor> inputs_;
+  std::vector<Tensor> gradient_;
+};
+
+/// H v for one v: the product of the Hessian of `loss` with respect to `inputs` and a vector given in parts
+/// of the inputs' shapes. The loss's graph is kept. For many v make one HessianVectorProduct.
+inline std::vector<Tensor> hvp(const Tensor& loss, std::span<const Tensor> inputs,
+                               std::span<const Tensor> v) {
+  return HessianVectorProduct(loss, inputs)(v);
+}
+inline std::vector<Tensor> hvp(const Tensor& loss, std::initializer_list<Tensor> inputs,
+                               std::initializer_list<Tensor> v) {
+  return HessianVectorProduct(loss, inputs)(v);
+}
+
+}  // namespace lpf
