@@ -98,9 +98,10 @@ class Stream {
     for (int i = 0; i < 4; ++i) w[i] = words.word[i];
   }
   void words(std::uint32_t first_block, U64 (&w)[4]) const {
-    for (int i = 0; i < 4; ++i) {
-      w[i] =
-          lpf::detail::wide_word(noise_words(key_, first_block + static_cast<std::uint32_t>(i) / 2), i % 2);
+    for (int i = 0; i < 4; i += 2) {
+      const PhiloxWords words = noise_words(key_, first_block + static_cast<std::uint32_t>(i / 2));
+      w[i] = lpf::detail::wide_word(words, 0);
+      w[i + 1] = lpf::detail::wide_word(words, 1);
     }
   }
 
@@ -225,8 +226,9 @@ class Perturb {
     if constexpr (signs != Signs::plus) store(minus_ + i, fnmadd(s, e, theta));
   }
 
+  /// Moves to the row of element i, which is in the present row or begins the next.
   LPF_INLINE void advance(std::int64_t i) {
-    for (; i >= row_end_; row_end_ += len_) ++scale_;
+    if (i == row_end_) row_end_ += len_, ++scale_;
   }
 
   std::int64_t len_, row_end_;
