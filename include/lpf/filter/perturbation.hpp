@@ -27,6 +27,7 @@ struct PassOptions {
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   bool keep_replica_gradients = false;
   NoiseKey key = {};
+  Tensor scale = {};    ///< [rows]: these standard deviations instead of γ times the norms
   Tensor offsets = {};  ///< [M, size of θ]: use these offsets instead of noise (SAM's ascent, directions of a landscape)
 };
 
@@ -55,7 +56,9 @@ class Perturbation final : public nn::PerturbedPass {
       check<ShapeError>(options_.offsets.shape() == wanted, "perturb", "offsets for M = ", options_.M, " replicas need shape ",
                         wanted, ", got ", options_.offsets.shape());
     } else {
-      scale_ = scales(params_, rows_, options_.gamma);
+      scale_ = options_.scale.defined() ? options_.scale : scales(params_, rows_, options_.gamma);
+      check<ShapeError>(scale_.shape() == Shape{rows_.rows}, "perturb", "scales for ", rows_.rows, " rows are needed, got ",
+                        scale_.shape());
     }
     read_.resize(params_.parameters().size());
     nn::detail::active_passes.push_back({params_.id(), this});

@@ -1,0 +1,72 @@
+// Filter normalisation: each unit (w_k, b_k) is measured in units of its own size c_k = ‖w_k‖₂ + |b_k| (normalisation
+// layers: |scale_k| + |shift_k|), so that rescaling layers without changing the function cannot change a measure.
+// Dividing a unit by c_k and giving the factor back after the layer as a constant leaves the function as it is; for a
+// measure it is a change of variables θ = C θ', C = diag(c): noise of θ' with deviation σ is noise of θ with deviation σc,
+// the Hessian in θ' is C H C. So no layer has to know.
+#pragma once
+
+#include <map>
+
+#include "lpf/filter/law.hpp"
+
+namespace lpf::sharpness {
+
+/// c of every element of θ, [size], zeros between parameters and for parameters that are not trained. Parameters "NAME.weight"
+/// and "NAME.bias" with the same number of units are one layer; any other parameter is units of its own.
+inline Tensor unit_sizes(const ParameterStore& params) {
+  const auto& infos = params.parameters();
+  const std::vector<double> theta = params.theta().to_vector();
+  std::vector<double> c(theta.size(), 0.0);
+  std::map<std::string, std::vector<double>> sizes;  // of each unit, by layer and number of units
+  const auto layer_of = [](const ParameterInfo& info) {
+    const std::int64_t units = info.shape.rank() > 0 ? info.shape[0] : 1;
+    const auto dot = info.name.rfind('.');
+    const std::string tail = dot == std::string::npos ? info.name : info.name.substr(dot + 1);
+    const bool paired = tail == "weight" || tail == "bias";
+    return concat(paired ? (dot == std::string::npos ? std::string() : info.name.substr(0, dot)) : info.name, "#", units);
+  };
+  const auto each_unit = [&](const ParameterInfo& info, auto f) {
+    const std::int64_t units = info.shape.rank() > 0 ? info.shape[0] : 1, length = info.numel() / std::max<std::int64_t>(1, units);
+    auto& size = sizes[layer_of(info)];
+    size.resize(static_cast<std::size_t>(units), 0.0);
+    for (std::int64_t k = 0; k < units; ++k)
+      f(size[static_cast<std::size_t>(k)], static_cast<std::size_t>(info.offset + k * length), static_cast<std::size_t>(length));
+  };
+  for (const auto& info : infos)
+    each_unit(info, [&](double& size, std::size_t first, std::size_t length) {
+      double squares = 0;
+      for (std::size_t i = first; i < first + length; ++i) squares += theta[i] * theta[i];
+      size += std::sqrt(squares);
+    });
+  for (const auto& info : infos) {
+    if (!info.trainable) continue;
+    each_unit(info, [&](double& size, std::size_t first, std::size_t length) {
+      for (std::size_t i = first; i < first + length; ++i) c[i] = size;
+    });
+  }
+  return from_vector(c, {std::ssize(c)}).to(params.dtype()).to(params.device());
+}
+
+/// The rows of a store whose noise has one deviation each: a unit's weights, and each element of a parameter of one axis.
+inline filter::Rows unit_rows(const ParameterStore& params) {
+  filter::Rows out;
+  for (const ParameterInfo& info : params.parameters()) {
+    out.segment_of.push_back(-1);
+    if (!info.trainable || info.numel() == 0) continue;
+    const std::int64_t rows = info.shape.rank() > 0 ? info.shape[0] : 1;
+    out.segment_of.back() = std::ssize(out.segments);
+    out.segments.push_back({info.offset, rows, info.numel() / rows, out.rows, static_cast<std::uint32_t>(info.index)});
+    out.rows += rows;
+  }
+  return out;
+}
+
+/// The value of a vector over θ at the first element of each row, [rows].
+inline Tensor at_rows(const Tensor& over_theta, const filter::Rows& rows) {
+  std::vector<std::int64_t> index;
+  for (const auto& s : rows.segments)
+    for (std::int64_t k = 0; k < s.rows; ++k) index.push_back(s.offset + k * s.length);
+  return index_select(over_theta, 0, from_vector(index, {rows.rows}).to(over_theta.device()));
+}
+
+}  // namespace lpf::sharpness
