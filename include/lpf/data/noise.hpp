@@ -1,0 +1,58 @@
+// Noise that a data set gets once, when it is made: wrong labels, or grain on the images. Each number is
+// named by the seed and the sample's place in the data set, so it depends on nothing else.
+#pragma once
+
+#include <cmath>
+
+#include "lpf/core/gaussian.hpp"
+#include "lpf/data/dataset.hpp"
+
+namespace lpf {
+
+struct LabelNoiseOptions {
+  double probability = 0;
+  std::uint64_t seed = 0;
+};
+
+/// The data set with wrong labels: with the given probability a label becomes uniform over all classes, the
+/// right one included (so that p (C - 1) / C of them end up wrong). For one seed, the labels drawn anew at a
+/// smaller probability are among those at a larger. The images are shared. Throws ValueError, DTypeError for
+/// labels that are no classes.
+inline TensorDataset with_label_noise(const TensorDataset& data, LabelNoiseOptions options) {
+  check<DTypeError>(data.labels.dtype() == DType::int64 && data.labels.rank() == 1, "label noise",
+                    "needs one int64 label for each sample, labels are ", name_of(data.labels.dtype()),
+                    " of shape ", data.labels.shape());
+  const NoiseKey chosen{.seed = options.seed, .purpose = Purpose::label_noise, .parameter = 0};
+  const NoiseKey drawn{.seed = options.seed, .purpose = Purpose::label_noise, .parameter = 1};
+  const std::uint64_t threshold = bernoulli_threshold(options.probability);
+  Tensor labels = empty(data.labels.shape(), data.labels.options());
+  const auto from = data.labels.span<std::int64_t>(), to = labels.span<std::int64_t>();
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const auto sample = static_cast<std::int64_t>(i);
+    to[i] = word_at(chosen, sample) < threshold ? uniform_below_at(drawn, sample, data.classes()) : from[i];
+  }
+  return {data.images, labels, data.classes()};
+}
+
+struct DataNoiseOptions {
+  double sigma = 0;
+  std::uint64_t seed = 0;
+};
+
+/// The data set with images x + sigma e, e from N(0, 1), which are not clipped. The labels are shared. Throws
+/// ValueError for a negative sigma, DTypeError unless the images are float.
+inline TensorDataset with_data_noise(const TensorDataset& data, DataNoiseOptions options) {
+  check(options.sigma >= 0 && std::isfinite(options.sigma), "data noise", "sigma must be at least 0, got ",
+        options.sigma);
+  const NoiseKey key{.seed = options.seed, .purpose = Purpose::data_noise};
+  Tensor images = empty(data.images.shape(), data.images.options());
+  visit_floating("data noise", images.dtype(), [&]<class T>(T) {
+    check_noise_range(key, 0, images.numel(), NoiseBlock<T>::size);
+    images.backend().normal(images.dtype(), key, 0, images.numel(), images.raw());
+    const auto x = data.images.span<T>(), y = images.span<T>();
+    for (std::size_t i = 0; i < x.size(); ++i) y[i] = std::fma(static_cast<T>(options.sigma), y[i], x[i]);
+  });
+  return {images, data.labels, data.classes()};
+}
+
+}  // namespace lpf
