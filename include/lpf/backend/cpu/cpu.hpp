@@ -2,11 +2,13 @@
 #pragma once
 
 #include "lpf/backend/cpu/allocator.hpp"
+#include "lpf/backend/cpu/conv.hpp"
 #include "lpf/backend/cpu/elementwise.hpp"
 #include "lpf/backend/cpu/gemm.hpp"
 #include "lpf/backend/cpu/index.hpp"
 #include "lpf/backend/cpu/layer_norm.hpp"
 #include "lpf/backend/cpu/norm.hpp"
+#include "lpf/backend/cpu/pool.hpp"
 #include "lpf/backend/cpu/reduce.hpp"
 #include "lpf/backend/cpu/softmax.hpp"
 #include "lpf/backend/cpu/vectors.hpp"
@@ -49,13 +51,13 @@ inline constexpr Table table = {
     .gather = gather,
     .scatter_add = scatter_add,
     .gemm = gemm,
-    .conv2d = nullptr,
-    .conv2d_backward_data = nullptr,
-    .conv2d_backward_filter = nullptr,
-    .max_pool2d = nullptr,
-    .max_pool2d_backward = nullptr,
-    .avg_pool2d = nullptr,
-    .avg_pool2d_backward = nullptr,
+    .conv2d = conv2d,
+    .conv2d_backward_data = conv2d_backward_data,
+    .conv2d_backward_filter = conv2d_backward_filter,
+    .max_pool2d = max_pool2d,
+    .max_pool2d_backward = max_pool2d_backward,
+    .avg_pool2d = avg_pool2d,
+    .avg_pool2d_backward = avg_pool2d_backward,
     .batch_norm_statistics = batch_norm_statistics,
     .batch_norm = batch_norm,
     .batch_norm_backward = batch_norm_backward,

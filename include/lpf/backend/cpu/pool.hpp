@@ -1,0 +1,124 @@
+// Pooling: for each output pixel a loop over its window, and in it one over the channels, which is left to
+// the vectoriser. Gradients are scattered sample by sample, in order.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "lpf/backend/cpu/elementwise.hpp"
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+
+/// The part of an output pixel's window that lies inside the plane.
+struct Window {
+  std::int64_t top, bottom, left, right;
+  Window(const Pool2d& d, std::int64_t i, std::int64_t j)
+      : top(std::max<std::int64_t>(0, i * d.stride_h - d.pad_h)),
+        bottom(std::min(d.h, i * d.stride_h - d.pad_h + d.kh)),
+        left(std::max<std::int64_t>(0, j * d.stride_w - d.pad_w)),
+        right(std::min(d.w, j * d.stride_w - d.pad_w + d.kw)) {}
+  /// What an average over it is divided by.
+  std::int64_t divisor(const Pool2d& d) const {
+    return d.count_include_pad ? d.kh * d.kw : (bottom - top) * (right - left);
+  }
+};
+
+/// f(sample, i, j, output pixel) for the output pixels of the samples [begin, end).
+template <class F>
+void for_each_window(const Pool2d& d, std::int64_t begin, std::int64_t end, F f) {
+  for (std::int64_t n = begin, pixel = begin * d.p * d.q; n < end; ++n)
+    for (std::int64_t i = 0; i < d.p; ++i)
+      for (std::int64_t j = 0; j < d.q; ++j, ++pixel) f(n, Window(d, i, j), pixel);
+}
+
+inline std::int64_t pool_grain(const Pool2d& d) {
+  return std::max<std::int64_t>(1,
+                                elementwise_grain / std::max<std::int64_t>(1, d.p * d.q * d.c * d.kh * d.kw));
+}
+
+inline void max_pool2d(const Pool2d& d, const void* x, void* y, std::int64_t* index) {
+  visit_floating("max_pool2d", d.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel_for(d.n, pool_grain(d), [&](std::int64_t begin, std::int64_t end) {
+      for_each_window(d, begin, end, [&](std::int64_t n, const Window& window, std::int64_t pixel) {
+        T* const best = static_cast<T*>(y) + pixel * d.c;
+        std::int64_t* const at = index + pixel * d.c;
+        std::fill(best, best + d.c, -std::numeric_limits<T>::infinity());
+        std::fill(at, at + d.c, window.top * d.w + window.left);
+        for (std::int64_t i = window.top; i < window.bottom; ++i)
+          for (std::int64_t j = window.left; j < window.right; ++j) {
+            const T* const from = static_cast<const T*>(x) + ((n * d.h + i) * d.w + j) * d.c;
+            const std::int64_t here = i * d.w + j;
+#pragma omp simd
+            for (std::int64_t k = 0; k < d.c; ++k) {
+              const bool wins =
+                  from[k] > best[k] || from[k] != from[k];  // a NaN wins, and only a NaN after it
+              best[k] = wins ? from[k] : best[k];
+              at[k] = wins ? here : at[k];
+            }
+          }
+      });
+    });
+  });
+}
+
+inline void max_pool2d_backward(const Pool2d& d, const void* dy, const std::int64_t* index, void* dx) {
+  visit_floating("max_pool2d", d.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel_for(d.n, pool_grain(d), [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t plane = d.h * d.w * d.c, outputs = d.p * d.q;
+      std::fill(static_cast<T*>(dx) + begin * plane, static_cast<T*>(dx) + end * plane, T(0));
+      for (std::int64_t pixel = begin * outputs; pixel < end * outputs; ++pixel) {
+        T* const to = static_cast<T*>(dx) + pixel / outputs * plane;
+        const T* const from = static_cast<const T*>(dy) + pixel * d.c;
+        const std::int64_t* const at = index + pixel * d.c;
+        for (std::int64_t k = 0; k < d.c; ++k) to[at[k] * d.c + k] += from[k];
+      }
+    });
+  });
+}
+
+inline void avg_pool2d(const Pool2d& d, const void* x, void* y) {
+  visit_floating("avg_pool2d", d.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel_for(d.n, pool_grain(d), [&](std::int64_t begin, std::int64_t end) {
+      for_each_window(d, begin, end, [&](std::int64_t n, const Window& window, std::int64_t pixel) {
+        T* const total = static_cast<T*>(y) + pixel * d.c;
+        std::fill(total, total + d.c, T(0));
+        for (std::int64_t i = window.top; i < window.bottom; ++i)
+          for (std::int64_t j = window.left; j < window.right; ++j) {
+            const T* const from = static_cast<const T*>(x) + ((n * d.h + i) * d.w + j) * d.c;
+#pragma omp simd
+            for (std::int64_t k = 0; k < d.c; ++k) total[k] += from[k];
+          }
+        const T divisor = static_cast<T>(window.divisor(d));
+#pragma omp simd
+        for (std::int64_t k = 0; k < d.c; ++k) total[k] /= divisor;
+      });
+    });
+  });
+}
+
+inline void avg_pool2d_backward(const Pool2d& d, const void* dy, void* dx) {
+  visit_floating("avg_pool2d", d.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    parallel_for(d.n, pool_grain(d), [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t plane = d.h * d.w * d.c;
+      std::fill(static_cast<T*>(dx) + begin * plane, static_cast<T*>(dx) + end * plane, T(0));
+      for_each_window(d, begin, end, [&](std::int64_t n, const Window& window, std::int64_t pixel) {
+        const T* const from = static_cast<const T*>(dy) + pixel * d.c;
+        const T divisor = static_cast<T>(window.divisor(d));
+        for (std::int64_t i = window.top; i < window.bottom; ++i)
+          for (std::int64_t j = window.left; j < window.right; ++j) {
+            T* const to = static_cast<T*>(dx) + ((n * d.h + i) * d.w + j) * d.c;
+#pragma omp simd
+            for (std::int64_t k = 0; k < d.c; ++k) to[k] += from[k] / divisor;
+          }
+      });
+    });
+  });
+}
+
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu

@@ -1,0 +1,162 @@
+// Convolution of images, channels last. Three operations, each linear in both of its operands, are closed
+// under differentiation: the derivative of one is made of the other two.
+//   conv          y  = x ⋆ w              forward
+//   conv_data     dx = dy, w               gradient of the input
+//   conv_filter   dw = x, dy               gradient of the filters
+// Slice r of the batch meets replica r of w in one call. The gradient of w, summed over replicas, is one call
+// over the whole batch.
+#pragma once
+
+#include "lpf/ops/replicate.hpp"
+#include "lpf/ops/window.hpp"
+
+namespace lpf {
+
+struct Conv2dOptions {
+  Size2d stride = 1;        ///< pixels between neighbouring windows
+  Size2d padding = 0;       ///< zeros around the image, on either side
+  Size2d dilation = 1;      ///< pixels between neighbouring taps of the kernel
+  std::int64_t groups = 1;  ///< channels are cut into this many groups, each convolved by itself
+};
+
+namespace detail {
+
+Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c);
+Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c, const PlanPtr& plan);
+
+/// The plan by which the gradient of t stays one for each replica; null where one sum is wanted.
+inline PlanPtr gradient_plan(const Tensor& t) {
+  return t.defined() && t.is_replicated() && !t.impl().sum_gradient ? t.impl().replicas : nullptr;
+}
+
+/// f(description with these replicas); the slices live as long as the call.
+template <class F>
+void with_slices(backend::Conv2d c, const PlanPtr& plan, F f) {
+  std::vector<std::int64_t> begin{0, c.n};
+  if (plan) begin = plan->slices("conv2d", c.n);
+  c.replicas = plan ? plan->count() : 1;
+  c.slice_begin = begin.data();
+  f(c);
+}
+
+/// y = x ⋆ w + bias (may be undefined).
+inline Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias, const backend::Conv2d& c) {
+  Tensor y = empty({c.n, c.p, c.q, c.k}, x.options());
+  const bool replicated_bias = bias.defined() && bias.is_replicated();
+  with_slices(c,
+              w.is_replicated() ? w.impl().replicas
+              : replicated_bias ? bias.impl().replicas
+                                : nullptr,
+              [&](backend::Conv2d& d) {
+                d.w_stride = w.is_replicated() ? w.numel() : 0;
+                d.bias_stride = replicated_bias ? c.k : 0;
+                x.backend().conv2d(d, x.raw(), w.raw_with_replicas(),
+                                   bias.defined() ? bias.raw_with_replicas() : nullptr, y.raw());
+              });
+  std::vector<Tensor> operands{x, w};
+  if (bias.defined()) operands.push_back(bias);
+  return record("conv2d", std::move(y), operands,
+                [x, w, c, bias_plan = gradient_plan(bias)](const Tensor& g, Need need) {
+                  Grads grads(need.size());
+                  if (need[0]) grads[0] = conv_data(g, w, c);
+                  if (need[1]) grads[1] = conv_filter(x, g, c, gradient_plan(w));
+                  if (need.size() > 2 && need[2]) {
+                    const Tensor rows = reshape(g, {c.n * c.p * c.q, c.k});
+                    grads[2] = bias_plan ? slice_sum(rows, bias_plan) : sum(rows, {0});
+                  }
+                  return grads;
+                });
+}
+
+/// The adjoint of x ↦ x ⋆ w.
+inline Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c) {
+  Tensor dx = empty({c.n, c.h, c.w, c.c}, dy.options());
+  with_slices(c, w.is_replicated() ? w.impl().replicas : nullptr, [&](backend::Conv2d& d) {
+    d.w_stride = w.is_replicated() ? w.numel() : 0;
+    dy.backend().conv2d_backward_data(d, dy.raw(), w.raw_with_replicas(), dx.raw());
+  });
+  return record("conv2d_data", std::move(dx), {dy, w}, [dy, w, c](const Tensor& g, Need need) {
+    return Grads{need[0] ? conv(g, w, {}, c) : Tensor(),
+                 need[1] ? conv_filter(g, dy, c, gradient_plan(w)) : Tensor()};
+  });
+}
+
+/// The adjoint of w ↦ x ⋆ w: over the whole batch, or with a plan one for each slice, as a replicated tensor.
+inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c, const PlanPtr& plan) {
+  const Shape shape{c.k, c.kh, c.kw, c.c / c.groups};
+  Tensor dw = empty(plan ? shape.prepended(plan->count()) : shape, x.options());
+  with_slices(c, plan, [&](const backend::Conv2d& d) {
+    x.backend().conv2d_backward_filter(d, x.raw(), dy.raw(), dw.raw(), plan != nullptr);
+  });
+  if (plan) {
+    dw = dw.alias(shape);
+    dw.impl().replicas = plan;
+  }
+  return record("conv2d_filter", std::move(dw), {x, dy}, [x, dy, c](const Tensor& g, Need need) {
+    return Grads{need[0] ? conv_data(dy, g, c) : Tensor(), need[1] ? conv(x, g, {}, c) : Tensor()};
+  });
+}
+
+/// The call that these operands describe; every rule of conv2d() is checked here.
+inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Tensor& bias,
+                                     const Conv2dOptions& o) {
+  constexpr const char* op = "conv2d";
+  check_image(op, x);
+  check<ShapeError>(w.rank() == 4, op, "the weight needs shape [K, kh, kw, C/groups], got ", w.shape());
+  check_same_kind(op, x, w);
+  check(o.groups > 0, op, "groups must be positive, got ", o.groups);
+  const auto &xs = x.shape(), &ws = w.shape();
+  check<ShapeError>(xs[3] % o.groups == 0, op, xs[3], " input channels do not divide into ", o.groups,
+                    " groups: x is ", xs);
+  check<ShapeError>(ws[0] % o.groups == 0, op, ws[0], " filters do not divide into ", o.groups,
+                    " groups: the weight is ", ws);
+  check<ShapeError>(xs[3] == ws[3] * o.groups, op, "input has ", xs[3], " channels, the weight expects ",
+                    ws[3] * o.groups,
+                    o.groups > 1 ? concat(" (", o.groups, " groups of ", ws[3], ")") : std::string(),
+                    ": x is ", xs, ", the weight is ", ws);
+  check_window(op, {ws[1], ws[2]}, o.stride, o.padding, o.dilation);
+  if (bias.defined()) {
+    check<ShapeError>(bias.shape() == Shape{ws[0]}, op, "the bias has shape ", bias.shape(), ", the weight ",
+                      ws, " needs [", ws[0], "]");
+    check_same_kind(op, x, bias);
+    check<ReplicaError>(
+        !bias.is_replicated() || !w.is_replicated() || bias.impl().replicas == w.impl().replicas, op,
+        "weight and bias are replicas of two different perturbed passes");
+  }
+  return {.dtype = x.dtype(),
+          .n = xs[0],
+          .h = xs[1],
+          .w = xs[2],
+          .c = xs[3],
+          .k = ws[0],
+          .kh = ws[1],
+          .kw = ws[2],
+          .p = window_positions(op, "height", xs, xs[1], ws[1], o.stride.h, o.padding.h, o.dilation.h),
+          .q = window_positions(op, "width", xs, xs[2], ws[2], o.stride.w, o.padding.w, o.dilation.w),
+          .stride_h = o.stride.h,
+          .stride_w = o.stride.w,
+          .pad_h = o.padding.h,
+          .pad_w = o.padding.w,
+          .dilation_h = o.dilation.h,
+          .dilation_w = o.dilation.w,
+          .groups = o.groups,
+          .replicas = 1,
+          .slice_begin = nullptr,
+          .w_stride = 0,
+          .bias_stride = 0};
+}
+
+}  // namespace detail
+
+/// y[b, p, q, k] = bias[k] + Σ_{r,s,c} x[b, p·stride + r·dilation − padding, …, c] · w[k, r, s, c], zero
+/// outside x. x [B, H, W, C], w [K, kh, kw, C/groups], bias [K] or undefined; y [B, P, Q, K] with P = ⌊(H +
+/// 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. Filter k sees the channels of group ⌊k·groups/K⌋. w and
+/// bias may be replicated: the samples of slice r meet replica r. PyTorch's conv2d, channels last.
+/// @throws ShapeError where sizes do not fit, ValueError for a stride, dilation or groups below 1 or a
+/// negative padding, DTypeError unless all are float32 or all float64.
+inline Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
+                     const Conv2dOptions& options = {}) {
+  return detail::conv(x, w, bias, detail::describe_conv(x, w, bias, options));
+}
+
+}  // namespace lpf

@@ -1,0 +1,358 @@
+#include "lpf/ops/conv.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "lpf/autograd/gradcheck.hpp"
+#include "lpf/autograd/hvp.hpp"
+#include "lpf/backend/backend.hpp"
+#include "lpf/core/threads.hpp"
+#include "lpf/data/safetensors.hpp"
+#include "lpf/ops/math.hpp"
+#include "lpf_test.hpp"
+
+using namespace lpf;
+
+namespace {
+
+Tensor random(const Shape& shape, std::uint64_t seed, DType dtype = float64) {
+  return detail::normal_tensor(shape, seed, 0).to(dtype);
+}
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.shape() == b.shape());
+  const auto u = a.to_vector(), v = b.to_vector();
+  double worst = 0;
+  for (std::size_t i = 0; i < u.size(); ++i) {
+    const double d = std::abs(u[i] - v[i]);
+    if (!(d <= worst)) worst = d;
+  }
+  return worst;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  const auto bytes = static_cast<std::size_t>(a.numel()) * size_of(a.dtype());
+  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), bytes) == 0;
+}
+
+/// The definition, and the gradients of ⟨y, dy⟩ that follow from it.
+struct Reference {
+  std::vector<double> y, dx, dw, db;
+
+  Reference(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& dy, const Conv2dOptions& o) {
+    const auto &xs = x.shape(), &ws = w.shape(), &ys = dy.shape();
+    y.assign(static_cast<std::size_t>(dy.numel()), 0);
+    dx.assign(static_cast<std::size_t>(x.numel()), 0);
+    dw.assign(static_cast<std::size_t>(w.numel()), 0);
+    db.assign(static_cast<std::size_t>(ws[0]), 0);
+    const std::int64_t per_group = ws[0] / o.groups;
+    std::size_t out = 0;
+    for (std::int64_t n = 0; n < ys[0]; ++n)
+      for (std::int64_t p = 0; p < ys[1]; ++p)
+        for (std::int64_t q = 0; q < ys[2]; ++q)
+          for (std::int64_t k = 0; k < ys[3]; ++k, ++out) {
+            const double g = dy.data<double>()[out];
+            if (bias.defined()) y[out] = bias.data<double>()[k];
+            db[static_cast<std::size_t>(k)] += g;
+            for (std::int64_t r = 0; r < ws[1]; ++r)
+              for (std::int64_t s = 0; s < ws[2]; ++s)
+                for (std::int64_t c = 0; c < ws[3]; ++c) {
+                  const std::int64_t i = p * o.stride.h + r * o.dilation.h - o.padding.h;
+                  const std::int64_t j = q * o.stride.w + s * o.dilation.w - o.padding.w;
+                  if (i < 0 || i >= xs[1] || j < 0 || j >= xs[2]) continue;
+                  const auto at_x = static_cast<std::size_t>(((n * xs[1] + i) * xs[2] + j) * xs[3] +
+                                                             k / per_group * ws[3] + c);
+                  const auto at_w = static_cast<std::size_t>(((k * ws[1] + r) * ws[2] + s) * ws[3] + c);
+                  y[out] += x.data<double>()[at_x] * w.data<double>()[at_w];
+                  dx[at_x] += g * w.data<double>()[at_w];
+                  dw[at_w] += g * x.data<double>()[at_x];
+                }
+          }
+  }
+};
+
+void check_against_reference(const Tensor& x, const Tensor& w, const Tensor& bias, const Conv2dOptions& o) {
+  CAPTURE(x.shape().to_string());
+  CAPTURE(w.shape().to_string());
+  CAPTURE(concat(o.stride, o.padding, o.dilation, o.groups));
+  std::vector<Tensor> leaves{x.detach().requires_grad_(), w.detach().requires_grad_()};
+  if (bias.defined()) leaves.push_back(bias.detach().requires_grad_());
+  const Tensor y = conv2d(leaves[0], leaves[1], bias.defined() ? leaves[2] : Tensor(), o);
+  const Tensor dy = random(y.shape(), 9);
+  const auto grads = grad(y, leaves, {.gradient = dy});
+  const Reference expected(x, w, bias, dy, o);
+  CHECK(largest_difference(y.detach(), from_vector(expected.y, y.shape())) < 1e-10);
+  CHECK(largest_difference(grads[0], from_vector(expected.dx, x.shape())) < 1e-10);
+  CHECK(largest_difference(grads[1], from_vector(expected.dw, w.shape())) < 1e-10);
+  if (bias.defined()) CHECK(largest_difference(grads[2], from_vector(expected.db, bias.shape())) < 1e-10);
+}
+
+/// [M, shape…] as a replicated leaf.
+Tensor replicated(const Tensor& plain, const PlanPtr& plan) { return detail::hide(plain, plan); }
+
+}  // namespace
+
+TEST_CASE("conv2d: agrees with the definition on random shapes") {
+  const NoiseKey key{.seed = 5, .purpose = Purpose::user};
+  std::int64_t drawn = 0;
+  const auto draw = [&](std::int64_t low, std::int64_t high) {
+    const double u = 0.5 * std::erfc(-normal_at<double>(key, drawn++) / std::sqrt(2.0));
+    return std::min(high, low + static_cast<std::int64_t>(u * static_cast<double>(high - low + 1)));
+  };
+  for (int i = 0; i < 120; ++i) {
+    Conv2dOptions o{.stride = {draw(1, 3), draw(1, 3)},
+                    .padding = {draw(0, 3), draw(0, 3)},
+                    .dilation = {draw(1, 3), draw(1, 3)},
+                    .groups = draw(1, 3)};
+    const std::int64_t kh = draw(1, 4), kw = draw(1, 4);
+    const auto size = [&](std::int64_t kernel, std::int64_t dilation, std::int64_t padding) {
+      return std::max<std::int64_t>(1, (kernel - 1) * dilation + 1 - 2 * padding) + draw(0, 6);
+    };
+    const Tensor x = random({draw(0, 3), size(kh, o.dilation.h, o.padding.h),
+                             size(kw, o.dilation.w, o.padding.w), o.groups * draw(1, 4)},
+                            1);
+    const Tensor w = random({o.groups * draw(1, 4), kh, kw, x.shape()[3] / o.groups}, 2);
+    check_against_reference(x, w, draw(0, 1) ? random({w.shape()[0]}, 3) : Tensor(), o);
+  }
+}
+
+TEST_CASE("conv2d: agrees with the definition where tiles, blocks and chunks are cut") {
+  check_against_reference(random({3, 17, 19, 3}, 1), random({5, 3, 3, 3}, 2), random({5}, 3), {.padding = 1});
+  check_against_reference(random({5, 6, 6, 70}, 1), random({66, 3, 3, 70}, 2), random({66}, 3),
+                          {.padding = 1});
+  check_against_reference(random({2, 7, 7, 66}, 1), random({70, 3, 3, 66}, 2), {},
+                          {.stride = 2, .padding = 1});
+  check_against_reference(random({3, 4, 5, 300}, 1), random({260, 1, 1, 300}, 2), {}, {});
+  check_against_reference(random({3, 4, 5, 300}, 1), random({260, 1, 1, 300}, 2), {}, {.stride = 2});
+  check_against_reference(random({2, 3, 3, 520}, 1), random({140, 2, 2, 260}, 2), {},
+                          {.padding = 1, .groups = 2});
+  check_against_reference(random({40, 8, 8, 8}, 1), random({8, 3, 3, 8}, 2), {}, {.padding = 1});
+  check_against_reference(random({2, 9, 9, 32}, 1), random({32, 3, 3, 1}, 2), {},
+                          {.padding = 1, .groups = 32});
+}
+
+TEST_CASE("conv2d: sizes of one, nothing in the batch, windows that skip pixels") {
+  check_against_reference(random({1, 1, 1, 1}, 1), random({1, 1, 1, 1}, 2), random({1}, 3), {});
+  check_against_reference(random({0, 4, 4, 3}, 1), random({2, 3, 3, 3}, 2), random({2}, 3), {.padding = 1});
+  check_against_reference(random({2, 7, 8, 2}, 1), random({3, 2, 2, 2}, 2), {}, {.stride = {3, 5}});
+  check_against_reference(random({1, 2, 2, 2}, 1), random({3, 1, 1, 2}, 2), {}, {.stride = 4, .padding = 3});
+  check_against_reference(random({1, 5, 5, 1}, 1), random({2, 5, 5, 1}, 2), {}, {.stride = 7});
+}
+
+TEST_CASE("conv2d: float32 is float64 rounded") {
+  const Tensor x = random({4, 12, 12, 16}, 1), w = random({24, 3, 3, 16}, 2), b = random({24}, 3);
+  const Conv2dOptions o{.padding = 1};
+  const Tensor y = conv2d(x.to(float32), w.to(float32), b.to(float32), o);
+  CHECK(y.dtype() == float32);
+  CHECK(largest_difference(y.to(float64), conv2d(x, w, b, o)) < 1e-4);
+}
+
+TEST_CASE("conv2d: first and second derivatives agree with finite differences") {
+  const std::vector<Conv2dOptions> all{{},
+                                       {.stride = 2, .padding = 1},
+                                       {.stride = {1, 2}, .padding = {2, 0}, .dilation = {2, 1}},
+                                       {.padding = 1, .groups = 2}};
+  for (const auto& o : all) {
+    const Tensor x = random({2, 5, 4, 4}, 1), w = random({2, 3, 2, 4 / o.groups}, 2), b = random({2}, 3);
+    const auto f = [&o](const std::vector<Tensor>& t) {
+      return mul(conv2d(t[0], t[1], t[2], o), conv2d(t[0], t[1], {}, o));
+    };
+    const auto first = gradcheck(f, {x, w, b});
+    CHECK_MESSAGE(first.ok, first.message);
+    const auto second = gradgradcheck(f, {x, w, b});
+    CHECK_MESSAGE(second.ok, second.message);
+  }
+}
+
+TEST_CASE("conv2d: M replicas are M convolutions with weights of their own") {
+  for (const std::int64_t samples : {8, 7}) {
+    for (const std::int64_t m : {1, 3, 7}) {
+      for (const bool one_by_one : {false, true}) {
+        CAPTURE(m);
+        CAPTURE(samples);
+        const std::int64_t size = one_by_one ? 1 : 3;
+        const Conv2dOptions o =
+            one_by_one ? Conv2dOptions{} : Conv2dOptions{.stride = {1, 2}, .padding = 1, .groups = 2};
+        const std::int64_t channels = 4 / o.groups;
+        const Tensor x = random({samples, 5, 6, 4}, 1).requires_grad_();
+        const Tensor w = random({m, 6, size, size, channels}, 2).requires_grad_();
+        const Tensor b = random({m, 6}, 3).requires_grad_();
+        const auto plan = std::make_shared<ReplicaPlan>(m);
+        const Tensor y = conv2d(x, replicated(w, plan), replicated(b, plan), o);
+        const auto begin = plan->cut(samples);
+
+        std::vector<Tensor> parts;
+        for (std::int64_t r = 0; r < m; ++r)
+          parts.push_back(
+              conv2d(slice(x, 0, begin[static_cast<std::size_t>(r)], begin[static_cast<std::size_t>(r) + 1]),
+                     w[r], b[r], o));
+        const Tensor expected = concatenate(parts);
+        CHECK(largest_difference(y.detach(), expected.detach()) < 1e-12);
+
+        const Tensor dy = random(y.shape(), 4);
+        const auto one = grad(y, {x, w, b}, {.create_graph = true, .gradient = dy});
+        const auto many = grad(expected, {x, w, b}, {.create_graph = true, .gradient = dy});
+        for (std::size_t i = 0; i < 3; ++i)
+          CHECK(largest_difference(one[i].detach(), many[i].detach()) < 1e-12);
+
+        // Second derivatives: those of the length of the gradient.
+        const auto length = [](const std::vector<Tensor>& g) {
+          return sum(g[0].square()) + sum(g[1].square());
+        };
+        const auto one2 = grad(length(one), {x, w}), many2 = grad(length(many), {x, w});
+        for (std::size_t i = 0; i < 2; ++i) CHECK(largest_difference(one2[i], many2[i]) < 1e-8);
+      }
+    }
+  }
+}
+
+TEST_CASE("conv2d: a gradient wanted as a sum is the sum of the replicas' gradients") {
+  const std::int64_t m = 3;
+  const Tensor x = random({7, 5, 5, 2}, 1).requires_grad_();
+  const Tensor w = random({m, 4, 3, 3, 2}, 2), b = random({m, 4}, 3);
+  const auto plan = std::make_shared<ReplicaPlan>(m);
+  const auto run = [&](bool as_sum) {
+    Tensor rw = w.alias({4, 3, 3, 2}), rb = b.alias({4});
+    for (Tensor* t : {&rw, &rb}) {
+      t->impl().replicas = plan;
+      t->impl().sum_gradient = as_sum;
+      t->requires_grad_();
+    }
+    const Tensor y = conv2d(x, rw, rb, {.padding = 1});
+    auto g = grad(sum(y.square()), {x, rw, rb}, {.create_graph = true});
+    CHECK(g[1].is_replicated() == !as_sum);
+    CHECK(g[2].is_replicated() == !as_sum);
+    if (!as_sum) g = {g[0], sum_replicas(g[1]), sum_replicas(g[2])};
+    const auto second = grad(sum(g[0].square()), {x});
+    return std::vector<Tensor>{g[0].detach(), g[1].detach(), g[2].detach(), second[0]};
+  };
+  const auto summed = run(true), each = run(false);
+  for (std::size_t i = 0; i < 4; ++i) CHECK(largest_difference(summed[i], each[i]) < 1e-10);
+}
+
+TEST_CASE("conv2d: only the bias, or only the weight, is replicated") {
+  const Tensor x = random({5, 4, 4, 2}, 1), w = random({3, 2, 2, 2}, 2), b = random({3}, 3);
+  const auto plan = std::make_shared<ReplicaPlan>(2);
+  const Tensor mw = random({2, 3, 2, 2, 2}, 4), mb = random({2, 3}, 5);
+  const Tensor head = slice(x, 0, 0, 3), tail = slice(x, 0, 3, 5);
+  CHECK(largest_difference(conv2d(x, w, replicated(mb, plan)),
+                           concatenate({conv2d(head, w, mb[0]), conv2d(tail, w, mb[1])})) < 1e-12);
+  CHECK(largest_difference(conv2d(x, replicated(mw, plan), b),
+                           concatenate({conv2d(head, mw[0], b), conv2d(tail, mw[1], b)})) < 1e-12);
+}
+
+TEST_CASE("conv2d: each replica gets the bits of its convolution alone") {
+  const std::int64_t m = 4;
+  for (const std::int64_t channels : {3, 16, 72}) {
+    const Conv2dOptions o{.padding = 1};
+    const Tensor x = random({30, 9, 9, channels}, 1, float32).requires_grad_();
+    const Tensor w = random({m, 20, 3, 3, channels}, 2, float32).requires_grad_();
+    const auto plan = std::make_shared<ReplicaPlan>(m);
+    const Tensor y = conv2d(x, replicated(w, plan), {}, o);
+    const Tensor dy = random(y.shape(), 3, float32);
+    const auto all = grad(y, {x, w}, {.gradient = dy});
+    const auto begin = plan->cut(30);
+    for (std::int64_t r = 0; r < m; ++r) {
+      const auto from = begin[static_cast<std::size_t>(r)], to = begin[static_cast<std::size_t>(r) + 1];
+      const Tensor xr = slice(x.detach(), 0, from, to).clone().requires_grad_(),
+                   wr = w.detach()[r].clone().requires_grad_();
+      const Tensor yr = conv2d(xr, wr, {}, o);
+      const auto alone = grad(yr, {xr, wr}, {.gradient = slice(dy, 0, from, to)});
+      CHECK(same_bits(slice(y.detach(), 0, from, to), yr.detach()));
+      CHECK(same_bits(slice(all[0], 0, from, to), alone[0]));
+      CHECK(same_bits(all[1][r], alone[1]));
+    }
+  }
+}
+
+TEST_CASE("conv2d: the same bits for any number of threads") {
+  struct Case {
+    Shape x, w;
+    Conv2dOptions options;
+  };
+  const std::vector<Case> cases{{{32, 16, 16, 8}, {16, 3, 3, 8}, {.padding = 1}},
+                                {{16, 8, 8, 128}, {96, 3, 3, 128}, {.stride = 2, .padding = 1}},
+                                {{20, 9, 9, 32}, {64, 1, 1, 32}, {}},
+                                {{20, 9, 9, 32}, {64, 3, 3, 8}, {.groups = 4}}};
+  for (const auto& c : cases) {
+    const Tensor x = random(c.x, 1, float32).requires_grad_(), w = random(c.w, 2, float32).requires_grad_();
+    const Tensor b = random({c.w[0]}, 3, float32).requires_grad_();
+    const auto run = [&](int threads) {
+      set_num_threads(threads);
+      const Tensor y = conv2d(x, w, b, c.options);
+      auto out = grad(y, {x, w, b}, {.gradient = random(y.shape(), 4, float32)});
+      out.push_back(y.detach());
+      set_num_threads(0);
+      return out;
+    };
+    const auto one = run(1);
+    for (const int threads : {2, 3, 5}) {
+      const auto several = run(threads);
+      for (std::size_t i = 0; i < one.size(); ++i) CHECK(same_bits(one[i], several[i]));
+    }
+  }
+}
+
+TEST_CASE("conv2d: each misuse is a clear error") {
+  const Tensor x = zeros({2, 5, 5, 4}), w = zeros({6, 3, 3, 4});
+  CHECK_THROWS_WITH_AS(
+      conv2d(x, zeros({6, 3, 3, 3})),
+      "[conv2d] input has 4 channels, the weight expects 3: x is [2, 5, 5, 4], the weight is [6, 3, 3, 3]",
+      ShapeError);
+  CHECK_THROWS_AS(conv2d(zeros({5, 5, 4}), w), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, zeros({6, 3, 4})), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, zeros({6, 3, 3, 2}), {}, {.groups = 3}), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, zeros({5, 3, 3, 2}), {}, {.groups = 2}), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {.groups = 2}), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {.groups = 0}), ValueError);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {.stride = 0}), ValueError);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {.padding = {0, -1}}), ValueError);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {.dilation = 0}), ValueError);
+  CHECK_THROWS_AS(conv2d(x, zeros({6, 0, 3, 4})), ValueError);
+  CHECK_THROWS_AS(conv2d(x, zeros({6, 6, 6, 4})), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, w, {}, {.dilation = 3}), ShapeError);
+  CHECK_THROWS_AS(conv2d(zeros({2, 0, 5, 4}), w, {}, {.padding = 2}), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, w, zeros({4})), ShapeError);
+  CHECK_THROWS_AS(conv2d(x, w.to(float64)), DTypeError);
+  CHECK_THROWS_AS(conv2d(x, w, zeros({6}, {.dtype = float64})), DTypeError);
+  CHECK_THROWS_AS(conv2d(x.to(int64), w.to(int64)), DTypeError);
+
+  const auto plan = std::make_shared<ReplicaPlan>(2), other = std::make_shared<ReplicaPlan>(2);
+  CHECK_THROWS_AS(conv2d(replicated(zeros({2, 2, 5, 5, 4}), plan), w), ReplicaError);
+  CHECK_THROWS_AS(conv2d(x, replicated(zeros({2, 6, 3, 3, 4}), plan), replicated(zeros({2, 6}), other)),
+                  ReplicaError);
+  const auto too_many = std::make_shared<ReplicaPlan>(3);
+  CHECK_THROWS_AS(conv2d(x, replicated(zeros({3, 6, 3, 3, 4}), too_many)), ShapeError);
+}
+
+TEST_CASE("conv2d: PyTorch's values, gradients and Hessian products") {
+  const auto file = load_safetensors(test::fixture("layers.safetensors").string());
+  int cases = 0;
+  for (const auto& [name, text] : file.metadata()) {
+    if (name.rfind("conv2d", 0) != 0) continue;
+    CAPTURE(name);
+    ++cases;
+    const auto hyper = nlohmann::json::parse(text);
+    const auto pair = [&](const char* key) { return Size2d(hyper[key][0], hyper[key][1]); };
+    const Conv2dOptions o{pair("stride"), pair("padding"), pair("dilation"), hyper["groups"]};
+    const auto get = [&](const std::string& what) {
+      const Tensor t = file.at(concat(name, "/", what));
+      return what.ends_with("weight") ? permute(t, {0, 2, 3, 1}) : t;  // OIHW there
+    };
+    std::vector<std::string> names{"x", "weight"};
+    if (hyper["bias"]) names.push_back("bias");
+    std::vector<Tensor> leaves, v;
+    for (const auto& n : names) {
+      leaves.push_back(get(n).clone().requires_grad_());
+      v.push_back(get("v." + n));
+    }
+    const Tensor y = conv2d(leaves[0], leaves[1], leaves.size() > 2 ? leaves[2] : Tensor(), o);
+    CHECK(largest_difference(y.detach(), get("y")) < 1e-10);
+    const HessianVectorProduct h(sum(mul(y, get("gy"))), leaves);
+    const auto g = h.gradient(), hv = h(v);
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+      CHECK(largest_difference(g[i], get("grad." + names[i])) < 1e-10);
+      CHECK(largest_difference(hv[i], get("hv." + names[i])) < 1e-10);
+    }
+  }
+  CHECK(cases == 17);
+}
