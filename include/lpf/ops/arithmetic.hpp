@@ -18,6 +18,8 @@ inline Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b =
 /// One elementwise operation of two operands with broadcasting, without history.
 inline Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b, bool to_bool = false,
                      double alpha = 0) {
+  check_plain(name, a);
+  check_plain(name, b);
   check_same_kind(name, a, b);
   const Shape shape = a.shape() == b.shape() ? a.shape() : broadcast(name, a.shape(), b.shape());
   Tensor y = empty(shape, {to_bool ? DType::bool_ : a.dtype(), a.device()});
@@ -46,11 +48,27 @@ Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
 }
 inline bool any_replicated(const Tensor& a, const Tensor& b) { return a.is_replicated() || b.is_replicated(); }
 
+inline void check_arithmetic(const char* operation, const Tensor& x) {
+  check<DTypeError>(x.dtype() != DType::bool_, operation,
+                    "bool tensors have no arithmetic: convert with .to(float32), or use logical_and and logical_or");
+}
+/// Whether the dtype holds the number as it is; floats hold all.
+inline bool holds_number(DType dtype, double s) {
+  if (is_floating(dtype)) return true;
+  if (!(s > -0x1p63 && s < 0x1p63) || static_cast<double>(static_cast<std::int64_t>(s)) != s) return false;
+  return visit(dtype, [s](auto zero) { return static_cast<double>(static_cast<decltype(zero)>(static_cast<std::int64_t>(s))) == s; });
+}
+inline void check_whole(const char* operation, const Tensor& x, double s) {
+  check<DTypeError>(is_floating(x.dtype()) || holds_number(DType::int64, s), operation, s, " is not a whole number, the tensor is ",
+                    name_of(x.dtype()), ": convert it with .to(float32)");
+}
+
 }  // namespace detail
 
 /// a + b.
 inline Tensor add(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("add", a, b, add);
+  detail::check_arithmetic("add", a);
   Tensor y = detail::binary("add", backend::Binary::add, a, b);
   return record("add", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(g, sa) : Tensor(), need[1] ? sum_to(g, sb) : Tensor()};
@@ -60,6 +78,7 @@ inline Tensor add(const Tensor& a, const Tensor& b) {
 /// a − b.
 inline Tensor sub(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("sub", a, b, sub);
+  detail::check_arithmetic("sub", a);
   Tensor y = detail::binary("sub", backend::Binary::subtract, a, b);
   return record("sub", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(g, sa) : Tensor(), need[1] ? sum_to(affine(g, -1, 0), sb) : Tensor()};
@@ -69,6 +88,7 @@ inline Tensor sub(const Tensor& a, const Tensor& b) {
 /// a · b, elementwise.
 inline Tensor mul(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("mul", a, b, mul);
+  detail::check_arithmetic("mul", a);
   Tensor y = detail::binary("mul", backend::Binary::multiply, a, b);
   return record("mul", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(mul(g, b), a.shape()) : Tensor(), need[1] ? sum_to(mul(g, a), b.shape()) : Tensor()};
@@ -87,9 +107,27 @@ inline Tensor div(const Tensor& a, const Tensor& b) {
   });
 }
 
-/// a·x + b with numbers a and b.
+/// The remainder of a / b with the sign of b, as Python's % and NumPy's. Integers: ValueError if some b is 0.
+inline Tensor remainder(const Tensor& a, const Tensor& b) {
+  if (detail::any_replicated(a, b)) return detail::on_replicas("remainder", a, b, remainder);
+  detail::check_arithmetic("remainder", a);
+  Tensor y = detail::binary("remainder", backend::Binary::remainder, a, b);
+  check(is_floating(b.dtype()) || all(b.to(DType::bool_)).item<bool>(), "remainder", "division of integers by 0");
+  return record("remainder", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
+    Tensor slope;  // −floor(a / b), constant between jumps
+    if (need[1])
+      slope = detail::unary(backend::Unary::negative,
+                            detail::unary(backend::Unary::floor, detail::binary("remainder", backend::Binary::divide, a, b)));
+    return Grads{need[0] ? sum_to(g, a.shape()) : Tensor(), need[1] ? sum_to(mul(g, slope), b.shape()) : Tensor()};
+  });
+}
+
+/// a·x + b with numbers a and b, whole ones for integers.
 inline Tensor affine(const Tensor& x, double a, double b) {
   if (x.is_replicated()) return detail::hide(affine(detail::unhide(x), a, b), x.impl().replicas);
+  detail::check_arithmetic("affine", x);
+  detail::check_whole("affine", x, a);
+  detail::check_whole("affine", x, b);
   return record("affine", detail::unary(backend::Unary::affine, x, a, b), {x},
                 [a](const Tensor& g, Need) { return Grads{a == 1 ? g : affine(g, a, 0)}; });
 }
@@ -116,6 +154,11 @@ inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, con
   const auto off = no_grad();
   return binary(name, op, a, b, true);
 }
+inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, double s) {
+  check_plain(name, a);
+  if (holds_number(a.dtype(), s)) return compare(name, op, a, full({}, s, a.options()));
+  return compare(name, op, a.detach().to(float64), full({}, s, {float64, a.device()}));
+}
 }  // namespace detail
 
 // Comparisons give bool tensors and have no gradient.
@@ -133,12 +176,12 @@ inline Tensor operator>(const Tensor& a, const Tensor& b) {
 inline Tensor operator>=(const Tensor& a, const Tensor& b) {
   return detail::compare("greater_equal", backend::Binary::greater_equal, a, b);
 }
-inline Tensor operator==(const Tensor& a, double s) { return a == full({}, s, a.options()); }
-inline Tensor operator!=(const Tensor& a, double s) { return a != full({}, s, a.options()); }
-inline Tensor operator<(const Tensor& a, double s) { return a < full({}, s, a.options()); }
-inline Tensor operator<=(const Tensor& a, double s) { return a <= full({}, s, a.options()); }
-inline Tensor operator>(const Tensor& a, double s) { return a > full({}, s, a.options()); }
-inline Tensor operator>=(const Tensor& a, double s) { return a >= full({}, s, a.options()); }
+inline Tensor operator==(const Tensor& a, double s) { return detail::compare("equal", backend::Binary::equal, a, s); }
+inline Tensor operator!=(const Tensor& a, double s) { return detail::compare("not_equal", backend::Binary::not_equal, a, s); }
+inline Tensor operator<(const Tensor& a, double s) { return detail::compare("less", backend::Binary::less, a, s); }
+inline Tensor operator<=(const Tensor& a, double s) { return detail::compare("less_equal", backend::Binary::less_equal, a, s); }
+inline Tensor operator>(const Tensor& a, double s) { return detail::compare("greater", backend::Binary::greater, a, s); }
+inline Tensor operator>=(const Tensor& a, double s) { return detail::compare("greater_equal", backend::Binary::greater_equal, a, s); }
 inline Tensor logical_and(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_and", backend::Binary::logical_and, a, b);
 }
@@ -154,6 +197,7 @@ inline Tensor is_finite(const Tensor& x) { return detail::unary(backend::Unary::
 
 /// a where `condition` (bool) holds, b elsewhere, all three broadcast together.
 inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  for (const Tensor* t : {&condition, &a, &b}) detail::check_plain("where", *t);
   detail::check_same_kind("where", a, b);
   check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ", name_of(condition.dtype()), ", needs bool");
   const Shape shape = broadcast("where", condition.shape(), broadcast("where", a.shape(), b.shape()));
@@ -167,8 +211,25 @@ inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   });
 }
 
-/// Elementwise larger (smaller) operand; where they are equal the first takes the gradient.
-inline Tensor maximum(const Tensor& a, const Tensor& b) { return where(a >= b, a, b); }
-inline Tensor minimum(const Tensor& a, const Tensor& b) { return where(a <= b, a, b); }
+namespace detail {
+inline Tensor extremum(const char* name, bool larger, const Tensor& a, const Tensor& b) {
+  Tensor y = binary(name, larger ? backend::Binary::maximum : backend::Binary::minimum, a, b);
+  return record(name, std::move(y), {a, b}, [larger, a, b](const Tensor& g, Need need) {
+    const Tensor first = larger ? a >= b : a <= b, zero = zeros({}, g.options());
+    return Grads{need[0] ? sum_to(where(first, g, zero), a.shape()) : Tensor(),
+                 need[1] ? sum_to(where(first, zero, g), b.shape()) : Tensor()};
+  });
+}
+}  // namespace detail
+
+/// Elementwise larger (smaller) operand, NaN if one is; where they are equal the first takes the gradient.
+inline Tensor maximum(const Tensor& a, const Tensor& b) {
+  if (detail::any_replicated(a, b)) return detail::on_replicas("maximum", a, b, maximum);
+  return detail::extremum("maximum", true, a, b);
+}
+inline Tensor minimum(const Tensor& a, const Tensor& b) {
+  if (detail::any_replicated(a, b)) return detail::on_replicas("minimum", a, b, minimum);
+  return detail::extremum("minimum", false, a, b);
+}
 
 }  // namespace lpf

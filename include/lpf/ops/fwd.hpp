@@ -41,6 +41,13 @@ inline void check_floating(const char* operation, const Tensor& x) {
                     ": convert with .to(float32)");
 }
 
+/// ReplicaError unless x is a plain tensor: for operations that have no rule for replicas.
+inline void check_plain(const char* operation, const Tensor& x) {
+  check<ReplicaError>(!x.is_replicated(), operation, "has no rule for replicas: a replicated parameter of shape ", x.shape(),
+                      " (M = ", x.is_replicated() ? x.impl().replicas->count() : 0,
+                      ") must be applied with linear(), conv2d(), embedding(), or per_sample(parameter, x)");
+}
+
 /// x as a strided view that broadcasts to `shape`.
 inline backend::View view_as(const Tensor& x, const Shape& shape) {
   backend::View v{x.raw(), x.dtype(), shape.rank(), {}, {}};

@@ -27,6 +27,16 @@ void visit_arithmetic(DType t, F&& f) {
   }
 }
 
+/// A number as an element; in unsigned integers −1 is their largest value, as in C.
+template <class T>
+T number_as(double v) {
+  if constexpr (std::is_same_v<T, std::uint8_t>) {
+    return static_cast<T>(static_cast<std::int64_t>(v));
+  } else {
+    return static_cast<T>(v);
+  }
+}
+
 inline void fill(void* y, DType type, std::int64_t n, double value) {
   visit(type, [&](auto zero) {
     using T = decltype(zero);
@@ -34,7 +44,7 @@ inline void fill(void* y, DType type, std::int64_t n, double value) {
     if (n > 0 && value == 0) {
       std::memset(y, 0, static_cast<std::size_t>(n) * sizeof(T));
     } else {
-      std::fill(to, to + n, static_cast<T>(value));
+      std::fill(to, to + n, number_as<T>(value));
     }
   });
 }
@@ -48,7 +58,7 @@ template <class T, class R, class F>
 void unary_loop(std::int64_t n, const void* x, void* y, double a, double b) {
   const T* from = static_cast<const T*>(x);
   R* to = static_cast<R*>(y);
-  const T ta = static_cast<T>(a), tb = static_cast<T>(b);
+  const T ta = number_as<T>(a), tb = number_as<T>(b);
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(from[i], ta, tb));
 }
@@ -208,8 +218,8 @@ BinaryLoop zip_loop_of(Binary op) {
     case Binary::add: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u + v); });
     case Binary::subtract: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u - v); });
     case Binary::multiply: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u * v); });
-    case Binary::maximum: return zip_of<T>([](T u, T v, T) { return u < v ? v : u; });
-    case Binary::minimum: return zip_of<T>([](T u, T v, T) { return v < u ? v : u; });
+    case Binary::maximum: return zip_of<T>([](T u, T v, T) { return u < v || v != v ? v : u; });  // NaN wins
+    case Binary::minimum: return zip_of<T>([](T u, T v, T) { return v < u || v != v ? v : u; });
     case Binary::remainder: return zip_of<T>([](T u, T v, T) { return remainder_of(u, v); });
     case Binary::equal: return zip_of<T, bool>([](T u, T v, T) { return u == v; });
     case Binary::not_equal: return zip_of<T, bool>([](T u, T v, T) { return u != v; });
