@@ -1,0 +1,43 @@
+// Convolution layer.
+#pragma once
+
+#include "lpf/nn/parameter_store.hpp"
+#include "lpf/ops/conv.hpp"
+
+namespace lpf::nn {
+
+struct Conv2dOptions {
+  Size2d stride = 1;
+  Size2d padding = 0;
+  Size2d dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = true;
+  init::Initializer weight_init = {};  ///< PyTorch's default if empty: U(±1/√(kh·kw·C/groups))
+  init::Initializer bias_init = {};    ///< likewise
+};
+
+/// y = conv2d(x, weight) + bias. x [B, H, W, in], weight [out, kh, kw, in/groups], y [B, P, Q, out].
+/// PyTorch's torch.nn.Conv2d, channels last.
+struct Conv2d {
+  Parameter weight, bias;
+  lpf::Conv2dOptions options;
+
+  /// @throws ValueError for sizes or options out of their range, ShapeError unless groups divide in and out.
+  Conv2d(const Path& p, std::int64_t in, std::int64_t out, Size2d kernel, const Conv2dOptions& o = {})
+      : options{o.stride, o.padding, o.dilation, o.groups} {
+    check(in > 0 && out > 0, "Conv2d", "'", p.name(), "' needs at least one channel in and out, got ", in,
+          " and ", out);
+    check(o.groups > 0, "Conv2d", "'", p.name(), "': groups must be positive, got ", o.groups);
+    check<ShapeError>(in % o.groups == 0 && out % o.groups == 0, "Conv2d", "'", p.name(), "': ", in,
+                      " channels in and ", out, " out do not divide into ", o.groups, " groups");
+    lpf::detail::check_window("Conv2d", kernel, o.stride, o.padding, o.dilation);
+    const Shape shape{out, kernel.h, kernel.w, in / o.groups};
+    const auto initial = init::fan_in_uniform(static_cast<double>(shape.product(1, 4)));
+    weight = p.parameter("weight", shape, o.weight_init ? o.weight_init : initial, Layout::filter);
+    if (o.bias) bias = p.parameter("bias", {out}, o.bias_init ? o.bias_init : initial);
+  }
+
+  Tensor operator()(const Tensor& x) const { return conv2d(x, weight, bias, options); }
+};
+
+}  // namespace lpf::nn
