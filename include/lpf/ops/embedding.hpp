@@ -1,0 +1,94 @@
+// Rows of a table by their numbers. In a perturbed pass the samples of slice r read replica r; the gradient,
+// summed over replicas, is one scatter into one table. The two functions below are each other's derivative.
+#pragma once
+
+#include <optional>
+
+#include "lpf/ops/index.hpp"
+#include "lpf/ops/replicate.hpp"
+
+namespace lpf {
+
+struct EmbeddingOptions {
+  std::optional<std::int64_t> padding_idx = {};  ///< this row has no gradient; negative counts from the end
+};
+
+namespace detail {
+
+/// Row numbers into a table of all replicas' rows: r·entries is added for the samples of slice r.
+inline Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int64_t entries) {
+  check<DeviceError>(index.device().is_cpu(), "embedding",
+                     "a perturbed embedding needs its indices on the CPU");
+  const auto begin = plan->slices("embedding", index.numel());
+  const Tensor out = empty_like(index);
+  const std::int64_t* from = index.data<std::int64_t>();
+  for (std::size_t r = 0; r + 1 < begin.size(); ++r)
+    for (std::int64_t i = begin[r]; i < begin[r + 1]; ++i)
+      out.data<std::int64_t>()[i] = from[i] + static_cast<std::int64_t>(r) * entries;
+  return out;
+}
+
+Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries, const PlanPtr& plan);
+
+/// y[i] = weight[index[i]], of each sample's own replica. weight [V, D], index [rows], y [rows, D].
+inline Tensor embedding_rows(const Tensor& weight, const Tensor& index, std::optional<std::int64_t> padding) {
+  const std::int64_t entries = weight.shape()[0], d = weight.shape()[1], rows = index.numel();
+  const PlanPtr plan = weight.is_replicated() ? weight.impl().replicas : nullptr;
+  const Tensor from = plan ? replica_rows(index, plan, entries) : index;
+  Tensor y = empty({rows, d}, weight.options());
+  weight.backend().take(weight.dtype(), 1, entries * (plan ? plan->count() : 1), d, rows,
+                        weight.raw_with_replicas(), static_cast<const std::int64_t*>(from.raw()), y.raw());
+  return record(
+      "embedding", std::move(y), {weight},
+      [=, plan = weight.impl().sum_gradient ? nullptr : plan](const Tensor& g, Need) {
+        if (!padding) return Grads{embedding_scatter(g, index, entries, plan)};
+        const Tensor counts = reshape(index != static_cast<double>(*padding), {rows, 1});
+        return Grads{embedding_scatter(where(counts, g, zeros({}, g.options())), index, entries, plan)};
+      });
+}
+
+/// The sum of the rows of y [rows, D] that have one index, [V, D]; with a plan the sum over each slice, as
+/// replicas.
+inline Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries,
+                                const PlanPtr& plan) {
+  const std::int64_t d = y.shape()[1], all = entries * (plan ? plan->count() : 1);
+  const Tensor to = plan ? replica_rows(index, plan, entries) : index;
+  const Tensor sums = zeros({all, d}, y.options());
+  y.backend().put_add(y.dtype(), 1, all, d, index.numel(), y.raw(),
+                      static_cast<const std::int64_t*>(to.raw()), sums.raw());
+  Tensor out = sums.alias({entries, d});
+  out.impl().replicas = plan;
+  return record("embedding_scatter", std::move(out), {y},
+                [index](const Tensor& g, Need) { return Grads{embedding_rows(g, index, {})}; });
+}
+
+}  // namespace detail
+
+/// Rows of `weight` [V, D] by their numbers: int64 indices [B, …] give [B, …, D]. PyTorch's
+/// functional.embedding, with the indices first as there.
+/// @throws IndexError for an index (or a padding_idx) outside [0, V), ShapeError unless the weight has two
+/// axes, DTypeError unless indices are int64.
+inline Tensor embedding(const Tensor& indices, const Tensor& weight, const EmbeddingOptions& options = {}) {
+  check<ShapeError>(weight.rank() == 2, "embedding", "the weight needs shape [entries, features], got ",
+                    weight.shape());
+  detail::check_floating("embedding", weight);
+  check<DeviceError>(indices.device() == weight.device(), "embedding", "the indices are on ",
+                     indices.device(), ", the weight on ", weight.device(), ": move one with .to(device)");
+  const std::int64_t entries = weight.shape()[0];
+  detail::check_indices("embedding", indices, entries);
+  auto padding = options.padding_idx;
+  if (padding && *padding < 0) *padding += entries;
+  check<IndexError>(!padding || (*padding >= 0 && *padding < entries), "embedding", "padding_idx ",
+                    options.padding_idx.value_or(0), " is outside a table of ", entries, " rows");
+  if (weight.is_replicated()) {
+    check<ShapeError>(indices.rank() >= 1, "embedding",
+                      "a perturbed pass needs a batch axis, the index is a scalar");
+    weight.impl().replicas->slices("embedding", indices.shape()[0]);
+  }
+  const Tensor rows = detail::embedding_rows(weight, reshape(indices, {indices.numel()}), padding);
+  Shape shape = indices.shape();
+  shape.push_back(weight.shape()[1]);
+  return reshape(rows, shape);
+}
+
+}  // namespace lpf

@@ -1,0 +1,227 @@
+// Batch and layer normalisation. Batch norm sees x [B, …, C] as rows of C channels. Two things are cut into
+// slices, independently of each other: the statistics (one mean and variance for each group of samples, or
+// one for all), and gamma and beta (replicated in a perturbed pass). Backward is fused; where gradients are
+// differentiated again it is the same formula composed of differentiable operations.
+#pragma once
+
+#include "lpf/ops/math.hpp"
+#include "lpf/ops/replicate.hpp"
+
+namespace lpf {
+
+namespace detail {
+
+/// First row of each group and the end.
+using RowBegin = std::vector<std::int64_t>;
+
+Tensor group_expand(const Tensor& x, const RowBegin& begin);
+
+/// Row g of the result is the sum of rows [begin[g], begin[g + 1]) of x [rows, C].
+inline Tensor group_sum(const Tensor& x, const RowBegin& begin) {
+  const std::int64_t groups = std::ssize(begin) - 1, c = x.shape()[1];
+  Tensor y = empty({groups, c}, x.options());
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const auto from = begin[static_cast<std::size_t>(g)], to = begin[static_cast<std::size_t>(g) + 1];
+    x.backend().reduce(backend::Reduce::sum, x.dtype(), 1, to - from, c,
+                       x.alias({to - from, c}, from * c).raw(), y.alias({c}, g * c).raw());
+  }
+  return record("group_sum", std::move(y), {x},
+                [begin](const Tensor& g, Need) { return Grads{group_expand(g, begin)}; });
+}
+
+/// Each row of group g of the result is row g of x [groups, C]: the adjoint of group_sum().
+inline Tensor group_expand(const Tensor& x, const RowBegin& begin) {
+  const std::int64_t c = x.shape()[1];
+  Tensor y = empty({begin.back(), c}, x.options());
+  for (std::size_t g = 0; g + 1 < begin.size(); ++g) {
+    const Tensor rows = y.alias({begin[g + 1] - begin[g], c}, begin[g] * c);
+    x.backend().assign(view_of(rows), view_as(x.alias({c}, static_cast<std::int64_t>(g) * c), rows.shape()));
+  }
+  return record("group_expand", std::move(y), {x},
+                [begin](const Tensor& g, Need) { return Grads{group_sum(g, begin)}; });
+}
+
+/// The plan of a parameter whose gradient is wanted for each replica.
+inline PlanPtr gradient_plan(const Tensor& parameter) {
+  return parameter.is_replicated() && !parameter.impl().sum_gradient ? parameter.impl().replicas : nullptr;
+}
+/// The gradient of a parameter that was broadcast over the rows.
+inline Tensor sum_of_rows(const Tensor& rows, const Tensor& parameter) {
+  const PlanPtr plan = gradient_plan(parameter);
+  return plan ? slice_sum(rows, plan) : sum(rows, {0});
+}
+/// The gradient of a parameter from one of each of its groups, [groups, C].
+inline Tensor sum_of_groups(const Tensor& groups, const Tensor& parameter) {
+  const PlanPtr plan = gradient_plan(parameter);
+  return plan ? hide(groups, plan) : sum(groups, {0});
+}
+
+inline const void* data_or_null(const Tensor& t) { return t.defined() ? t.raw_with_replicas() : nullptr; }
+
+/// gamma and beta of an activation's channels, checked; either may be undefined, and either may be
+/// replicated.
+struct Affine {
+  Tensor gamma, beta;
+  PlanPtr plan;  // of both, if one is replicated
+
+  Affine() = default;
+  Affine(const char* operation, const Tensor& x, const Shape& shape, Tensor scale, Tensor shift)
+      : gamma(std::move(scale)), beta(std::move(shift)) {
+    for (Tensor* t : {&gamma, &beta}) {
+      if (!t->defined()) continue;
+      check<ShapeError>(t->shape() == shape, operation, t == &gamma ? "gamma" : "beta", " has shape ",
+                        t->shape(), ", the input ", x.shape(), " needs ", shape);
+      check_same_kind(operation, x, *t);
+      if (t->is_replicated()) plan = t->impl().replicas;
+    }
+    if (!plan) return;
+    check<ShapeError>(x.rank() > shape.rank(), operation,
+                      "a perturbed pass needs a batch axis, the input is ", x.shape());
+    plan->slices(operation, x.shape()[0]);
+    for (Tensor* t : {&gamma, &beta}) {
+      check<ReplicaError>(!t->defined() || !t->is_replicated() || t->impl().replicas == plan, operation,
+                          "gamma and beta are replicas of two different perturbed passes");
+      if (t->defined() && !t->is_replicated()) *t = replicate(*t, plan);
+      if (t->defined() && shape.rank() != 1) *t = reshape(*t, {shape.numel()});
+    }
+  }
+};
+
+inline backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, bool replicated,
+                                   double epsilon) {
+  const std::int64_t c = rows.shape()[1];
+  return {rows.dtype(), std::ssize(begin) - 1, c, begin.data(), replicated ? c : 0, epsilon};
+}
+
+/// (x − mean)·rstd·gamma + beta of x [rows, C] with constants mean and rstd [C]; closed under
+/// differentiation.
+inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Affine& affine) {
+  const RowBegin begin =
+      affine.plan ? affine.plan->slices("scale_shift", x.shape()[0]) : RowBegin{0, x.shape()[0]};
+  const Shape each{std::ssize(begin) - 1, x.shape()[1]};
+  const Tensor m = expand(mean, each), r = expand(rstd, each);
+  Tensor y = empty_like(x);
+  x.backend().batch_norm(describe(x, begin, affine.plan != nullptr, 0), x.raw(), m.raw(), r.raw(),
+                         data_or_null(affine.gamma), data_or_null(affine.beta), y.raw());
+  return record("scale_shift", std::move(y), {x, affine.gamma, affine.beta}, [=](const Tensor& g, Need need) {
+    Grads grads(3);
+    Affine scale = affine;
+    scale.beta = Tensor();
+    if (need[0]) grads[0] = scale_shift(g, zeros_like(mean), rstd, scale);
+    if (need[1]) grads[1] = sum_of_rows(mul(g, scale_shift(x, mean, rstd, {})), affine.gamma);
+    if (need[2]) grads[2] = sum_of_rows(g, affine.beta);
+    return grads;
+  });
+}
+
+/// The gradients of normalize_rows(), composed of differentiable operations.
+inline Grads normalize_rows_backward(const Tensor& x, const Affine& affine, const RowBegin& begin,
+                                     double epsilon, const Tensor& g, Need need) {
+  Tensor share = empty({std::ssize(begin) - 1, 1}, {float64, Device::cpu()});
+  for (std::size_t i = 0; i + 1 < begin.size(); ++i)
+    share.data<double>()[i] = 1 / static_cast<double>(begin[i + 1] - begin[i]);
+  share = share.to(x.dtype()).to(x.device());
+  const auto group_mean = [&](const Tensor& t) { return mul(group_sum(t, begin), share); };
+  const auto mean = [&](const Tensor& t) { return group_expand(group_mean(t), begin); };
+  const Tensor centred = sub(x, mean(x));
+  const Tensor rstd = group_expand(rsqrt(group_mean(square(centred)) + epsilon), begin);
+  const Tensor normal = mul(centred, rstd);
+  const Tensor scaled = affine.gamma.defined() ? mul(g, per_sample(affine.gamma, g)) : g;
+  Grads grads(3);
+  if (need[0]) grads[0] = mul(rstd, sub(sub(scaled, mean(scaled)), mul(normal, mean(mul(scaled, normal)))));
+  if (need[1]) grads[1] = sum_of_rows(mul(g, normal), affine.gamma);
+  if (need[2]) grads[2] = sum_of_rows(g, affine.beta);
+  return grads;
+}
+
+/// x [rows, C] normalised with the mean and variance [groups, C] of each group, then scaled and shifted.
+/// Replicas of gamma and beta must be cut as the groups are.
+inline Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
+                             const Tensor& mean, const Tensor& variance) {
+  const bool replicated = affine.plan != nullptr;
+  const Tensor rstd = rsqrt(variance + epsilon);
+  Tensor y = empty_like(x);
+  x.backend().batch_norm(describe(x, begin, replicated, epsilon), x.raw(), mean.raw(), rstd.raw(),
+                         data_or_null(affine.gamma), data_or_null(affine.beta), y.raw());
+  return record("batch_norm", std::move(y), {x, affine.gamma, affine.beta}, [=](const Tensor& g, Need need) {
+    if (is_grad_enabled()) return normalize_rows_backward(x, affine, begin, epsilon, g, need);
+    const Tensor dx = empty_like(x), dgamma = empty_like(mean), dbeta = empty_like(mean);
+    x.backend().batch_norm_backward(describe(x, begin, replicated, epsilon), x.raw(), g.raw(), mean.raw(),
+                                    rstd.raw(), data_or_null(affine.gamma), dx.raw(), dgamma.raw(),
+                                    dbeta.raw());
+    return Grads{dx, need[1] ? sum_of_groups(dgamma, affine.gamma) : Tensor(),
+                 need[2] ? sum_of_groups(dbeta, affine.beta) : Tensor()};
+  });
+}
+
+/// x [B, …, C] as [B·…, C].
+inline Tensor as_rows(const char* operation, const Tensor& x) {
+  check<ShapeError>(x.rank() >= 2, operation, "the input needs shape [B, …, C], got ", x.shape());
+  check_floating(operation, x);
+  return reshape(x, {x.shape().product(0, x.rank() - 1), x.shape()[x.rank() - 1]});
+}
+
+}  // namespace detail
+
+/// What batch_norm_train() gives: y, and without history the statistics that a layer keeps a running mean of.
+struct BatchNormResult {
+  Tensor y;
+  Tensor mean, variance;  ///< [groups, C]; the variance is the biased one, Σ(x − mean)²/values
+  std::vector<std::int64_t>
+      values;  ///< of each channel in each group; the unbiased variance is values/(values − 1) of this
+};
+
+/// (x − mean)/√(variance + eps)·gamma + beta (Ioffe & Szegedy 2015) of x [B, …, C], with the mean and the
+/// biased variance of each channel over the samples [sample_begin[g], sample_begin[g + 1]) of each group: {0,
+/// B} pools the batch. gamma, beta [C], plain or replicated, or undefined.
+/// @throws ShapeError where shapes do not fit, or if a group has less than two values a channel.
+inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                        const std::vector<std::int64_t>& sample_begin, double eps = 1e-5) {
+  const Tensor rows = detail::as_rows("batch_norm", x);
+  const std::int64_t samples = x.shape()[0], c = rows.shape()[1],
+                     positions = x.shape().product(1, x.rank() - 1);
+  const detail::Affine affine("batch_norm", x, {c}, gamma, beta);
+  check<ShapeError>(sample_begin.size() >= 2 && sample_begin.front() == 0 && sample_begin.back() == samples,
+                    "batch_norm", "groups must begin at sample 0 and end at ", samples, ", the batch of ",
+                    x.shape());
+  detail::RowBegin begin;
+  for (auto b : sample_begin) begin.push_back(b * positions);
+  BatchNormResult result;
+  const std::int64_t groups = std::ssize(begin) - 1;
+  for (std::size_t g = 0; g + 1 < begin.size(); ++g) {
+    result.values.push_back(begin[g + 1] - begin[g]);
+    check<ShapeError>(result.values.back() > 1, "batch_norm",
+                      "statistics need at least two values a channel, but slice ", g, " of M = ", groups,
+                      " slices of a batch of B = ", samples, " samples, ", x.shape(), ", has ",
+                      result.values.back(), ": use a larger batch, fewer replicas, or pooled statistics");
+  }
+  result.mean = empty({groups, c}, x.options());
+  result.variance = empty_like(result.mean);
+  x.backend().batch_norm_statistics(detail::describe(rows, begin, false, eps), rows.raw(), result.mean.raw(),
+                                    result.variance.raw());
+  const bool together = !affine.plan || affine.plan->slices("batch_norm", rows.shape()[0]) == begin;
+  Tensor y = detail::normalize_rows(rows, together ? affine : detail::Affine(), begin, eps, result.mean,
+                                    result.variance);
+  if (!together) y = detail::scale_shift(y, zeros({c}, x.options()), ones({c}, x.options()), affine);
+  result.y = reshape(y, x.shape());
+  return result;
+}
+
+/// (x − running_mean)/√(running_var + eps)·gamma + beta of x [B, …, C]: batch norm with given statistics [C],
+/// constants for the gradient. gamma, beta [C], plain or replicated, or undefined. @throws ShapeError where
+/// shapes do not fit.
+inline Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                              const Tensor& running_mean, const Tensor& running_var, double eps = 1e-5) {
+  const Tensor rows = detail::as_rows("batch_norm", x);
+  const Shape channels{rows.shape()[1]};
+  const detail::Affine affine("batch_norm", x, channels, gamma, beta);
+  for (const Tensor& t : {running_mean, running_var}) {
+    check<ShapeError>(t.shape() == channels, "batch_norm", "running statistics have shape ", t.shape(),
+                      ", the input ", x.shape(), " needs ", channels);
+    detail::check_same_kind("batch_norm", x, t);
+  }
+  const Tensor rstd = rsqrt(running_var.detach() + eps);
+  return reshape(detail::scale_shift(rows, running_mean.detach().clone(), rstd, affine), x.shape());
+}
+
+}  // namespace lpf
