@@ -112,20 +112,28 @@ class LeafNode final : public Node {
 
 namespace detail {
 
-template <class Backward>
+/// A recorded operation: a backward function with what it saved, its type erased so that nodes are compiled once.
 class FunctionNode final : public Node {
  public:
-  FunctionNode(const char* name, Backward backward)
-      : Node(name), backward_(std::make_unique<Backward>(std::move(backward))) {}
-  Grads backward(const Tensor& gradient, Need need) override { return (*backward_)(gradient, need); }
+  using Call = Grads (*)(void* function, const Tensor& gradient, Need need);
+  using Destroy = void (*)(void* function);
+  FunctionNode(const char* name, void* function, Call call, Destroy destroy)
+      : Node(name), function_(function), call_(call), destroy_(destroy) {}
+  ~FunctionNode() override { drop(); }
+  Grads backward(const Tensor& gradient, Need need) override { return call_(function_, gradient, need); }
   void release() override {
-    backward_.reset();
+    drop();
     Node::release();
   }
-  bool released() const override { return backward_ == nullptr; }
+  bool released() const override { return function_ == nullptr; }
 
  private:
-  std::unique_ptr<Backward> backward_;
+  void drop() {
+    if (void* function = std::exchange(function_, nullptr)) destroy_(function);
+  }
+  void* function_;
+  Call call_;
+  Destroy destroy_;
 };
 
 inline Node::Edge edge_to(const Tensor& t) {
@@ -146,28 +154,44 @@ inline void check_finite(const char* operation, const char* what, const Tensor& 
 
 }  // namespace detail
 
-/// Records that `y` was computed from `operands`, and how to go back: backward(g, need) returns one gradient for each
-/// operand. It is written with differentiable operations, so that gradients can be differentiated again.
-template <class Operands, class Backward>
-Tensor record(const char* name, Tensor y, const Operands& operands, Backward backward) {
-  if (detail::anomaly_enabled) detail::check_finite(name, "the result", y);
-  if (!detail::grad_enabled || !is_floating(y.dtype())) return y;
+namespace detail {
+
+/// Whether an operation on `operands` with result y has to be recorded.
+[[gnu::noinline]] inline bool needs_record(const char* name, const Tensor& y, std::span<const Tensor> operands) {
+  if (anomaly_enabled) check_finite(name, "the result", y);
+  if (!grad_enabled || !is_floating(y.dtype())) return false;
+  for (const Tensor& t : operands)
+    if (t.requires_grad()) return true;
+  return false;
+}
+
+[[gnu::noinline]] inline void attach(const char* name, const Tensor& y, std::span<const Tensor> operands, void* function,
+                                     FunctionNode::Call call, FunctionNode::Destroy destroy) {
   std::vector<Node::Edge> edges;
-  edges.reserve(std::size(operands));
-  bool any = false;
-  for (const Tensor& t : operands) {
-    edges.push_back(detail::edge_to(t));
-    any |= edges.back().node != nullptr;
-  }
-  if (!any) return y;
-  std::shared_ptr<Node> node(new detail::FunctionNode<Backward>(name, std::move(backward)), DeleteLater{});
+  edges.reserve(operands.size());
+  for (const Tensor& t : operands) edges.push_back(edge_to(t));
+  std::shared_ptr<Node> node(new FunctionNode(name, function, call, destroy), DeleteLater{});
   node->set_edges(std::move(edges));
   y.set_node(std::move(node));
+}
+
+}  // namespace detail
+
+/// Records that `y` was computed from `operands`, and how to go back: backward(g, need) returns one gradient for each
+/// operand. It is written with differentiable operations, so that gradients can be differentiated again.
+template <class Backward>
+Tensor record(const char* name, Tensor y, std::span<const Tensor> operands, Backward backward) {
+  if (detail::needs_record(name, y, operands)) {
+    detail::attach(
+        name, y, operands, new Backward(std::move(backward)),
+        [](void* function, const Tensor& g, Need need) { return (*static_cast<Backward*>(function))(g, need); },
+        [](void* function) { delete static_cast<Backward*>(function); });
+  }
   return y;
 }
 template <class Backward>
 Tensor record(const char* name, Tensor y, std::initializer_list<Tensor> operands, Backward backward) {
-  return record<std::initializer_list<Tensor>, Backward>(name, std::move(y), operands, std::move(backward));
+  return record(name, std::move(y), std::span(operands.begin(), operands.size()), std::move(backward));
 }
 
 inline const Tensor& Tensor::requires_grad_(bool on) const {

@@ -5,6 +5,7 @@
 // functions (ops/), the usual ones also members; they return new tensors and never change their operands.
 #pragma once
 
+#include <atomic>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -31,6 +32,7 @@ struct TensorOptions {
 namespace detail {
 
 struct TensorImpl {
+  std::atomic<std::int64_t> references{1};
   Shape shape;
   DType dtype = DType::float32;
   std::int64_t offset = 0;  // in elements
@@ -40,14 +42,28 @@ struct TensorImpl {
   bool sum_gradient = false;  // replicated, and its gradient may arrive already summed over the replicas
 };
 
+/// Not inlined on purpose: it is the last line of every function that holds a tensor.
+[[gnu::noinline]] inline void destroy(TensorImpl* impl) { delete impl; }
+
 }  // namespace detail
 
 class Tensor {
  public:
   /// An undefined tensor: no shape, no data.
-  Tensor() = default;
-  /// A scalar of dtype float32 from a number is deliberately not offered: write full({}, x).
-  explicit Tensor(std::shared_ptr<detail::TensorImpl> impl) : impl_(std::move(impl)) {}
+  Tensor() noexcept : impl_(nullptr) {}
+  Tensor(const Tensor& other) noexcept : impl_(other.impl_) {
+    if (impl_) impl_->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  Tensor(Tensor&& other) noexcept : impl_(std::exchange(other.impl_, nullptr)) {}
+  Tensor& operator=(Tensor other) noexcept {
+    std::swap(impl_, other.impl_);
+    return *this;
+  }
+  ~Tensor() {
+    if (impl_ && impl_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) detail::destroy(impl_);
+  }
+  /// Takes over a new implementation, of which this is the first reference.
+  explicit Tensor(detail::TensorImpl* impl) : impl_(impl) {}
 
   bool defined() const { return impl_ != nullptr; }
   explicit operator bool() const = delete;
@@ -149,31 +165,32 @@ class Tensor {
   void set_node(std::shared_ptr<Node> node) const { get().node = std::move(node); }
   /// Another tensor on the same memory: shape and offset (relative, in elements) of its own, no history.
   Tensor alias(Shape shape, std::int64_t offset = 0) const {
-    auto out = std::make_shared<detail::TensorImpl>();
+    auto* out = new detail::TensorImpl;
     out->shape = shape;
     out->dtype = get().dtype;
     out->offset = impl_->offset + offset;
     out->storage = impl_->storage;
-    return Tensor(std::move(out));
+    return Tensor(out);
   }
   bool is_same(const Tensor& other) const { return impl_ == other.impl_; }
-  long use_count() const { return impl_.use_count(); }
+  std::int64_t use_count() const { return impl_ ? impl_->references.load(std::memory_order_relaxed) : 0; }
 
  private:
   detail::TensorImpl& get() const {
     check<StateError>(impl_ != nullptr, "tensor", "used before it was given a value");
     return *impl_;
   }
-  std::shared_ptr<detail::TensorImpl> impl_;
+  detail::TensorImpl* impl_;
 };
 
 /// Uninitialised elements.
 inline Tensor empty(Shape shape, TensorOptions options = {}) {
-  auto impl = std::make_shared<detail::TensorImpl>();
+  auto* impl = new detail::TensorImpl;
+  Tensor out(impl);
   impl->storage = std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(options.dtype), options.device);
   impl->shape = shape;
   impl->dtype = options.dtype;
-  return Tensor(std::move(impl));
+  return out;
 }
 
 inline Tensor full(Shape shape, double value, TensorOptions options = {}) {
@@ -212,11 +229,12 @@ Tensor tensor(std::initializer_list<T> values) {
 template <class T>
 Tensor wrap(T* data, Shape shape, std::shared_ptr<void> owner = nullptr) {
   check<ValueError>(data != nullptr || shape.numel() == 0, "wrap", "null pointer for a tensor of shape ", shape);
-  auto impl = std::make_shared<detail::TensorImpl>();
+  auto* impl = new detail::TensorImpl;
+  Tensor out(impl);
   impl->storage = std::make_shared<Storage>(data, static_cast<std::size_t>(shape.numel()) * sizeof(T), std::move(owner));
   impl->shape = shape;
   impl->dtype = dtype_of<T>();
-  return Tensor(std::move(impl));
+  return out;
 }
 template <class T>
 Tensor wrap(std::span<T> data, Shape shape) {
