@@ -1,6 +1,6 @@
 // Batch normalisation. Sums over rows are taken in double over blocks of rows that are cut from the shape
 // alone and merged in order: the same bits for any number of threads. Variances are sums of squares about the
-// mean of each block, so a large mean costs no digits.
+// mean of each block, and all is counted from the group's first row, so that a large mean costs no digits.
 #pragma once
 
 #include "lpf/backend/cpu/reduce.hpp"
@@ -75,30 +75,32 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* varian
   const std::int64_t channels = b.channels;
   const auto per_block = static_cast<std::size_t>(2 * channels);
   const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, channels);
-  std::vector<double> partial(blocks.size() * per_block);  // of each block its mean, and Σ (x − mean)²
+  std::vector<double> partial(
+      blocks.size() * per_block);  // of each block its mean less the group's first row, and Σ (x − mean)²
   const WideRow wide(channels);
   for_each_block(blocks, channels, [&](std::size_t k) {
-    std::vector<double> sum(wide.size()), centre(wide.size());
+    std::vector<double> scratch(3 * wide.size());
+    double *sum = scratch.data(), *shift = sum + wide.size(), *centre = shift + wide.size();
     const std::int64_t rows = blocks[k].end - blocks[k].begin;
-    const T* from = x + blocks[k].begin * channels;
-    double* block_mean = partial.data() + k * per_block;
+    const T *from = x + blocks[k].begin * channels, *first = x + b.row_begin[blocks[k].group] * channels;
+    double *block_mean = partial.data() + k * per_block, *squares = block_mean + channels;
+    wide.spread(shift, [&](std::int64_t c) { return first[c]; });
     wide.walk(rows, [&](std::int64_t at, std::int64_t n) {
 #pragma omp simd
-      for (std::int64_t i = 0; i < n; ++i)
-        sum[static_cast<std::size_t>(i)] += static_cast<double>(from[at + i]);
+      for (std::int64_t i = 0; i < n; ++i) sum[i] += static_cast<double>(from[at + i]) - shift[i];
     });
-    wide.gather(sum.data(), block_mean);
+    wide.gather(sum, block_mean);
     for (std::int64_t c = 0; c < channels; ++c) block_mean[c] /= static_cast<double>(rows);
-    wide.spread(centre.data(), [&](std::int64_t c) { return block_mean[c]; });
-    std::fill(sum.begin(), sum.end(), 0.0);
+    wide.spread(centre, [&](std::int64_t c) { return block_mean[c]; });
+    std::fill(sum, sum + wide.size(), 0.0);
     wide.walk(rows, [&](std::int64_t at, std::int64_t n) {
 #pragma omp simd
       for (std::int64_t i = 0; i < n; ++i) {
-        const double d = static_cast<double>(from[at + i]) - centre[static_cast<std::size_t>(i)];
-        sum[static_cast<std::size_t>(i)] += d * d;
+        const double d = static_cast<double>(from[at + i]) - shift[i] - centre[i];
+        sum[i] += d * d;
       }
     });
-    wide.gather(sum.data(), block_mean + channels);
+    wide.gather(sum, squares);
   });
   // The mean and Σ (x − mean)² of two sets from those of each (Chan, Golub & LeVeque 1983).
   std::vector<double> total(per_block);
@@ -119,7 +121,8 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* varian
       count += rows;
     }
     for (std::int64_t c = 0; c < channels; ++c) {
-      mean[g * channels + c] = static_cast<T>(total[static_cast<std::size_t>(c)]);
+      const auto shift = static_cast<double>(x[b.row_begin[g] * channels + c]);
+      mean[g * channels + c] = static_cast<T>(shift + total[static_cast<std::size_t>(c)]);
       variance[g * channels + c] = static_cast<T>(total[static_cast<std::size_t>(channels + c)] / count);
     }
   }
