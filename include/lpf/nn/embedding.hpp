@@ -1,0 +1,41 @@
+// Embedding layer.
+#pragma once
+
+#include "lpf/nn/parameter_store.hpp"
+#include "lpf/ops/embedding.hpp"
+
+namespace lpf::nn {
+
+struct EmbeddingOptions {
+  std::optional<std::int64_t> padding_idx =
+      {};  ///< a row that starts as 0 and has no gradient; negative counts from the end
+  init::Initializer weight_init = {};  ///< PyTorch's default if empty: N(0, 1)
+};
+
+/// Rows of a table: int64 indices [B, …] give [B, …, dim]. PyTorch's torch.nn.Embedding. The rows are the
+/// filters of the weight [entries, dim].
+struct Embedding {
+  Parameter weight;
+  lpf::EmbeddingOptions options;
+
+  /// @throws ValueError for sizes below one, IndexError for a padding_idx outside the table.
+  Embedding(const Path& p, std::int64_t entries, std::int64_t dim, const EmbeddingOptions& o = {})
+      : options{o.padding_idx} {
+    check(entries > 0 && dim > 0, "Embedding", "'", p.name(),
+          "' needs at least one entry and one feature, got ", entries, " and ", dim);
+    auto& padding = options.padding_idx;
+    if (padding && *padding < 0) *padding += entries;
+    check<IndexError>(!padding || (*padding >= 0 && *padding < entries), "Embedding", "'", p.name(),
+                      "': padding_idx ", o.padding_idx.value_or(0), " is outside a table of ", entries,
+                      " rows");
+    const auto initial = o.weight_init ? o.weight_init : init::normal();
+    weight = p.parameter("weight", {entries, dim}, [&](const Tensor& t, const NoiseKey& key) {
+      initial(t, key);
+      if (padding) t.alias({dim}, *padding * dim).zero_();
+    });
+  }
+
+  Tensor operator()(const Tensor& indices) const { return embedding(indices, weight, options); }
+};
+
+}  // namespace lpf::nn

@@ -1,0 +1,117 @@
+// Batch and layer normalisation layers.
+#pragma once
+
+#include <optional>
+
+#include "lpf/nn/parameter_store.hpp"
+#include "lpf/ops/layer_norm.hpp"
+#include "lpf/ops/normalization.hpp"
+
+namespace lpf::nn {
+
+struct BatchNormOptions {
+  double eps = 1e-5;
+  /// Of the newest statistics in the running ones: running ← (1 − m)·running + m·new. Empty: the mean of all
+  /// seen so far.
+  std::optional<double> momentum = 0.1;
+  bool affine = true;               ///< scale and shift by weight and bias
+  bool track_running_stats = true;  ///< false: the batch's own statistics also in evaluation
+};
+
+/// Batch norm over x [B, …, C] (Ioffe & Szegedy 2015): batch_norm_train() while the store trains, and
+/// batch_norm_eval() with the running statistics otherwise. PyTorch's torch.nn.BatchNorm1d and 2d, channels
+/// last; its names: weight, bias [C], which are the paper's γ and β, and the buffers running_mean,
+/// running_var [C] (the unbiased variance), num_batches_tracked. In a perturbed pass BatchNormPolicy says
+/// whose statistics are used. A slice is then a batch of its own: it must leave more than one value a channel
+/// (ShapeError), and it counts as one in the running statistics.
+struct BatchNorm {
+  Path path;
+  Parameter weight, bias;
+  Tensor running_mean, running_var, num_batches_tracked;
+  BatchNormOptions options;
+
+  /// @throws ValueError unless there is a channel, eps ≥ 0 and momentum lies in [0, 1].
+  BatchNorm(const Path& p, std::int64_t channels, const BatchNormOptions& o = {}) : path(p), options(o) {
+    check(channels > 0, "BatchNorm", "'", p.name(), "' needs at least one channel, got ", channels);
+    check(o.eps >= 0, "BatchNorm", "'", p.name(), "': eps must not be negative, got ", o.eps);
+    check(!o.momentum || (*o.momentum >= 0 && *o.momentum <= 1), "BatchNorm", "'", p.name(),
+          "': momentum must be in [0, 1], got ", o.momentum.value_or(0));
+    if (o.affine) {
+      weight = p.parameter("weight", {channels}, init::ones());
+      bias = p.parameter("bias", {channels}, init::zeros());
+    }
+    if (o.track_running_stats) {
+      running_mean = p.buffer("running_mean", zeros({channels}, {.dtype = p.dtype()}));
+      running_var = p.buffer("running_var", ones({channels}, {.dtype = p.dtype()}));
+      num_batches_tracked = p.buffer("num_batches_tracked", zeros({}, {.dtype = int64}));
+    }
+  }
+
+  Tensor operator()(const Tensor& x) const {
+    PerturbedPass* pass = path.pass();
+    const auto policy = pass ? pass->batch_norm_policy() : BatchNormPolicy::pooled;
+    const bool frozen = policy == BatchNormPolicy::frozen;
+    check<StateError>(!frozen || options.track_running_stats, "BatchNorm", "'", path.name(),
+                      "' keeps no running statistics, which the policy 'frozen' would use");
+    if (options.track_running_stats && (frozen || !path.training()))
+      return batch_norm_eval(x, weight, bias, running_mean, running_var, options.eps);
+    check<ShapeError>(x.rank() >= 2, "BatchNorm", "'", path.name(),
+                      "': the input needs shape [B, …, C], got ", x.shape());
+    const bool pooled = policy == BatchNormPolicy::pooled;
+    const std::int64_t samples = x.shape()[0];
+    const BatchNormResult result = batch_norm_train(
+        x, weight, bias,
+        pooled ? std::vector{std::int64_t{0}, samples} : pass->plan()->slices("batch_norm", samples),
+        options.eps);
+    if (options.track_running_stats && policy != BatchNormPolicy::recomputed) track(result);
+    return result.y;
+  }
+
+ private:
+  void track(const BatchNormResult& seen) const {
+    const auto off = no_grad();
+    for (std::size_t g = 0; g < seen.values.size(); ++g) {
+      num_batches_tracked.copy_(affine(num_batches_tracked, 1, 1));
+      const double m = options.momentum ? *options.momentum : 1 / num_batches_tracked.item();
+      const auto n = static_cast<double>(seen.values[g]);
+      const auto row = static_cast<std::int64_t>(g);
+      running_mean.copy_(add(affine(running_mean, 1 - m, 0), affine(seen.mean[row], m, 0)));
+      running_var.copy_(add(affine(running_var, 1 - m, 0), affine(seen.variance[row], m * n / (n - 1), 0)));
+    }
+  }
+};
+
+/// For x [B, C] or [B, L, C].
+using BatchNorm1d = BatchNorm;
+/// For x [B, H, W, C].
+using BatchNorm2d = BatchNorm;
+
+struct LayerNormOptions {
+  double eps = 1e-5;
+  bool affine = true;  ///< scale by weight and shift by bias
+  bool bias = true;    ///< false: scale only
+};
+
+/// Layer norm over the last axes of x, of sizes `normalized_shape` (Ba, Kiros & Hinton 2016). PyTorch's
+/// torch.nn.LayerNorm, with its names weight and bias.
+struct LayerNorm {
+  Parameter weight, bias;
+  Shape normalized_shape;
+  double eps;
+
+  /// @throws ValueError unless the shape has an element and eps ≥ 0.
+  LayerNorm(const Path& p, const Shape& shape, const LayerNormOptions& o = {})
+      : normalized_shape(shape), eps(o.eps) {
+    check(shape.rank() > 0 && shape.numel() > 0, "LayerNorm", "'", p.name(),
+          "' needs at least one feature, got shape ", shape);
+    check(o.eps >= 0, "LayerNorm", "'", p.name(), "': eps must not be negative, got ", o.eps);
+    if (o.affine) weight = p.parameter("weight", shape, init::ones());
+    if (o.affine && o.bias) bias = p.parameter("bias", shape, init::zeros());
+  }
+  LayerNorm(const Path& p, std::int64_t features, const LayerNormOptions& o = {})
+      : LayerNorm(p, Shape{features}, o) {}
+
+  Tensor operator()(const Tensor& x) const { return layer_norm(x, normalized_shape, weight, bias, eps); }
+};
+
+}  // namespace lpf::nn
