@@ -40,8 +40,9 @@ class Adam : public Optimizer<AdamOptions> {
 
  private:
   static void validate(const AdamOptions& o) {
-    check(o.lr >= 0 && o.epsilon >= 0 && o.weight_decay >= 0, "Adam", "lr, epsilon and weight_decay cannot be negative, got ", o.lr,
-          ", ", o.epsilon, " and ", o.weight_decay);
+    for (const double x : {o.lr, o.epsilon, o.weight_decay})
+      check(x >= 0 && std::isfinite(x), "Adam", "lr, epsilon and weight_decay must be finite and not negative, got ", o.lr, ", ",
+            o.epsilon, " and ", o.weight_decay);
     check(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1, "Adam", "betas must lie in [0, 1), got ", o.beta1, " and ",
           o.beta2);
   }

@@ -32,14 +32,16 @@ struct Range {
 template <class Options>
 std::vector<Range> ranges_of(const ParameterStore& params, const std::vector<Group<Options>>& groups) {
   std::vector<Range> out;
+  const auto align = static_cast<std::int64_t>(64 / size_of(params.dtype()));
   for (const ParameterInfo& info : params.parameters()) {
     if (!info.trainable || info.numel() == 0) continue;
     std::size_t g = 0;  // 0: the optimizer's own options
     for (std::size_t i = groups.size(); i-- > 0;)
       if (groups[i].match(info)) g = i + 1;
     const std::int64_t end = info.offset + info.numel();
-    // What lies between neighbours is zero in θ and in its gradient, and stays so: ranges may run across it.
-    const bool neighbours = !out.empty() && out.back().group == g && info.offset - out.back().end < 16;
+    // What lies between neighbours is less than the alignment, zero in θ and in its gradient, and stays so: ranges may
+    // run across it. A frozen parameter between two takes at least the alignment.
+    const bool neighbours = !out.empty() && out.back().group == g && info.offset - out.back().end < align;
     if (neighbours) {
       out.back().end = end;
     } else {
@@ -59,7 +61,10 @@ class Optimizer {
   Optimizer(ParameterStore params, const Options& options, std::vector<Group<Options>> groups)
       : params_(std::move(params)), groups_(std::move(groups)) {
     options_.push_back(options);
-    for (const auto& g : groups_) options_.push_back(g.options);
+    for (const auto& g : groups_) {
+      check(g.match != nullptr, "optimizer", "a group needs a rule for which parameters it holds: set its match");
+      options_.push_back(g.options);
+    }
   }
   virtual ~Optimizer() = default;
 

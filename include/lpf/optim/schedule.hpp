@@ -73,12 +73,14 @@ struct OneCycleOptions {
 inline Schedule one_cycle(const OneCycleOptions& o) {
   check(o.total > 0, "schedule::one_cycle", "total must be positive");
   check(o.fraction_up > 0 && o.fraction_up < 1, "schedule::one_cycle", "fraction_up must lie in (0, 1), got ", o.fraction_up);
+  check(o.initial_divisor > 0 && o.final_divisor > 0, "schedule::one_cycle", "the divisors must be positive, got ",
+        o.initial_divisor, " and ", o.final_divisor);
   return [=](std::uint64_t t) {
     const auto n = static_cast<double>(o.total), x = static_cast<double>(t);
     const double low = 1 / o.initial_divisor, end = low / o.final_divisor;
     const auto between = [](double from, double to, double p) { return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * p)); };
     const double top = o.fraction_up * n - 1;
-    if (x <= top) return between(low, 1, x / top);
+    if (x <= top) return top > 0 ? between(low, 1, x / top) : 1;
     if (!o.three_phases) return between(1, end, std::min(1.0, (x - top) / (n - 1 - top)));
     const double back = 2 * o.fraction_up * n - 2;
     if (x <= back) return between(1, low, (x - top) / (back - top));

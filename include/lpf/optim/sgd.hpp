@@ -29,9 +29,10 @@ class SGD final : public Optimizer<SgdOptions> {
 
  private:
   static void validate(const SgdOptions& o) {
-    check(o.lr >= 0, "SGD", "lr cannot be negative, got ", o.lr);
-    check(o.momentum >= 0 && o.weight_decay >= 0, "SGD", "momentum and weight_decay cannot be negative, got ", o.momentum,
-          " and ", o.weight_decay);
+    check(o.lr >= 0 && std::isfinite(o.lr), "SGD", "lr must be finite and not negative, got ", o.lr);
+    check(o.momentum >= 0 && std::isfinite(o.momentum) && o.weight_decay >= 0 && std::isfinite(o.weight_decay), "SGD",
+          "momentum and weight_decay must be finite and not negative, got ", o.momentum, " and ", o.weight_decay);
+    check(std::isfinite(o.dampening), "SGD", "dampening must be finite, got ", o.dampening);
     check(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD", "nesterov needs momentum > 0 and dampening 0, got ",
           o.momentum, " and ", o.dampening);
   }
