@@ -1,0 +1,50 @@
+// Gradient clipping. (Its agreement with PyTorch: the clip cases of sgd_test.cpp and adam_test.cpp.)
+#include <limits>
+
+#include "lpf/optim/optimizer.hpp"
+#include "replay.hpp"
+
+using namespace lpf;
+using namespace lpf::test;
+
+TEST_CASE("clip_grad_norm scales the gradient down to the limit and returns the norm before") {
+  const ParameterStore params = weight_and_bias();
+  set_gradient(params, 0, full({3, 4}, 2, f64));
+  set_gradient(params, 1, full({4}, -2, f64));
+  CHECK(optim::grad_norm(params) == doctest::Approx(8).epsilon(1e-15));
+  CHECK(optim::clip_grad_norm(params, 10) == doctest::Approx(8).epsilon(1e-15));
+  CHECK(params.tensor("weight").grad().to_vector()[0] == 2);  // below the limit: untouched
+  CHECK(optim::clip_grad_norm(params, 4) == doctest::Approx(8).epsilon(1e-15));
+  CHECK(optim::grad_norm(params) == doctest::Approx(4 * 8 / (8 + 1e-6)).epsilon(1e-14));
+  CHECK(params.tensor("bias").grad().to_vector()[0] == doctest::Approx(-1).epsilon(1e-6));
+}
+
+TEST_CASE("clip_grad_norm of a zero gradient leaves it") {
+  const ParameterStore params = weight_and_bias();
+  CHECK(optim::clip_grad_norm(params, 1) == 0);
+  CHECK(optim::grad_norm(params) == 0);
+}
+
+TEST_CASE("clip_grad_value limits each element") {
+  const ParameterStore params = weight_and_bias();
+  set_gradient(params, 1, tensor({-3.0, -0.1, 0.2, 7.0}));
+  optim::clip_grad_value(params, 0.5);
+  CHECK(params.tensor("bias").grad().to_vector() == std::vector<double>{-0.5, -0.1, 0.2, 0.5});
+}
+
+TEST_CASE("a limit that is not positive is a ValueError") {
+  const ParameterStore params = weight_and_bias();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double bad : {0.0, -1.0, nan}) {
+    CHECK_THROWS_AS(optim::clip_grad_norm(params, bad), ValueError);
+    CHECK_THROWS_AS(optim::clip_grad_value(params, bad), ValueError);
+  }
+}
+
+TEST_CASE("a frozen parameter has no share in the norm") {
+  const ParameterStore params = weight_and_bias();
+  set_gradient(params, 0, full({3, 4}, 2, f64));
+  set_gradient(params, 1, full({4}, 2, f64));
+  params.set_trainable("weight", false);
+  CHECK(optim::grad_norm(params) == doctest::Approx(4).epsilon(1e-15));
+}

@@ -1,0 +1,167 @@
+// What the tests of the optimizers share: the cases of a fixture file, the 6-5-3 network, and a loop that
+// replays a case of PyTorch's optimizers.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "lpf/autograd/engine.hpp"
+#include "lpf/data/safetensors.hpp"
+#include "lpf/nn/linear.hpp"
+#include "lpf/ops/activation.hpp"
+#include "lpf/ops/loss.hpp"
+#include "lpf/optim/optimizer.hpp"
+#include "lpf_test.hpp"
+
+namespace lpf::test {
+
+using Json = nlohmann::json;
+
+inline constexpr TensorOptions f64{.dtype = DType::float64};
+
+/// One case of a fixture file: its hyper-parameters, and its tensors by name.
+class FixtureCase {
+ public:
+  FixtureCase(const SafetensorsFile& file, std::string name) : file_(file), name_(std::move(name)) {
+    REQUIRE(file.metadata().count(name_) == 1);
+    hyper = Json::parse(file.metadata().at(name_));
+  }
+
+  Json hyper;
+  const std::string& name() const { return name_; }
+  bool has(const std::string& key) const { return file_.contains(name_ + "/" + key); }
+  Tensor at(const std::string& key) const { return file_.at(name_ + "/" + key); }
+  /// Values from init.NAME into every parameter of the store.
+  void initialize(const ParameterStore& params) const {
+    const auto off = no_grad();
+    for (const auto& info : params.parameters()) params.tensor(info.index).copy_(at("init." + info.name));
+  }
+
+ private:
+  const SafetensorsFile& file_;
+  std::string name_;
+};
+
+/// The names of the cases of a file for which `wanted(hyper)` holds.
+template <class Wanted>
+std::vector<std::string> cases_of(const SafetensorsFile& file, Wanted wanted) {
+  std::vector<std::string> out;
+  for (const auto& [name, text] : file.metadata())
+    if (text.starts_with('{') && wanted(Json::parse(text))) out.push_back(name);
+  return out;
+}
+
+/// Largest |a − b| / max(1, |b|).
+inline double difference(const Tensor& a, const Tensor& b) {
+  CHECK(a.numel() == b.numel());
+  const auto x = a.to_vector(), y = b.to_vector();
+  double worst = 0;
+  for (std::size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
+    const double d = std::abs(x[i] - y[i]) / std::max(1.0, std::abs(y[i]));
+    worst = d <= worst ? worst : d;  // NaN counts
+  }
+  return worst;
+}
+
+/// Parameters after step t, and the difference to the fixture's after.NAME[t].
+inline double difference_after(const FixtureCase& c, const ParameterStore& params, std::int64_t t) {
+  double worst = 0;
+  for (const auto& info : params.parameters())
+    worst = std::max(worst, difference(params.tensor(info.index), c.at("after." + info.name)[t]));
+  return worst;
+}
+
+/// A vector of θ's layout, seen as one of its parameters.
+inline Tensor part(const Tensor& flat, const ParameterInfo& info) {
+  return flat.alias(info.shape, info.offset);
+}
+
+inline void set_gradient(const ParameterStore& params, std::size_t index, const Tensor& g) {
+  part(params.gradient(), params.parameters()[index]).copy_(g);
+}
+
+/// weight [3, 4] and bias [4] with no layer around them: what the optimizer fixtures train.
+inline ParameterStore weight_and_bias() {
+  ParameterStore params({.dtype = DType::float64});
+  const nn::Path p = params;
+  p.parameter("weight", {3, 4}, init::zeros());
+  p.parameter("bias", {4}, init::zeros());
+  return params;
+}
+
+/// The 6-5-3 network of the flat-minima fixtures.
+struct TanhNet {
+  nn::Linear fc1, fc2;
+  explicit TanhNet(const nn::Path& p) : fc1(p / "fc1", 6, 5), fc2(p / "fc2", 5, 3) {}
+  Tensor operator()(const Tensor& x) const { return fc2(tanh(fc1(x))); }
+};
+
+/// Replays a case of optim.safetensors: make(params, [options of each group]) builds the optimizer.
+/// `state_names` are pairs of our and PyTorch's names of the state. Every step and the final state must agree
+/// to 1e-12.
+template <class Make>
+void replay(const FixtureCase& c, Make make,
+            const std::vector<std::pair<std::string, std::string>>& state_names) {
+  INFO(c.name());
+  const ParameterStore params = weight_and_bias();
+  c.initialize(params);
+  std::vector<Json> groups;
+  for (const auto& own : c.hyper["groups"]) {
+    Json merged = c.hyper["options"];
+    merged.update(own);
+    groups.push_back(merged);
+  }
+  auto optimizer = make(params, groups);
+  if (!c.hyper["schedule"].is_null()) {
+    REQUIRE(c.hyper["schedule"] == "CosineAnnealingLR(T_max=20)");
+    optimizer.set_schedule(schedule::cosine(20));
+  }
+  const std::int64_t steps = c.at("after.bias").size(0);
+  REQUIRE(steps == 20);
+  for (std::int64_t t = 0; t < steps; ++t) {
+    for (const auto& info : params.parameters())
+      set_gradient(params, info.index, c.at("grads." + info.name)[t]);
+    if (const auto& limit = c.hyper["clip_norm"]; !limit.is_null()) {
+      const double before = optim::clip_grad_norm(params, limit.get<double>());
+      CHECK(before == doctest::Approx(c.at("total_norm")[t].item()).epsilon(1e-12));
+    }
+    if (const auto& limit = c.hyper["clip_value"]; !limit.is_null())
+      optim::clip_grad_value(params, limit.get<double>());
+    if (c.has("lr")) CHECK(optimizer.lr() == doctest::Approx(c.at("lr")[t][0].item()).epsilon(1e-12));
+    optimizer.step();
+    CHECK(difference_after(c, params, t) < 1e-12);
+  }
+  for (const auto& [ours, theirs] : state_names) {
+    for (const auto& info : params.parameters()) {
+      const std::string key = "state." + info.name + "." + theirs;
+      if (!c.has(key)) continue;
+      const auto state = optimizer.state();
+      const auto found =
+          std::find_if(state.begin(), state.end(), [&](const auto& named) { return named.first == ours; });
+      REQUIRE(found != state.end());
+      CHECK(difference(part(found->second, info), c.at(key)) < 1e-12);
+    }
+  }
+}
+
+/// A small classification task: x [steps, batch, 6], and labels that depend on it.
+struct Task {
+  Tensor x, y;
+  explicit Task(std::int64_t steps = 20, std::int64_t batch = 12, DType dtype = DType::float64) {
+    x = empty({steps, batch, 6}, {.dtype = dtype});
+    x.backend().normal(dtype, {.seed = 5, .purpose = Purpose::user}, 0, x.numel(), x.raw());
+    y = empty({steps, batch}, {.dtype = DType::int64});
+    const auto values = x.to_vector();
+    for (std::int64_t i = 0; i < y.numel(); ++i) {
+      const auto at = static_cast<std::size_t>(6 * i);
+      y.data<std::int64_t>()[i] = values[at] > 0.4 ? 0 : values[at + 1] > 0 ? 1 : 2;
+    }
+  }
+};
+
+inline std::vector<double> values_of(const ParameterStore& params) { return params.theta().to_vector(); }
+
+}  // namespace lpf::test
