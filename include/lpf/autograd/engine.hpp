@@ -48,13 +48,13 @@ class Arrivals {
   std::priority_queue<std::pair<std::uint64_t, Node*>> order_;  // largest sequence first
 };
 
-inline void check_not_released(const Node& node) {
+LPF_ONCE inline void check_not_released(const Node& node) {
   check<StateError>(!node.released(), "backward", "the graph behind '", node.name(),
                     "' was freed by an earlier backward: pass retain_graph = true to the first");
 }
 
 /// The nodes below `root` from which one of `targets` can be reached.
-inline std::unordered_set<const Node*> nodes_leading_to(const Node* root, const std::unordered_map<Node*, Tensor>& targets) {
+LPF_ONCE inline std::unordered_set<const Node*> nodes_leading_to(const Node* root, const std::unordered_map<Node*, Tensor>& targets) {
   std::vector<const Node*> reachable{root};
   std::unordered_set<const Node*> seen{root};
   for (std::size_t i = 0; i < reachable.size(); ++i) {
@@ -74,7 +74,7 @@ inline std::unordered_set<const Node*> nodes_leading_to(const Node* root, const 
 
 /// Runs backward from `root`. With `targets`, collects the gradients of those nodes and touches no leaf; without, adds to
 /// the gradients of all leaves.
-inline void run_backward(const Tensor& root, Tensor gradient, std::unordered_map<Node*, Tensor>* targets,
+LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, std::unordered_map<Node*, Tensor>* targets,
                          bool retain_graph) {
   std::unordered_set<const Node*> leading;
   if (targets) leading = nodes_leading_to(root.node().get(), *targets);
@@ -118,7 +118,7 @@ inline void run_backward(const Tensor& root, Tensor gradient, std::unordered_map
   }
 }
 
-inline Tensor seed_gradient(const char* operation, const Tensor& root, const Tensor& gradient) {
+LPF_ONCE inline Tensor seed_gradient(const char* operation, const Tensor& root, const Tensor& gradient) {
   check<StateError>(root.requires_grad(), operation, "the tensor has no history: no operand of it requires a gradient");
   if (gradient.defined()) {
     check<ShapeError>(gradient.shape() == root.shape(), operation, "the gradient has shape ", gradient.shape(),
@@ -132,7 +132,7 @@ inline Tensor seed_gradient(const char* operation, const Tensor& root, const Ten
 
 }  // namespace detail
 
-inline void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
+LPF_ONCE inline void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
   const GradMode off(false);
   detail::run_backward(*this, detail::seed_gradient("backward", *this, gradient), nullptr, retain_graph);
 }
@@ -145,7 +145,7 @@ struct GradOptions {
 
 /// d(output)/d(inputs), one tensor each (zeros where the output does not depend on an input). Leaves' own gradients and
 /// the flat gradient buffer are not touched.
-inline std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs, const GradOptions& options = {}) {
+LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs, const GradOptions& options = {}) {
   std::unordered_map<Node*, Tensor> targets;
   for (const Tensor& t : inputs) {
     check<StateError>(t.requires_grad(), "grad", "an input of shape ", t.shape(), " does not require a gradient");
@@ -163,7 +163,7 @@ inline std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> in
   }
   return out;
 }
-inline std::vector<Tensor> grad(const Tensor& output, std::initializer_list<Tensor> inputs, const GradOptions& options = {}) {
+LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::initializer_list<Tensor> inputs, const GradOptions& options = {}) {
   return grad(output, std::span(inputs.begin(), inputs.size()), options);
 }
 

@@ -136,14 +136,14 @@ class FunctionNode final : public Node {
   Destroy destroy_;
 };
 
-inline Node::Edge edge_to(const Tensor& t) {
+LPF_ONCE inline Node::Edge edge_to(const Tensor& t) {
   if (!t.defined() || !t.node()) return {};
   const auto& node = t.node();
   return {node, node->is_leaf() ? static_cast<const LeafNode&>(*node).storage().version() : 0};
 }
 
 /// NumericError naming `operation` if `t` holds a NaN or an infinity.
-inline void check_finite(const char* operation, const char* what, const Tensor& t) {
+LPF_ONCE inline void check_finite(const char* operation, const char* what, const Tensor& t) {
   if (!t.defined() || !is_floating(t.dtype())) return;
   const std::int64_t n = t.numel() * (t.is_replicated() ? t.impl().replicas->count() : 1);
   Tensor finite = empty({n}, {DType::bool_, t.device()}), all = empty({}, {DType::bool_, t.device()});
@@ -194,21 +194,21 @@ Tensor record(const char* name, Tensor y, std::initializer_list<Tensor> operands
   return record(name, std::move(y), std::span(operands.begin(), operands.size()), std::move(backward));
 }
 
-inline const Tensor& Tensor::requires_grad_(bool on) const {
+LPF_ONCE inline const Tensor& Tensor::requires_grad_(bool on) const {
   check<StateError>(is_leaf(), "requires_grad_", "only a leaf can be told to collect a gradient: detach() it first");
   check<DTypeError>(!on || is_floating(dtype()), "requires_grad_", "a ", name_of(dtype()), " tensor has no gradient");
   if (on && !node()) set_node(std::make_shared<LeafNode>(impl()));
   if (!on) set_node(nullptr);
   return *this;
 }
-inline bool Tensor::is_leaf() const { return !node() || node()->is_leaf(); }
-inline Tensor Tensor::grad() const {
+LPF_ONCE inline bool Tensor::is_leaf() const { return !node() || node()->is_leaf(); }
+LPF_ONCE inline Tensor Tensor::grad() const {
   return node() && node()->is_leaf() ? static_cast<LeafNode&>(*node()).gradient() : Tensor();
 }
-inline void Tensor::zero_grad() const {
+LPF_ONCE inline void Tensor::zero_grad() const {
   if (node() && node()->is_leaf()) static_cast<LeafNode&>(*node()).zero();
 }
-inline Tensor Tensor::detach() const {
+LPF_ONCE inline Tensor Tensor::detach() const {
   Tensor out = alias(shape());
   out.impl().replicas = impl().replicas;
   out.impl().sum_gradient = impl().sum_gradient;
@@ -217,7 +217,7 @@ inline Tensor Tensor::detach() const {
 
 namespace detail {
 /// In-place changes are for tensors outside any graph: leaves under no_grad, and plain data.
-inline void check_in_place(const char* operation, const Tensor& t) {
+LPF_ONCE inline void check_in_place(const char* operation, const Tensor& t) {
   check<StateError>(t.is_leaf(), operation, "would change a result of an operation in place: clone() or detach() it first");
   check<StateError>(!t.node() || !grad_enabled, operation, "would change a leaf that collects a gradient: use no_grad()");
   t.impl().storage->bump_version();

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "lpf/core/config.hpp"
+
 namespace lpf {
 
 /// Base of everything that LPF throws on purpose.

@@ -42,7 +42,7 @@ struct Rows {
   std::int64_t rows = 0, norms = 0;
 };
 
-inline Rows rows_of(const ParameterStore& params, NoiseLaw law, const std::function<bool(const ParameterInfo&)>& include) {
+LPF_ONCE inline Rows rows_of(const ParameterStore& params, NoiseLaw law, const std::function<bool(const ParameterInfo&)>& include) {
   Rows out;
   for (const ParameterInfo& info : params.parameters()) {
     out.segment_of.push_back(-1);
@@ -64,7 +64,7 @@ inline Rows rows_of(const ParameterStore& params, NoiseLaw law, const std::funct
 }
 
 /// The standard deviation of each row, [rows]: γ times its norm.
-inline Tensor scales(const ParameterStore& params, const Rows& rows, double gamma) {
+LPF_ONCE inline Tensor scales(const ParameterStore& params, const Rows& rows, double gamma) {
   const auto off = no_grad();
   const Tensor theta = params.theta();
   Tensor norms = empty({rows.norms}, theta.options());

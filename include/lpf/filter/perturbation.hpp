@@ -163,7 +163,7 @@ class Perturbation final : public nn::PerturbedPass {
   std::shared_ptr<std::vector<Tensor>> kept_ = std::make_shared<std::vector<Tensor>>();  // gradients [M, shape…] by parameter
 };
 
-inline Tensor Perturbation::read(std::size_t parameter) {
+LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
   check_version();
   *used_ = true;
   const Tensor leaf = params_.tensor(parameter);
@@ -195,7 +195,7 @@ inline Tensor Perturbation::read(std::size_t parameter) {
 
 /// ξ ⊙ t with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample, without the weights' noise.
 /// The gradient with respect to x goes through t as it stands; where t = 0 it is 0.
-inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) {
+LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) {
   if (options_.estimator != Estimator::per_sample) return {};
   const backend::Segment* w = segment_of(weight);
   const backend::Segment* b = bias ? segment_of(*bias) : nullptr;
@@ -223,7 +223,7 @@ inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t we
   return mul(t, xi);
 }
 
-inline GradientStatistics Perturbation::gradient_statistics() const {
+LPF_ONCE inline GradientStatistics Perturbation::gradient_statistics() const {
   check<StateError>(options_.keep_replica_gradients, "gradient_statistics",
                     "this pass summed its replicas' gradients: set keep_replica_gradients in the filter's options");
   check<StateError>(plan_->batch() > 0 && !kept_->empty(), "gradient_statistics", "call it after backward()");

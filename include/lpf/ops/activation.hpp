@@ -7,7 +7,7 @@
 namespace lpf {
 
 /// max(x, 0); the derivative at 0 is 0.
-inline Tensor relu(const Tensor& input) {
+LPF_ONCE inline Tensor relu(const Tensor& input) {
   return detail::elementwise("relu", backend::Unary::relu, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::relu_backward, g, x);
     return where(x.detach() > 0.0, g, zeros({}, g.options()));
@@ -15,7 +15,7 @@ inline Tensor relu(const Tensor& input) {
 }
 
 /// x where x > 0, slope·x elsewhere.
-inline Tensor leaky_relu(const Tensor& input, double slope = 0.01) {
+LPF_ONCE inline Tensor leaky_relu(const Tensor& input, double slope = 0.01) {
   return detail::elementwise("leaky_relu", backend::Unary::leaky_relu, input, slope, 0, [slope](const Tensor& g, const Tensor& x) {
     if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::leaky_relu_backward, g, x, slope);
     return where(x.detach() > 0.0, g, affine(g, slope, 0));
@@ -23,7 +23,7 @@ inline Tensor leaky_relu(const Tensor& input, double slope = 0.01) {
 }
 
 /// x where x > 0, alpha·(eˣ − 1) elsewhere.
-inline Tensor elu(const Tensor& input, double alpha = 1) {
+LPF_ONCE inline Tensor elu(const Tensor& input, double alpha = 1) {
   return detail::elementwise("elu", backend::Unary::elu, input, alpha, 0, [alpha](const Tensor& g, const Tensor& x) {
     if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::elu_backward, g, x, alpha);
     return where(x.detach() > 0.0, g, mul(g, affine(exp(minimum(x, zeros({}, x.options()))), alpha, 0)));
@@ -31,7 +31,7 @@ inline Tensor elu(const Tensor& input, double alpha = 1) {
 }
 
 /// 1/(1 + e⁻ˣ).
-inline Tensor sigmoid(const Tensor& input) {
+LPF_ONCE inline Tensor sigmoid(const Tensor& input) {
   return detail::elementwise("sigmoid", backend::Unary::sigmoid, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     const Tensor y = sigmoid(x);
     return is_grad_enabled() ? mul(g, mul(y, affine(y, -1, 1))) : detail::fused_backward(backend::Binary::sigmoid_backward, g, y);
@@ -39,7 +39,7 @@ inline Tensor sigmoid(const Tensor& input) {
 }
 
 /// x·sigmoid(x), also called swish.
-inline Tensor silu(const Tensor& input) {
+LPF_ONCE inline Tensor silu(const Tensor& input) {
   return detail::elementwise("silu", backend::Unary::silu, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::silu_backward, g, x);
     const Tensor s = sigmoid(x);
@@ -50,7 +50,7 @@ inline Tensor silu(const Tensor& input) {
 enum class Gelu { erf, tanh };
 
 /// x·Φ(x) with Φ the normal distribution function, or its approximation by tanh (Hendrycks & Gimpel 2016).
-inline Tensor gelu(const Tensor& input, Gelu form = Gelu::erf) {
+LPF_ONCE inline Tensor gelu(const Tensor& input, Gelu form = Gelu::erf) {
   if (form == Gelu::erf) {
     return detail::elementwise("gelu", backend::Unary::gelu, input, 0, 0, [](const Tensor& g, const Tensor& x) {
       if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::gelu_backward, g, x);
@@ -69,7 +69,7 @@ inline Tensor gelu(const Tensor& input, Gelu form = Gelu::erf) {
 }
 
 /// log(1 + eˣ), computed without overflow.
-inline Tensor softplus(const Tensor& input) {
+LPF_ONCE inline Tensor softplus(const Tensor& input) {
   return detail::elementwise("softplus", backend::Unary::softplus, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, sigmoid(x)); });
 }

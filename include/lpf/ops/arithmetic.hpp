@@ -9,14 +9,14 @@ namespace lpf {
 namespace detail {
 
 /// One elementwise operation of one operand, without history.
-inline Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0, bool to_bool = false) {
+LPF_ONCE inline Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0, bool to_bool = false) {
   Tensor y = empty(x.shape(), {to_bool ? DType::bool_ : x.dtype(), x.device()});
   x.backend().unary(op, x.dtype(), x.numel(), x.raw(), y.raw(), a, b);
   return y;
 }
 
 /// One elementwise operation of two operands with broadcasting, without history.
-inline Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b, bool to_bool = false,
+LPF_ONCE inline Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b, bool to_bool = false,
                      double alpha = 0) {
   check_plain(name, a);
   check_plain(name, b);
@@ -46,19 +46,19 @@ Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
   const int rank = std::max(a.rank(), b.rank());
   return hide(op(plain(a, rank), plain(b, rank)), plan);
 }
-inline bool any_replicated(const Tensor& a, const Tensor& b) { return a.is_replicated() || b.is_replicated(); }
+LPF_ONCE inline bool any_replicated(const Tensor& a, const Tensor& b) { return a.is_replicated() || b.is_replicated(); }
 
-inline void check_arithmetic(const char* operation, const Tensor& x) {
+LPF_ONCE inline void check_arithmetic(const char* operation, const Tensor& x) {
   check<DTypeError>(x.dtype() != DType::bool_, operation,
                     "bool tensors have no arithmetic: convert with .to(float32), or use logical_and and logical_or");
 }
 /// Whether the dtype holds the number as it is; floats hold all.
-inline bool holds_number(DType dtype, double s) {
+LPF_ONCE inline bool holds_number(DType dtype, double s) {
   if (is_floating(dtype)) return true;
   if (!(s > -0x1p63 && s < 0x1p63) || static_cast<double>(static_cast<std::int64_t>(s)) != s) return false;
   return visit(dtype, [s](auto zero) { return static_cast<double>(static_cast<decltype(zero)>(static_cast<std::int64_t>(s))) == s; });
 }
-inline void check_whole(const char* operation, const Tensor& x, double s) {
+LPF_ONCE inline void check_whole(const char* operation, const Tensor& x, double s) {
   check<DTypeError>(is_floating(x.dtype()) || holds_number(DType::int64, s), operation, s, " is not a whole number, the tensor is ",
                     name_of(x.dtype()), ": convert it with .to(float32)");
 }
@@ -66,7 +66,7 @@ inline void check_whole(const char* operation, const Tensor& x, double s) {
 }  // namespace detail
 
 /// a + b.
-inline Tensor add(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor add(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("add", a, b, add);
   detail::check_arithmetic("add", a);
   Tensor y = detail::binary("add", backend::Binary::add, a, b);
@@ -76,7 +76,7 @@ inline Tensor add(const Tensor& a, const Tensor& b) {
 }
 
 /// a − b.
-inline Tensor sub(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor sub(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("sub", a, b, sub);
   detail::check_arithmetic("sub", a);
   Tensor y = detail::binary("sub", backend::Binary::subtract, a, b);
@@ -86,7 +86,7 @@ inline Tensor sub(const Tensor& a, const Tensor& b) {
 }
 
 /// a · b, elementwise.
-inline Tensor mul(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor mul(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("mul", a, b, mul);
   detail::check_arithmetic("mul", a);
   Tensor y = detail::binary("mul", backend::Binary::multiply, a, b);
@@ -96,7 +96,7 @@ inline Tensor mul(const Tensor& a, const Tensor& b) {
 }
 
 /// a / b, elementwise. Integers: DTypeError (convert first; floor division is floor(a / b)).
-inline Tensor div(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor div(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("div", a, b, div);
   detail::check_floating("div", a);
   Tensor y = detail::binary("div", backend::Binary::divide, a, b);
@@ -108,7 +108,7 @@ inline Tensor div(const Tensor& a, const Tensor& b) {
 }
 
 /// The remainder of a / b with the sign of b, as Python's % and NumPy's. Integers: ValueError if some b is 0.
-inline Tensor remainder(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor remainder(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("remainder", a, b, remainder);
   detail::check_arithmetic("remainder", a);
   Tensor y = detail::binary("remainder", backend::Binary::remainder, a, b);
@@ -123,7 +123,7 @@ inline Tensor remainder(const Tensor& a, const Tensor& b) {
 }
 
 /// a·x + b with numbers a and b, whole ones for integers.
-inline Tensor affine(const Tensor& x, double a, double b) {
+LPF_ONCE inline Tensor affine(const Tensor& x, double a, double b) {
   if (x.is_replicated()) return detail::hide(affine(detail::unhide(x), a, b), x.impl().replicas);
   detail::check_arithmetic("affine", x);
   detail::check_whole("affine", x, a);
@@ -132,29 +132,29 @@ inline Tensor affine(const Tensor& x, double a, double b) {
                 [a](const Tensor& g, Need) { return Grads{a == 1 ? g : affine(g, a, 0)}; });
 }
 
-inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
-inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
-inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
-inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
-inline Tensor operator+(const Tensor& x, double s) { return affine(x, 1, s); }
-inline Tensor operator+(double s, const Tensor& x) { return affine(x, 1, s); }
-inline Tensor operator-(const Tensor& x, double s) { return affine(x, 1, -s); }
-inline Tensor operator-(double s, const Tensor& x) { return affine(x, -1, s); }
-inline Tensor operator*(const Tensor& x, double s) { return affine(x, s, 0); }
-inline Tensor operator*(double s, const Tensor& x) { return affine(x, s, 0); }
-inline Tensor operator/(const Tensor& x, double s) {
+LPF_ONCE inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+LPF_ONCE inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+LPF_ONCE inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+LPF_ONCE inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+LPF_ONCE inline Tensor operator+(const Tensor& x, double s) { return affine(x, 1, s); }
+LPF_ONCE inline Tensor operator+(double s, const Tensor& x) { return affine(x, 1, s); }
+LPF_ONCE inline Tensor operator-(const Tensor& x, double s) { return affine(x, 1, -s); }
+LPF_ONCE inline Tensor operator-(double s, const Tensor& x) { return affine(x, -1, s); }
+LPF_ONCE inline Tensor operator*(const Tensor& x, double s) { return affine(x, s, 0); }
+LPF_ONCE inline Tensor operator*(double s, const Tensor& x) { return affine(x, s, 0); }
+LPF_ONCE inline Tensor operator/(const Tensor& x, double s) {
   check<DTypeError>(is_floating(x.dtype()), "div", "needs float32 or float64, got ", name_of(x.dtype()));
   return div(x, full({}, s, x.options()));
 }
-inline Tensor operator/(double s, const Tensor& x) { return div(full({}, s, x.options()), x); }
-inline Tensor Tensor::operator-() const { return affine(*this, -1, 0); }
+LPF_ONCE inline Tensor operator/(double s, const Tensor& x) { return div(full({}, s, x.options()), x); }
+LPF_ONCE inline Tensor Tensor::operator-() const { return affine(*this, -1, 0); }
 
 namespace detail {
-inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, const Tensor& b) {
   const auto off = no_grad();
   return binary(name, op, a, b, true);
 }
-inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, double s) {
+LPF_ONCE inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, double s) {
   check_plain(name, a);
   if (holds_number(a.dtype(), s)) return compare(name, op, a, full({}, s, a.options()));
   return compare(name, op, a.detach().to(float64), full({}, s, {float64, a.device()}));
@@ -162,41 +162,41 @@ inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, dou
 }  // namespace detail
 
 // Comparisons give bool tensors and have no gradient.
-inline Tensor operator==(const Tensor& a, const Tensor& b) { return detail::compare("equal", backend::Binary::equal, a, b); }
-inline Tensor operator!=(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor operator==(const Tensor& a, const Tensor& b) { return detail::compare("equal", backend::Binary::equal, a, b); }
+LPF_ONCE inline Tensor operator!=(const Tensor& a, const Tensor& b) {
   return detail::compare("not_equal", backend::Binary::not_equal, a, b);
 }
-inline Tensor operator<(const Tensor& a, const Tensor& b) { return detail::compare("less", backend::Binary::less, a, b); }
-inline Tensor operator<=(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor operator<(const Tensor& a, const Tensor& b) { return detail::compare("less", backend::Binary::less, a, b); }
+LPF_ONCE inline Tensor operator<=(const Tensor& a, const Tensor& b) {
   return detail::compare("less_equal", backend::Binary::less_equal, a, b);
 }
-inline Tensor operator>(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor operator>(const Tensor& a, const Tensor& b) {
   return detail::compare("greater", backend::Binary::greater, a, b);
 }
-inline Tensor operator>=(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor operator>=(const Tensor& a, const Tensor& b) {
   return detail::compare("greater_equal", backend::Binary::greater_equal, a, b);
 }
-inline Tensor operator==(const Tensor& a, double s) { return detail::compare("equal", backend::Binary::equal, a, s); }
-inline Tensor operator!=(const Tensor& a, double s) { return detail::compare("not_equal", backend::Binary::not_equal, a, s); }
-inline Tensor operator<(const Tensor& a, double s) { return detail::compare("less", backend::Binary::less, a, s); }
-inline Tensor operator<=(const Tensor& a, double s) { return detail::compare("less_equal", backend::Binary::less_equal, a, s); }
-inline Tensor operator>(const Tensor& a, double s) { return detail::compare("greater", backend::Binary::greater, a, s); }
-inline Tensor operator>=(const Tensor& a, double s) { return detail::compare("greater_equal", backend::Binary::greater_equal, a, s); }
-inline Tensor logical_and(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor operator==(const Tensor& a, double s) { return detail::compare("equal", backend::Binary::equal, a, s); }
+LPF_ONCE inline Tensor operator!=(const Tensor& a, double s) { return detail::compare("not_equal", backend::Binary::not_equal, a, s); }
+LPF_ONCE inline Tensor operator<(const Tensor& a, double s) { return detail::compare("less", backend::Binary::less, a, s); }
+LPF_ONCE inline Tensor operator<=(const Tensor& a, double s) { return detail::compare("less_equal", backend::Binary::less_equal, a, s); }
+LPF_ONCE inline Tensor operator>(const Tensor& a, double s) { return detail::compare("greater", backend::Binary::greater, a, s); }
+LPF_ONCE inline Tensor operator>=(const Tensor& a, double s) { return detail::compare("greater_equal", backend::Binary::greater_equal, a, s); }
+LPF_ONCE inline Tensor logical_and(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_and", backend::Binary::logical_and, a, b);
 }
-inline Tensor logical_or(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor logical_or(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_or", backend::Binary::logical_or, a, b);
 }
-inline Tensor logical_xor(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor logical_xor(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_xor", backend::Binary::logical_xor, a, b);
 }
-inline Tensor logical_not(const Tensor& x) { return detail::unary(backend::Unary::logical_not, x, 0, 0, true); }
-inline Tensor is_nan(const Tensor& x) { return detail::unary(backend::Unary::is_nan, x, 0, 0, true); }
-inline Tensor is_finite(const Tensor& x) { return detail::unary(backend::Unary::is_finite, x, 0, 0, true); }
+LPF_ONCE inline Tensor logical_not(const Tensor& x) { return detail::unary(backend::Unary::logical_not, x, 0, 0, true); }
+LPF_ONCE inline Tensor is_nan(const Tensor& x) { return detail::unary(backend::Unary::is_nan, x, 0, 0, true); }
+LPF_ONCE inline Tensor is_finite(const Tensor& x) { return detail::unary(backend::Unary::is_finite, x, 0, 0, true); }
 
 /// a where `condition` (bool) holds, b elsewhere, all three broadcast together.
-inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   for (const Tensor* t : {&condition, &a, &b}) detail::check_plain("where", *t);
   detail::check_same_kind("where", a, b);
   check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ", name_of(condition.dtype()), ", needs bool");
@@ -212,7 +212,7 @@ inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
 }
 
 namespace detail {
-inline Tensor extremum(const char* name, bool larger, const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor extremum(const char* name, bool larger, const Tensor& a, const Tensor& b) {
   Tensor y = binary(name, larger ? backend::Binary::maximum : backend::Binary::minimum, a, b);
   return record(name, std::move(y), {a, b}, [larger, a, b](const Tensor& g, Need need) {
     const Tensor first = larger ? a >= b : a <= b, zero = zeros({}, g.options());
@@ -223,11 +223,11 @@ inline Tensor extremum(const char* name, bool larger, const Tensor& a, const Ten
 }  // namespace detail
 
 /// Elementwise larger (smaller) operand, NaN if one is; where they are equal the first takes the gradient.
-inline Tensor maximum(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor maximum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("maximum", a, b, maximum);
   return detail::extremum("maximum", true, a, b);
 }
-inline Tensor minimum(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor minimum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("minimum", a, b, minimum);
   return detail::extremum("minimum", false, a, b);
 }

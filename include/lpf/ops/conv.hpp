@@ -24,11 +24,6 @@ namespace detail {
 Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c);
 Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c, const PlanPtr& plan);
 
-/// The plan by which the gradient of t stays one for each replica; null where one sum is wanted.
-inline PlanPtr gradient_plan(const Tensor& t) {
-  return t.defined() && t.is_replicated() && !t.impl().sum_gradient ? t.impl().replicas : nullptr;
-}
-
 /// f(description with these replicas); the slices live as long as the call.
 template <class F>
 void with_slices(backend::Conv2d c, const PlanPtr& plan, F f) {
@@ -40,7 +35,7 @@ void with_slices(backend::Conv2d c, const PlanPtr& plan, F f) {
 }
 
 /// y = x ⋆ w + bias (may be undefined).
-inline Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias, const backend::Conv2d& c) {
+LPF_ONCE inline Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias, const backend::Conv2d& c) {
   Tensor y = empty({c.n, c.p, c.q, c.k}, x.options());
   const bool replicated_bias = bias.defined() && bias.is_replicated();
   with_slices(c,
@@ -69,7 +64,7 @@ inline Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias, const b
 }
 
 /// The adjoint of x ↦ x ⋆ w.
-inline Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c) {
+LPF_ONCE inline Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c) {
   Tensor dx = empty({c.n, c.h, c.w, c.c}, dy.options());
   with_slices(c, w.is_replicated() ? w.impl().replicas : nullptr, [&](backend::Conv2d& d) {
     d.w_stride = w.is_replicated() ? w.numel() : 0;
@@ -82,7 +77,7 @@ inline Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d
 }
 
 /// The adjoint of w ↦ x ⋆ w: over the whole batch, or with a plan one for each slice, as a replicated tensor.
-inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c, const PlanPtr& plan) {
+LPF_ONCE inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c, const PlanPtr& plan) {
   const Shape shape{c.k, c.kh, c.kw, c.c / c.groups};
   Tensor dw = empty(plan ? shape.prepended(plan->count()) : shape, x.options());
   with_slices(c, plan, [&](const backend::Conv2d& d) {
@@ -98,7 +93,7 @@ inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv
 }
 
 /// The call that these operands describe; every rule of conv2d() is checked here.
-inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Tensor& bias,
+LPF_ONCE inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Tensor& bias,
                                      const Conv2dOptions& o) {
   constexpr const char* op = "conv2d";
   check_image(op, x);
@@ -154,7 +149,7 @@ inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Ten
 /// bias may be replicated: the samples of slice r meet replica r. PyTorch's conv2d, channels last.
 /// @throws ShapeError where sizes do not fit, ValueError for a stride, dilation or groups below 1 or a
 /// negative padding, DTypeError unless all are float32 or all float64.
-inline Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
+LPF_ONCE inline Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
                      const Conv2dOptions& options = {}) {
   return detail::conv(x, w, bias, detail::describe_conv(x, w, bias, options));
 }

@@ -10,17 +10,22 @@ using PlanPtr = std::shared_ptr<ReplicaPlan>;
 
 namespace detail {
 
+/// The plan by which the gradient of a parameter stays one for each replica; null where one sum is wanted.
+inline PlanPtr gradient_plan(const Tensor& t) {
+  return t.is_replicated() && !t.impl().sum_gradient ? t.impl().replicas : nullptr;
+}
+
 Tensor hide(const Tensor& x, const PlanPtr& plan);
 
 /// The replicas of x, of shape [shape…], as a plain tensor [M, shape…] on the same memory.
-inline Tensor unhide(const Tensor& x) {
+LPF_ONCE inline Tensor unhide(const Tensor& x) {
   const PlanPtr plan = x.impl().replicas;
   Tensor y = x.alias(x.shape().prepended(plan->count()));
   return record("unhide", std::move(y), {x}, [plan](const Tensor& g, Need) { return Grads{hide(g, plan)}; });
 }
 
 /// A plain tensor [M, shape…] as M replicas of a tensor of shape [shape…].
-inline Tensor hide(const Tensor& x, const PlanPtr& plan) {
+LPF_ONCE inline Tensor hide(const Tensor& x, const PlanPtr& plan) {
   check<ReplicaError>(x.rank() >= 1 && x.shape()[0] == plan->count(), "hide", "a tensor of shape ", x.shape(),
                       " does not hold ", plan->count(), " replicas along its first axis");
   Tensor y = x.alias(x.shape().slice(1, x.rank()));

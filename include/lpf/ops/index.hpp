@@ -8,7 +8,7 @@ namespace lpf {
 namespace detail {
 
 /// IndexError unless every index lies in [0, n).
-inline void check_indices(const char* operation, const Tensor& index, std::int64_t n) {
+LPF_ONCE inline void check_indices(const char* operation, const Tensor& index, std::int64_t n) {
   check<DTypeError>(index.dtype() == DType::int64, operation, "indices are ", name_of(index.dtype()), ", need int64");
   if (index.numel() == 0 || !index.device().is_cpu()) return;  // a device checks in its own kernels, without waiting
   const std::int64_t* i = index.data<std::int64_t>();
@@ -22,7 +22,7 @@ Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& 
 }  // namespace detail
 
 /// Entries `index` (rank 1) of one axis: NumPy's take, PyTorch's index_select.
-inline Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
+LPF_ONCE inline Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   axis = normalize_axis("index_select", axis, x.rank());
   check<ShapeError>(index.rank() == 1, "index_select", "the index has shape ", index.shape(), ", needs rank 1");
   detail::check_indices("index_select", index, x.shape()[axis]);
@@ -36,7 +36,7 @@ inline Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
 }
 
 /// y[…, j, …] = x[…, index[…, j, …], …]: index has x's shape but along `axis`. PyTorch's gather, NumPy's take_along_axis.
-inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
+LPF_ONCE inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   axis = normalize_axis("gather", axis, x.rank());
   check<ShapeError>(index.rank() == x.rank() && index.shape().with(axis, 0) == x.shape().with(axis, 0), "gather", "index ",
                     index.shape(), " must have the shape ", x.shape(), " but along axis ", axis);
@@ -52,7 +52,7 @@ inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
 namespace detail {
 
 /// Zeros of `shape` to whose entries `index` of one axis y is added: the adjoint of index_select.
-inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
+LPF_ONCE inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
   Tensor x = zeros(shape, y.options());
   y.backend().put_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()), index.numel(),
                       y.raw(), index.data<std::int64_t>(), x.raw());
@@ -61,7 +61,7 @@ inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tenso
 }
 
 /// The adjoint of gather.
-inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
+LPF_ONCE inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
   Tensor x = zeros(shape, y.options());
   y.backend().scatter_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()),
                           index.shape()[axis], y.raw(), index.data<std::int64_t>(), x.raw());
@@ -71,21 +71,21 @@ inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const T
 }  // namespace detail
 
 /// Largest (smallest) element along an axis; the first of equals takes the gradient.
-inline Tensor amax(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE inline Tensor amax(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("amax", axis, x.rank());
   const Tensor y = gather(x, axis, argmax(x, axis, true));
   return keepdim ? y : squeeze(y, axis);
 }
-inline Tensor amin(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE inline Tensor amin(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("amin", axis, x.rank());
   const Tensor y = gather(x, axis, argmin(x, axis, true));
   return keepdim ? y : squeeze(y, axis);
 }
-inline Tensor Tensor::max() const { return amax(lpf::reshape(*this, {numel()}), 0); }
-inline Tensor Tensor::min() const { return amin(lpf::reshape(*this, {numel()}), 0); }
+LPF_ONCE inline Tensor Tensor::max() const { return amax(lpf::reshape(*this, {numel()}), 0); }
+LPF_ONCE inline Tensor Tensor::min() const { return amin(lpf::reshape(*this, {numel()}), 0); }
 
 /// Rows of one-hot vectors: [shape…, classes] of `dtype`.
-inline Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {
+LPF_ONCE inline Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {
   detail::check_indices("one_hot", labels, classes);
   Tensor eye = zeros({classes * classes}, {dtype, labels.device()});
   const Tensor diagonal = ones({classes}, {dtype, labels.device()});

@@ -24,7 +24,7 @@ void for_each_run(const std::vector<std::int64_t>& begin, F f) {
 }
 
 /// y += x·op(w), rows of slice r by replica r. x [rows, k], w [k, n] or, transposed, [n, k]; y [rows, n].
-inline void add_slice_product(const Tensor& x, const Tensor& w, bool transpose_w, double beta, const Tensor& y) {
+LPF_ONCE inline void add_slice_product(const Tensor& x, const Tensor& w, bool transpose_w, double beta, const Tensor& y) {
   const std::int64_t k = x.shape()[1], n = y.shape()[1];
   const auto begin = w.is_replicated() ? w.impl().replicas->slices("linear", x.shape()[0])
                                        : std::vector<std::int64_t>{0, x.shape()[0]};
@@ -39,13 +39,13 @@ inline void add_slice_product(const Tensor& x, const Tensor& w, bool transpose_w
 }
 
 /// x·op(w) with w plain or replicated.
-inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w) {
+LPF_ONCE inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w) {
   Tensor y = empty({x.shape()[0], w.shape()[transpose_w ? 0 : 1]}, x.options());
   static_cast<void>(x.raw());
   add_slice_product(x, w, transpose_w, 0, y);
   return record("linear", std::move(y), {x, w}, [x, w, transpose_w](const Tensor& g, Need need) {
     Grads grads(2);
-    const PlanPtr plan = w.is_replicated() && !w.impl().sum_gradient ? w.impl().replicas : nullptr;
+    const PlanPtr plan = gradient_plan(w);
     if (need[0]) grads[0] = slice_product(g, w, !transpose_w);
     if (need[1]) grads[1] = transpose_w ? slice_outer(g, x, plan) : slice_outer(x, g, plan);
     return grads;
@@ -53,7 +53,7 @@ inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w) 
 }
 
 /// aᵀ·b: over all rows, or with a plan one product for each slice, as a replicated tensor.
-inline Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan) {
+LPF_ONCE inline Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan) {
   const std::int64_t p = a.shape()[1], q = b.shape()[1];
   Tensor y;
   if (!plan) {
@@ -77,7 +77,7 @@ inline Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan)
 }
 
 /// The bias of each row: [out] for all, or replica r for slice r. Written before the product adds to it.
-inline void fill_bias(const Tensor& bias, const Tensor& y) {
+LPF_ONCE inline void fill_bias(const Tensor& bias, const Tensor& y) {
   const std::int64_t n = y.shape()[1];
   const auto begin = bias.is_replicated() ? bias.impl().replicas->slices("linear", y.shape()[0])
                                           : std::vector<std::int64_t>{0, y.shape()[0]};
@@ -91,7 +91,7 @@ inline void fill_bias(const Tensor& bias, const Tensor& y) {
 }  // namespace detail
 
 /// y = x·wᵀ + bias. x [B, …, in], w [out, in], bias [out] or undefined; y [B, …, out]. ShapeError where they do not fit.
-inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
+LPF_ONCE inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
   check<ShapeError>(w.rank() == 2, "linear", "the weight needs shape [out, in], got ", w.shape());
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] == w.shape()[1], "linear", "input has ",
                     x.rank() ? x.shape()[x.rank() - 1] : 0, " features, weight expects ", w.shape()[1], ": x is ", x.shape(),
@@ -118,12 +118,10 @@ inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) 
   detail::add_slice_product(rows, w, true, 1, y);
   y = record("linear", std::move(y), {rows, w, bias}, [rows, w, bias](const Tensor& g, Need need) {
     Grads grads(3);
-    const auto plan = [](const Tensor& t) {
-      return t.is_replicated() && !t.impl().sum_gradient ? t.impl().replicas : nullptr;
-    };
+    const PlanPtr plan = detail::gradient_plan(bias);
     if (need[0]) grads[0] = detail::slice_product(g, w, false);
-    if (need[1]) grads[1] = detail::slice_outer(g, rows, plan(w));
-    if (need[2]) grads[2] = plan(bias) ? detail::slice_sum(g, plan(bias)) : sum(g, {0});
+    if (need[1]) grads[1] = detail::slice_outer(g, rows, detail::gradient_plan(w));
+    if (need[2]) grads[2] = plan ? detail::slice_sum(g, plan) : sum(g, {0});
     return grads;
   });
   return reshape(y, shape);

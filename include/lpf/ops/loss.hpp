@@ -37,19 +37,19 @@ struct BceOptions {
 
 namespace detail {
 
-inline Tensor reduced(const Tensor& losses, Reduction reduction) {
+LPF_ONCE inline Tensor reduced(const Tensor& losses, Reduction reduction) {
   if (reduction == Reduction::none) return losses;
   return reduction == Reduction::sum ? sum(losses) : mean(losses);
 }
 
-inline void check_target(const char* operation, const Tensor& x, const Tensor& target) {
+LPF_ONCE inline void check_target(const char* operation, const Tensor& x, const Tensor& target) {
   check<ShapeError>(x.shape() == target.shape(), operation, "the input has shape ", x.shape(),
                     ", the target ", target.shape(), ": they must be equal");
   check_floating(operation, x);
   check_same_kind(operation, x, target);
 }
 
-inline void check_class_weight(const char* operation, const Tensor& x, const Tensor& weight) {
+LPF_ONCE inline void check_class_weight(const char* operation, const Tensor& x, const Tensor& weight) {
   if (!weight.defined()) return;
   const std::int64_t classes = x.shape()[x.rank() - 1];
   check<ShapeError>(weight.shape() == Shape{classes}, operation, "the class weights have shape ",
@@ -58,7 +58,7 @@ inline void check_class_weight(const char* operation, const Tensor& x, const Ten
 }
 
 /// Checks labels [B, …] against x [B, …, classes], and counts those that are not ignored.
-inline std::int64_t check_labels(const char* operation, const Tensor& x, const Tensor& target,
+LPF_ONCE inline std::int64_t check_labels(const char* operation, const Tensor& x, const Tensor& target,
                                  std::int64_t ignore_index) {
   check_floating(operation, x);
   check<ShapeError>(x.rank() >= 1, operation, "the input is a scalar: its last axis holds the classes");
@@ -96,7 +96,7 @@ struct KnownLabels {
 };
 
 /// −w[label]·x[row, label] of each row of x [rows, classes], 0 where ignored.
-inline Tensor nll_rows(const Tensor& x, const KnownLabels& labels, const Tensor& weight) {
+LPF_ONCE inline Tensor nll_rows(const Tensor& x, const KnownLabels& labels, const Tensor& weight) {
   const std::int64_t rows = x.shape()[0];
   const Tensor chosen = reshape(gather(x, 1, reshape(labels.index, {rows, 1})), {rows});
   const Tensor loss = where(labels.kept, affine(chosen, -1, 0), zeros({}, x.options()));
@@ -104,12 +104,12 @@ inline Tensor nll_rows(const Tensor& x, const KnownLabels& labels, const Tensor&
 }
 
 /// The sum of the weights of the classes that the labels name.
-inline Tensor total_weight(const KnownLabels& labels, const Tensor& weight) {
+LPF_ONCE inline Tensor total_weight(const KnownLabels& labels, const Tensor& weight) {
   return sum(mul(index_select(weight, 0, labels.index), labels.kept.to(weight.dtype())));
 }
 
 /// One loss for each row of logits x [rows, classes]: one fused sweep forward, one backward.
-inline Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double smoothing,
+LPF_ONCE inline Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double smoothing,
                                  std::int64_t ignore_index) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
   Tensor loss = empty({rows}, x.options());
@@ -136,7 +136,7 @@ inline Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double sm
 }
 
 /// Cross-entropy against distributions over the classes.
-inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target, const CrossEntropyOptions& options) {
+LPF_ONCE inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target, const CrossEntropyOptions& options) {
   check_target("cross_entropy", x, target);
   const double a = options.label_smoothing, classes = static_cast<double>(x.shape()[x.rank() - 1]);
   Tensor terms = mul(a > 0 ? affine(target, 1 - a, a / classes) : target, log_softmax(x));
@@ -152,7 +152,7 @@ inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target, const Cr
 /// number of rows for probabilities.
 /// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit;
 /// ValueError for a label smoothing outside [0, 1].
-inline Tensor cross_entropy(const Tensor& x, const Tensor& target, const CrossEntropyOptions& options = {}) {
+LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target, const CrossEntropyOptions& options = {}) {
   const double a = options.label_smoothing;
   check(a >= 0 && a <= 1, "cross_entropy", "label_smoothing must be in [0, 1], got ", a);
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] > 0, "cross_entropy", "the input has shape ",
@@ -184,7 +184,7 @@ inline Tensor cross_entropy(const Tensor& x, const Tensor& target, const CrossEn
 /// −w[t]·x[t] of log-probabilities x [B, …, classes] with labels t, int64 [B, …]; the mean divides by Σ w[t]
 /// over labels that are not ignored. With x = log_softmax(z) it is cross_entropy(z, t).
 /// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit.
-inline Tensor nll_loss(const Tensor& x, const Tensor& target, const NllOptions& options = {}) {
+LPF_ONCE inline Tensor nll_loss(const Tensor& x, const Tensor& target, const NllOptions& options = {}) {
   const std::int64_t count = detail::check_labels("nll_loss", x, target, options.ignore_index);
   detail::check_class_weight("nll_loss", x, options.weight);
   const std::int64_t rows = target.numel(), classes = x.shape()[x.rank() - 1];
@@ -199,21 +199,21 @@ inline Tensor nll_loss(const Tensor& x, const Tensor& target, const NllOptions& 
 }
 
 /// (x − t)², of two tensors of one shape. @throws ShapeError, DTypeError where they differ.
-inline Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
+LPF_ONCE inline Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
   detail::check_target("mse_loss", x, target);
   return detail::reduced(square(sub(x, target)), reduction);
 }
 
 /// |x − t|, of two tensors of one shape; the derivative at 0 is 0. @throws ShapeError, DTypeError where they
 /// differ.
-inline Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
+LPF_ONCE inline Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
   detail::check_target("l1_loss", x, target);
   return detail::reduced(abs(sub(x, target)), reduction);
 }
 
 /// d²/(2β) where |d| < β, |d| − β/2 elsewhere, d = x − t (Girshick 2015; Huber's loss divided by β).
 /// @throws ShapeError, DTypeError where x and target differ; ValueError for a negative beta.
-inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const SmoothL1Options& options = {}) {
+LPF_ONCE inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const SmoothL1Options& options = {}) {
   check(options.beta >= 0, "smooth_l1_loss", "beta must not be negative, got ", options.beta);
   if (options.beta == 0) return l1_loss(x, target, options.reduction);
   detail::check_target("smooth_l1_loss", x, target);
@@ -226,7 +226,7 @@ inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const Smooth
 /// w·(p·t·softplus(−x) + (1 − t)·softplus(x)): binary cross-entropy of sigmoid(x) with targets t in [0, 1] of
 /// x's shape, with digits left also where the sigmoid is rounded to 0 or 1. @throws ShapeError, DTypeError
 /// where they do not fit.
-inline Tensor bce_with_logits(const Tensor& x, const Tensor& target, const BceOptions& options = {}) {
+LPF_ONCE inline Tensor bce_with_logits(const Tensor& x, const Tensor& target, const BceOptions& options = {}) {
   detail::check_target("bce_with_logits", x, target);
   Tensor positive = mul(target, softplus(affine(x, -1, 0)));
   if (options.pos_weight.defined()) positive = mul(positive, options.pos_weight.detach());

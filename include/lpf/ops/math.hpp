@@ -18,103 +18,103 @@ Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double 
 }
 
 /// One sweep over g and x (or y): a fused backward, which has no history.
-inline Tensor fused_backward(backend::Binary op, const Tensor& g, const Tensor& x, double alpha = 0) {
+LPF_ONCE inline Tensor fused_backward(backend::Binary op, const Tensor& g, const Tensor& x, double alpha = 0) {
   return binary("backward", op, g, x, false, alpha);
 }
 
 }  // namespace detail
 
-inline Tensor exp(const Tensor& input) {
+LPF_ONCE inline Tensor exp(const Tensor& input) {
   return detail::elementwise("exp", backend::Unary::exp, input, 0, 0, [](const Tensor& g, const Tensor& x) { return mul(g, exp(x)); });
 }
-inline Tensor expm1(const Tensor& input) {
+LPF_ONCE inline Tensor expm1(const Tensor& input) {
   return detail::elementwise("expm1", backend::Unary::expm1, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, exp(x)); });
 }
-inline Tensor log(const Tensor& input) {
+LPF_ONCE inline Tensor log(const Tensor& input) {
   return detail::elementwise("log", backend::Unary::log, input, 0, 0, [](const Tensor& g, const Tensor& x) { return div(g, x); });
 }
-inline Tensor log1p(const Tensor& input) {
+LPF_ONCE inline Tensor log1p(const Tensor& input) {
   return detail::elementwise("log1p", backend::Unary::log1p, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return div(g, x + 1.0); });
 }
-inline Tensor sqrt(const Tensor& input) {
+LPF_ONCE inline Tensor sqrt(const Tensor& input) {
   return detail::elementwise("sqrt", backend::Unary::sqrt, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return div(affine(g, 0.5, 0), sqrt(x)); });
 }
-inline Tensor reciprocal(const Tensor& input) {
+LPF_ONCE inline Tensor reciprocal(const Tensor& input) {
   return detail::elementwise("reciprocal", backend::Unary::reciprocal, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return affine(div(g, mul(x, x)), -1, 0); });
 }
 /// 1/√x.
-inline Tensor rsqrt(const Tensor& input) {
+LPF_ONCE inline Tensor rsqrt(const Tensor& input) {
   return detail::elementwise("rsqrt", backend::Unary::rsqrt, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return affine(mul(g, div(rsqrt(x), x)), -0.5, 0); });
 }
-inline Tensor square(const Tensor& input) {
+LPF_ONCE inline Tensor square(const Tensor& input) {
   return detail::elementwise("square", backend::Unary::square, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, affine(x, 2, 0)); });
 }
-inline Tensor sign(const Tensor& input) {
+LPF_ONCE inline Tensor sign(const Tensor& input) {
   return detail::elementwise("sign", backend::Unary::sign, input, 0, 0, [](const Tensor& g, const Tensor&) { return zeros_like(g); });
 }
-inline Tensor abs(const Tensor& input) {
+LPF_ONCE inline Tensor abs(const Tensor& input) {
   return detail::elementwise("abs", backend::Unary::absolute, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, sign(x)); });
 }
-inline Tensor sin(const Tensor& x);
-inline Tensor cos(const Tensor& input) {
+LPF_ONCE inline Tensor sin(const Tensor& x);
+LPF_ONCE inline Tensor cos(const Tensor& input) {
   return detail::elementwise("cos", backend::Unary::cos, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, affine(sin(x), -1, 0)); });
 }
-inline Tensor sin(const Tensor& input) {
+LPF_ONCE inline Tensor sin(const Tensor& input) {
   return detail::elementwise("sin", backend::Unary::sin, input, 0, 0, [](const Tensor& g, const Tensor& x) { return mul(g, cos(x)); });
 }
-inline Tensor tanh(const Tensor& input) {
+LPF_ONCE inline Tensor tanh(const Tensor& input) {
   return detail::elementwise("tanh", backend::Unary::tanh, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     const Tensor y = tanh(x);
     return is_grad_enabled() ? mul(g, affine(mul(y, y), -1, 1)) : detail::fused_backward(backend::Binary::tanh_backward, g, y);
   });
 }
 /// Gauss error function.
-inline Tensor erf(const Tensor& input) {
+LPF_ONCE inline Tensor erf(const Tensor& input) {
   return detail::elementwise("erf", backend::Unary::erf, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     return mul(g, affine(exp(affine(mul(x, x), -1, 0)), 2 * std::numbers::inv_sqrtpi, 0));
   });
 }
 /// x to a constant power; the derivative is 0 everywhere for exponent 0.
-inline Tensor pow(const Tensor& input, double exponent) {
+LPF_ONCE inline Tensor pow(const Tensor& input, double exponent) {
   return detail::elementwise("pow", backend::Unary::power, input, exponent, 0, [exponent](const Tensor& g, const Tensor& x) {
     return exponent == 0 ? zeros_like(g) : mul(g, affine(pow(x, exponent - 1), exponent, 0));
   });
 }
 /// a to the power b, for a > 0, with gradients for both.
-inline Tensor pow(const Tensor& a, const Tensor& b) { return exp(mul(b, log(a))); }
+LPF_ONCE inline Tensor pow(const Tensor& a, const Tensor& b) { return exp(mul(b, log(a))); }
 /// x limited to [low, high]; the gradient passes where x is inside, bounds included.
-inline Tensor clamp(const Tensor& input, double low, double high) {
+LPF_ONCE inline Tensor clamp(const Tensor& input, double low, double high) {
   check(low <= high, "clamp", "low ", low, " is above high ", high);
   return detail::elementwise("clamp", backend::Unary::clamp, input, low, high, [low, high](const Tensor& g, const Tensor& x) {
     return where(logical_and(x.detach() >= low, x.detach() <= high), g, zeros({}, g.options()));
   });
 }
 namespace detail {
-inline Tensor zero_gradient(const Tensor& g, const Tensor&) { return zeros_like(g); }
+LPF_ONCE inline Tensor zero_gradient(const Tensor& g, const Tensor&) { return zeros_like(g); }
 }  // namespace detail
-inline Tensor floor(const Tensor& input) {
+LPF_ONCE inline Tensor floor(const Tensor& input) {
   return detail::elementwise("floor", backend::Unary::floor, input, 0, 0, detail::zero_gradient);
 }
-inline Tensor ceil(const Tensor& input) { return detail::elementwise("ceil", backend::Unary::ceil, input, 0, 0, detail::zero_gradient); }
+LPF_ONCE inline Tensor ceil(const Tensor& input) { return detail::elementwise("ceil", backend::Unary::ceil, input, 0, 0, detail::zero_gradient); }
 /// Nearest integer, halves to even.
-inline Tensor round(const Tensor& input) {
+LPF_ONCE inline Tensor round(const Tensor& input) {
   return detail::elementwise("round", backend::Unary::round, input, 0, 0, detail::zero_gradient);
 }
 
-inline Tensor Tensor::exp() const { return lpf::exp(*this); }
-inline Tensor Tensor::log() const { return lpf::log(*this); }
-inline Tensor Tensor::sqrt() const { return lpf::sqrt(*this); }
-inline Tensor Tensor::square() const { return lpf::square(*this); }
-inline Tensor Tensor::abs() const { return lpf::abs(*this); }
-inline Tensor Tensor::tanh() const { return lpf::tanh(*this); }
-inline Tensor Tensor::pow(double exponent) const { return lpf::pow(*this, exponent); }
+LPF_ONCE inline Tensor Tensor::exp() const { return lpf::exp(*this); }
+LPF_ONCE inline Tensor Tensor::log() const { return lpf::log(*this); }
+LPF_ONCE inline Tensor Tensor::sqrt() const { return lpf::sqrt(*this); }
+LPF_ONCE inline Tensor Tensor::square() const { return lpf::square(*this); }
+LPF_ONCE inline Tensor Tensor::abs() const { return lpf::abs(*this); }
+LPF_ONCE inline Tensor Tensor::tanh() const { return lpf::tanh(*this); }
+LPF_ONCE inline Tensor Tensor::pow(double exponent) const { return lpf::pow(*this, exponent); }
 
 }  // namespace lpf

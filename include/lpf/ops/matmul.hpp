@@ -8,7 +8,7 @@ namespace lpf {
 namespace detail {
 
 /// op(A)·op(B) for A [batch…, ., .] and B [batch…, ., .], batch axes broadcast; closed under differentiation.
-inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
+LPF_ONCE inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
   check_same_kind("matmul", a, b);
   check_floating("matmul", a);
   const int ra = a.rank(), rb = b.rank();
@@ -48,7 +48,7 @@ inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
 }  // namespace detail
 
 /// Matrix product of the last two axes, batch axes broadcast; a rank-1 operand is a row (left) or a column (right).
-inline Tensor matmul(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor matmul(const Tensor& a, const Tensor& b) {
   check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ", a.shape(), " and ",
                     b.shape());
   Tensor y = detail::product(a.rank() == 1 ? unsqueeze(a, 0) : a, b.rank() == 1 ? unsqueeze(b, 1) : b, false, false);
@@ -56,10 +56,10 @@ inline Tensor matmul(const Tensor& a, const Tensor& b) {
   if (a.rank() == 1) y = squeeze(y, b.rank() == 1 ? -1 : -2);
   return y;
 }
-inline Tensor Tensor::matmul(const Tensor& other) const { return lpf::matmul(*this, other); }
+LPF_ONCE inline Tensor Tensor::matmul(const Tensor& other) const { return lpf::matmul(*this, other); }
 
 /// Inner product of two tensors of one shape, as a scalar.
-inline Tensor dot(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor dot(const Tensor& a, const Tensor& b) {
   check<ShapeError>(a.shape() == b.shape(), "dot", "shapes ", a.shape(), " and ", b.shape(), " differ");
   return sum(mul(a, b));
 }

@@ -17,7 +17,7 @@ using RowBegin = std::vector<std::int64_t>;
 Tensor group_expand(const Tensor& x, const RowBegin& begin);
 
 /// Row g of the result is the sum of rows [begin[g], begin[g + 1]) of x [rows, C].
-inline Tensor group_sum(const Tensor& x, const RowBegin& begin) {
+LPF_ONCE inline Tensor group_sum(const Tensor& x, const RowBegin& begin) {
   const std::int64_t groups = std::ssize(begin) - 1, c = x.shape()[1];
   Tensor y = empty({groups, c}, x.options());
   for (std::int64_t g = 0; g < groups; ++g) {
@@ -30,7 +30,7 @@ inline Tensor group_sum(const Tensor& x, const RowBegin& begin) {
 }
 
 /// Each row of group g of the result is row g of x [groups, C]: the adjoint of group_sum().
-inline Tensor group_expand(const Tensor& x, const RowBegin& begin) {
+LPF_ONCE inline Tensor group_expand(const Tensor& x, const RowBegin& begin) {
   const std::int64_t c = x.shape()[1];
   Tensor y = empty({begin.back(), c}, x.options());
   for (std::size_t g = 0; g + 1 < begin.size(); ++g) {
@@ -41,22 +41,18 @@ inline Tensor group_expand(const Tensor& x, const RowBegin& begin) {
                 [begin](const Tensor& g, Need) { return Grads{group_sum(g, begin)}; });
 }
 
-/// The plan of a parameter whose gradient is wanted for each replica.
-inline PlanPtr gradient_plan(const Tensor& parameter) {
-  return parameter.is_replicated() && !parameter.impl().sum_gradient ? parameter.impl().replicas : nullptr;
-}
 /// The gradient of a parameter that was broadcast over the rows.
-inline Tensor sum_of_rows(const Tensor& rows, const Tensor& parameter) {
+LPF_ONCE inline Tensor sum_of_rows(const Tensor& rows, const Tensor& parameter) {
   const PlanPtr plan = gradient_plan(parameter);
   return plan ? slice_sum(rows, plan) : sum(rows, {0});
 }
 /// The gradient of a parameter from one of each of its groups, [groups, C].
-inline Tensor sum_of_groups(const Tensor& groups, const Tensor& parameter) {
+LPF_ONCE inline Tensor sum_of_groups(const Tensor& groups, const Tensor& parameter) {
   const PlanPtr plan = gradient_plan(parameter);
   return plan ? hide(groups, plan) : sum(groups, {0});
 }
 
-inline const void* data_or_null(const Tensor& t) { return t.defined() ? t.raw_with_replicas() : nullptr; }
+LPF_ONCE inline const void* data_or_null(const Tensor& t) { return t.defined() ? t.raw_with_replicas() : nullptr; }
 
 /// gamma and beta of an activation's channels, checked; either may be undefined, and either may be
 /// replicated.
@@ -87,7 +83,7 @@ struct Affine {
   }
 };
 
-inline backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, bool replicated,
+LPF_ONCE inline backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, bool replicated,
                                    double epsilon) {
   const std::int64_t c = rows.shape()[1];
   return {rows.dtype(), std::ssize(begin) - 1, c, begin.data(), replicated ? c : 0, epsilon};
@@ -95,7 +91,7 @@ inline backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, bo
 
 /// (x − mean)·rstd·gamma + beta of x [rows, C] with constants mean and rstd [C]; closed under
 /// differentiation.
-inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Affine& affine) {
+LPF_ONCE inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Affine& affine) {
   const RowBegin begin =
       affine.plan ? affine.plan->slices("scale_shift", x.shape()[0]) : RowBegin{0, x.shape()[0]};
   const Shape each{std::ssize(begin) - 1, x.shape()[1]};
@@ -115,7 +111,7 @@ inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rst
 }
 
 /// The gradients of normalize_rows(), composed of differentiable operations.
-inline Grads normalize_rows_backward(const Tensor& x, const Affine& affine, const RowBegin& begin,
+LPF_ONCE inline Grads normalize_rows_backward(const Tensor& x, const Affine& affine, const RowBegin& begin,
                                      double epsilon, const Tensor& g, Need need) {
   Tensor share = empty({std::ssize(begin) - 1, 1}, {float64, Device::cpu()});
   for (std::size_t i = 0; i + 1 < begin.size(); ++i)
@@ -136,7 +132,7 @@ inline Grads normalize_rows_backward(const Tensor& x, const Affine& affine, cons
 
 /// x [rows, C] normalised with the mean and variance [groups, C] of each group, then scaled and shifted.
 /// Replicas of gamma and beta must be cut as the groups are.
-inline Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
+LPF_ONCE inline Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
                              const Tensor& mean, const Tensor& variance) {
   const bool replicated = affine.plan != nullptr;
   const Tensor rstd = rsqrt(variance + epsilon);
@@ -155,7 +151,7 @@ inline Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBeg
 }
 
 /// x [B, …, C] as [B·…, C].
-inline Tensor as_rows(const char* operation, const Tensor& x) {
+LPF_ONCE inline Tensor as_rows(const char* operation, const Tensor& x) {
   check<ShapeError>(x.rank() >= 2, operation, "the input needs shape [B, …, C], got ", x.shape());
   check_floating(operation, x);
   return reshape(x, {x.shape().product(0, x.rank() - 1), x.shape()[x.rank() - 1]});
@@ -175,7 +171,7 @@ struct BatchNormResult {
 /// biased variance of each channel over the samples [sample_begin[g], sample_begin[g + 1]) of each group: {0,
 /// B} pools the batch. gamma, beta [C], plain or replicated, or undefined.
 /// @throws ShapeError where shapes do not fit, or if a group has less than two values a channel.
-inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                         const std::vector<std::int64_t>& sample_begin, double eps = 1e-5) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const std::int64_t samples = x.shape()[0], c = rows.shape()[1],
@@ -210,7 +206,7 @@ inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, co
 /// (x − running_mean)/√(running_var + eps)·gamma + beta of x [B, …, C]: batch norm with given statistics [C],
 /// constants for the gradient. gamma, beta [C], plain or replicated, or undefined. @throws ShapeError where
 /// shapes do not fit.
-inline Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+LPF_ONCE inline Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                               const Tensor& running_mean, const Tensor& running_var, double eps = 1e-5) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const Shape channels{rows.shape()[1]};

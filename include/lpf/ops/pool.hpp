@@ -22,7 +22,7 @@ struct AvgPool2dOptions {
 
 namespace detail {
 
-inline backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d kernel, Size2d stride,
+LPF_ONCE inline backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d kernel, Size2d stride,
                                      Size2d padding, bool count_include_pad) {
   check_image(op, x);
   if (stride == kernel_size) stride = kernel;
@@ -47,7 +47,7 @@ inline backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d ker
 }
 
 /// Zeros to which each output's gradient is added where its maximum was: the adjoint of reading x there.
-inline Tensor max_pool_adjoint(const Tensor& dy, const Tensor& index, const backend::Pool2d& d) {
+LPF_ONCE inline Tensor max_pool_adjoint(const Tensor& dy, const Tensor& index, const backend::Pool2d& d) {
   Tensor dx = empty({d.n, d.h, d.w, d.c}, dy.options());
   dy.backend().max_pool2d_backward(d, dy.raw(), static_cast<std::int64_t*>(index.raw()), dx.raw());
   return record("max_pool2d_backward", std::move(dx), {dy}, [index, d](const Tensor& g, Need) {
@@ -58,14 +58,14 @@ inline Tensor max_pool_adjoint(const Tensor& dy, const Tensor& index, const back
 
 Tensor avg_pool_adjoint(const Tensor& dy, const backend::Pool2d& d);
 
-inline Tensor avg_pool(const Tensor& x, const backend::Pool2d& d) {
+LPF_ONCE inline Tensor avg_pool(const Tensor& x, const backend::Pool2d& d) {
   Tensor y = empty({d.n, d.p, d.q, d.c}, x.options());
   x.backend().avg_pool2d(d, x.raw(), y.raw());
   return record("avg_pool2d", std::move(y), {x},
                 [d](const Tensor& g, Need) { return Grads{avg_pool_adjoint(g, d)}; });
 }
 
-inline Tensor avg_pool_adjoint(const Tensor& dy, const backend::Pool2d& d) {
+LPF_ONCE inline Tensor avg_pool_adjoint(const Tensor& dy, const backend::Pool2d& d) {
   Tensor dx = empty({d.n, d.h, d.w, d.c}, dy.options());
   dy.backend().avg_pool2d_backward(d, dy.raw(), dx.raw());
   return record("avg_pool2d_backward", std::move(dx), {dy},
@@ -73,7 +73,7 @@ inline Tensor avg_pool_adjoint(const Tensor& dy, const backend::Pool2d& d) {
 }
 
 /// Means over `cells` parts of one axis, part i from ⌊i·n/cells⌋ to ⌈(i + 1)·n/cells⌉.
-inline Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
+LPF_ONCE inline Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
   const std::int64_t n = x.shape()[axis];
   if (n == cells) return x;
   std::vector<Tensor> parts;
@@ -89,7 +89,7 @@ inline Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
 /// the gradient; a NaN in the window is the result. PyTorch's max_pool2d.
 /// @throws ShapeError where the kernel does not fit, ValueError for a kernel or stride below 1, or a padding
 /// that is negative or more than half the kernel.
-inline Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOptions& options = {}) {
+LPF_ONCE inline Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOptions& options = {}) {
   const backend::Pool2d d =
       detail::describe_pool("max_pool2d", x, kernel, options.stride, options.padding, true);
   Tensor y = empty({d.n, d.p, d.q, d.c}, x.options()), index = empty(y.shape(), {DType::int64, x.device()});
@@ -99,7 +99,7 @@ inline Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOptions&
 }
 
 /// The mean of each window and channel; shapes and errors as of max_pool2d(). PyTorch's avg_pool2d.
-inline Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOptions& options = {}) {
+LPF_ONCE inline Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOptions& options = {}) {
   return detail::avg_pool(x, detail::describe_pool("avg_pool2d", x, kernel, options.stride, options.padding,
                                                    options.count_include_pad));
 }
@@ -107,7 +107,7 @@ inline Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOptions&
 /// Means over a grid of output.h × output.w cells: cell i of n reads rows ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉. x [B, H,
 /// W, C], y [B, output.h, output.w, C]. PyTorch's adaptive_avg_pool2d.
 /// @throws ShapeError if x has no pixels, ValueError if the output has none.
-inline Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
+LPF_ONCE inline Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
   constexpr const char* op = "adaptive_avg_pool2d";
   detail::check_image(op, x);
   check(output.h > 0 && output.w > 0, op, "the output needs at least one row and column, got ", output);
@@ -118,7 +118,7 @@ inline Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
 }
 
 /// The mean over all pixels of each channel: x [B, H, W, C], y [B, C]. ShapeError if x has no pixels.
-inline Tensor global_avg_pool2d(const Tensor& x) {
+LPF_ONCE inline Tensor global_avg_pool2d(const Tensor& x) {
   detail::check_image("global_avg_pool2d", x);
   check<ShapeError>(x.shape()[1] > 0 && x.shape()[2] > 0, "global_avg_pool2d",
                     "there are no pixels to average: x is ", x.shape());

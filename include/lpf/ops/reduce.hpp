@@ -11,7 +11,7 @@ namespace lpf {
 namespace detail {
 
 /// Axes normalised, ascending, unique; all of them for an empty list.
-inline Axes reduced_axes(const char* operation, const Axes& axes, int rank) {
+LPF_ONCE inline Axes reduced_axes(const char* operation, const Axes& axes, int rank) {
   Axes out;
   if (axes.empty())
     for (int i = 0; i < rank; ++i) out.push_back(i);
@@ -22,7 +22,7 @@ inline Axes reduced_axes(const char* operation, const Axes& axes, int rank) {
 }
 
 /// One reduction over `count` neighbouring axes from `axis` on, which stay with size 1 merged into one.
-inline Tensor reduce_run(backend::Reduce op, const Tensor& x, int axis, int count, DType result) {
+LPF_ONCE inline Tensor reduce_run(backend::Reduce op, const Tensor& x, int axis, int count, DType result) {
   const auto outer = x.shape().product(0, axis), n = x.shape().product(axis, axis + count),
              inner = x.shape().product(axis + count, x.rank());
   Shape shape = x.shape();
@@ -33,7 +33,7 @@ inline Tensor reduce_run(backend::Reduce op, const Tensor& x, int axis, int coun
 }
 
 /// Reduction over several axes, a run of neighbouring ones at a time; reduced axes stay with size 1.
-inline Tensor reduce(backend::Reduce op, Tensor x, const Axes& axes, DType result) {
+LPF_ONCE inline Tensor reduce(backend::Reduce op, Tensor x, const Axes& axes, DType result) {
   for (std::size_t i = axes.size(); i > 0;) {
     std::size_t first = i - 1;
     while (first > 0 && axes[first - 1] == axes[first] - 1) --first;
@@ -43,7 +43,7 @@ inline Tensor reduce(backend::Reduce op, Tensor x, const Axes& axes, DType resul
   return x;
 }
 
-inline Shape without_axes(const Shape& shape, const Axes& axes) {
+LPF_ONCE inline Shape without_axes(const Shape& shape, const Axes& axes) {
   Shape out;
   for (int i = 0; i < shape.rank(); ++i)
     if (!std::binary_search(axes.begin(), axes.end(), i)) out.push_back(shape[i]);
@@ -53,7 +53,7 @@ inline Shape without_axes(const Shape& shape, const Axes& axes) {
 }  // namespace detail
 
 /// Sum over the given axes (all if empty). Integers and bools are summed as int64.
-inline Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
+LPF_ONCE inline Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
   static_cast<void>(x.raw());
   const Axes over = detail::reduced_axes("sum", axes, x.rank());
   const Tensor from = is_floating(x.dtype()) ? x : x.to(DType::int64);
@@ -63,10 +63,10 @@ inline Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
     return Grads{expand(reshape(g, shape), from)};
   });
 }
-inline Tensor Tensor::sum(std::initializer_list<int> axes, bool keepdim) const { return lpf::sum(*this, Axes(axes), keepdim); }
+LPF_ONCE inline Tensor Tensor::sum(std::initializer_list<int> axes, bool keepdim) const { return lpf::sum(*this, Axes(axes), keepdim); }
 
 /// x summed over the axes along which `shape` was broadcast to x's: the adjoint of expand().
-inline Tensor sum_to(const Tensor& x, const Shape& shape) {
+LPF_ONCE inline Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   const int lead = x.rank() - shape.rank();
   Axes axes;
@@ -76,17 +76,17 @@ inline Tensor sum_to(const Tensor& x, const Shape& shape) {
 }
 
 /// Mean over the given axes (all if empty); NaN over no elements.
-inline Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
+LPF_ONCE inline Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
   detail::check_floating("mean", x);
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("mean", axes, x.rank())) n *= x.shape()[a];
   const Tensor total = sum(x, axes, keepdim);
   return n > 0 ? affine(total, 1.0 / static_cast<double>(n), 0) : div(total, zeros_like(total));
 }
-inline Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) const { return lpf::mean(*this, Axes(axes), keepdim); }
+LPF_ONCE inline Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) const { return lpf::mean(*this, Axes(axes), keepdim); }
 
 /// Variance over the given axes, divided by n − correction (PyTorch's default is 1).
-inline Tensor var(const Tensor& x, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
+LPF_ONCE inline Tensor var(const Tensor& x, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("var", axes, x.rank())) n *= x.shape()[a];
   const Tensor centred = sub(x, mean(x, axes, true));
@@ -94,32 +94,32 @@ inline Tensor var(const Tensor& x, const Axes& axes = {}, double correction = 1,
 }
 
 /// Index of the largest (smallest) element along an axis, the first of equals; int64.
-inline Tensor argmax(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE inline Tensor argmax(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("argmax", axis, x.rank());
   check<ShapeError>(x.shape()[axis] > 0, "argmax", "axis ", axis, " of shape ", x.shape(), " is empty");
   const Tensor y = detail::reduce_run(backend::Reduce::argmax, x.detach(), axis, 1, DType::int64);
   return keepdim ? y : squeeze(y, axis);
 }
-inline Tensor argmin(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE inline Tensor argmin(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("argmin", axis, x.rank());
   check<ShapeError>(x.shape()[axis] > 0, "argmin", "axis ", axis, " of shape ", x.shape(), " is empty");
   const Tensor y = detail::reduce_run(backend::Reduce::argmin, x.detach(), axis, 1, DType::int64);
   return keepdim ? y : squeeze(y, axis);
 }
-inline Tensor Tensor::argmax(int axis) const { return lpf::argmax(*this, axis); }
+LPF_ONCE inline Tensor Tensor::argmax(int axis) const { return lpf::argmax(*this, axis); }
 
 /// True where all (any) elements are.
-inline Tensor all(const Tensor& x) {
+LPF_ONCE inline Tensor all(const Tensor& x) {
   return detail::reduce(backend::Reduce::all, x.detach().to(DType::bool_), detail::reduced_axes("all", {}, x.rank()),
                         DType::bool_).reshape(Shape{});
 }
-inline Tensor any(const Tensor& x) {
+LPF_ONCE inline Tensor any(const Tensor& x) {
   return detail::reduce(backend::Reduce::any, x.detach().to(DType::bool_), detail::reduced_axes("any", {}, x.rank()),
                         DType::bool_).reshape(Shape{});
 }
 
 /// Product over one axis, by halves: exact derivatives of any order also where factors are 0.
-inline Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE inline Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("prod", axis, x.rank());
   Tensor y = x;
   if (x.shape()[axis] == 0) y = ones(x.shape().with(axis, 1), x.options());

@@ -8,13 +8,13 @@
 namespace lpf {
 
 /// The sum over the replicas, a plain tensor.
-inline Tensor sum_replicas(const Tensor& x) { return sum(detail::unhide(x), {0}); }
+LPF_ONCE inline Tensor sum_replicas(const Tensor& x) { return sum(detail::unhide(x), {0}); }
 
 /// A plain tensor as M equal replicas, to meet a replicated one (a mask on a perturbed weight).
-inline Tensor replicate(const Tensor& x, const PlanPtr& plan) {
+LPF_ONCE inline Tensor replicate(const Tensor& x, const PlanPtr& plan) {
   return detail::hide(expand(x, x.shape().prepended(plan->count())), plan);
 }
-inline Tensor replicate(const Tensor& x, const Tensor& like) {
+LPF_ONCE inline Tensor replicate(const Tensor& x, const Tensor& like) {
   return like.is_replicated() ? replicate(x, like.impl().replicas) : x;
 }
 
@@ -23,7 +23,7 @@ namespace detail {
 Tensor slice_sum(const Tensor& x, const PlanPtr& plan);
 
 /// [rows, shape…] in which each row of slice r is replica r of x [shape…].
-inline Tensor slice_expand(const Tensor& x, std::int64_t rows) {
+LPF_ONCE inline Tensor slice_expand(const Tensor& x, std::int64_t rows) {
   const PlanPtr plan = x.impl().replicas;
   const auto begin = plan->slices("per_sample", rows);
   const Tensor plain = x.alias(x.shape().prepended(plan->count()));
@@ -37,7 +37,7 @@ inline Tensor slice_expand(const Tensor& x, std::int64_t rows) {
 }
 
 /// Replica r of the result is the sum of the rows of slice r of x [rows, shape…].
-inline Tensor slice_sum(const Tensor& x, const PlanPtr& plan) {
+LPF_ONCE inline Tensor slice_sum(const Tensor& x, const PlanPtr& plan) {
   const auto begin = plan->slices("slice_sum", x.shape()[0]);
   const Shape shape = x.shape().slice(1, x.rank());
   const std::int64_t n = shape.numel();
@@ -54,7 +54,7 @@ inline Tensor slice_sum(const Tensor& x, const PlanPtr& plan) {
 }
 
 /// Two gradients of one replicated tensor: each may be one for each replica, or already their sum.
-inline Tensor add_gradients(const Tensor& a, const Tensor& b) {
+LPF_ONCE inline Tensor add_gradients(const Tensor& a, const Tensor& b) {
   if (a.is_replicated() == b.is_replicated()) return add(a, b);
   return a.is_replicated() ? add(sum_replicas(a), b) : add(a, sum_replicas(b));
 }
@@ -63,7 +63,7 @@ inline Tensor add_gradients(const Tensor& a, const Tensor& b) {
 
 /// A parameter ready to broadcast against an activation x [B, …, shape…]: [B, 1…, shape…] with each sample's own replica
 /// inside a perturbed pass, the parameter itself outside.
-inline Tensor per_sample(const Tensor& parameter, const Tensor& x) {
+LPF_ONCE inline Tensor per_sample(const Tensor& parameter, const Tensor& x) {
   if (!parameter.is_replicated()) return parameter;
   check<ShapeError>(parameter.rank() < x.rank(), "per_sample", "the activation has shape ", x.shape(),
                     "; a parameter of shape ", parameter.shape(), " would reach its batch axis");

@@ -9,7 +9,7 @@
 namespace lpf {
 
 /// The same elements in another shape (a view).
-inline Tensor reshape(const Tensor& x, const Shape& shape) {
+LPF_ONCE inline Tensor reshape(const Tensor& x, const Shape& shape) {
   if (x.is_replicated()) {
     const PlanPtr plan = x.impl().replicas;
     return detail::hide(reshape(detail::unhide(x), shape.prepended(plan->count())), plan);
@@ -19,9 +19,9 @@ inline Tensor reshape(const Tensor& x, const Shape& shape) {
   return record("reshape", x.alias(shape), {x},
                 [from = x.shape()](const Tensor& g, Need) { return Grads{reshape(g, from)}; });
 }
-inline Tensor Tensor::reshape(Shape shape) const { return lpf::reshape(*this, shape); }
+LPF_ONCE inline Tensor Tensor::reshape(Shape shape) const { return lpf::reshape(*this, shape); }
 /// One of the sizes may be −1: it is what remains.
-inline Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
+LPF_ONCE inline Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
   std::int64_t known = 1;
   int open = 0;
   for (auto s : sizes) s == -1 ? static_cast<void>(++open) : static_cast<void>(known *= s);
@@ -34,7 +34,7 @@ inline Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
 }
 
 /// Axes from … to merged into one.
-inline Tensor flatten(const Tensor& x, int from = 0, int to = -1) {
+LPF_ONCE inline Tensor flatten(const Tensor& x, int from = 0, int to = -1) {
   if (x.rank() == 0) return reshape(x, {1});
   from = normalize_axis("flatten", from, x.rank());
   to = normalize_axis("flatten", to, x.rank());
@@ -44,25 +44,25 @@ inline Tensor flatten(const Tensor& x, int from = 0, int to = -1) {
   for (int i = to + 1; i < x.rank(); ++i) shape.push_back(x.shape()[i]);
   return reshape(x, shape);
 }
-inline Tensor Tensor::flatten(int from, int to) const { return lpf::flatten(*this, from, to); }
+LPF_ONCE inline Tensor Tensor::flatten(int from, int to) const { return lpf::flatten(*this, from, to); }
 
-inline Tensor squeeze(const Tensor& x, int axis) {
+LPF_ONCE inline Tensor squeeze(const Tensor& x, int axis) {
   axis = normalize_axis("squeeze", axis, x.rank());
   check<ShapeError>(x.shape()[axis] == 1, "squeeze", "axis ", axis, " of shape ", x.shape(), " is not of size 1");
   return reshape(x, x.shape().without(axis));
 }
-inline Tensor unsqueeze(const Tensor& x, int axis) {
+LPF_ONCE inline Tensor unsqueeze(const Tensor& x, int axis) {
   axis = normalize_axis("unsqueeze", axis, x.rank() + 1);
   Shape shape = x.shape().slice(0, axis);
   shape.push_back(1);
   for (int i = axis; i < x.rank(); ++i) shape.push_back(x.shape()[i]);
   return reshape(x, shape);
 }
-inline Tensor Tensor::squeeze(int axis) const { return lpf::squeeze(*this, axis); }
-inline Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze(*this, axis); }
+LPF_ONCE inline Tensor Tensor::squeeze(int axis) const { return lpf::squeeze(*this, axis); }
+LPF_ONCE inline Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze(*this, axis); }
 
 /// x repeated along axes of size 1 and new leading axes until it has `shape`.
-inline Tensor expand(const Tensor& x, const Shape& shape) {
+LPF_ONCE inline Tensor expand(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   check<ShapeError>(x.rank() <= shape.rank() && broadcast("expand", x.shape(), shape) == shape, "expand", "shape ", x.shape(),
                     " does not expand to ", shape);
@@ -72,7 +72,7 @@ inline Tensor expand(const Tensor& x, const Shape& shape) {
 }
 
 /// Axis i of the result is axis axes[i] of x.
-inline Tensor permute(const Tensor& x, const Axes& axes) {
+LPF_ONCE inline Tensor permute(const Tensor& x, const Axes& axes) {
   if (x.is_replicated()) {
     Axes shifted{0};
     for (int a : axes) shifted.push_back(normalize_axis("permute", a, x.rank()) + 1);
@@ -96,10 +96,10 @@ inline Tensor permute(const Tensor& x, const Axes& axes) {
   x.backend().assign(detail::view_of(y), from);
   return record("permute", std::move(y), {x}, [inverse](const Tensor& g, Need) { return Grads{permute(g, inverse)}; });
 }
-inline Tensor Tensor::permute(std::initializer_list<int> axes) const { return lpf::permute(*this, Axes(axes)); }
+LPF_ONCE inline Tensor Tensor::permute(std::initializer_list<int> axes) const { return lpf::permute(*this, Axes(axes)); }
 
 /// Two axes exchanged; the last two by default.
-inline Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1) {
+LPF_ONCE inline Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1) {
   axis0 = normalize_axis("transpose", axis0, x.rank());
   axis1 = normalize_axis("transpose", axis1, x.rank());
   Axes axes(static_cast<std::size_t>(x.rank()));
@@ -107,12 +107,12 @@ inline Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1) {
   std::swap(axes[static_cast<std::size_t>(axis0)], axes[static_cast<std::size_t>(axis1)]);
   return permute(x, axes);
 }
-inline Tensor Tensor::transpose(int axis0, int axis1) const { return lpf::transpose(*this, axis0, axis1); }
+LPF_ONCE inline Tensor Tensor::transpose(int axis0, int axis1) const { return lpf::transpose(*this, axis0, axis1); }
 
 namespace detail {
 
 /// The part of x that slice() names, as a strided view.
-inline backend::View strided_part(const Tensor& x, int axis, std::int64_t start, std::int64_t count, std::int64_t step) {
+LPF_ONCE inline backend::View strided_part(const Tensor& x, int axis, std::int64_t start, std::int64_t count, std::int64_t step) {
   backend::View v = view_of(x);
   v.data = static_cast<std::byte*>(v.data) + static_cast<std::size_t>(start * v.stride[axis]) * size_of(x.dtype());
   v.shape[axis] = count;
@@ -121,7 +121,7 @@ inline backend::View strided_part(const Tensor& x, int axis, std::int64_t start,
 }
 
 /// Zeros of `shape` with x in the places that slice() would read: the adjoint of slice().
-inline Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step) {
+LPF_ONCE inline Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step) {
   Tensor y = zeros(shape, x.options());
   if (x.numel() > 0) x.backend().assign(strided_part(y, axis, start, x.shape()[axis], step), view_of(x));
   return record("place", std::move(y), {x}, [axis, start, step, count = x.shape()[axis]](const Tensor& g, Need) {
@@ -133,7 +133,7 @@ inline Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t 
 
 /// Elements start, start + step, … below stop of one axis; negative bounds count from the end. The first axis with step 1
 /// gives a view.
-inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
+LPF_ONCE inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
   axis = normalize_axis("slice", axis, x.rank());
   check(step > 0, "slice", "step must be positive, got ", step);
   const std::int64_t n = x.shape()[axis];
@@ -153,21 +153,21 @@ inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t 
     return Grads{detail::place(g, from, axis, start, step)};
   });
 }
-inline Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t stop, std::int64_t step) const {
+LPF_ONCE inline Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t stop, std::int64_t step) const {
   return lpf::slice(*this, axis, start, stop, step);
 }
 
 /// `length` elements of one axis from `start`; IndexError where they do not exist.
-inline Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
+LPF_ONCE inline Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
   axis = normalize_axis("narrow", axis, x.rank());
   check<IndexError>(start >= 0 && length >= 0 && start + length <= x.shape()[axis], "narrow", "[", start, ", ", start + length,
                     ") is outside axis ", axis, " of shape ", x.shape());
   return slice(x, axis, start, start + length);
 }
-inline Tensor Tensor::narrow(int axis, std::int64_t start, std::int64_t length) const {
+LPF_ONCE inline Tensor Tensor::narrow(int axis, std::int64_t start, std::int64_t length) const {
   return lpf::narrow(*this, axis, start, length);
 }
-inline Tensor Tensor::operator[](std::int64_t index) const {
+LPF_ONCE inline Tensor Tensor::operator[](std::int64_t index) const {
   check<IndexError>(rank() > 0, "index", "a scalar has no axis to index");
   const std::int64_t n = shape()[0], i = index < 0 ? index + n : index;
   check<IndexError>(i >= 0 && i < n, "index", "index ", index, " is outside the first axis of shape ", shape());
@@ -175,7 +175,7 @@ inline Tensor Tensor::operator[](std::int64_t index) const {
 }
 
 /// Tensors joined along an existing axis; the other sizes must agree.
-inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
+LPF_ONCE inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
   check<ShapeError>(!parts.empty(), "concatenate", "there is nothing to join");
   axis = normalize_axis("concatenate", axis, parts[0].rank());
   std::int64_t total = 0;
@@ -201,23 +201,23 @@ inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
     return grads;
   });
 }
-inline Tensor concatenate(std::initializer_list<Tensor> parts, int axis = 0) {
+LPF_ONCE inline Tensor concatenate(std::initializer_list<Tensor> parts, int axis = 0) {
   return concatenate(std::span(parts.begin(), parts.size()), axis);
 }
 
 /// Tensors of one shape joined along a new axis.
-inline Tensor stack(std::span<const Tensor> parts, int axis = 0) {
+LPF_ONCE inline Tensor stack(std::span<const Tensor> parts, int axis = 0) {
   std::vector<Tensor> expanded;
   for (const Tensor& p : parts) expanded.push_back(unsqueeze(p, axis));
   check<ShapeError>(!parts.empty(), "stack", "there is nothing to stack");
   return concatenate(expanded, axis < 0 ? axis + parts[0].rank() + 1 : axis);
 }
-inline Tensor stack(std::initializer_list<Tensor> parts, int axis = 0) {
+LPF_ONCE inline Tensor stack(std::initializer_list<Tensor> parts, int axis = 0) {
   return stack(std::span(parts.begin(), parts.size()), axis);
 }
 
 /// Consecutive parts of `size` along an axis; the last may be shorter.
-inline std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis = 0) {
+LPF_ONCE inline std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis = 0) {
   axis = normalize_axis("split", axis, x.rank());
   check(size > 0, "split", "size must be positive, got ", size);
   std::vector<Tensor> parts;
@@ -226,16 +226,16 @@ inline std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis = 
 }
 
 /// A copy on memory of its own.
-inline Tensor clone(const Tensor& x) {
+LPF_ONCE inline Tensor clone(const Tensor& x) {
   if (x.is_replicated()) return detail::hide(clone(detail::unhide(x)), x.impl().replicas);
   Tensor y = empty_like(x);
   x.backend().copy(y.raw(), x.raw(), static_cast<std::size_t>(x.numel()) * size_of(x.dtype()));
   return record("clone", std::move(y), {x}, [](const Tensor& g, Need) { return Grads{g}; });
 }
-inline Tensor Tensor::clone() const { return lpf::clone(*this); }
+LPF_ONCE inline Tensor Tensor::clone() const { return lpf::clone(*this); }
 
 /// The elements converted to another dtype; x itself if it has it already.
-inline Tensor Tensor::to(DType dtype) const {
+LPF_ONCE inline Tensor Tensor::to(DType dtype) const {
   if (dtype == this->dtype()) return *this;
   Tensor y = empty(shape(), {dtype, device()});
   if (numel() > 0) backend().assign(detail::view_of(y), detail::view_of(*this));
@@ -243,7 +243,7 @@ inline Tensor Tensor::to(DType dtype) const {
 }
 
 /// The elements on another device; x itself if it is there already.
-inline Tensor Tensor::to(Device device) const {
+LPF_ONCE inline Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;
   Tensor y = empty(shape(), {dtype(), device});
   const auto bytes = static_cast<std::size_t>(numel()) * size_of(dtype());
@@ -256,14 +256,14 @@ inline Tensor Tensor::to(Device device) const {
   return record("to", std::move(y), {*this}, [from = this->device()](const Tensor& g, Need) { return Grads{g.to(from)}; });
 }
 
-inline const Tensor& Tensor::copy_(const Tensor& source) const {
+LPF_ONCE inline const Tensor& Tensor::copy_(const Tensor& source) const {
   check<ShapeError>(source.shape() == shape(), "copy_", "source has shape ", source.shape(), ", destination ", shape());
   detail::check_in_place("copy_", *this);
   const Tensor here = source.detach().to(device());
   if (numel() > 0) backend().assign(detail::view_of(*this), detail::view_of(here));
   return *this;
 }
-inline const Tensor& Tensor::fill_(double value) const {
+LPF_ONCE inline const Tensor& Tensor::fill_(double value) const {
   detail::check_in_place("fill_", *this);
   backend().fill(raw(), dtype(), numel(), value);
   return *this;

@@ -9,7 +9,7 @@ namespace lpf {
 namespace detail {
 
 /// (log-)softmax over the last axis, by rows.
-inline Tensor softmax_rows(const Tensor& x, bool logarithm) {
+LPF_ONCE inline Tensor softmax_rows(const Tensor& x, bool logarithm) {
   const std::int64_t n = x.shape()[x.rank() - 1], rows = x.shape().product(0, x.rank() - 1);
   Tensor y = empty_like(x);
   x.backend().softmax(x.dtype(), rows, n, logarithm, x.raw(), y.raw());
@@ -27,7 +27,7 @@ inline Tensor softmax_rows(const Tensor& x, bool logarithm) {
                 });
 }
 
-inline Tensor softmax(const char* name, const Tensor& x, int axis, bool logarithm) {
+LPF_ONCE inline Tensor softmax(const char* name, const Tensor& x, int axis, bool logarithm) {
   axis = normalize_axis(name, axis, x.rank());
   check_floating(name, x);
   if (x.is_replicated()) return hide(softmax(name, unhide(x), axis + 1, logarithm), x.impl().replicas);
@@ -38,10 +38,10 @@ inline Tensor softmax(const char* name, const Tensor& x, int axis, bool logarith
 }  // namespace detail
 
 /// exp(x)/Σ exp(x) along one axis, computed without overflow. ShapeError for an axis that x does not have.
-inline Tensor softmax(const Tensor& x, int axis = -1) { return detail::softmax("softmax", x, axis, false); }
+LPF_ONCE inline Tensor softmax(const Tensor& x, int axis = -1) { return detail::softmax("softmax", x, axis, false); }
 
 /// x − log Σ exp(x) along one axis: the logarithm of softmax, exact where softmax itself is rounded to 0.
-inline Tensor log_softmax(const Tensor& x, int axis = -1) {
+LPF_ONCE inline Tensor log_softmax(const Tensor& x, int axis = -1) {
   return detail::softmax("log_softmax", x, axis, true);
 }
 

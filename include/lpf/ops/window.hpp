@@ -16,7 +16,7 @@ struct Size2d {
 
 namespace detail {
 
-inline void check_window(const char* operation, Size2d kernel, Size2d stride, Size2d padding,
+LPF_ONCE inline void check_window(const char* operation, Size2d kernel, Size2d stride, Size2d padding,
                          Size2d dilation) {
   check(kernel.h > 0 && kernel.w > 0, operation, "the kernel needs at least one row and column, got ",
         kernel);
@@ -26,7 +26,7 @@ inline void check_window(const char* operation, Size2d kernel, Size2d stride, Si
 }
 
 /// Positions of a window along one axis.
-inline std::int64_t window_positions(const char* operation, const char* axis, const Shape& x,
+LPF_ONCE inline std::int64_t window_positions(const char* operation, const char* axis, const Shape& x,
                                      std::int64_t size, std::int64_t kernel, std::int64_t stride,
                                      std::int64_t padding, std::int64_t dilation) {
   const std::int64_t padded = size + 2 * padding, reach = (kernel - 1) * dilation + 1;
@@ -36,7 +36,7 @@ inline std::int64_t window_positions(const char* operation, const char* axis, co
   return (padded - reach) / stride + 1;
 }
 
-inline void check_image(const char* operation, const Tensor& x) {
+LPF_ONCE inline void check_image(const char* operation, const Tensor& x) {
   check_floating(operation, x);
   check<ShapeError>(x.rank() == 4, operation, "x needs shape [B, H, W, C] (channels last), got ", x.shape());
   static_cast<void>(x.raw());  // refuses replicas

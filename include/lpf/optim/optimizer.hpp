@@ -108,13 +108,13 @@ class Optimizer {
 };
 
 /// ‖gradient‖₂ over all parameters.
-inline double grad_norm(const ParameterStore& params) {
+LPF_ONCE inline double grad_norm(const ParameterStore& params) {
   const Tensor g = params.gradient();
   return std::sqrt(g.backend().dot(g.dtype(), g.numel(), g.raw(), g.raw()));
 }
 
 /// Scales the gradient so that its norm is at most max_norm; returns the norm before. PyTorch's clip_grad_norm_.
-inline double clip_grad_norm(const ParameterStore& params, double max_norm) {
+LPF_ONCE inline double clip_grad_norm(const ParameterStore& params, double max_norm) {
   check(max_norm > 0, "clip_grad_norm", "max_norm must be positive, got ", max_norm);
   const double norm = grad_norm(params);
   const double factor = max_norm / (norm + 1e-6);
@@ -123,7 +123,7 @@ inline double clip_grad_norm(const ParameterStore& params, double max_norm) {
 }
 
 /// Limits each element of the gradient to [−limit, limit].
-inline void clip_grad_value(const ParameterStore& params, double limit) {
+LPF_ONCE inline void clip_grad_value(const ParameterStore& params, double limit) {
   check(limit > 0, "clip_grad_value", "the limit must be positive, got ", limit);
   const Tensor g = params.gradient();
   g.copy_(lpf::detail::unary(backend::Unary::clamp, g, -limit, limit));

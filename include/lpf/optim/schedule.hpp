@@ -17,18 +17,18 @@ namespace lpf::schedule {
 /// factor = schedule(t), t = 0 for the first update.
 using Schedule = std::function<double(std::uint64_t)>;
 
-inline Schedule constant(double factor = 1) {
+LPF_ONCE inline Schedule constant(double factor = 1) {
   return [=](std::uint64_t) { return factor; };
 }
 
 /// ×gamma every `size` steps. PyTorch's StepLR.
-inline Schedule step(std::uint64_t size, double gamma = 0.1) {
+LPF_ONCE inline Schedule step(std::uint64_t size, double gamma = 0.1) {
   check(size > 0, "schedule::step", "size must be positive");
   return [=](std::uint64_t t) { return std::pow(gamma, static_cast<double>(t / size)); };
 }
 
 /// ×gamma at each milestone. PyTorch's MultiStepLR.
-inline Schedule multi_step(std::vector<std::uint64_t> milestones, double gamma = 0.1) {
+LPF_ONCE inline Schedule multi_step(std::vector<std::uint64_t> milestones, double gamma = 0.1) {
   return [=](std::uint64_t t) {
     double factor = 1;
     for (auto m : milestones) factor *= t >= m ? gamma : 1;
@@ -37,13 +37,13 @@ inline Schedule multi_step(std::vector<std::uint64_t> milestones, double gamma =
 }
 
 /// ×gamma at every step. PyTorch's ExponentialLR.
-inline Schedule exponential(double gamma) {
+LPF_ONCE inline Schedule exponential(double gamma) {
   return [=](std::uint64_t t) { return std::pow(gamma, static_cast<double>(t)); };
 }
 
 /// From 1 to `final_factor` along half a cosine over `total` steps, and there it stays (Loshchilov & Hutter 2017).
 /// PyTorch's CosineAnnealingLR up to `total`, eta_min = final_factor·lr.
-inline Schedule cosine(std::uint64_t total, double final_factor = 0) {
+LPF_ONCE inline Schedule cosine(std::uint64_t total, double final_factor = 0) {
   check(total > 0, "schedule::cosine", "total must be positive");
   return [=](std::uint64_t t) {
     const double progress = t >= total ? 1 : static_cast<double>(t) / static_cast<double>(total);
@@ -52,14 +52,14 @@ inline Schedule cosine(std::uint64_t total, double final_factor = 0) {
 }
 
 /// Linear from `start_factor` to `end_factor` over `total` steps, and there it stays. PyTorch's LinearLR.
-inline Schedule linear(std::uint64_t total, double start_factor, double end_factor = 1) {
+LPF_ONCE inline Schedule linear(std::uint64_t total, double start_factor, double end_factor = 1) {
   check(total > 0, "schedule::linear", "total must be positive");
   return [=](std::uint64_t t) {
     const double progress = t >= total ? 1 : static_cast<double>(t) / static_cast<double>(total);
     return start_factor + (end_factor - start_factor) * progress;
   };
 }
-inline Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) { return linear(total, start_factor, 1); }
+LPF_ONCE inline Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) { return linear(total, start_factor, 1); }
 
 struct OneCycleOptions {
   std::uint64_t total = 0;         ///< steps of the whole cycle
@@ -70,7 +70,7 @@ struct OneCycleOptions {
 };
 
 /// Up to the peak (the base learning rate) and down again, along cosines (Smith & Topin 2019). PyTorch's OneCycleLR.
-inline Schedule one_cycle(const OneCycleOptions& o) {
+LPF_ONCE inline Schedule one_cycle(const OneCycleOptions& o) {
   check(o.total > 0, "schedule::one_cycle", "total must be positive");
   check(o.fraction_up > 0 && o.fraction_up < 1, "schedule::one_cycle", "fraction_up must lie in (0, 1), got ", o.fraction_up);
   check(o.initial_divisor > 0 && o.final_divisor > 0, "schedule::one_cycle", "the divisors must be positive, got ",
@@ -89,7 +89,7 @@ inline Schedule one_cycle(const OneCycleOptions& o) {
 }
 
 /// (1 − t/total)^power. Zero from `total` on.
-inline Schedule polynomial(std::uint64_t total, double power = 1) {
+LPF_ONCE inline Schedule polynomial(std::uint64_t total, double power = 1) {
   check(total > 0, "schedule::polynomial", "total must be positive");
   return [=](std::uint64_t t) {
     return t >= total ? 0 : std::pow(1 - static_cast<double>(t) / static_cast<double>(total), power);
@@ -97,7 +97,7 @@ inline Schedule polynomial(std::uint64_t total, double power = 1) {
 }
 
 /// One schedule after another: each begins at 0 where the one before it has had its steps; the last goes on for ever.
-inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Schedule last) {
+LPF_ONCE inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Schedule last) {
   return [=](std::uint64_t t) {
     for (const auto& [part, steps] : parts) {
       if (t < steps) return part(t);
@@ -108,7 +108,7 @@ inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Sch
 }
 
 /// A schedule that counts epochs of `steps` updates.
-inline Schedule per_epoch(Schedule schedule, std::uint64_t steps) {
+LPF_ONCE inline Schedule per_epoch(Schedule schedule, std::uint64_t steps) {
   check(steps > 0, "schedule::per_epoch", "an epoch needs at least one step");
   return [=](std::uint64_t t) { return schedule(t / steps); };
 }
