@@ -103,7 +103,11 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, std::unor
                         "' used was changed in place between forward and backward: update after backward()");
     }
     if (!any) continue;
-    Grads grads = node->backward(g, need);
+    Grads grads;
+    {
+      const AnomalyMode off(false);  // what is found below is named after the operation itself
+      grads = node->backward(g, need);
+    }
     g = Tensor();
     for (std::size_t i = 0; i < edges.size() && i < grads.size(); ++i) {
       if (!need[i] || !grads[i].defined()) continue;
@@ -123,6 +127,8 @@ LPF_ONCE inline Tensor seed_gradient(const char* operation, const Tensor& root, 
   if (gradient.defined()) {
     check<ShapeError>(gradient.shape() == root.shape(), operation, "the gradient has shape ", gradient.shape(),
                       ", the tensor ", root.shape());
+    check<DTypeError>(gradient.dtype() == root.dtype(), operation, "the gradient is ", name_of(gradient.dtype()), ", the tensor ",
+                      name_of(root.dtype()), ": convert it with .to(dtype)");
     return gradient;
   }
   check<ShapeError>(root.numel() == 1, operation, "a tensor of shape ", root.shape(),

@@ -77,7 +77,8 @@ struct DeleteLater {
 /// End of the tape at a tensor that collects a gradient.
 class LeafNode final : public Node {
  public:
-  explicit LeafNode(const detail::TensorImpl& leaf) : Node("leaf"), storage_(leaf.storage) {}
+  explicit LeafNode(const detail::TensorImpl& leaf)
+      : Node("leaf"), storage_(leaf.storage), shape_(leaf.shape), dtype_(leaf.dtype) {}
 
   bool is_leaf() const override { return true; }
   Grads backward(const Tensor&, Need) override { return {}; }
@@ -90,6 +91,8 @@ class LeafNode final : public Node {
     has_buffer_ = true;
   }
   void accumulate(const Tensor& g) {
+    check<ShapeError>(g.shape() == shape_ && g.dtype() == dtype_, "backward", "a gradient of shape ", g.shape(), " and dtype ",
+                      name_of(g.dtype()), " arrived at a leaf of shape ", shape_, " and dtype ", name_of(dtype_));
     if (!gradient_.defined()) {
       gradient_ = g.use_count() == 1 && g.impl().storage.use_count() == 1 ? g.detach() : g.detach().clone();
       return;
@@ -106,6 +109,8 @@ class LeafNode final : public Node {
 
  private:
   std::shared_ptr<Storage> storage_;
+  Shape shape_;
+  DType dtype_;
   Tensor gradient_;
   bool has_buffer_ = false;
 };

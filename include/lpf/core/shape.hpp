@@ -33,6 +33,7 @@ class Shape {
     check<ShapeError>(rank_ < max_rank, "shape", "at most ", max_rank, " axes are supported");
     check<ShapeError>(size >= 0, "shape", "sizes cannot be negative, got ", size);
     sizes_[static_cast<std::size_t>(rank_++)] = size;
+    check<ShapeError>(countable(), "shape", *this, " has more than 2^60 elements");
   }
 
   /// Number of elements.
@@ -92,6 +93,14 @@ class Shape {
   }
 
  private:
+  /// Whether the sizes other than 0 multiply to at most 2^60, so that neither elements nor bytes overflow.
+  bool countable() const {
+    std::int64_t room = std::int64_t{1} << 60;
+    for (auto s : *this)
+      if (s > 0) room /= s;
+    return room > 0;
+  }
+
   std::array<std::int64_t, max_rank> sizes_{};
   int rank_ = 0;
 };

@@ -242,21 +242,25 @@ Tensor wrap(std::span<T> data, Shape shape) {
                     " values do not fill a tensor of shape ", shape);
   return wrap(data.data(), shape);
 }
-/// Any dense column-major or row-major matrix object with data(), rows(), cols(), outerStride(), IsRowMajor (an Eigen
-/// Matrix or Map), as a [rows, cols] tensor on its memory. ShapeError unless it is row-major and densely packed.
+/// A matrix object with data(), rows(), cols(), innerStride(), outerStride(), IsRowMajor (an Eigen Matrix or Map) as a
+/// [rows, cols] tensor on its memory. ShapeError unless its elements lie row by row without gaps.
 template <class Matrix>
   requires requires(Matrix& m) {
     m.data();
     m.rows();
     m.cols();
+    m.innerStride();
     m.outerStride();
     Matrix::IsRowMajor;
   }
 Tensor wrap(Matrix& m) {
-  check<ShapeError>(Matrix::IsRowMajor || m.cols() == 1 || m.rows() == 1, "wrap",
-                    "the matrix is column-major: wrap its transpose, or use Eigen::RowMajor");
-  check<ShapeError>(m.cols() == 1 || m.rows() == 1 || m.outerStride() == m.cols(), "wrap", "rows are ", m.outerStride(),
-                    " elements apart but ", m.cols(), " long: wrap needs them densely packed");
+  const auto next_column = Matrix::IsRowMajor ? m.innerStride() : m.outerStride();
+  const auto next_row = Matrix::IsRowMajor ? m.outerStride() : m.innerStride();
+  check<ShapeError>(Matrix::IsRowMajor || m.cols() <= 1 || m.rows() <= 1, "wrap", "the ", m.rows(), " x ", m.cols(),
+                    " matrix is column-major: wrap its transpose, or use Eigen::RowMajor");
+  check<ShapeError>((m.cols() <= 1 || next_column == 1) && (m.rows() <= 1 || next_row == m.cols()), "wrap", "the ", m.rows(),
+                    " x ", m.cols(), " matrix has columns ", next_column, " and rows ", next_row,
+                    " elements apart: wrap needs its elements packed densely");
   return wrap(m.data(), {static_cast<std::int64_t>(m.rows()), static_cast<std::int64_t>(m.cols())});
 }
 

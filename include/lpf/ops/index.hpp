@@ -23,6 +23,7 @@ Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& 
 
 /// Entries `index` (rank 1) of one axis: NumPy's take, PyTorch's index_select.
 LPF_ONCE inline Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
+  detail::check_plain("index_select", x);
   axis = normalize_axis("index_select", axis, x.rank());
   check<ShapeError>(index.rank() == 1, "index_select", "the index has shape ", index.shape(), ", needs rank 1");
   detail::check_indices("index_select", index, x.shape()[axis]);
@@ -37,6 +38,7 @@ LPF_ONCE inline Tensor index_select(const Tensor& x, int axis, const Tensor& ind
 
 /// y[…, j, …] = x[…, index[…, j, …], …]: index has x's shape but along `axis`. PyTorch's gather, NumPy's take_along_axis.
 LPF_ONCE inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
+  detail::check_plain("gather", x);
   axis = normalize_axis("gather", axis, x.rank());
   check<ShapeError>(index.rank() == x.rank() && index.shape().with(axis, 0) == x.shape().with(axis, 0), "gather", "index ",
                     index.shape(), " must have the shape ", x.shape(), " but along axis ", axis);
@@ -70,30 +72,44 @@ LPF_ONCE inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis
 
 }  // namespace detail
 
-/// Largest (smallest) element along an axis; the first of equals takes the gradient.
+namespace detail {
+LPF_ONCE inline int extremum_axis(const char* operation, const Tensor& x, int axis) {
+  check_plain(operation, x);
+  axis = normalize_axis(operation, axis, x.rank());
+  check<ShapeError>(x.shape()[axis] > 0, operation, "axis ", axis, " of shape ", x.shape(), " is empty");
+  return axis;
+}
+}  // namespace detail
+
+/// Largest (smallest) element along an axis, NaN if there is one; the first of equals takes the gradient.
 LPF_ONCE inline Tensor amax(const Tensor& x, int axis, bool keepdim = false) {
-  axis = normalize_axis("amax", axis, x.rank());
+  axis = detail::extremum_axis("amax", x, axis);
   const Tensor y = gather(x, axis, argmax(x, axis, true));
   return keepdim ? y : squeeze(y, axis);
 }
 LPF_ONCE inline Tensor amin(const Tensor& x, int axis, bool keepdim = false) {
-  axis = normalize_axis("amin", axis, x.rank());
+  axis = detail::extremum_axis("amin", x, axis);
   const Tensor y = gather(x, axis, argmin(x, axis, true));
   return keepdim ? y : squeeze(y, axis);
 }
-LPF_ONCE inline Tensor Tensor::max() const { return amax(lpf::reshape(*this, {numel()}), 0); }
-LPF_ONCE inline Tensor Tensor::min() const { return amin(lpf::reshape(*this, {numel()}), 0); }
+LPF_ONCE inline Tensor Tensor::max() const {
+  detail::check_plain("max", *this);
+  return amax(lpf::reshape(*this, {numel()}), 0);
+}
+LPF_ONCE inline Tensor Tensor::min() const {
+  detail::check_plain("min", *this);
+  return amin(lpf::reshape(*this, {numel()}), 0);
+}
 
 /// Rows of one-hot vectors: [shape…, classes] of `dtype`.
 LPF_ONCE inline Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {
   detail::check_indices("one_hot", labels, classes);
-  Tensor eye = zeros({classes * classes}, {dtype, labels.device()});
-  const Tensor diagonal = ones({classes}, {dtype, labels.device()});
+  const std::int64_t n = labels.numel();
   const auto off = no_grad();
-  eye = detail::place(diagonal, {classes * classes}, 0, 0, classes + 1);
+  const Tensor rows = detail::scatter_add(ones({n, 1}, {dtype, labels.device()}), {n, classes}, 1, reshape(labels, {n, 1}));
   Shape shape = labels.shape();
   shape.push_back(classes);
-  return reshape(index_select(reshape(eye, {classes, classes}), 0, reshape(labels, {labels.numel()})), shape);
+  return reshape(rows, shape);
 }
 
 }  // namespace lpf

@@ -49,6 +49,8 @@ LPF_ONCE inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool t
 
 /// Matrix product of the last two axes, batch axes broadcast; a rank-1 operand is a row (left) or a column (right).
 LPF_ONCE inline Tensor matmul(const Tensor& a, const Tensor& b) {
+  detail::check_plain("matmul", a);
+  detail::check_plain("matmul", b);
   check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ", a.shape(), " and ",
                     b.shape());
   Tensor y = detail::product(a.rank() == 1 ? unsqueeze(a, 0) : a, b.rank() == 1 ? unsqueeze(b, 1) : b, false, false);

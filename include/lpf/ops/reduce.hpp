@@ -54,10 +54,10 @@ LPF_ONCE inline Shape without_axes(const Shape& shape, const Axes& axes) {
 
 /// Sum over the given axes (all if empty). Integers and bools are summed as int64.
 LPF_ONCE inline Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
-  static_cast<void>(x.raw());
+  detail::check_plain("sum", x);
   const Axes over = detail::reduced_axes("sum", axes, x.rank());
   const Tensor from = is_floating(x.dtype()) ? x : x.to(DType::int64);
-  Tensor kept = detail::reduce(backend::Reduce::sum, from.detach(), over, from.dtype());
+  Tensor kept = over.empty() ? from.detach().clone() : detail::reduce(backend::Reduce::sum, from.detach(), over, from.dtype());
   Tensor y = keepdim ? kept : kept.alias(detail::without_axes(x.shape(), over));
   return record("sum", std::move(y), {x}, [from = x.shape(), shape = kept.shape()](const Tensor& g, Need) {
     return Grads{expand(reshape(g, shape), from)};
@@ -87,6 +87,7 @@ LPF_ONCE inline Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdi
 
 /// Variance over the given axes, divided by n − correction (PyTorch's default is 1).
 LPF_ONCE inline Tensor var(const Tensor& x, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
+  detail::check_floating("var", x);
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("var", axes, x.rank())) n *= x.shape()[a];
   const Tensor centred = sub(x, mean(x, axes, true));
@@ -95,12 +96,14 @@ LPF_ONCE inline Tensor var(const Tensor& x, const Axes& axes = {}, double correc
 
 /// Index of the largest (smallest) element along an axis, the first of equals; int64.
 LPF_ONCE inline Tensor argmax(const Tensor& x, int axis, bool keepdim = false) {
+  detail::check_plain("argmax", x);
   axis = normalize_axis("argmax", axis, x.rank());
   check<ShapeError>(x.shape()[axis] > 0, "argmax", "axis ", axis, " of shape ", x.shape(), " is empty");
   const Tensor y = detail::reduce_run(backend::Reduce::argmax, x.detach(), axis, 1, DType::int64);
   return keepdim ? y : squeeze(y, axis);
 }
 LPF_ONCE inline Tensor argmin(const Tensor& x, int axis, bool keepdim = false) {
+  detail::check_plain("argmin", x);
   axis = normalize_axis("argmin", axis, x.rank());
   check<ShapeError>(x.shape()[axis] > 0, "argmin", "axis ", axis, " of shape ", x.shape(), " is empty");
   const Tensor y = detail::reduce_run(backend::Reduce::argmin, x.detach(), axis, 1, DType::int64);

@@ -63,6 +63,7 @@ LPF_ONCE inline Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze
 
 /// x repeated along axes of size 1 and new leading axes until it has `shape`.
 LPF_ONCE inline Tensor expand(const Tensor& x, const Shape& shape) {
+  detail::check_plain("expand", x);
   if (x.shape() == shape) return x;
   check<ShapeError>(x.rank() <= shape.rank() && broadcast("expand", x.shape(), shape) == shape, "expand", "shape ", x.shape(),
                     " does not expand to ", shape);
@@ -125,7 +126,7 @@ LPF_ONCE inline Tensor place(const Tensor& x, const Shape& shape, int axis, std:
   Tensor y = zeros(shape, x.options());
   if (x.numel() > 0) x.backend().assign(strided_part(y, axis, start, x.shape()[axis], step), view_of(x));
   return record("place", std::move(y), {x}, [axis, start, step, count = x.shape()[axis]](const Tensor& g, Need) {
-    return Grads{slice(g, axis, start, start + (count - 1) * step + 1, step)};
+    return Grads{slice(g, axis, start, start + count * step, step)};
   });
 }
 
@@ -134,11 +135,13 @@ LPF_ONCE inline Tensor place(const Tensor& x, const Shape& shape, int axis, std:
 /// Elements start, start + step, … below stop of one axis; negative bounds count from the end. The first axis with step 1
 /// gives a view.
 LPF_ONCE inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
+  detail::check_plain("slice", x);
   axis = normalize_axis("slice", axis, x.rank());
   check(step > 0, "slice", "step must be positive, got ", step);
   const std::int64_t n = x.shape()[axis];
   start = std::clamp<std::int64_t>(start < 0 ? start + n : start, 0, n);
   stop = std::clamp<std::int64_t>(stop < 0 ? stop + n : stop, start, n);
+  step = std::min(step, std::max<std::int64_t>(n, 1));  // reaches nothing else, and cannot overflow
   const std::int64_t count = (stop - start + step - 1) / step;
   const Shape shape = x.shape().with(axis, count);
   Tensor y;
@@ -160,8 +163,8 @@ LPF_ONCE inline Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t 
 /// `length` elements of one axis from `start`; IndexError where they do not exist.
 LPF_ONCE inline Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
   axis = normalize_axis("narrow", axis, x.rank());
-  check<IndexError>(start >= 0 && length >= 0 && start + length <= x.shape()[axis], "narrow", "[", start, ", ", start + length,
-                    ") is outside axis ", axis, " of shape ", x.shape());
+  check<IndexError>(start >= 0 && length >= 0 && length <= x.shape()[axis] && start <= x.shape()[axis] - length, "narrow", length,
+                    " elements from ", start, " on are not all inside axis ", axis, " of shape ", x.shape());
   return slice(x, axis, start, start + length);
 }
 LPF_ONCE inline Tensor Tensor::narrow(int axis, std::int64_t start, std::int64_t length) const {
@@ -180,6 +183,7 @@ LPF_ONCE inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) 
   axis = normalize_axis("concatenate", axis, parts[0].rank());
   std::int64_t total = 0;
   for (const Tensor& p : parts) {
+    detail::check_plain("concatenate", p);
     detail::check_same_kind("concatenate", parts[0], p);
     check<ShapeError>(p.rank() == parts[0].rank() && p.shape().with(axis, 0) == parts[0].shape().with(axis, 0), "concatenate",
                       "shapes ", parts[0].shape(), " and ", p.shape(), " differ outside axis ", axis);
@@ -207,21 +211,26 @@ LPF_ONCE inline Tensor concatenate(std::initializer_list<Tensor> parts, int axis
 
 /// Tensors of one shape joined along a new axis.
 LPF_ONCE inline Tensor stack(std::span<const Tensor> parts, int axis = 0) {
-  std::vector<Tensor> expanded;
-  for (const Tensor& p : parts) expanded.push_back(unsqueeze(p, axis));
   check<ShapeError>(!parts.empty(), "stack", "there is nothing to stack");
+  std::vector<Tensor> expanded;
+  for (const Tensor& p : parts) {
+    check<ShapeError>(p.shape() == parts[0].shape(), "stack", "shapes ", parts[0].shape(), " and ", p.shape(), " differ");
+    expanded.push_back(unsqueeze(p, axis));
+  }
   return concatenate(expanded, axis < 0 ? axis + parts[0].rank() + 1 : axis);
 }
 LPF_ONCE inline Tensor stack(std::initializer_list<Tensor> parts, int axis = 0) {
   return stack(std::span(parts.begin(), parts.size()), axis);
 }
 
-/// Consecutive parts of `size` along an axis; the last may be shorter.
+/// Consecutive parts of `size` along an axis; the last may be shorter. An empty axis gives one empty part.
 LPF_ONCE inline std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis = 0) {
   axis = normalize_axis("split", axis, x.rank());
   check(size > 0, "split", "size must be positive, got ", size);
   std::vector<Tensor> parts;
-  for (std::int64_t at = 0; at < x.shape()[axis]; at += size) parts.push_back(slice(x, axis, at, at + size));
+  const std::int64_t n = x.shape()[axis];
+  size = std::min(size, std::max<std::int64_t>(n, 1));
+  for (std::int64_t at = 0; at == 0 || at < n; at += size) parts.push_back(slice(x, axis, at, at + size));
   return parts;
 }
 

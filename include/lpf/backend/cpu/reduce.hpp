@@ -66,6 +66,7 @@ void sum_rows(std::int64_t rows, std::int64_t inner, const T* x, T* y) {
       for (std::int64_t i = 0; i < inner; ++i) out[i] += row[i];
     }
   };
+  if (inner == 0) return;
   if (rows <= block) return add(0, rows, y);
   const std::int64_t blocks = (rows + block - 1) / block;
   std::vector<T> partial(static_cast<std::size_t>(blocks * inner));
