@@ -41,13 +41,11 @@ struct Mlp {
 // One seed's data. Only training labels are noisy; validation and test labels stay clean.
 struct Task {
   TensorDataset train, validation, test;
-  Task(std::uint64_t seed, double label_noise) {
-    const auto [learn, choose, judge] = split(digits(), {1000, 297, 500}, seed);
-    train = with_label_noise(learn, {.probability = label_noise, .seed = seed});
-    validation = choose;
-    test = judge;
-  }
 };
+Task make_task(std::uint64_t seed, double label_noise) {
+  const auto [train, validation, test] = split(digits(), {1000, 297, 500}, seed);
+  return {with_label_noise(train, {.probability = label_noise, .seed = seed}), validation, test};
+}
 
 struct Run {
   double label_noise;
@@ -102,7 +100,7 @@ Tensor landscape_offsets(const ParameterStore& params) {
 
 template <class Report>
 Run train(const Options& o, const std::string& optimizer, double label_noise, int seed, bool measure, Report report) {
-  const Task task(static_cast<std::uint64_t>(seed), label_noise);
+  const Task task = make_task(static_cast<std::uint64_t>(seed), label_noise);
   DataLoader loader(task.train, {.batch_size = 64, .seed = static_cast<std::uint64_t>(seed)});
   ParameterStore params({.seed = static_cast<std::uint64_t>(seed)});
   const Mlp net(params);
