@@ -159,7 +159,10 @@ class NpyHeaderParser {
     expect('(');
     while (!accept(')')) {
       if (out.rank() == max_rank) error("has more than ", max_rank, " axes");
-      out.push_back(integer());
+      const std::int64_t size = integer();
+      try {
+        out.push_back(size);
+      } catch (const ShapeError& e) { error("has a shape that no tensor can have: ", e.what()); }
       if (!accept(',')) {
         expect(')');
         break;
@@ -171,17 +174,6 @@ class NpyHeaderParser {
   const std::string& path_;
   std::string_view rest_;
 };
-
-/// Bytes of a tensor of that shape, or −1 if sizes other than 0 multiply to more than 63 bits.
-inline std::int64_t npy_bytes(const NpyHeader& header) {
-  auto bytes = static_cast<std::int64_t>(size_of(header.dtype));
-  bool none = false;
-  for (const auto size : header.shape) {
-    none |= size == 0;
-    if (size > 0 && __builtin_mul_overflow(bytes, size, &bytes)) return -1;
-  }
-  return none ? 0 : bytes;
-}
 
 }  // namespace detail
 
@@ -210,13 +202,11 @@ inline Tensor load_npy(const std::string& path) {
   file.read(header_begin, text.data(), length);
 
   const detail::NpyHeader header = detail::NpyHeaderParser(path, text).parse();
-  const std::int64_t bytes = detail::npy_bytes(header);
+  const std::uint64_t bytes = static_cast<std::uint64_t>(header.shape.numel()) * size_of(header.dtype);
   const std::uint64_t there = file.size() - data_begin;
-  if (bytes < 0 || static_cast<std::uint64_t>(bytes) != there)
-    bad.error(bytes < 0 || static_cast<std::uint64_t>(bytes) > there ? "is truncated" : "is too long",
-              ": shape ", header.shape, " of ", name_of(header.dtype), " needs ",
-              bytes < 0 ? std::string("more than 2^63") : std::to_string(bytes), " bytes, the file has ",
-              there, " behind its header");
+  if (bytes != there)
+    bad.error(bytes > there ? "is truncated" : "is too long", ": shape ", header.shape, " of ",
+              name_of(header.dtype), " needs ", bytes, " bytes, the file has ", there, " behind its header");
   Shape stored;
   const int rank = header.shape.rank();
   for (int i = 0; i < rank; ++i) stored.push_back(header.shape[header.fortran_order ? rank - 1 - i : i]);
