@@ -48,20 +48,19 @@ if [ "$(uname -m)" = x86_64 ]; then
   levels=(x86-64-v2)
   if grep -qw avx2 /proc/cpuinfo && grep -qw fma /proc/cpuinfo; then levels+=(x86-64-v3); fi
   if grep -qw avx512vl /proc/cpuinfo && grep -qw avx512dq /proc/cpuinfo; then levels+=(x86-64-v4); fi
-  if [ ${#levels[@]} -gt 1 ]; then marches=("-DMARCH_FIRST=${levels[-1]}" "-DMARCH_SECOND=${levels[-2]}"); fi
+  if [ ${#levels[@]} -gt 1 ]; then marches=("-DMARCH_FIRST=${levels[-2]}" "-DMARCH_SECOND=${levels[-1]}"); fi
 fi
 project subdirectory subdirectory -DLPF_SOURCE="$root" "${marches[@]}"
-lacks subdirectory headers ' -(m[a-z]|Wno-|O3)[^ ]*'
 if command -v clang++ >/dev/null; then
-  project subdirectory-clang subdirectory -DLPF_SOURCE="$root" -DCMAKE_CXX_COMPILER=clang++ "${marches[@]}"
+  project subdirectory-clang subdirectory -DLPF_SOURCE="$root" -DCMAKE_CXX_COMPILER=clang++
 else
   printf '    %-22s skipped: no clang++\n' subdirectory-clang
 fi
-project no-openmp subdirectory -DLPF_SOURCE="$root" -DLPF_OPENMP=OFF
 
-# Eigen as it would be downloaded: a folder that find_package does not know.
+# Without OpenMP, and with Eigen as it would be downloaded: in a folder that find_package does not know.
 eigen=()
 if [ -d /usr/include/eigen3 ]; then
   eigen=(-DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DFETCHCONTENT_SOURCE_DIR_LPF_EIGEN3=/usr/include/eigen3)
 fi
-project fetched fetched -DLPF_SOURCE="$root" "${eigen[@]}"
+project fetched fetched -DLPF_SOURCE="$root" -DLPF_OPENMP=OFF "${eigen[@]}"
+lacks fetched headers ' -(m[a-z]|Wno-|O3|fopenmp)[^ ]*'
