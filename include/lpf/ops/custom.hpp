@@ -1,0 +1,49 @@
+// What an operation of your own is made of:
+//   record(name, y, {operands}, backward)  y was computed from the operands; backward(g, need) gives their
+//   gradients,
+//                                          written with differentiable operations: it can be differentiated
+//                                          again
+//   map_replicas(f, parameter)             its rule for perturbed parameters
+//   per_sample(parameter, x)               a parameter ready to meet an activation (replicate.hpp)
+// examples/custom_op.cpp shows all three.
+#pragma once
+
+#include "lpf/ops/replicate.hpp"
+
+namespace lpf {
+
+namespace detail {
+/// y [M, result…] as replicas of a tensor of shape [result…], or as that tensor itself outside a pass.
+inline Tensor hide_mapped(const Tensor& y, const PlanPtr& plan) {
+  const std::int64_t M = plan ? plan->count() : 1;
+  check<ReplicaError>(y.rank() >= 1 && y.shape()[0] == M, "map_replicas", "the function returned shape ",
+                      y.shape(), ", whose first axis is not that of the M = ", M, " replicas");
+  return plan ? hide(y, plan) : squeeze(y, 0);
+}
+}  // namespace detail
+
+/// f of all replicas of a parameter at once: f sees a plain tensor [M, shape…] and returns [M, result…], the
+/// M replicas of the result. Outside a perturbed pass M is 1. So an elementwise f needs no change, and any
+/// other counts its axes from the end, or one further on. Rows of length 1:
+///
+///   map_replicas([](const Tensor& w) { return w / sqrt(sum(square(w), {-1}, true)); }, weight)
+///
+/// @throws ReplicaError if the first axis of the result is not M.
+template <class F>
+Tensor map_replicas(F f, const Tensor& x) {
+  if (!x.is_replicated()) return detail::hide_mapped(f(unsqueeze(x, 0)), nullptr);
+  return detail::hide_mapped(f(detail::unhide(x)), x.impl().replicas);
+}
+
+/// The same of two parameters. @throws ReplicaError also if they are not replicas of one pass: make a plain
+/// one meet a perturbed one with replicate(plain, perturbed).
+template <class F>
+Tensor map_replicas(F f, const Tensor& a, const Tensor& b) {
+  const PlanPtr plan = a.impl().replicas;
+  check<ReplicaError>(plan == b.impl().replicas, "map_replicas", "operands of shapes ", a.shape(), " and ",
+                      b.shape(), " are not replicas of one perturbed pass: use replicate(plain, perturbed)");
+  if (!plan) return detail::hide_mapped(f(unsqueeze(a, 0), unsqueeze(b, 0)), nullptr);
+  return detail::hide_mapped(f(detail::unhide(a), detail::unhide(b)), plan);
+}
+
+}  // namespace lpf
