@@ -40,24 +40,26 @@ class LowPassFilter {
     check(std::isfinite(o.alpha) && o.alpha >= 0, "LowPassFilter", "alpha must be finite and not negative, got ", o.alpha);
     check(o.alpha == 1 || o.total_steps > 0, "LowPassFilter", "alpha = ", o.alpha,
           " makes the radius grow over training: total_steps, the number of optimizer updates, must be given");
+    check(o.estimator != Estimator::per_sample || !o.keep_replica_gradients, "LowPassFilter",
+          "keep_replica_gradients needs replicas, of which per-sample noise has none: use Estimator::replicas");
     check(o.estimator != Estimator::antithetic || o.M % 2 == 0, "LowPassFilter",
           "antithetic draws come in pairs: M must be even, got ", o.M);
   }
 
   /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError if one is open
-  /// already, or if the one before it ended without having met any parameter.
+  /// already, or if the one before it ended without having met any parameter (once: the next call goes on).
   [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(const ParameterStore& params) {
-    check<StateError>(!used_ || *used_, "perturb",
+    filter::Perturbation::check_not_open(params);
+    const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
+    check<StateError>(!before || !*before, "perturb",
                       "the perturbed pass before this one ended without reading a parameter: keep its scope alive around the "
                       "forward pass (auto scope = filter.perturb(params))");
-    auto used = std::make_shared<bool>(false);
-    used_ = used;
     const filter::PassOptions pass = options_of(params, draws_++);
-    return filter::Perturbation(params, filter::rows_of(params, options_.law, options_.include), pass, std::move(used));
+    return filter::Perturbation(params, filter::rows_of(params, options_.law, options_.include), pass, forgotten_);
   }
 
   /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ: what perturb() adds.
-  Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
+  LPF_ONCE Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
     const auto off = no_grad();
     const filter::Rows rows = filter::rows_of(params, options_.law, options_.include);
     const filter::PassOptions pass = options_of(params, draw);
@@ -89,7 +91,7 @@ class LowPassFilter {
 
   LowPassFilterOptions options_;
   std::uint64_t draws_ = 0;
-  std::shared_ptr<bool> used_;
+  std::shared_ptr<bool> forgotten_;  // of the newest pass
 };
 
 }  // namespace lpf

@@ -41,16 +41,19 @@ struct GradientStatistics {
 
 class Perturbation final : public nn::PerturbedPass {
  public:
-  Perturbation(const ParameterStore& params, Rows rows, const PassOptions& options, std::shared_ptr<bool> used)
+  /// `forgotten` becomes true if the pass ends, not by an exception, before any parameter was read.
+  Perturbation(const ParameterStore& params, Rows rows, const PassOptions& options, std::shared_ptr<bool> forgotten)
       : params_(params),
         rows_(std::move(rows)),
         options_(options),
         plan_(std::make_shared<ReplicaPlan>(options.M)),
         version_(params.version()),
         exceptions_(std::uncaught_exceptions()),
-        used_(std::move(used)) {
-    check<StateError>(!nn::detail::pass_over(params.id()), "perturb",
-                      "a perturbed pass over these parameters is open on this thread: scopes do not nest; let the first end");
+        forgotten_(std::move(forgotten)) {
+    check_not_open(params);
+    check(options.M >= 1, "perturb", "M must be at least 1, got ", options.M);
+    check(options.estimator != Estimator::antithetic || options.M % 2 == 0, "perturb",
+          "antithetic draws come in pairs: M must be even, got ", options.M);
     if (options_.offsets.defined()) {
       const Shape wanted{options_.M, params_.theta().numel()};
       check<ShapeError>(options_.offsets.shape() == wanted, "perturb", "offsets for M = ", options_.M, " replicas need shape ",
@@ -65,10 +68,16 @@ class Perturbation final : public nn::PerturbedPass {
   }
   ~Perturbation() override {
     std::erase_if(nn::detail::active_passes, [this](const auto& active) { return active.pass == this; });
-    if (std::uncaught_exceptions() > exceptions_) *used_ = true;
+    if (!used_ && std::uncaught_exceptions() <= exceptions_) *forgotten_ = true;
   }
   Perturbation(const Perturbation&) = delete;
   Perturbation& operator=(const Perturbation&) = delete;
+
+  /// StateError if a perturbed pass over these parameters is open on this thread.
+  static void check_not_open(const ParameterStore& params) {
+    check<StateError>(!nn::detail::pass_over(params.id()), "perturb",
+                      "a perturbed pass over these parameters is open on this thread: scopes do not nest; let the first end");
+  }
 
   std::int64_t M() const { return options_.M; }
   double gamma() const { return options_.gamma; }
@@ -80,6 +89,8 @@ class Perturbation final : public nn::PerturbedPass {
   /// Mean loss of each replica over its slice, from the losses of the samples [B].
   std::vector<double> replica_losses(const Tensor& losses) const {
     const auto off = no_grad();
+    check<ShapeError>(losses.rank() == 1, "replica_losses", "needs one loss a sample, [B], got ", losses.shape(),
+                      ": use Reduction::none, and the mean over other axes");
     const auto begin = plan_->slices("replica_losses", losses.size(0));
     auto sums = lpf::detail::unhide(lpf::detail::slice_sum(losses.detach(), plan_)).to_vector();
     for (std::size_t r = 0; r < sums.size(); ++r) sums[r] /= static_cast<double>(begin[r + 1] - begin[r]);
@@ -111,7 +122,8 @@ class Perturbation final : public nn::PerturbedPass {
     return f();
   }
 
-  /// After backward(), in a pass that keeps them: statistics of the replicas' gradients.
+  /// After backward(), in a pass that keeps them: statistics of the replicas' gradients, over the perturbed parameters. After
+  /// several, of the last.
   GradientStatistics gradient_statistics() const;
 
   // --- for layers ---------------------------------------------------------------------------------------------------
@@ -155,17 +167,18 @@ class Perturbation final : public nn::PerturbedPass {
   PlanPtr plan_;
   std::uint64_t version_;
   int exceptions_;
-  std::shared_ptr<bool> used_;  // tells the filter whether this pass was of any use
+  std::shared_ptr<bool> forgotten_;  // tells the filter that this pass was of no use
+  bool used_ = false;           // a parameter was read
   Tensor scale_;                // [rows]
   Tensor replicas_;             // [M·size], the replicas of a parameter next to each other
   std::vector<Tensor> read_;    // what each parameter reads as
-  std::vector<std::size_t> noised_;  // weights whose pre-activations were given noise
+  std::vector<std::size_t> noised_;  // parameters whose noise went to pre-activations
   std::shared_ptr<std::vector<Tensor>> kept_ = std::make_shared<std::vector<Tensor>>();  // gradients [M, shape…] by parameter
 };
 
 LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
   check_version();
-  *used_ = true;
+  used_ = true;
   const Tensor leaf = params_.tensor(parameter);
   const backend::Segment* segment = segment_of(parameter);
   if (!segment) return leaf;
@@ -201,12 +214,15 @@ LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::
   const backend::Segment* b = bias ? segment_of(*bias) : nullptr;
   if (!w && !b) return {};
   check_version();
-  *used_ = true;
-  const std::string& name = params_.parameters()[weight].name;
-  check<StateError>(std::find(noised_.begin(), noised_.end(), weight) == noised_.end() && !read_[weight].defined(), "perturb",
-                    "'", name, "' is used twice in one pass: per-sample noise is exact for a weight used once; use "
-                    "Estimator::replicas");
-  noised_.push_back(weight);
+  used_ = true;
+  const auto use_once = [this](std::size_t parameter) {
+    check<StateError>(std::find(noised_.begin(), noised_.end(), parameter) == noised_.end() && !read_[parameter].defined(),
+                      "perturb", "'", params_.parameters()[parameter].name,
+                      "' is used twice in one pass: per-sample noise is exact for a weight used once; use Estimator::replicas");
+    noised_.push_back(parameter);
+  };
+  if (w) use_once(weight);
+  if (b) use_once(*bias);
   const std::int64_t batch = x.size(0), out = params_.parameters()[weight].shape[0];
   plan_->slices("perturb", batch);
   const auto square_of = [&](const backend::Segment& s) { return square(narrow(scale_, 0, s.first_scale, s.rows).detach()); };
@@ -218,7 +234,7 @@ LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::
   Tensor xi = empty({batch, out}, x.options());
   NoiseKey key = options_.key;
   key.replica = 0xFFFFFF;  // apart from the streams of replicas
-  key.parameter = static_cast<std::uint32_t>(weight);
+  key.parameter = static_cast<std::uint32_t>(w ? weight : *bias);
   x.backend().normal(x.dtype(), key, nn::PartOfBatch::first_sample() * out, batch * out, xi.raw());
   return mul(t, xi);
 }
@@ -226,7 +242,8 @@ LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::
 LPF_ONCE inline GradientStatistics Perturbation::gradient_statistics() const {
   check<StateError>(options_.keep_replica_gradients, "gradient_statistics",
                     "this pass summed its replicas' gradients: set keep_replica_gradients in the filter's options");
-  check<StateError>(plan_->batch() > 0 && !kept_->empty(), "gradient_statistics", "call it after backward()");
+  check<StateError>(std::any_of(kept_->begin(), kept_->end(), [](const Tensor& g) { return g.defined(); }),
+                    "gradient_statistics", "call it after backward()");
   const auto off = no_grad();
   const auto begin = plan_->cut(plan_->batch());
   const auto M = static_cast<std::size_t>(options_.M);
