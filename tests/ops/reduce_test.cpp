@@ -220,6 +220,19 @@ TEST_CASE("prod") {
   CHECK_ERROR(prod(zeros({2}), 1), ShapeError, "[prod]", "axis 1");
 }
 
+TEST_CASE("reductions: float32 agrees with float64") {
+  const Tensor x = normal({60, 50}, 1, float32), wide = x.to(float64);
+  for (const Axes& axes : {Axes{}, Axes{0}, Axes{1}}) {
+    CHECK(relative_error(mean(x, axes).to(float64), mean(wide, axes)) < 1e-6);
+    CHECK(relative_error(var(x, axes).to(float64), var(wide, axes)) < 1e-6);
+  }
+  for (const int axis : {0, 1}) {
+    CHECK(relative_error(prod(x, axis).to(float64), prod(wide, axis), 1e-300) < 1e-5);
+    CHECK(same_bits(amax(x, axis).to(float64), amax(wide, axis)));
+    CHECK(same_bits(argmin(x, axis), argmin(wide, axis)));
+  }
+}
+
 TEST_CASE("reductions do not depend on the number of threads") {
   const Tensor x = normal({300007}, 1, float32), y = normal({257, 1031}, 2, float32), d = normal({100003}, 3);
   set_num_threads(1);
