@@ -108,6 +108,9 @@ TEST_CASE("dataset: in k folds each sample is held out once") {
     CHECK(all.size() == 23);
   }
   CHECK(held.size() == 23);
+  const auto order = permutation(23, {.seed = 3, .purpose = Purpose::split, .draw = 1});
+  CHECK(ids(k_fold(data, {.folds = 5, .fold = 1, .seed = 3}).validation) ==
+        std::vector(order.begin() + 5, order.begin() + 10));
   CHECK_THROWS_AS(k_fold(data, {.folds = 1}), ValueError);
   CHECK_THROWS_AS(k_fold(data, {.folds = 24}), ValueError);
   CHECK_THROWS_AS(k_fold(data, {.folds = 5, .fold = 5}), ValueError);

@@ -235,6 +235,11 @@ TEST_CASE("loader: one loop at a time") {
     };
     CHECK_THROWS_AS(nested(), StateError);
     auto it = loader.begin();
+    auto later = loader.begin();
+    CHECK_THROWS_AS(*it, StateError);
+    CHECK_THROWS_AS(++it, StateError);
+    CHECK((*later).x.defined());
+    it = later;
     loader.set_epoch(0);
     CHECK_THROWS_AS(*it, StateError);
     CHECK_THROWS_AS(++it, StateError);

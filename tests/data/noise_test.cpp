@@ -43,6 +43,12 @@ TEST_CASE("label noise: depends on the seed alone, and grows with the probabilit
     if (some[i] != 4) CHECK(many[i] == some[i]);
     if (many[i] != 4) CHECK(all[i] == many[i]);
   }
+  // the streams are part of the promise: results depend on them
+  for (std::int64_t i = 0; i < 1000; ++i) {
+    const bool anew = bernoulli_at({.seed = 1, .purpose = Purpose::label_noise, .parameter = 0}, i, 0.6);
+    const NoiseKey key{.seed = 1, .purpose = Purpose::label_noise, .parameter = 1};
+    CHECK(many[static_cast<std::size_t>(i)] == (anew ? uniform_below_at(key, i, 10) : 4));
+  }
   // sample i has its noise whatever comes after it
   const auto shorter =
       with_label_noise(clean.take(10), {.probability = 0.6, .seed = 1}).labels.to_vector<std::int64_t>();
