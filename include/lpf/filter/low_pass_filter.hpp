@@ -59,7 +59,7 @@ class LowPassFilter {
   }
 
   /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ: what perturb() adds.
-  LPF_ONCE Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
+  Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
     const auto off = no_grad();
     const filter::Rows rows = filter::rows_of(params, options_.law, options_.include);
     const filter::PassOptions pass = options_of(params, draw);

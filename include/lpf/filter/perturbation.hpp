@@ -177,8 +177,8 @@ class Perturbation final : public nn::PerturbedPass {
 };
 
 LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
-  check_version();
   used_ = true;
+  check_version();
   const Tensor leaf = params_.tensor(parameter);
   const backend::Segment* segment = segment_of(parameter);
   if (!segment) return leaf;
@@ -213,8 +213,8 @@ LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::
   const backend::Segment* w = segment_of(weight);
   const backend::Segment* b = bias ? segment_of(*bias) : nullptr;
   if (!w && !b) return {};
-  check_version();
   used_ = true;
+  check_version();
   const auto use_once = [this](std::size_t parameter) {
     check<StateError>(std::find(noised_.begin(), noised_.end(), parameter) == noised_.end() && !read_[parameter].defined(),
                       "perturb", "'", params_.parameters()[parameter].name,
