@@ -1,6 +1,7 @@
 // Data in memory: samples and their labels, parts of them, and their scale.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>

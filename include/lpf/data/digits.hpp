@@ -3,6 +3,8 @@
 // datasets/README.md).
 #pragma once
 
+#include <iterator>
+
 #include "lpf/data/dataset.hpp"
 
 namespace lpf {

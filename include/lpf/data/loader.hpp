@@ -5,6 +5,7 @@
 //     for (auto [x, y] : loader) …
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <functional>
 #include <iterator>
