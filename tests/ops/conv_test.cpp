@@ -115,19 +115,39 @@ TEST_CASE("conv2d: agrees with the definition on random shapes") {
   }
 }
 
-TEST_CASE("conv2d: agrees with the definition where tiles, blocks and chunks are cut") {
-  check_against_reference(random({3, 17, 19, 3}, 1), random({5, 3, 3, 3}, 2), random({5}, 3), {.padding = 1});
-  check_against_reference(random({5, 6, 6, 70}, 1), random({66, 3, 3, 70}, 2), random({66}, 3),
-                          {.padding = 1});
-  check_against_reference(random({2, 7, 7, 66}, 1), random({70, 3, 3, 66}, 2), {},
-                          {.stride = 2, .padding = 1});
-  check_against_reference(random({3, 4, 5, 300}, 1), random({260, 1, 1, 300}, 2), {}, {});
-  check_against_reference(random({3, 4, 5, 300}, 1), random({260, 1, 1, 300}, 2), {}, {.stride = 2});
-  check_against_reference(random({2, 3, 3, 520}, 1), random({140, 2, 2, 260}, 2), {},
-                          {.padding = 1, .groups = 2});
+TEST_CASE("conv2d: agrees with the definition for every width of the kernel") {
+  for (const std::int64_t filters : {1, 3, 4, 5, 8, 9, 12, 16, 17, 24, 31, 33, 48, 65})
+    check_against_reference(random({2, 5, 9, 3}, 1), random({filters, 3, 3, 3}, 2), random({filters}, 3),
+                            {.padding = 1});
+  for (const std::int64_t channels : {1, 2, 3, 4, 5, 7, 8, 9, 13, 17})
+    check_against_reference(random({2, 4, 6, channels}, 1), random({9, 1, 2, channels}, 2), {},
+                            {.padding = 1});
+  for (std::int64_t width = 1; width < 20; ++width)
+    check_against_reference(random({2, 3, width, 2}, 1), random({9, 3, 3, 2}, 2), random({9}, 3),
+                            {.padding = 1});
+}
+
+TEST_CASE("conv2d: agrees with the definition where bands, tiles, blocks and chunks are cut") {
+  check_against_reference(random({3, 33, 35, 3}, 1), random({5, 3, 3, 3}, 2), random({5}, 3), {.padding = 1});
+  check_against_reference(random({1, 9, 60, 4}, 1), random({5, 3, 3, 4}, 2), {},
+                          {.stride = 2, .padding = 1, .dilation = 2});
   check_against_reference(random({40, 8, 8, 8}, 1), random({8, 3, 3, 8}, 2), {}, {.padding = 1});
+  check_against_reference(random({7, 4, 4, 130}, 1), random({6, 3, 3, 130}, 2), {}, {.padding = 1});
   check_against_reference(random({2, 9, 9, 32}, 1), random({32, 3, 3, 1}, 2), {},
                           {.padding = 1, .groups = 32});
+  check_against_reference(random({2, 9, 9, 20}, 1), random({40, 3, 3, 10}, 2), random({40}, 3),
+                          {.padding = 1, .groups = 2});
+  // Products: narrow images, and more than 2^20 weights.
+  check_against_reference(random({200, 3, 3, 4}, 1), random({70, 3, 3, 4}, 2), random({70}, 3),
+                          {.padding = 1});
+  check_against_reference(random({40, 7, 3, 300}, 1), random({20, 1, 1, 300}, 2), random({20}, 3), {});
+  check_against_reference(random({9, 5, 3, 66}, 1), random({70, 3, 3, 33}, 2), {},
+                          {.stride = 2, .padding = 1, .groups = 2});
+  check_against_reference(random({1, 5, 4, 262}, 1), random({450, 3, 3, 262}, 2), random({450}, 3),
+                          {.padding = 1});
+  check_against_reference(random({1, 8, 8, 262}, 1), random({450, 3, 3, 262}, 2), {},
+                          {.stride = 2, .padding = 1});
+  check_against_reference(random({3, 4, 5, 1030}, 1), random({1020, 1, 1, 1030}, 2), {}, {});
 }
 
 TEST_CASE("conv2d: sizes of one, nothing in the batch, windows that skip pixels") {
@@ -167,39 +187,41 @@ TEST_CASE("conv2d: M replicas are M convolutions with weights of their own") {
   for (const std::int64_t samples : {8, 7}) {
     for (const std::int64_t m : {1, 3, 7}) {
       for (const bool one_by_one : {false, true}) {
-        CAPTURE(m);
-        CAPTURE(samples);
-        const std::int64_t size = one_by_one ? 1 : 3;
-        const Conv2dOptions o =
-            one_by_one ? Conv2dOptions{} : Conv2dOptions{.stride = {1, 2}, .padding = 1, .groups = 2};
-        const std::int64_t channels = 4 / o.groups;
-        const Tensor x = random({samples, 5, 6, 4}, 1).requires_grad_();
-        const Tensor w = random({m, 6, size, size, channels}, 2).requires_grad_();
-        const Tensor b = random({m, 6}, 3).requires_grad_();
-        const auto plan = std::make_shared<ReplicaPlan>(m);
-        const Tensor y = conv2d(x, replicated(w, plan), replicated(b, plan), o);
-        const auto begin = plan->cut(samples);
+        for (const std::int64_t width : {3, 6}) {
+          CAPTURE(m);
+          CAPTURE(samples);
+          const std::int64_t size = one_by_one ? 1 : 3;
+          const Conv2dOptions o =
+              one_by_one ? Conv2dOptions{} : Conv2dOptions{.stride = {1, 2}, .padding = 1, .groups = 2};
+          const std::int64_t channels = 4 / o.groups;
+          const Tensor x = random({samples, 5, width, 4}, 1).requires_grad_();
+          const Tensor w = random({m, 6, size, size, channels}, 2).requires_grad_();
+          const Tensor b = random({m, 6}, 3).requires_grad_();
+          const auto plan = std::make_shared<ReplicaPlan>(m);
+          const Tensor y = conv2d(x, replicated(w, plan), replicated(b, plan), o);
+          const auto begin = plan->cut(samples);
 
-        std::vector<Tensor> parts;
-        for (std::int64_t r = 0; r < m; ++r)
-          parts.push_back(
-              conv2d(slice(x, 0, begin[static_cast<std::size_t>(r)], begin[static_cast<std::size_t>(r) + 1]),
-                     w[r], b[r], o));
-        const Tensor expected = concatenate(parts);
-        CHECK(largest_difference(y.detach(), expected.detach()) < 1e-12);
+          std::vector<Tensor> parts;
+          for (std::int64_t r = 0; r < m; ++r)
+            parts.push_back(conv2d(
+                slice(x, 0, begin[static_cast<std::size_t>(r)], begin[static_cast<std::size_t>(r) + 1]), w[r],
+                b[r], o));
+          const Tensor expected = concatenate(parts);
+          CHECK(largest_difference(y.detach(), expected.detach()) < 1e-12);
 
-        const Tensor dy = random(y.shape(), 4);
-        const auto one = grad(y, {x, w, b}, {.create_graph = true, .gradient = dy});
-        const auto many = grad(expected, {x, w, b}, {.create_graph = true, .gradient = dy});
-        for (std::size_t i = 0; i < 3; ++i)
-          CHECK(largest_difference(one[i].detach(), many[i].detach()) < 1e-12);
+          const Tensor dy = random(y.shape(), 4);
+          const auto one = grad(y, {x, w, b}, {.create_graph = true, .gradient = dy});
+          const auto many = grad(expected, {x, w, b}, {.create_graph = true, .gradient = dy});
+          for (std::size_t i = 0; i < 3; ++i)
+            CHECK(largest_difference(one[i].detach(), many[i].detach()) < 1e-12);
 
-        // Second derivatives: those of the length of the gradient.
-        const auto length = [](const std::vector<Tensor>& g) {
-          return sum(g[0].square()) + sum(g[1].square());
-        };
-        const auto one2 = grad(length(one), {x, w}), many2 = grad(length(many), {x, w});
-        for (std::size_t i = 0; i < 2; ++i) CHECK(largest_difference(one2[i], many2[i]) < 1e-8);
+          // Second derivatives: those of the length of the gradient.
+          const auto length = [](const std::vector<Tensor>& g) {
+            return sum(g[0].square()) + sum(g[1].square());
+          };
+          const auto one2 = grad(length(one), {x, w}), many2 = grad(length(many), {x, w});
+          for (std::size_t i = 0; i < 2; ++i) CHECK(largest_difference(one2[i], many2[i]) < 1e-8);
+        }
       }
     }
   }
@@ -242,9 +264,9 @@ TEST_CASE("conv2d: only the bias, or only the weight, is replicated") {
 
 TEST_CASE("conv2d: each replica gets the bits of its convolution alone") {
   const std::int64_t m = 4;
-  for (const std::int64_t channels : {3, 16, 72}) {
+  for (const auto& [size, channels] : {std::pair{9, 3}, {9, 16}, {9, 72}, {3, 24}}) {
     const Conv2dOptions o{.padding = 1};
-    const Tensor x = random({30, 9, 9, channels}, 1, float32).requires_grad_();
+    const Tensor x = random({30, size, size, channels}, 1, float32).requires_grad_();
     const Tensor w = random({m, 20, 3, 3, channels}, 2, float32).requires_grad_();
     const auto plan = std::make_shared<ReplicaPlan>(m);
     const Tensor y = conv2d(x, replicated(w, plan), {}, o);
@@ -272,7 +294,8 @@ TEST_CASE("conv2d: the same bits for any number of threads") {
   const std::vector<Case> cases{{{32, 16, 16, 8}, {16, 3, 3, 8}, {.padding = 1}},
                                 {{16, 8, 8, 128}, {96, 3, 3, 128}, {.stride = 2, .padding = 1}},
                                 {{20, 9, 9, 32}, {64, 1, 1, 32}, {}},
-                                {{20, 9, 9, 32}, {64, 3, 3, 8}, {.groups = 4}}};
+                                {{20, 9, 9, 32}, {64, 3, 3, 8}, {.groups = 4}},
+                                {{300, 3, 3, 32}, {40, 3, 3, 32}, {.padding = 1}}};
   for (const auto& c : cases) {
     const Tensor x = random(c.x, 1, float32).requires_grad_(), w = random(c.w, 2, float32).requires_grad_();
     const Tensor b = random({c.w[0]}, 3, float32).requires_grad_();
