@@ -81,7 +81,7 @@ struct TiedNet {
 
 enum class Kind { linear, conv, token, tied };
 inline const std::vector<Kind> kinds = {Kind::linear, Kind::conv, Kind::token, Kind::tied};
-inline const char* name_of(Kind kind) {
+inline std::string name_of(Kind kind) {
   const char* names[] = {"linear", "conv", "token", "tied"};
   return names[static_cast<int>(kind)];
 }
