@@ -59,6 +59,15 @@ class WideRow {
     for (std::int64_t c = 0; c < channels_; ++c) wide[c] = static_cast<T>(value(c));
     for (std::int64_t i = channels_; i < width_; ++i) wide[i] = wide[i - channels_];
   }
+  /// wide[i] = a·b of the channel of i; b may be null.
+  template <class T>
+  void spread_product(T* wide, const T* a, const T* b) const {
+    if (b) {
+      spread(wide, [=](std::int64_t c) { return a[c] * b[c]; });
+    } else {
+      spread(wide, [=](std::int64_t c) { return a[c]; });
+    }
+  }
   /// sum[c] = Σ wide[i] over the elements of channel c.
   void gather(const double* wide, double* sum) const {
     std::copy(wide, wide + channels_, sum);
@@ -138,9 +147,8 @@ void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd,
     T *centre = scratch.data(), *scale = centre + wide.size(), *shift = scale + wide.size();
     const std::int64_t g = blocks[k].group, own = g * b.channels, first = g * b.affine_stride;
     wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
-    wide.spread(scale,
-                [&](std::int64_t c) { return gamma ? rstd[own + c] * gamma[first + c] : rstd[own + c]; });
-    wide.spread(shift, [&](std::int64_t c) { return beta ? beta[first + c] : T(0); });
+    wide.spread_product(scale, rstd + own, gamma ? gamma + first : nullptr);
+    if (beta) wide.spread(shift, [&](std::int64_t c) { return beta[first + c]; });
     const T* from = x + blocks[k].begin * b.channels;
     T* to = y + blocks[k].begin * b.channels;
     wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
@@ -198,8 +206,7 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* dy, const T
     const auto rows = static_cast<double>(b.row_begin[group + 1] - b.row_begin[group]);
     const double* sum = total.data() + static_cast<std::size_t>(group) * per_block;
     wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
-    wide.spread(scale,
-                [&](std::int64_t c) { return gamma ? rstd[own + c] * gamma[first + c] : rstd[own + c]; });
+    wide.spread_product(scale, rstd + own, gamma ? gamma + first : nullptr);
     wide.spread(offset, [&](std::int64_t c) { return sum[c] / rows; });
     wide.spread(slope, [&](std::int64_t c) {
       const auto r = static_cast<double>(rstd[own + c]);
