@@ -34,7 +34,12 @@ void replay_all(const std::string& op, std::size_t count) {
     const auto make = [](const ParameterStore& params, const std::vector<Json>& groups) {
       std::vector<optim::Group<AdamOptions>> own;
       if (groups.size() == 2) own.push_back({is_bias, options_from(groups[1])});
-      return Optimizer(params, options_from(groups[0]), own);
+      const AdamOptions o = options_from(groups[0]);
+      if constexpr (std::is_same_v<Optimizer, AdamW>) {
+        return AdamW(params, {o.lr, o.beta1, o.beta2, o.epsilon, o.weight_decay, o.amsgrad}, own);
+      } else {
+        return Optimizer(params, o, own);
+      }
     };
     replay(FixtureCase(file, name), make,
            {{"m", "exp_avg"}, {"v", "exp_avg_sq"}, {"v_max", "max_exp_avg_sq"}});

@@ -5,6 +5,7 @@
 #pragma once
 
 #if defined(LPF_COMPILED) && defined(__clang__)
+#pragma clang diagnostic ignored "-Wgnu-inline-cpp-without-extern"  // it is what is meant, and members cannot be extern
 #define LPF_ONCE __attribute__((gnu_inline, noinline))
 #elif defined(LPF_COMPILED)
 #define LPF_ONCE __attribute__((gnu_inline, optimize("O0")))  // of another level than its callers: GCC will not inline it

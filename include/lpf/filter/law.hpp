@@ -21,11 +21,11 @@ enum class NoiseLaw {
 struct Radius {
   double gamma = 0;               ///< γ₀
   double alpha = 1;               ///< α; 1 keeps the radius constant
-  std::uint64_t total_steps = 0;  ///< T, optimizer updates; needed unless α is 1
+  std::int64_t total_steps = 0;  ///< T, optimizer updates; needed unless α is 1
 
   double at(std::uint64_t t) const {
     if (alpha == 1) return gamma;
-    const double progress = t >= total_steps ? 1 : static_cast<double>(t) / static_cast<double>(total_steps);
+    const double progress = t >= static_cast<std::uint64_t>(total_steps) ? 1 : static_cast<double>(t) / static_cast<double>(total_steps);
     return gamma * (1 + (alpha - 1) * (1 - std::cos(std::numbers::pi * progress)) / 2);
   }
 };

@@ -19,7 +19,7 @@ struct LowPassFilterOptions {
   std::int64_t M = 8;             ///< replicas, one a slice of the batch
   double gamma = 5e-4;            ///< radius γ₀
   double alpha = 1;               ///< the radius grows to αγ₀ (Radius); 1 keeps it constant
-  std::uint64_t total_steps = 0;  ///< T of the radius schedule, optimizer updates; needed unless alpha is 1
+  std::int64_t total_steps = 0;  ///< T of the radius schedule, optimizer updates; needed unless alpha is 1
   NoiseLaw law = NoiseLaw::filter_wise;
   Estimator estimator = Estimator::replicas;
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;

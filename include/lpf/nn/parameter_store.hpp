@@ -206,6 +206,7 @@ class ParameterStore {
 
   operator nn::Path() const { return {state_, ""}; }  // NOLINT: Net net(params)
   nn::Path operator/(std::string_view name) const { return nn::Path(*this) / name; }
+  nn::Path operator/(int index) const { return nn::Path(*this) / index; }
 
   /// All parameters in one vector [size], with zeros between them where alignment wants it.
   Tensor theta() const { return state_->materialize(), state_->theta; }

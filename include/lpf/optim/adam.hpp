@@ -60,11 +60,21 @@ class Adam : public Optimizer<AdamOptions> {
   Tensor m_, v_, v_max_;
 };
 
-/// Adam with decoupled weight decay; PyTorch's default decay is 0.01, so give it explicitly.
+/// Adam's options with PyTorch's weight decay for AdamW.
+struct AdamWOptions {
+  double lr = 1e-3;
+  double beta1 = 0.9, beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.01;
+  bool amsgrad = false;
+
+  operator AdamOptions() const { return {lr, beta1, beta2, epsilon, weight_decay, amsgrad}; }  // NOLINT
+};
+
+/// Adam with decoupled weight decay. A group's options are its own in full, weight decay included.
 class AdamW final : public Adam {
  public:
-  explicit AdamW(const ParameterStore& params, const AdamOptions& options = {.weight_decay = 0.01},
-                 std::vector<Group<AdamOptions>> groups = {})
+  explicit AdamW(const ParameterStore& params, const AdamWOptions& options = {}, std::vector<Group<AdamOptions>> groups = {})
       : Adam(params, options, std::move(groups), true) {}
 };
 
