@@ -37,7 +37,7 @@ class RangeFunction {
   void (*call_)(void*, std::int64_t, std::int64_t);
 };
 
-inline void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFunction f) {
+inline void parallel_ranges(std::int64_t n, [[maybe_unused]] std::int64_t grain, RangeFunction f) {
   if (n <= 0) return;
 #ifdef _OPENMP
   const std::int64_t parts = std::min<std::int64_t>(num_threads(), (n + grain - 1) / grain);
