@@ -1,8 +1,10 @@
-// The main job: SGD, SAM and LPF-SGD train the same network from the same weights on real handwritten digits, with clean
-// labels and with a part of them wrong. Shows test error, how flat the solutions are, and what a step costs.
+// The main job: SGD, SAM and LPF-SGD train the same network from the same weights on real handwritten digits,
+// with clean labels and with a part of them wrong. Shows test error, how flat the solutions are, and what a
+// step costs.
 //
 //   digits --help                all options
-//   digits --tune --seeds 10     chooses rho, gamma and alpha on the validation split, and prints what it tried
+//   digits --tune --seeds 10     chooses rho, gamma and alpha on the validation split, and prints what it
+//   tried
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
@@ -28,8 +30,9 @@ struct Options {
   bool tune = false;
 };
 
-const std::map<std::string, Estimator> estimators{
-    {"replicas", Estimator::replicas}, {"antithetic", Estimator::antithetic}, {"per-sample", Estimator::per_sample}};
+const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replicas},
+                                                  {"antithetic", Estimator::antithetic},
+                                                  {"per-sample", Estimator::per_sample}};
 const std::map<std::string, std::string> titles{{"sgd", "SGD"}, {"sam", "SAM"}, {"lpf-sgd", "LPF-SGD"}};
 
 struct Mlp {
@@ -73,7 +76,8 @@ double error_percent(const Mlp& net, const TensorDataset& data) {
   return 100 * (1 - mean((argmax(net(data.images), 1) == data.labels).to(float32)).item());
 }
 
-// Random directions with every filter as long as the weight's own (Li et al. 2018), the same draws for every solution.
+// Random directions with every filter as long as the weight's own (Li et al. 2018), the same draws for every
+// solution.
 Tensor landscape_offsets(const ParameterStore& params) {
   LowPassFilter unit({.M = directions, .gamma = 1, .seed = 7});
   const Tensor noise = unit.offsets(params, 0);
@@ -88,7 +92,8 @@ Tensor landscape_offsets(const ParameterStore& params) {
         float* row = d.data() + k * n + s.offset + r * s.length;
         double squares = 1e-30;
         for (std::int64_t i = 0; i < s.length; ++i) squares += static_cast<double>(row[i]) * row[i];
-        const auto factor = static_cast<float>(norms[static_cast<std::size_t>(s.first_scale + r)] / std::sqrt(squares));
+        const auto factor =
+            static_cast<float>(norms[static_cast<std::size_t>(s.first_scale + r)] / std::sqrt(squares));
         for (std::int64_t i = 0; i < s.length; ++i) row[i] *= factor;
       }
   std::vector<float> all;
@@ -99,7 +104,8 @@ Tensor landscape_offsets(const ParameterStore& params) {
 }
 
 template <class Report>
-Run train(const Options& o, const std::string& optimizer, double label_noise, int seed, bool measure, Report report) {
+Run train(const Options& o, const std::string& optimizer, double label_noise, int seed, bool measure,
+          Report report) {
   const Task task = make_task(static_cast<std::uint64_t>(seed), label_noise);
   DataLoader loader(task.train, {.batch_size = 64, .seed = static_cast<std::uint64_t>(seed)});
   ParameterStore params({.seed = static_cast<std::uint64_t>(seed)});
@@ -108,8 +114,12 @@ Run train(const Options& o, const std::string& optimizer, double label_noise, in
   optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9});
   sgd.set_schedule(schedule::cosine(static_cast<std::uint64_t>(steps)));
   optim::Sam sam(params, sgd, {.rho = o.rho});
-  LowPassFilter filter({.M = o.M, .gamma = o.gamma, .alpha = o.alpha, .total_steps = steps,
-                        .estimator = estimators.at(o.estimator), .seed = static_cast<std::uint64_t>(seed)});
+  LowPassFilter filter({.M = o.M,
+                        .gamma = o.gamma,
+                        .alpha = o.alpha,
+                        .total_steps = steps,
+                        .estimator = estimators.at(o.estimator),
+                        .seed = static_cast<std::uint64_t>(seed)});
 
   Run run{label_noise, optimizer, seed, 0, 0, 0, 0, 0, {}, {}, {}, {}};
   std::vector<double> step_ms;
@@ -126,11 +136,12 @@ Run train(const Options& o, const std::string& optimizer, double label_noise, in
         cross_entropy(net(x), y).backward();
         sgd.step();
       }
-      step_ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+      step_ms.push_back(
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
     }
     run.train_loss = mean_loss(net, task.train);
-    check<NumericError>(std::isfinite(run.train_loss), "digits", "the loss of ", titles.at(optimizer), " is ", run.train_loss,
-                        " after epoch ", epoch + 1, ": lower --gamma or --alpha");
+    check<NumericError>(std::isfinite(run.train_loss), "digits", "the loss of ", titles.at(optimizer), " is ",
+                        run.train_loss, " after epoch ", epoch + 1, ": lower --gamma or --alpha");
     run.loss_curve.push_back(run.train_loss);
     run.error_curve.push_back(measure ? error_percent(net, task.test) : 0);
     report(epoch, run.train_loss);
@@ -142,9 +153,12 @@ Run train(const Options& o, const std::string& optimizer, double label_noise, in
   run.step_ms = step_ms[step_ms.size() / 2];
   run.test_error = error_percent(net, task.test);
   const sharpness::Data data{task.train.images, task.train.labels};
-  const auto losses = [&](const Tensor& x, const Tensor& y) { return cross_entropy(net(x), y, {.reduction = Reduction::none}); };
+  const auto losses = [&](const Tensor& x, const Tensor& y) {
+    return cross_entropy(net(x), y, {.reduction = Reduction::none});
+  };
   run.lpf = sharpness::low_pass(params, data, losses, {.sigma = 0.05, .draws = 96});
-  run.lambda_max = sharpness::lambda_max(params, [&] { return cross_entropy(net(data.x), data.y); }, {.steps = 60, .starts = 1});
+  run.lambda_max = sharpness::lambda_max(params, [&] { return cross_entropy(net(data.x), data.y); },
+                                         {.steps = 60, .starts = 1});
   const auto along = sharpness::losses_at(params, landscape_offsets(params), data, losses);
   for (int k = 0; k < directions; ++k)
     run.slices.emplace_back(along.begin() + k * slice_points, along.begin() + (k + 1) * slice_points);
@@ -152,14 +166,21 @@ Run train(const Options& o, const std::string& optimizer, double label_noise, in
 }
 
 const std::vector<std::pair<std::string, std::string>> columns{
-    {"test error", "how many of 500 digits, never seen in training, are misread, in per cent: mean ± standard deviation over the "
-                   "seeds. This is what counts."},
-    {"training loss", "cross-entropy on the 1,000 training digits, wrong labels included: near 0 means that the network has "
-                      "learnt even the wrong labels by heart."},
-    {"LPF sharpness", "mean training loss after small Gaussian noise (5 % of each unit's size) is added to the weights: low means "
-                      "a flat minimum; ± is the standard error of the 96 draws."},
-    {"λ_max", "largest eigenvalue of the Hessian of the training loss, with each unit's weights measured in their own size: the "
-              "curvature in the steepest direction."},
+    {"test error",
+     "how many of 500 digits, never seen in training, are misread, in per cent: mean ± standard deviation "
+     "over the "
+     "seeds. This is what counts."},
+    {"training loss",
+     "cross-entropy on the 1,000 training digits, wrong labels included: near 0 means that the network has "
+     "learnt even the wrong labels by heart."},
+    {"LPF sharpness",
+     "mean training loss after small Gaussian noise (5 % of each unit's size) is added to the weights: low "
+     "means "
+     "a flat minimum; ± is the standard error of the 96 draws."},
+    {"λ_max",
+     "largest eigenvalue of the Hessian of the training loss, with each unit's weights measured in their own "
+     "size: the "
+     "curvature in the steepest direction."},
     {"step", "time of one training step relative to SGD's: LPF-SGD makes one batched pass, SAM two passes."}};
 
 void print_table(const Options& o, const std::vector<Run>& runs, double noise, HtmlReport& report) {
@@ -177,7 +198,8 @@ void print_table(const Options& o, const std::vector<Run>& runs, double noise, H
   };
   for (const auto& optimizer : o.optimizers) {
     const auto all = values(optimizer, [](const Run& r) { return r.test_error; });
-    const auto se = values(optimizer, [](const Run& r) { return r.lpf.standard_error * r.lpf.standard_error; });
+    const auto se =
+        values(optimizer, [](const Run& r) { return r.lpf.standard_error * r.lpf.standard_error; });
     double squares = 0;
     for (double s : se) squares += s;
     const auto mean_of = [&](auto f) { return mean_sd(values(optimizer, f)).mean; };
@@ -189,7 +211,9 @@ void print_table(const Options& o, const std::vector<Run>& runs, double noise, H
                    format_fixed(mean_of([](const Run& r) { return r.lambda_max; }), 2),
                    std::isnan(relative) ? "" : concat(format_fixed(relative, 2), " ×")});
   }
-  const std::string what = noise == 0 ? "Clean labels" : concat(format_fixed(100 * noise, 0), " % of the training labels drawn at random");
+  const std::string what =
+      noise == 0 ? "Clean labels"
+                 : concat(format_fixed(100 * noise, 0), " % of the training labels drawn at random");
   std::printf("\n%s, %d seeds\n%s", what.c_str(), o.seeds, table.to_string().c_str());
   report.section(what).table(table, concat("Mean over ", o.seeds, " seeds."));
 
@@ -208,31 +232,47 @@ void print_table(const Options& o, const std::vector<Run>& runs, double noise, H
     errors.push_back(plot::mean_band(titles.at(optimizer), epochs, error));
     slices.push_back(plot::mean_band(titles.at(optimizer), slice_positions(), slice));
   }
-  report.figure(plot::line_chart(errors, {.title = "Test error while training", .x = {.title = "epoch"}, .y = {.title = "test error, %", .min = 0}}),
+  report.figure(plot::line_chart(errors, {.title = "Test error while training",
+                                          .x = {.title = "epoch"},
+                                          .y = {.title = "test error, %", .min = 0}}),
                 "Mean over the seeds; the band is ± one standard deviation.");
-  report.figure(plot::line_chart(losses, {.title = "Training loss", .x = {.title = "epoch"},
+  report.figure(plot::line_chart(losses, {.title = "Training loss",
+                                          .x = {.title = "epoch"},
                                           .y = {.title = "cross-entropy", .scale = plot::Scale::log}}),
                 "At the unperturbed weights, on the labels as given.");
-  report.figure(plot::line_chart(slices, {.title = "The loss around the three solutions", .x = {.title = "distance along the direction, in filter norms"},
+  report.figure(plot::line_chart(slices, {.title = "The loss around the three solutions",
+                                          .x = {.title = "distance along the direction, in filter norms"},
                                           .y = {.title = "training loss", .min = 0}}),
-                concat("Training loss along ", directions, " random directions, each filter as long as the weight's own, the same draws for "
+                concat("Training loss along ", directions,
+                       " random directions, each filter as long as the weight's own, the same draws for "
                        "every solution: a wide valley is a flat minimum."));
 }
 
 void write_results(const Options& o, const std::vector<Run>& runs) {
   std::vector<Record> records;
   for (const Run& r : runs)
-    records.push_back({{"label_noise", r.label_noise}, {"optimizer", r.optimizer}, {"seed", r.seed}, {"test_error", r.test_error},
-                       {"validation_error", r.validation_error}, {"train_loss", r.train_loss}, {"lpf_sharpness", r.lpf.value},
-                       {"lpf_sharpness_se", r.lpf.standard_error}, {"lambda_max", r.lambda_max}, {"step_ms", r.step_ms},
-                       {"epochs", o.epochs}, {"M", o.M}, {"gamma", o.gamma}, {"alpha", o.alpha}, {"rho", o.rho},
+    records.push_back({{"label_noise", r.label_noise},
+                       {"optimizer", r.optimizer},
+                       {"seed", r.seed},
+                       {"test_error", r.test_error},
+                       {"validation_error", r.validation_error},
+                       {"train_loss", r.train_loss},
+                       {"lpf_sharpness", r.lpf.value},
+                       {"lpf_sharpness_se", r.lpf.standard_error},
+                       {"lambda_max", r.lambda_max},
+                       {"step_ms", r.step_ms},
+                       {"epochs", o.epochs},
+                       {"M", o.M},
+                       {"gamma", o.gamma},
+                       {"alpha", o.alpha},
+                       {"rho", o.rho},
                        {"estimator", o.estimator}});
   write_json_records(o.out + "/results.json", records);
   write_csv_records(o.out + "/results.csv", records);
 }
 
-// Chooses rho, gamma and alpha by the error on the validation split, averaged over the label-noise settings, with seeds that
-// the comparison does not use. One choice an optimizer serves all settings.
+// Chooses rho, gamma and alpha by the error on the validation split, averaged over the label-noise settings,
+// with seeds that the comparison does not use. One choice an optimizer serves all settings.
 int tune(const Options& o) {
   struct Candidate {
     std::string optimizer, setting;
@@ -254,7 +294,8 @@ int tune(const Options& o) {
   std::vector<std::string> header{"optimizer", "setting"};
   for (double noise : o.label_noise) header.push_back(concat("label noise ", noise));
   TextTable table(header);
-  ProgressBar bar(candidates.size() * o.label_noise.size() * static_cast<std::size_t>(o.seeds), {.label = "tuning"});
+  ProgressBar bar(candidates.size() * o.label_noise.size() * static_cast<std::size_t>(o.seeds),
+                  {.label = "tuning"});
   std::size_t done = 0;
   std::map<std::string, const Candidate*> best;
   for (Candidate& c : candidates) {
@@ -262,7 +303,8 @@ int tune(const Options& o) {
     for (double noise : o.label_noise) {
       std::vector<double> errors;
       for (int s = 0; s < o.seeds; ++s) {
-        errors.push_back(train(c.options, c.optimizer, noise, 1000 + s, false, [](int, double) {}).validation_error);
+        errors.push_back(
+            train(c.options, c.optimizer, noise, 1000 + s, false, [](int, double) {}).validation_error);
         bar.update(++done);
       }
       row.push_back(format_mean_sd(mean_sd(errors)));
@@ -273,32 +315,45 @@ int tune(const Options& o) {
     if (!leader || c.mean < leader->mean) leader = &c;
   }
   bar.finish();
-  std::printf("Validation error, %%, mean ± sd over %d seeds that the comparison does not use\n%s", o.seeds, table.to_string().c_str());
+  std::printf("Validation error, %%, mean ± sd over %d seeds that the comparison does not use\n%s", o.seeds,
+              table.to_string().c_str());
   for (const auto& [optimizer, c] : best)
-    std::printf("lowest mean over the settings: %s %s (%.2f %%)\n", titles.at(optimizer).c_str(), c->setting.c_str(), c->mean);
+    std::printf("lowest mean over the settings: %s %s (%.2f %%)\n", titles.at(optimizer).c_str(),
+                c->setting.c_str(), c->mean);
   return 0;
 }
 
 int compare(const Options& o, const std::string& command) {
   create_directories(o.out);
-  std::printf("%s\n", concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs, " epochs of batch 64.").c_str());
-  const std::size_t total = o.label_noise.size() * static_cast<std::size_t>(o.seeds * o.epochs) * o.optimizers.size();
+  std::printf("%s\n", concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs,
+                             " epochs of batch 64.")
+                          .c_str());
+  const std::size_t total =
+      o.label_noise.size() * static_cast<std::size_t>(o.seeds * o.epochs) * o.optimizers.size();
   ProgressBar bar(total, {.label = "training"});
   std::vector<Run> runs;
   std::size_t done = 0;
   for (double noise : o.label_noise)
     for (int seed = 0; seed < o.seeds; ++seed)
-      for (const auto& optimizer : o.optimizers)  // in turn, so that a slow moment of the machine meets all of them
-        runs.push_back(train(o, optimizer, noise, seed, true, [&](int, double loss) { bar.update(++done, loss); }));
+      for (const auto& optimizer :
+           o.optimizers)  // in turn, so that a slow moment of the machine meets all of them
+        runs.push_back(
+            train(o, optimizer, noise, seed, true, [&](int, double loss) { bar.update(++done, loss); }));
   bar.finish();
 
-  HtmlReport report({.title = "Flat minima read digits better", .lead = "SGD, SAM and LPF-SGD train the same small network from the same weights. LPF-SGD "
-                     "descends the loss smoothed by Gaussian noise on the weights, so it ends in wide valleys of the loss.",
-                     .command = command, .seeds = concat("0 to ", o.seeds - 1)});
+  HtmlReport report({.title = "Flat minima read digits better",
+                     .lead =
+                         "SGD, SAM and LPF-SGD train the same small network from the same weights. LPF-SGD "
+                         "descends the loss smoothed by Gaussian noise on the weights, so it ends in wide "
+                         "valleys of the loss.",
+                     .command = command,
+                     .seeds = concat("0 to ", o.seeds - 1)});
   for (double noise : o.label_noise) print_table(o, runs, noise, report);
   std::vector<plot::Group> groups;
   std::vector<std::string> categories;
-  for (double noise : o.label_noise) categories.push_back(noise == 0 ? "clean labels" : concat(format_fixed(100 * noise, 0), " % label noise"));
+  for (double noise : o.label_noise)
+    categories.push_back(noise == 0 ? "clean labels"
+                                    : concat(format_fixed(100 * noise, 0), " % label noise"));
   for (const auto& optimizer : o.optimizers) {
     plot::Group group{.name = titles.at(optimizer)};
     for (double noise : o.label_noise) {
@@ -311,14 +366,17 @@ int compare(const Options& o, const std::string& command) {
     }
     groups.push_back(group);
   }
-  report.section("All together").figure(plot::dot_chart(categories, groups, {.title = "Test error", .y = {.title = "test error, %", .min = 0}}),
-                                        "Mean, standard deviation, and each seed.");
+  report.section("All together")
+      .figure(plot::dot_chart(categories, groups,
+                              {.title = "Test error", .y = {.title = "test error, %", .min = 0}}),
+              "Mean, standard deviation, and each seed.");
   report.section("What the columns mean").definitions(columns);
   std::printf("\n");
   for (const auto& [name, meaning] : columns) std::printf("%-14s %s\n", name.c_str(), meaning.c_str());
   report.write(o.out + "/report.html");
   write_results(o, runs);
-  std::printf("\nPictures: %s/report.html   numbers: %s/results.csv, %s/results.json\n", o.out.c_str(), o.out.c_str(), o.out.c_str());
+  std::printf("\nPictures: %s/report.html   numbers: %s/results.csv, %s/results.json\n", o.out.c_str(),
+              o.out.c_str(), o.out.c_str());
   return 0;
 }
 
@@ -326,19 +384,27 @@ int compare(const Options& o, const std::string& command) {
 
 int main(int argc, char** argv) {
   Options o;
-  CLI::App app("Trains a small network on real handwritten digits with SGD, SAM and LPF-SGD, and compares the minima they find.");
+  CLI::App app(
+      "Trains a small network on real handwritten digits with SGD, SAM and LPF-SGD, and compares the minima "
+      "they find.");
   app.option_defaults()->always_capture_default();
   app.add_option("--seeds", o.seeds, "number of repetitions")->check(CLI::Range(1, 1000));
   app.add_option("--epochs", o.epochs, "passes over the training data")->check(CLI::Range(1, 100000));
-  app.add_option("--label-noise", o.label_noise, "fractions of training labels drawn at random")->check(CLI::Range(0.0, 1.0));
-  app.add_option("--gamma", o.gamma, "radius of LPF-SGD's noise, relative to each filter's norm")->check(CLI::NonNegativeNumber);
-  app.add_option("--alpha", o.alpha, "the radius grows to alpha·gamma over training")->check(CLI::NonNegativeNumber);
+  app.add_option("--label-noise", o.label_noise, "fractions of training labels drawn at random")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--gamma", o.gamma, "radius of LPF-SGD's noise, relative to each filter's norm")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--alpha", o.alpha, "the radius grows to alpha·gamma over training")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("-M", o.M, "perturbed copies of the network in a step")->check(CLI::Range(1, 64));
   app.add_option("--rho", o.rho, "radius of SAM's ascent")->check(CLI::NonNegativeNumber);
-  app.add_option("--optimizer", o.optimizers, "which to run")->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}));
-  app.add_option("--estimator", o.estimator, "how LPF-SGD draws its noise")->check(CLI::IsMember({"replicas", "antithetic", "per-sample"}));
+  app.add_option("--optimizer", o.optimizers, "which to run")
+      ->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}));
+  app.add_option("--estimator", o.estimator, "how LPF-SGD draws its noise")
+      ->check(CLI::IsMember({"replicas", "antithetic", "per-sample"}));
   app.add_option("--out", o.out, "folder for report.html, results.csv and results.json");
-  app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")->check(CLI::Range(0, 1024));
+  app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
+      ->check(CLI::Range(0, 1024));
   app.add_flag("--tune", o.tune, "choose rho, gamma and alpha on the validation split instead");
   CLI11_PARSE(app, argc, argv);
   try {

@@ -1,6 +1,6 @@
-// LPF-SGD in one page: a small network learns to read handwritten digits although a fifth of its labels are wrong.
-// Each step descends the loss smoothed by Gaussian noise on the weights, estimated with M = 8 perturbed copies of
-// the network in one batched pass. Take out the line marked (*) and it is plain SGD.
+// LPF-SGD in one page: a small network learns to read handwritten digits although a fifth of its labels are
+// wrong. Each step descends the loss smoothed by Gaussian noise on the weights, estimated with M = 8
+// perturbed copies of the network in one batched pass. Take out the line marked (*) and it is plain SGD.
 #include <cstdio>
 #include <lpf/data/digits.hpp>
 #include <lpf/lpf.hpp>
@@ -34,8 +34,8 @@ int main() {
     if (epoch % 10 == 0) {
       const auto guard = no_grad();
       const double accuracy = mean((argmax(net(test.images), 1) == test.labels).to(float32)).item();
-      std::printf("epoch %d: loss %.3f, test error %.1f %%\n", epoch, loss_sum / static_cast<double>(loader.batches()),
-                  100 * (1 - accuracy));
+      std::printf("epoch %d: loss %.3f, test error %.1f %%\n", epoch,
+                  loss_sum / static_cast<double>(loader.batches()), 100 * (1 - accuracy));
     }
   }
 }

@@ -1,6 +1,6 @@
-// Everything that trains: tensors, autograd, layers, losses, optimizers, the low-pass filter, data loading. What is wanted
-// less often is included by name: lpf/data/digits.hpp, lpf/data/{idx,npy,safetensors}.hpp, lpf/sharpness/*.hpp,
-// lpf/train/*.hpp, lpf/autograd/{gradcheck,hvp}.hpp.
+// Everything that trains: tensors, autograd, layers, losses, optimizers, the low-pass filter, data loading.
+// What is wanted less often is included by name: lpf/data/digits.hpp, lpf/data/{idx,npy,safetensors}.hpp,
+// lpf/sharpness/*.hpp, lpf/train/*.hpp, lpf/autograd/{gradcheck,hvp}.hpp.
 #pragma once
 
 #include "lpf/autograd/engine.hpp"

@@ -198,21 +198,11 @@ TEST_CASE("npy: no bytes whatever crash the reader") {
     for (std::size_t edits = 1 + below(4); edits > 0 && !bytes.empty(); --edits) {
       const std::size_t at = below(bytes.size());
       switch (below(5)) {
-        case 0:
-          bytes[at] = static_cast<char>(below(256));
-          break;
-        case 1:
-          bytes[at] = alphabet[below(alphabet.size())];
-          break;
-        case 2:
-          bytes.erase(at, 1 + below(8));
-          break;
-        case 3:
-          bytes.insert(at, bytes.substr(below(bytes.size()), below(12)));
-          break;
-        default:
-          bytes.resize(at);
-          break;
+        case 0: bytes[at] = static_cast<char>(below(256)); break;
+        case 1: bytes[at] = alphabet[below(alphabet.size())]; break;
+        case 2: bytes.erase(at, 1 + below(8)); break;
+        case 3: bytes.insert(at, bytes.substr(below(bytes.size()), below(12))); break;
+        default: bytes.resize(at); break;
       }
     }
     try {

@@ -1,4 +1,5 @@
-// Backward: nodes are visited from the last recorded to the first, each once, when all of its gradient has arrived.
+// Backward: nodes are visited from the last recorded to the first, each once, when all of its gradient has
+// arrived.
 #pragma once
 
 #include <algorithm>
@@ -54,7 +55,8 @@ LPF_ONCE inline void check_not_released(const Node& node) {
 }
 
 /// The nodes below `root` from which one of `targets` can be reached.
-LPF_ONCE inline std::unordered_set<const Node*> nodes_leading_to(const Node* root, const std::unordered_map<Node*, Tensor>& targets) {
+LPF_ONCE inline std::unordered_set<const Node*> nodes_leading_to(
+    const Node* root, const std::unordered_map<Node*, Tensor>& targets) {
   std::vector<const Node*> reachable{root};
   std::unordered_set<const Node*> seen{root};
   for (std::size_t i = 0; i < reachable.size(); ++i) {
@@ -72,10 +74,10 @@ LPF_ONCE inline std::unordered_set<const Node*> nodes_leading_to(const Node* roo
   return leading;
 }
 
-/// Runs backward from `root`. With `targets`, collects the gradients of those nodes and touches no leaf; without, adds to
-/// the gradients of all leaves.
-LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, std::unordered_map<Node*, Tensor>* targets,
-                         bool retain_graph) {
+/// Runs backward from `root`. With `targets`, collects the gradients of those nodes and touches no leaf;
+/// without, adds to the gradients of all leaves.
+LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient,
+                                  std::unordered_map<Node*, Tensor>* targets, bool retain_graph) {
   std::unordered_set<const Node*> leading;
   if (targets) leading = nodes_leading_to(root.node().get(), *targets);
   Arrivals arrivals;
@@ -123,12 +125,14 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, std::unor
 }
 
 LPF_ONCE inline Tensor seed_gradient(const char* operation, const Tensor& root, const Tensor& gradient) {
-  check<StateError>(root.requires_grad(), operation, "the tensor has no history: no operand of it requires a gradient");
+  check<StateError>(root.requires_grad(), operation,
+                    "the tensor has no history: no operand of it requires a gradient");
   if (gradient.defined()) {
-    check<ShapeError>(gradient.shape() == root.shape(), operation, "the gradient has shape ", gradient.shape(),
-                      ", the tensor ", root.shape());
-    check<DTypeError>(gradient.dtype() == root.dtype(), operation, "the gradient is ", name_of(gradient.dtype()), ", the tensor ",
-                      name_of(root.dtype()), ": convert it with .to(dtype)");
+    check<ShapeError>(gradient.shape() == root.shape(), operation, "the gradient has shape ",
+                      gradient.shape(), ", the tensor ", root.shape());
+    check<DTypeError>(gradient.dtype() == root.dtype(), operation, "the gradient is ",
+                      name_of(gradient.dtype()), ", the tensor ", name_of(root.dtype()),
+                      ": convert it with .to(dtype)");
     return gradient;
   }
   check<ShapeError>(root.numel() == 1, operation, "a tensor of shape ", root.shape(),
@@ -144,17 +148,20 @@ LPF_ONCE inline void Tensor::backward(const Tensor& gradient, bool retain_graph)
 }
 
 struct GradOptions {
-  bool create_graph = false;  ///< the gradients have history and can be differentiated again (implies retain_graph)
+  bool create_graph =
+      false;  ///< the gradients have history and can be differentiated again (implies retain_graph)
   bool retain_graph = false;
-  Tensor gradient = {};       ///< of the output; 1 if undefined
+  Tensor gradient = {};  ///< of the output; 1 if undefined
 };
 
-/// d(output)/d(inputs), one tensor each (zeros where the output does not depend on an input). Leaves' own gradients and
-/// the flat gradient buffer are not touched.
-LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs, const GradOptions& options = {}) {
+/// d(output)/d(inputs), one tensor each (zeros where the output does not depend on an input). Leaves' own
+/// gradients and the flat gradient buffer are not touched.
+LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs,
+                                         const GradOptions& options = {}) {
   std::unordered_map<Node*, Tensor> targets;
   for (const Tensor& t : inputs) {
-    check<StateError>(t.requires_grad(), "grad", "an input of shape ", t.shape(), " does not require a gradient");
+    check<StateError>(t.requires_grad(), "grad", "an input of shape ", t.shape(),
+                      " does not require a gradient");
     targets[t.node().get()];
   }
   {
@@ -169,7 +176,8 @@ LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::span<const T
   }
   return out;
 }
-LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::initializer_list<Tensor> inputs, const GradOptions& options = {}) {
+LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::initializer_list<Tensor> inputs,
+                                         const GradOptions& options = {}) {
   return grad(output, std::span(inputs.begin(), inputs.size()), options);
 }
 

@@ -28,8 +28,8 @@ class GradMode {
 /// auto guard = no_grad();  — nothing is recorded until the end of the block.
 [[nodiscard]] inline GradMode no_grad() { return GradMode(false); }
 
-/// Until the end of the block every operation and every gradient is searched for NaN and infinity, and the first one
-/// found is a NumericError that names the operation. Slow: for finding a mistake.
+/// Until the end of the block every operation and every gradient is searched for NaN and infinity, and the
+/// first one found is a NumericError that names the operation. Slow: for finding a mistake.
 class AnomalyMode {
  public:
   explicit AnomalyMode(bool enabled = true) : before_(std::exchange(detail::anomaly_enabled, enabled)) {}

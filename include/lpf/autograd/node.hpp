@@ -1,5 +1,5 @@
-// The tape: every recorded operation is a node that knows how to turn the gradient of its result into the gradients of
-// its operands, and which nodes made those operands.
+// The tape: every recorded operation is a node that knows how to turn the gradient of its result into the
+// gradients of its operands, and which nodes made those operands.
 #pragma once
 
 #include <atomic>
@@ -26,8 +26,8 @@ class Node {
   Node& operator=(const Node&) = delete;
 
   struct Edge {
-    std::shared_ptr<Node> node;   // null: the operand needs no gradient
-    std::uint64_t version = 0;    // of a leaf's storage when the operation was recorded
+    std::shared_ptr<Node> node;  // null: the operand needs no gradient
+    std::uint64_t version = 0;   // of a leaf's storage when the operation was recorded
   };
 
   const char* name() const { return name_; }
@@ -55,8 +55,8 @@ class Node {
   Node* next_to_delete_ = nullptr;
 };
 
-/// Deleter that makes destruction of a long graph iterative: a node that dies while another is being deleted waits in a
-/// list instead of adding a stack frame.
+/// Deleter that makes destruction of a long graph iterative: a node that dies while another is being deleted
+/// waits in a list instead of adding a stack frame.
 struct DeleteLater {
   void operator()(Node* node) const noexcept {
     thread_local Node* waiting = nullptr;
@@ -91,8 +91,9 @@ class LeafNode final : public Node {
     has_buffer_ = true;
   }
   void accumulate(const Tensor& g) {
-    check<ShapeError>(g.shape() == shape_ && g.dtype() == dtype_, "backward", "a gradient of shape ", g.shape(), " and dtype ",
-                      name_of(g.dtype()), " arrived at a leaf of shape ", shape_, " and dtype ", name_of(dtype_));
+    check<ShapeError>(g.shape() == shape_ && g.dtype() == dtype_, "backward", "a gradient of shape ",
+                      g.shape(), " and dtype ", name_of(g.dtype()), " arrived at a leaf of shape ", shape_,
+                      " and dtype ", name_of(dtype_));
     if (!gradient_.defined()) {
       gradient_ = g.use_count() == 1 && g.impl().storage.use_count() == 1 ? g.detach() : g.detach().clone();
       return;
@@ -117,7 +118,8 @@ class LeafNode final : public Node {
 
 namespace detail {
 
-/// A recorded operation: a backward function with what it saved, its type erased so that nodes are compiled once.
+/// A recorded operation: a backward function with what it saved, its type erased so that nodes are compiled
+/// once.
 class FunctionNode final : public Node {
  public:
   using Call = Grads (*)(void* function, const Tensor& gradient, Need need);
@@ -162,7 +164,8 @@ LPF_ONCE inline void check_finite(const char* operation, const char* what, const
 namespace detail {
 
 /// Whether an operation on `operands` with result y has to be recorded.
-[[gnu::noinline]] inline bool needs_record(const char* name, const Tensor& y, std::span<const Tensor> operands) {
+[[gnu::noinline]] inline bool needs_record(const char* name, const Tensor& y,
+                                           std::span<const Tensor> operands) {
   if (anomaly_enabled) check_finite(name, "the result", y);
   if (!grad_enabled || !is_floating(y.dtype())) return false;
   for (const Tensor& t : operands)
@@ -170,8 +173,8 @@ namespace detail {
   return false;
 }
 
-[[gnu::noinline]] inline void attach(const char* name, const Tensor& y, std::span<const Tensor> operands, void* function,
-                                     FunctionNode::Call call, FunctionNode::Destroy destroy) {
+[[gnu::noinline]] inline void attach(const char* name, const Tensor& y, std::span<const Tensor> operands,
+                                     void* function, FunctionNode::Call call, FunctionNode::Destroy destroy) {
   std::vector<Node::Edge> edges;
   edges.reserve(operands.size());
   for (const Tensor& t : operands) edges.push_back(edge_to(t));
@@ -182,14 +185,17 @@ namespace detail {
 
 }  // namespace detail
 
-/// Records that `y` was computed from `operands`, and how to go back: backward(g, need) returns one gradient for each
-/// operand. It is written with differentiable operations, so that gradients can be differentiated again.
+/// Records that `y` was computed from `operands`, and how to go back: backward(g, need) returns one gradient
+/// for each operand. It is written with differentiable operations, so that gradients can be differentiated
+/// again.
 template <class Backward>
 Tensor record(const char* name, Tensor y, std::span<const Tensor> operands, Backward backward) {
   if (detail::needs_record(name, y, operands)) {
     detail::attach(
         name, y, operands, new Backward(std::move(backward)),
-        [](void* function, const Tensor& g, Need need) { return (*static_cast<Backward*>(function))(g, need); },
+        [](void* function, const Tensor& g, Need need) {
+          return (*static_cast<Backward*>(function))(g, need);
+        },
         [](void* function) { delete static_cast<Backward*>(function); });
   }
   return y;
@@ -200,8 +206,10 @@ Tensor record(const char* name, Tensor y, std::initializer_list<Tensor> operands
 }
 
 LPF_ONCE inline const Tensor& Tensor::requires_grad_(bool on) const {
-  check<StateError>(is_leaf(), "requires_grad_", "only a leaf can be told to collect a gradient: detach() it first");
-  check<DTypeError>(!on || is_floating(dtype()), "requires_grad_", "a ", name_of(dtype()), " tensor has no gradient");
+  check<StateError>(is_leaf(), "requires_grad_",
+                    "only a leaf can be told to collect a gradient: detach() it first");
+  check<DTypeError>(!on || is_floating(dtype()), "requires_grad_", "a ", name_of(dtype()),
+                    " tensor has no gradient");
   if (on && !node()) set_node(std::make_shared<LeafNode>(impl()));
   if (!on) set_node(nullptr);
   return *this;
@@ -223,8 +231,10 @@ LPF_ONCE inline Tensor Tensor::detach() const {
 namespace detail {
 /// In-place changes are for tensors outside any graph: leaves under no_grad, and plain data.
 LPF_ONCE inline void check_in_place(const char* operation, const Tensor& t) {
-  check<StateError>(t.is_leaf(), operation, "would change a result of an operation in place: clone() or detach() it first");
-  check<StateError>(!t.node() || !grad_enabled, operation, "would change a leaf that collects a gradient: use no_grad()");
+  check<StateError>(t.is_leaf(), operation,
+                    "would change a result of an operation in place: clone() or detach() it first");
+  check<StateError>(!t.node() || !grad_enabled, operation,
+                    "would change a leaf that collects a gradient: use no_grad()");
   t.impl().storage->bump_version();
 }
 }  // namespace detail

@@ -9,5 +9,5 @@ const Table& compiled_table();  // src/compiled.cpp
 inline const bool compiled_registered = register_cpu(compiled_table());
 }  // namespace lpf::backend::cpu
 #else
-#include "lpf/backend/cpu/cpu.hpp"
+#  include "lpf/backend/cpu/cpu.hpp"
 #endif

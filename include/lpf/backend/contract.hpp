@@ -1,7 +1,8 @@
 // The contract between the library and a backend: a versioned table of plain functions over raw pointers.
-// Everything above it (operations, layers, optimizers, the filter) is written once. No type here depends on a macro or
-// an instruction set, so a backend may be compiled apart from its user. Arguments arrive checked: a backend validates
-// nothing. All arrays are row-major; activations are channels last. Functions for a device queue work and return.
+// Everything above it (operations, layers, optimizers, the filter) is written once. No type here depends on a
+// macro or an instruction set, so a backend may be compiled apart from its user. Arguments arrive checked: a
+// backend validates nothing. All arrays are row-major; activations are channels last. Functions for a device
+// queue work and return.
 #pragma once
 
 #include <cstddef>
@@ -25,20 +26,69 @@ struct View {
 
 /// y = f(x; a, b), elementwise. `affine` is a·x + b, `power` x^a, `clamp` min(max(x, a), b).
 enum class Unary : int {
-  affine, negative, absolute, sign, square, sqrt, rsqrt, reciprocal, exp, expm1, log, log1p, sin, cos, tanh, sigmoid, erf,
-  power, clamp, floor, ceil, round, relu, leaky_relu, elu, gelu, gelu_tanh, silu, softplus, logical_not, is_finite, is_nan
+  affine,
+  negative,
+  absolute,
+  sign,
+  square,
+  sqrt,
+  rsqrt,
+  reciprocal,
+  exp,
+  expm1,
+  log,
+  log1p,
+  sin,
+  cos,
+  tanh,
+  sigmoid,
+  erf,
+  power,
+  clamp,
+  floor,
+  ceil,
+  round,
+  relu,
+  leaky_relu,
+  elu,
+  gelu,
+  gelu_tanh,
+  silu,
+  softplus,
+  logical_not,
+  is_finite,
+  is_nan
 };
 
-/// y = f(a, b), elementwise with broadcasting. Comparisons write bool. The `*_backward` take (gradient, x or y) and the
-/// forward operation's constant as `alpha`; they exist because each is one sweep over memory instead of several.
+/// y = f(a, b), elementwise with broadcasting. Comparisons write bool. The `*_backward` take (gradient, x or
+/// y) and the forward operation's constant as `alpha`; they exist because each is one sweep over memory
+/// instead of several.
 enum class Binary : int {
-  add, subtract, multiply, divide, power, maximum, minimum, remainder, equal, not_equal, less, less_equal, greater,
-  greater_equal, logical_and, logical_or, logical_xor,
+  add,
+  subtract,
+  multiply,
+  divide,
+  power,
+  maximum,
+  minimum,
+  remainder,
+  equal,
+  not_equal,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  logical_and,
+  logical_or,
+  logical_xor,
   relu_backward,        // g where x > 0
   leaky_relu_backward,  // g·(x > 0 ? 1 : alpha)
   tanh_backward,        // g·(1 − y²)
   sigmoid_backward,     // g·y·(1 − y)
-  gelu_backward, gelu_tanh_backward, silu_backward, elu_backward
+  gelu_backward,
+  gelu_tanh_backward,
+  silu_backward,
+  elu_backward
 };
 
 enum class Reduce : int { sum, product, max, min, any, all, argmax, argmin };
@@ -59,8 +109,9 @@ struct Gemm {
   double alpha, beta;
 };
 
-/// Convolution of x [N, H, W, C] with w [K, kh, kw, C/groups] to y [N, P, Q, K]. With `replicas` > 1 sample n of slice r
-/// (slice_begin[r] ≤ n < slice_begin[r+1], in samples) uses w + r·w_stride; otherwise one w serves all.
+/// Convolution of x [N, H, W, C] with w [K, kh, kw, C/groups] to y [N, P, Q, K]. With `replicas` > 1 sample n
+/// of slice r (slice_begin[r] ≤ n < slice_begin[r+1], in samples) uses w + r·w_stride; otherwise one w serves
+/// all.
 struct Conv2d {
   DType dtype;
   std::int64_t n, h, w, c, k, kh, kw, p, q;
@@ -83,13 +134,13 @@ struct Pool2d {
 struct BatchNorm {
   DType dtype;
   std::int64_t groups, channels;
-  const std::int64_t* row_begin;    // groups + 1 values
-  std::int64_t affine_stride;       // elements between groups in gamma and beta (0: shared); gamma may be null
+  const std::int64_t* row_begin;  // groups + 1 values
+  std::int64_t affine_stride;     // elements between groups in gamma and beta (0: shared); gamma may be null
   double epsilon;
 };
 
-/// A parameter as `rows` filters of `length` elements, at `offset` elements into θ; its standard deviations are
-/// scale[first_scale + row].
+/// A parameter as `rows` filters of `length` elements, at `offset` elements into θ; its standard deviations
+/// are scale[first_scale + row].
 struct Segment {
   std::int64_t offset, rows, length, first_scale;
   std::uint32_t parameter;
@@ -107,8 +158,8 @@ struct AdamStep {
 };
 
 struct MemoryStats {
-  std::size_t in_use, peak, cached;     // bytes handed out now, at most since reset, kept for reuse
-  std::uint64_t system_allocations;     // requests made to the system since start
+  std::size_t in_use, peak, cached;  // bytes handed out now, at most since reset, kept for reuse
+  std::uint64_t system_allocations;  // requests made to the system since start
 };
 
 struct Table {
@@ -133,23 +184,26 @@ struct Table {
   void (*unary)(Unary, DType, std::int64_t n, const void* x, void* y, double a, double b);
   void (*binary)(Binary, const View& a, const View& b, const View& y, double alpha);
   void (*where)(const View& condition, const View& a, const View& b, const View& y);
-  void (*assign)(const View& y, const View& x);                                        // y = convert(x), any strides
-  void (*accumulate)(DType, std::int64_t n, double a, const void* x, void* y);         // y += a·x
+  void (*assign)(const View& y, const View& x);                                 // y = convert(x), any strides
+  void (*accumulate)(DType, std::int64_t n, double a, const void* x, void* y);  // y += a·x
 
   // Reductions of x [outer, n, inner] over the middle; argmax and argmin write int64.
-  void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x, void* y);
-  void (*cumulative_sum)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x, void* y);
+  void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
+                 void* y);
+  void (*cumulative_sum)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
+                         void* y);
   double (*dot)(DType, std::int64_t n, const void* x, const void* y);  // in double; waits for the device
 
   // Indexing. x [outer, n, inner]; index in [0, n), out-of-range was refused above.
-  void (*take)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count, const void* x,
-               const std::int64_t* index, void* y);       // y [outer, count, inner] = x[:, index, :]
-  void (*put_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count, const void* y,
-                  const std::int64_t* index, void* x);    // x[:, index, :] += y, in index order
+  void (*take)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
+               const void* x, const std::int64_t* index,
+               void* y);  // y [outer, count, inner] = x[:, index, :]
+  void (*put_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
+                  const void* y, const std::int64_t* index, void* x);  // x[:, index, :] += y, in index order
   void (*gather)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m, const void* x,
-                 const std::int64_t* index, void* y);     // y[o, j, i] = x[o, index[o, j, i], i]
-  void (*scatter_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m, const void* y,
-                      const std::int64_t* index, void* x);
+                 const std::int64_t* index, void* y);  // y[o, j, i] = x[o, index[o, j, i], i]
+  void (*scatter_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m,
+                      const void* y, const std::int64_t* index, void* x);
 
   // Products.
   void (*gemm)(const Gemm&);
@@ -165,23 +219,25 @@ struct Table {
   void (*avg_pool2d_backward)(const Pool2d&, const void* dy, void* dx);
 
   // Normalisation; mean and rstd [groups, channels].
-  void (*batch_norm_statistics)(const BatchNorm&, const void* x, void* mean, void* variance);  // biased variance
+  void (*batch_norm_statistics)(const BatchNorm&, const void* x, void* mean,
+                                void* variance);  // biased variance
   void (*batch_norm)(const BatchNorm&, const void* x, const void* mean, const void* rstd, const void* gamma,
                      const void* beta, void* y);
   // dx of the normalisation with its statistics; dgamma, dbeta [groups, channels] (not summed over groups)
-  void (*batch_norm_backward)(const BatchNorm&, const void* x, const void* dy, const void* mean, const void* rstd,
-                              const void* gamma, void* dx, void* dgamma, void* dbeta);
-  void (*layer_norm)(DType, std::int64_t rows, std::int64_t n, double epsilon, const void* x, const void* gamma,
-                     const void* beta, void* y, void* mean, void* rstd);
+  void (*batch_norm_backward)(const BatchNorm&, const void* x, const void* dy, const void* mean,
+                              const void* rstd, const void* gamma, void* dx, void* dgamma, void* dbeta);
+  void (*layer_norm)(DType, std::int64_t rows, std::int64_t n, double epsilon, const void* x,
+                     const void* gamma, const void* beta, void* y, void* mean, void* rstd);
   void (*layer_norm_backward)(DType, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
                               const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
                               void* dbeta);
 
   // Rows [rows, n].
   void (*softmax)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y);
-  void (*softmax_backward)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* y, const void* dy,
-                           void* dx);
-  // loss[row] = −Σ_k q_k log softmax(x)_k, q = (1 − smoothing)·onehot(target) + smoothing/n; ignored rows have loss 0
+  void (*softmax_backward)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* y,
+                           const void* dy, void* dx);
+  // loss[row] = −Σ_k q_k log softmax(x)_k, q = (1 − smoothing)·onehot(target) + smoothing/n; ignored rows
+  // have loss 0
   void (*cross_entropy)(DType, std::int64_t rows, std::int64_t n, double smoothing, std::int64_t ignore_index,
                         const void* x, const std::int64_t* target, void* loss, void* log_normalizer);
   void (*cross_entropy_backward)(DType, std::int64_t rows, std::int64_t n, double smoothing,
@@ -193,15 +249,16 @@ struct Table {
   void (*normal)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, void* y);
   void (*uniform)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, void* y);  // [0, 1)
   // y = x/(1 − p) where the stream keeps the element, 0 elsewhere
-  void (*dropout)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, double p, const void* x, void* y);
+  void (*dropout)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, double p, const void* x,
+                  void* y);
 
   // Vectors: whole parameter stores at once.
   // norm[first_scale + row] = ‖row of θ‖₂ of each segment
   void (*filter_norms)(DType, const Segment*, std::int64_t segments, const void* theta, void* norm);
   // θ_r = θ + scale ⊙ ε(draw, r) over the segments; the replicas of a segment are neighbours, replica r at
   // out + replicas·offset + r·rows·length. antithetic: replicas 2j and 2j+1 share draw j with opposite signs.
-  void (*perturb)(DType, const Segment*, std::int64_t segments, const NoiseKey&, const void* theta, const void* scale,
-                  std::int64_t replicas, bool antithetic, void* out);
+  void (*perturb)(DType, const Segment*, std::int64_t segments, const NoiseKey&, const void* theta,
+                  const void* scale, std::int64_t replicas, bool antithetic, void* out);
   void (*sgd)(DType, std::int64_t n, const SgdStep&, const void* gradient, void* velocity, void* theta);
   void (*adam)(DType, std::int64_t n, const AdamStep&, const void* gradient, void* m, void* v, void* v_max,
                void* theta);

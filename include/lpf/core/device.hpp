@@ -9,7 +9,8 @@ namespace lpf {
 
 enum class DeviceType : int { cpu = 0, cuda = 1 };
 
-/// A device; Device::cpu() by default. Asking for one that is not there is a DeviceError when memory is first needed.
+/// A device; Device::cpu() by default. Asking for one that is not there is a DeviceError when memory is first
+/// needed.
 struct Device {
   DeviceType type = DeviceType::cpu;
   int index = 0;

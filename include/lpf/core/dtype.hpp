@@ -1,4 +1,5 @@
-// Element types. A tensor carries its dtype at run time; kernels are written as templates and reached through visit().
+// Element types. A tensor carries its dtype at run time; kernels are written as templates and reached through
+// visit().
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,8 @@
 
 namespace lpf {
 
-/// Element type of a tensor. float32 is the default; float64 is complete on the CPU; integers hold labels and tokens.
+/// Element type of a tensor. float32 is the default; float64 is complete on the CPU; integers hold labels and
+/// tokens.
 enum class DType : std::uint8_t { bool_, uint8, int32, int64, float32, float64 };
 
 inline constexpr DType float32 = DType::float32;
@@ -72,7 +74,8 @@ decltype(auto) visit(DType t, F&& f) {
 /// Calls f(T{}) with T float or double; DTypeError naming `operation` for any other dtype.
 template <class F>
 decltype(auto) visit_floating(const char* operation, DType t, F&& f) {
-  check<DTypeError>(is_floating(t), operation, "needs float32 or float64, got ", name_of(t), ": convert with .to(float32)");
+  check<DTypeError>(is_floating(t), operation, "needs float32 or float64, got ", name_of(t),
+                    ": convert with .to(float32)");
   if (t == DType::float32) return f(float{});
   return f(double{});
 }

@@ -99,7 +99,8 @@ template <class E = ValueError, class... Args>
 /// Throws E unless `ok`: check<ShapeError>(ok, "matmul", "inner sizes differ: ", a, " and ", b).
 template <class E = ValueError, class... Args>
 void check(bool ok, std::string_view operation, const Args&... args) {
-  if (!ok) [[unlikely]] fail<E>(operation, args...);
+  if (!ok) [[unlikely]]
+    fail<E>(operation, args...);
 }
 
 }  // namespace lpf

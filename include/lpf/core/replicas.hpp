@@ -20,12 +20,12 @@ class ReplicaPlan {
   /// Samples in the batch; 0 until the first operation met it.
   std::int64_t batch() const { return batch_; }
 
-  /// First row of each slice and the end, M + 1 values, for an operand whose leading axis holds `rows` rows: the batch,
-  /// or a multiple of it (tokens). Slices are consecutive and differ by at most one sample.
+  /// First row of each slice and the end, M + 1 values, for an operand whose leading axis holds `rows` rows:
+  /// the batch, or a multiple of it (tokens). Slices are consecutive and differ by at most one sample.
   std::vector<std::int64_t> slices(const char* operation, std::int64_t rows) {
     if (batch_ == 0) {
-      check<ShapeError>(rows >= count_, operation, "M = ", count_, " replicas need at least as many samples; the batch has ",
-                        rows);
+      check<ShapeError>(rows >= count_, operation, "M = ", count_,
+                        " replicas need at least as many samples; the batch has ", rows);
       batch_ = rows;
     }
     check<ShapeError>(rows % batch_ == 0, operation, "the perturbed pass began with a batch of ", batch_,

@@ -107,7 +107,8 @@ class Shape {
 
 /// Axis counted from the end if negative; ShapeError outside [-rank, rank).
 inline int normalize_axis(const char* operation, int axis, int rank) {
-  check<ShapeError>(axis >= -rank && axis < rank, operation, "axis ", axis, " is outside a tensor of rank ", rank);
+  check<ShapeError>(axis >= -rank && axis < rank, operation, "axis ", axis, " is outside a tensor of rank ",
+                    rank);
   return axis < 0 ? axis + rank : axis;
 }
 
@@ -119,8 +120,8 @@ inline Shape broadcast(const char* operation, const Shape& a, const Shape& b) {
   const int lead = longer.rank() - shorter.rank();
   for (int i = 0; i < shorter.rank(); ++i) {
     const auto m = longer[lead + i], n = shorter[i];
-    check<ShapeError>(m == n || m == 1 || n == 1, operation, "shapes ", a, " and ", b, " do not broadcast: axis ", lead + i,
-                      " has ", m, " and ", n);
+    check<ShapeError>(m == n || m == 1 || n == 1, operation, "shapes ", a, " and ", b,
+                      " do not broadcast: axis ", lead + i, " has ", m, " and ", n);
     out[lead + i] = m == 1 ? n : m;
   }
   return out;

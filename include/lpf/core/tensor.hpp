@@ -1,8 +1,9 @@
 // The one tensor type: dynamic shape and dtype, reference-counted row-major storage, autograd built in.
 //
-// A Tensor is a handle: copying it copies a pointer. Its elements are always contiguous, so t.data<float>() is a plain
-// array; reshape, and slices of the first axis, share memory, every other rearrangement copies. Operations are free
-// functions (ops/), the usual ones also members; they return new tensors and never change their operands.
+// A Tensor is a handle: copying it copies a pointer. Its elements are always contiguous, so t.data<float>()
+// is a plain array; reshape, and slices of the first axis, share memory, every other rearrangement copies.
+// Operations are free functions (ops/), the usual ones also members; they return new tensors and never change
+// their operands.
 #pragma once
 
 #include <atomic>
@@ -79,9 +80,10 @@ class Tensor {
   /// The elements, row-major. T must be the tensor's element type; the tensor must be on the CPU.
   template <class T>
   T* data() const {
-    check<DTypeError>(dtype_of<T>() == dtype(), "data", "asked for ", name_of(dtype_of<T>()), " elements of a ",
-                      name_of(dtype()), " tensor");
-    check<DeviceError>(device().is_cpu(), "data", "the tensor is on ", device(), ": copy it with .to(Device::cpu())");
+    check<DTypeError>(dtype_of<T>() == dtype(), "data", "asked for ", name_of(dtype_of<T>()),
+                      " elements of a ", name_of(dtype()), " tensor");
+    check<DeviceError>(device().is_cpu(), "data", "the tensor is on ", device(),
+                       ": copy it with .to(Device::cpu())");
     return static_cast<T*>(raw());
   }
   template <class T>
@@ -96,7 +98,8 @@ class Tensor {
   std::vector<T> to_vector() const;
   std::string to_string() const;  // core/print.hpp
 
-  // --- autograd -----------------------------------------------------------------------------------------------------
+  // --- autograd
+  // -----------------------------------------------------------------------------------------------------
   bool requires_grad() const { return defined() && impl_->node != nullptr; }
   /// Makes this leaf collect a gradient. StateError on the result of an operation, DTypeError on integers.
   const Tensor& requires_grad_(bool on = true) const;
@@ -110,13 +113,15 @@ class Tensor {
   /// The same data without history.
   Tensor detach() const;
 
-  // --- in place (only without history, or under no_grad) --------------------------------------------------------------
+  // --- in place (only without history, or under no_grad)
+  // --------------------------------------------------------------
   /// Copies the values of `source` (same shape; any dtype and device) into this tensor.
   const Tensor& copy_(const Tensor& source) const;
   const Tensor& fill_(double value) const;
   const Tensor& zero_() const { return fill_(0); }
 
-  // --- the usual operations as members (ops/) -------------------------------------------------------------------------
+  // --- the usual operations as members (ops/)
+  // -------------------------------------------------------------------------
   Tensor clone() const;
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
@@ -146,14 +151,17 @@ class Tensor {
   Tensor pow(double exponent) const;
   Tensor operator-() const;
 
-  // --- for operations -------------------------------------------------------------------------------------------------
+  // --- for operations
+  // -------------------------------------------------------------------------------------------------
   bool is_replicated() const { return impl_ && impl_->replicas != nullptr; }
-  /// First element. ReplicaError on a replicated tensor: an operation without a rule for it ends here at the latest.
+  /// First element. ReplicaError on a replicated tensor: an operation without a rule for it ends here at the
+  /// latest.
   void* raw() const {
-    check<ReplicaError>(!is_replicated(), "data", "a replicated parameter of shape ", shape(), " (M = ",
-                        is_replicated() ? impl_->replicas->count() : 0,
-                        ") reached an operation that has no rule for replicas: apply it with linear(), conv2d(), "
-                        "embedding(), or per_sample(parameter, x)");
+    check<ReplicaError>(
+        !is_replicated(), "data", "a replicated parameter of shape ", shape(),
+        " (M = ", is_replicated() ? impl_->replicas->count() : 0,
+        ") reached an operation that has no rule for replicas: apply it with linear(), conv2d(), "
+        "embedding(), or per_sample(parameter, x)");
     return raw_with_replicas();
   }
   void* raw_with_replicas() const {
@@ -187,7 +195,8 @@ class Tensor {
 inline Tensor empty(Shape shape, TensorOptions options = {}) {
   auto* impl = new detail::TensorImpl;
   Tensor out(impl);
-  impl->storage = std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(options.dtype), options.device);
+  impl->storage = std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(options.dtype),
+                                            options.device);
   impl->shape = shape;
   impl->dtype = options.dtype;
   return out;
@@ -221,17 +230,20 @@ Tensor from_vector(const std::vector<T>& values, Shape shape, Device device = {}
 /// tensor({1.f, 2.f, 3.f}): a rank-1 tensor of these values.
 template <class T>
 Tensor tensor(std::initializer_list<T> values) {
-  return from_span(std::span<const T>(values.begin(), values.size()), {static_cast<std::int64_t>(values.size())});
+  return from_span(std::span<const T>(values.begin(), values.size()),
+                   {static_cast<std::int64_t>(values.size())});
 }
 
-/// Memory of the user's own as a tensor, without a copy. It must stay valid as long as the tensor lives, which `owner`,
-/// if given, sees to. Writing through the tensor writes there.
+/// Memory of the user's own as a tensor, without a copy. It must stay valid as long as the tensor lives,
+/// which `owner`, if given, sees to. Writing through the tensor writes there.
 template <class T>
 Tensor wrap(T* data, Shape shape, std::shared_ptr<void> owner = nullptr) {
-  check<ValueError>(data != nullptr || shape.numel() == 0, "wrap", "null pointer for a tensor of shape ", shape);
+  check<ValueError>(data != nullptr || shape.numel() == 0, "wrap", "null pointer for a tensor of shape ",
+                    shape);
   auto* impl = new detail::TensorImpl;
   Tensor out(impl);
-  impl->storage = std::make_shared<Storage>(data, static_cast<std::size_t>(shape.numel()) * sizeof(T), std::move(owner));
+  impl->storage =
+      std::make_shared<Storage>(data, static_cast<std::size_t>(shape.numel()) * sizeof(T), std::move(owner));
   impl->shape = shape;
   impl->dtype = dtype_of<T>();
   return out;
@@ -242,25 +254,25 @@ Tensor wrap(std::span<T> data, Shape shape) {
                     " values do not fill a tensor of shape ", shape);
   return wrap(data.data(), shape);
 }
-/// A matrix object with data(), rows(), cols(), innerStride(), outerStride(), IsRowMajor (an Eigen Matrix or Map) as a
-/// [rows, cols] tensor on its memory. ShapeError unless its elements lie row by row without gaps.
+/// A matrix object with data(), rows(), cols(), innerStride(), outerStride(), IsRowMajor (an Eigen Matrix or
+/// Map) as a [rows, cols] tensor on its memory. ShapeError unless its elements lie row by row without gaps.
 template <class Matrix>
-  requires requires(Matrix& m) {
-    m.data();
-    m.rows();
-    m.cols();
-    m.innerStride();
-    m.outerStride();
-    Matrix::IsRowMajor;
-  }
+requires requires(Matrix& m) {
+  m.data();
+  m.rows();
+  m.cols();
+  m.innerStride();
+  m.outerStride();
+  Matrix::IsRowMajor;
+}
 Tensor wrap(Matrix& m) {
   const auto next_column = Matrix::IsRowMajor ? m.innerStride() : m.outerStride();
   const auto next_row = Matrix::IsRowMajor ? m.outerStride() : m.innerStride();
-  check<ShapeError>(Matrix::IsRowMajor || m.cols() <= 1 || m.rows() <= 1, "wrap", "the ", m.rows(), " x ", m.cols(),
-                    " matrix is column-major: wrap its transpose, or use Eigen::RowMajor");
-  check<ShapeError>((m.cols() <= 1 || next_column == 1) && (m.rows() <= 1 || next_row == m.cols()), "wrap", "the ", m.rows(),
-                    " x ", m.cols(), " matrix has columns ", next_column, " and rows ", next_row,
-                    " elements apart: wrap needs its elements packed densely");
+  check<ShapeError>(Matrix::IsRowMajor || m.cols() <= 1 || m.rows() <= 1, "wrap", "the ", m.rows(), " x ",
+                    m.cols(), " matrix is column-major: wrap its transpose, or use Eigen::RowMajor");
+  check<ShapeError>((m.cols() <= 1 || next_column == 1) && (m.rows() <= 1 || next_row == m.cols()), "wrap",
+                    "the ", m.rows(), " x ", m.cols(), " matrix has columns ", next_column, " and rows ",
+                    next_row, " elements apart: wrap needs its elements packed densely");
   return wrap(m.data(), {static_cast<std::int64_t>(m.rows()), static_cast<std::int64_t>(m.cols())});
 }
 

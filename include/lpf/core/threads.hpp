@@ -16,7 +16,8 @@ inline int num_threads() {
   const int wanted = detail::thread_count.load(std::memory_order_relaxed);
   return wanted > 0 ? wanted : backend::get(Device::cpu()).max_threads();
 }
-/// Sets it for the whole program; 0 restores the default. Results do not depend on it. ValueError if negative.
+/// Sets it for the whole program; 0 restores the default. Results do not depend on it. ValueError if
+/// negative.
 inline void set_num_threads(int n) {
   check(n >= 0, "set_num_threads", "the number of threads cannot be negative, got ", n);
   detail::thread_count = n;

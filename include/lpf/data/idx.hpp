@@ -81,24 +81,12 @@ inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memor
   Tensor out = empty(shape, {.dtype = type->dtype});
   const std::string_view data = bytes.substr(header);
   switch (type->code) {
-    case 8:
-      detail::read_big_endian<std::uint8_t>(data, out.data<std::uint8_t>());
-      break;
-    case 9:
-      detail::read_big_endian<std::int8_t>(data, out.data<std::int32_t>());
-      break;
-    case 11:
-      detail::read_big_endian<std::int16_t>(data, out.data<std::int32_t>());
-      break;
-    case 12:
-      detail::read_big_endian<std::int32_t>(data, out.data<std::int32_t>());
-      break;
-    case 13:
-      detail::read_big_endian<float>(data, out.data<float>());
-      break;
-    default:
-      detail::read_big_endian<double>(data, out.data<double>());
-      break;
+    case 8: detail::read_big_endian<std::uint8_t>(data, out.data<std::uint8_t>()); break;
+    case 9: detail::read_big_endian<std::int8_t>(data, out.data<std::int32_t>()); break;
+    case 11: detail::read_big_endian<std::int16_t>(data, out.data<std::int32_t>()); break;
+    case 12: detail::read_big_endian<std::int32_t>(data, out.data<std::int32_t>()); break;
+    case 13: detail::read_big_endian<float>(data, out.data<float>()); break;
+    default: detail::read_big_endian<double>(data, out.data<double>()); break;
   }
   return out;
 }

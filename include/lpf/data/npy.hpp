@@ -36,18 +36,12 @@ struct NpyHeader {
 
 constexpr std::string_view npy_type(DType t) {
   switch (t) {
-    case DType::bool_:
-      return "|b1";
-    case DType::uint8:
-      return "|u1";
-    case DType::int32:
-      return "<i4";
-    case DType::int64:
-      return "<i8";
-    case DType::float32:
-      return "<f4";
-    case DType::float64:
-      return "<f8";
+    case DType::bool_: return "|b1";
+    case DType::uint8: return "|u1";
+    case DType::int32: return "<i4";
+    case DType::int64: return "<i8";
+    case DType::float32: return "<f4";
+    case DType::float64: return "<f8";
   }
   return "";
 }

@@ -12,20 +12,24 @@ namespace lpf {
 
 /// Standard deviation s of the noise on each element of a parameter; a constant for the gradient.
 enum class NoiseLaw {
-  filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more (published code; the default)
-  tensor_wise   ///< γ‖W‖_F for the whole tensor (the published ResNet logs): another, much stronger, algorithm
+  filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more (published code; the
+                ///< default)
+  tensor_wise  ///< γ‖W‖_F for the whole tensor (the published ResNet logs): another, much stronger, algorithm
 };
 // Under both laws a parameter of one axis (biases, batch norm's scale and shift) has s = γ(‖p‖₂ + 1e-16).
 
-/// Radius γ over the updates of θ: γ(t) = γ₀·(1 + (α − 1)(1 − cos(πt/T))/2), from γ₀ at t = 0 to αγ₀ at t = T and after.
+/// Radius γ over the updates of θ: γ(t) = γ₀·(1 + (α − 1)(1 − cos(πt/T))/2), from γ₀ at t = 0 to αγ₀ at t = T
+/// and after.
 struct Radius {
-  double gamma = 0;               ///< γ₀
-  double alpha = 1;               ///< α; 1 keeps the radius constant
+  double gamma = 0;              ///< γ₀
+  double alpha = 1;              ///< α; 1 keeps the radius constant
   std::int64_t total_steps = 0;  ///< T, optimizer updates; needed unless α is 1
 
   double at(std::uint64_t t) const {
     if (alpha == 1) return gamma;
-    const double progress = t >= static_cast<std::uint64_t>(total_steps) ? 1 : static_cast<double>(t) / static_cast<double>(total_steps);
+    const double progress = t >= static_cast<std::uint64_t>(total_steps)
+                                ? 1
+                                : static_cast<double>(t) / static_cast<double>(total_steps);
     return gamma * (1 + (alpha - 1) * (1 - std::cos(std::numbers::pi * progress)) / 2);
   }
 };
@@ -42,7 +46,8 @@ struct Rows {
   std::int64_t rows = 0, norms = 0;
 };
 
-LPF_ONCE inline Rows rows_of(const ParameterStore& params, NoiseLaw law, const std::function<bool(const ParameterInfo&)>& include) {
+LPF_ONCE inline Rows rows_of(const ParameterStore& params, NoiseLaw law,
+                             const std::function<bool(const ParameterInfo&)>& include) {
   Rows out;
   for (const ParameterInfo& info : params.parameters()) {
     out.segment_of.push_back(-1);
@@ -68,8 +73,11 @@ LPF_ONCE inline Tensor scales(const ParameterStore& params, const Rows& rows, do
   const auto off = no_grad();
   const Tensor theta = params.theta();
   Tensor norms = empty({rows.norms}, theta.options());
-  theta.backend().filter_norms(theta.dtype(), rows.norm_segments.data(), std::ssize(rows.norm_segments), theta.raw(), norms.raw());
-  norms = affine(add(norms, from_vector(rows.floor_of_norm, {rows.norms}).to(theta.dtype()).to(theta.device())), gamma, 0);
+  theta.backend().filter_norms(theta.dtype(), rows.norm_segments.data(), std::ssize(rows.norm_segments),
+                               theta.raw(), norms.raw());
+  norms =
+      affine(add(norms, from_vector(rows.floor_of_norm, {rows.norms}).to(theta.dtype()).to(theta.device())),
+             gamma, 0);
   if (rows.norms == rows.rows) return norms;
   return index_select(norms, 0, from_vector(rows.norm_of_row, {rows.rows}).to(theta.device()));
 }

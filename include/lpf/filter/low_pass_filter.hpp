@@ -1,5 +1,6 @@
 // LPF-SGD (Bisla, Wang, Choromanska, AISTATS 2022): descend the loss convolved with a Gaussian,
-//   (L ⊛ K)(θ) = E_{ε ~ N(0, Σ)} L(θ + ε),   g = (1/M) Σ_r ∇L(θ + ε_r; B_r),   the mini-batch B cut into M slices.
+//   (L ⊛ K)(θ) = E_{ε ~ N(0, Σ)} L(θ + ε),   g = (1/M) Σ_r ∇L(θ + ε_r; B_r),   the mini-batch B cut into M
+//   slices.
 // One line more than SGD:
 //
 //   LowPassFilter filter({.M = 8, .gamma = 0.06});
@@ -16,46 +17,56 @@
 namespace lpf {
 
 struct LowPassFilterOptions {
-  std::int64_t M = 8;             ///< replicas, one a slice of the batch
-  double gamma = 5e-4;            ///< radius γ₀
-  double alpha = 1;               ///< the radius grows to αγ₀ (Radius); 1 keeps it constant
+  std::int64_t M = 8;            ///< replicas, one a slice of the batch
+  double gamma = 5e-4;           ///< radius γ₀
+  double alpha = 1;              ///< the radius grows to αγ₀ (Radius); 1 keeps it constant
   std::int64_t total_steps = 0;  ///< T of the radius schedule, optimizer updates; needed unless alpha is 1
   NoiseLaw law = NoiseLaw::filter_wise;
   Estimator estimator = Estimator::replicas;
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
-  std::uint64_t seed = 0;         ///< of the noise
+  std::uint64_t seed = 0;  ///< of the noise
   /// Which parameters are perturbed; all trainable ones if empty.
   std::function<bool(const ParameterInfo&)> include = {};
-  /// Keep each replica's gradient for Perturbation::gradient_statistics(), at the price of [M, d] memory and M products.
+  /// Keep each replica's gradient for Perturbation::gradient_statistics(), at the price of [M, d] memory and
+  /// M products.
   bool keep_replica_gradients = false;
 };
 
-/// The low-pass filter: makes perturbed passes, each with fresh noise. Its whole state is the number of passes made.
+/// The low-pass filter: makes perturbed passes, each with fresh noise. Its whole state is the number of
+/// passes made.
 class LowPassFilter {
  public:
   explicit LowPassFilter(LowPassFilterOptions options) : options_(std::move(options)) {
     const auto& o = options_;
     check(o.M >= 1 && o.M < 0xFFFFFF, "LowPassFilter", "M must be at least 1, got ", o.M);
-    check(std::isfinite(o.gamma) && o.gamma >= 0, "LowPassFilter", "gamma must be finite and not negative, got ", o.gamma);
-    check(std::isfinite(o.alpha) && o.alpha >= 0, "LowPassFilter", "alpha must be finite and not negative, got ", o.alpha);
-    check(o.alpha == 1 || o.total_steps > 0, "LowPassFilter", "alpha = ", o.alpha,
-          " makes the radius grow over training: total_steps, the number of optimizer updates, must be given");
-    check(o.estimator != Estimator::per_sample || !o.keep_replica_gradients, "LowPassFilter",
-          "keep_replica_gradients needs replicas, of which per-sample noise has none: use Estimator::replicas");
+    check(std::isfinite(o.gamma) && o.gamma >= 0, "LowPassFilter",
+          "gamma must be finite and not negative, got ", o.gamma);
+    check(std::isfinite(o.alpha) && o.alpha >= 0, "LowPassFilter",
+          "alpha must be finite and not negative, got ", o.alpha);
+    check(
+        o.alpha == 1 || o.total_steps > 0, "LowPassFilter", "alpha = ", o.alpha,
+        " makes the radius grow over training: total_steps, the number of optimizer updates, must be given");
+    check(
+        o.estimator != Estimator::per_sample || !o.keep_replica_gradients, "LowPassFilter",
+        "keep_replica_gradients needs replicas, of which per-sample noise has none: use Estimator::replicas");
     check(o.estimator != Estimator::antithetic || o.M % 2 == 0, "LowPassFilter",
           "antithetic draws come in pairs: M must be even, got ", o.M);
   }
 
-  /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError if one is open
-  /// already, or if the one before it ended without having met any parameter (once: the next call goes on).
-  [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(const ParameterStore& params) {
+  /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError
+  /// if one is open already, or if the one before it ended without having met any parameter (once: the next
+  /// call goes on).
+  [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(
+      const ParameterStore& params) {
     filter::Perturbation::check_not_open(params);
     const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
     check<StateError>(!before || !*before, "perturb",
-                      "the perturbed pass before this one ended without reading a parameter: keep its scope alive around the "
+                      "the perturbed pass before this one ended without reading a parameter: keep its scope "
+                      "alive around the "
                       "forward pass (auto scope = filter.perturb(params))");
     const filter::PassOptions pass = options_of(params, draws_++);
-    return filter::Perturbation(params, filter::rows_of(params, options_.law, options_.include), pass, forgotten_);
+    return filter::Perturbation(params, filter::rows_of(params, options_.law, options_.include), pass,
+                                forgotten_);
   }
 
   /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ: what perturb() adds.
@@ -63,10 +74,12 @@ class LowPassFilter {
     const auto off = no_grad();
     const filter::Rows rows = filter::rows_of(params, options_.law, options_.include);
     const filter::PassOptions pass = options_of(params, draw);
-    const Tensor theta = params.theta(), scale = filter::scales(params, rows, pass.gamma), origin = zeros_like(theta);
+    const Tensor theta = params.theta(), scale = filter::scales(params, rows, pass.gamma),
+                 origin = zeros_like(theta);
     const Tensor drawn = empty({pass.M * theta.numel()}, theta.options());
-    theta.backend().perturb(theta.dtype(), rows.segments.data(), std::ssize(rows.segments), pass.key, origin.raw(), scale.raw(),
-                            pass.M, options_.estimator == Estimator::antithetic, drawn.raw());
+    theta.backend().perturb(theta.dtype(), rows.segments.data(), std::ssize(rows.segments), pass.key,
+                            origin.raw(), scale.raw(), pass.M, options_.estimator == Estimator::antithetic,
+                            drawn.raw());
     Tensor out = zeros({pass.M, theta.numel()}, theta.options());
     for (const auto& s : rows.segments) {
       const std::int64_t n = s.rows * s.length;
@@ -77,7 +90,9 @@ class LowPassFilter {
   }
 
   /// γ after `updates` optimizer updates.
-  double gamma(std::uint64_t updates) const { return Radius{options_.gamma, options_.alpha, options_.total_steps}.at(updates); }
+  double gamma(std::uint64_t updates) const {
+    return Radius{options_.gamma, options_.alpha, options_.total_steps}.at(updates);
+  }
   const LowPassFilterOptions& options() const { return options_; }
   /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
   std::uint64_t draws() const { return draws_; }
@@ -85,7 +100,11 @@ class LowPassFilter {
 
  private:
   filter::PassOptions options_of(const ParameterStore& params, std::uint64_t draw) const {
-    return {options_.M, gamma(params.updates()), options_.estimator, options_.batch_norm, options_.keep_replica_gradients,
+    return {options_.M,
+            gamma(params.updates()),
+            options_.estimator,
+            options_.batch_norm,
+            options_.keep_replica_gradients,
             NoiseKey{options_.seed, Purpose::perturbation, draw, 0, 0}};
   }
 

@@ -15,7 +15,8 @@ namespace lpf {
 enum class Estimator {
   replicas,    ///< M draws, slice r of the batch sees θ_r (the definition)
   antithetic,  ///< M/2 draws, each with both signs on two slices: half the random numbers; M must be even
-  per_sample   ///< linear layers on [B, in] draw noise on their pre-activations: a fresh ε for every sample in law
+  per_sample  ///< linear layers on [B, in] draw noise on their pre-activations: a fresh ε for every sample in
+              ///< law
 };
 
 namespace filter {
@@ -27,22 +28,24 @@ struct PassOptions {
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   bool keep_replica_gradients = false;
   NoiseKey key = {};
-  Tensor scale = {};    ///< [rows]: these standard deviations instead of γ times the norms
-  Tensor offsets = {};  ///< [M, size of θ]: use these offsets instead of noise (SAM's ascent, directions of a landscape)
+  Tensor scale = {};  ///< [rows]: these standard deviations instead of γ times the norms
+  Tensor offsets =
+      {};  ///< [M, size of θ]: use these offsets instead of noise (SAM's ascent, directions of a landscape)
 };
 
-/// Norms of the replicas' gradients ∇L_r(θ_r), each the mean over its own slice, and how much they differ. The differences
-/// hold the noise of the weights and that of the samples.
+/// Norms of the replicas' gradients ∇L_r(θ_r), each the mean over its own slice, and how much they differ.
+/// The differences hold the noise of the weights and that of the samples.
 struct GradientStatistics {
   std::vector<double> norm;  ///< ‖∇L_r‖₂
   double mean_norm;          ///< ‖ḡ‖₂ of the estimate
-  double variance;           ///< Σ_r ‖∇L_r − ḡ‖² / (M − 1): the trace of their covariance; divide by M for that of ḡ
+  double variance;  ///< Σ_r ‖∇L_r − ḡ‖² / (M − 1): the trace of their covariance; divide by M for that of ḡ
 };
 
 class Perturbation final : public nn::PerturbedPass {
  public:
   /// `forgotten` becomes true if the pass ends, not by an exception, before any parameter was read.
-  Perturbation(const ParameterStore& params, Rows rows, const PassOptions& options, std::shared_ptr<bool> forgotten)
+  Perturbation(const ParameterStore& params, Rows rows, const PassOptions& options,
+               std::shared_ptr<bool> forgotten)
       : params_(params),
         rows_(std::move(rows)),
         options_(options),
@@ -56,12 +59,12 @@ class Perturbation final : public nn::PerturbedPass {
           "antithetic draws come in pairs: M must be even, got ", options.M);
     if (options_.offsets.defined()) {
       const Shape wanted{options_.M, params_.theta().numel()};
-      check<ShapeError>(options_.offsets.shape() == wanted, "perturb", "offsets for M = ", options_.M, " replicas need shape ",
-                        wanted, ", got ", options_.offsets.shape());
+      check<ShapeError>(options_.offsets.shape() == wanted, "perturb", "offsets for M = ", options_.M,
+                        " replicas need shape ", wanted, ", got ", options_.offsets.shape());
     } else {
       scale_ = options_.scale.defined() ? options_.scale : scales(params_, rows_, options_.gamma);
-      check<ShapeError>(scale_.shape() == Shape{rows_.rows}, "perturb", "scales for ", rows_.rows, " rows are needed, got ",
-                        scale_.shape());
+      check<ShapeError>(scale_.shape() == Shape{rows_.rows}, "perturb", "scales for ", rows_.rows,
+                        " rows are needed, got ", scale_.shape());
     }
     read_.resize(params_.parameters().size());
     nn::detail::active_passes.push_back({params_.id(), this});
@@ -76,7 +79,8 @@ class Perturbation final : public nn::PerturbedPass {
   /// StateError if a perturbed pass over these parameters is open on this thread.
   static void check_not_open(const ParameterStore& params) {
     check<StateError>(!nn::detail::pass_over(params.id()), "perturb",
-                      "a perturbed pass over these parameters is open on this thread: scopes do not nest; let the first end");
+                      "a perturbed pass over these parameters is open on this thread: scopes do not nest; "
+                      "let the first end");
   }
 
   std::int64_t M() const { return options_.M; }
@@ -89,16 +93,16 @@ class Perturbation final : public nn::PerturbedPass {
   /// Mean loss of each replica over its slice, from the losses of the samples [B].
   std::vector<double> replica_losses(const Tensor& losses) const {
     const auto off = no_grad();
-    check<ShapeError>(losses.rank() == 1, "replica_losses", "needs one loss a sample, [B], got ", losses.shape(),
-                      ": use Reduction::none, and the mean over other axes");
+    check<ShapeError>(losses.rank() == 1, "replica_losses", "needs one loss a sample, [B], got ",
+                      losses.shape(), ": use Reduction::none, and the mean over other axes");
     const auto begin = plan_->slices("replica_losses", losses.size(0));
     auto sums = lpf::detail::unhide(lpf::detail::slice_sum(losses.detach(), plan_)).to_vector();
     for (std::size_t r = 0; r < sums.size(); ++r) sums[r] /= static_cast<double>(begin[r + 1] - begin[r]);
     return sums;
   }
 
-  /// f() as if there were no perturbation: the loss at θ itself, say. Nothing is recorded, and running statistics and random
-  /// counters are left as they were.
+  /// f() as if there were no perturbation: the loss at θ itself, say. Nothing is recorded, and running
+  /// statistics and random counters are left as they were.
   template <class F>
   auto clean(F f) const {
     struct Restore {  // puts everything back, also when f throws
@@ -122,11 +126,12 @@ class Perturbation final : public nn::PerturbedPass {
     return f();
   }
 
-  /// After backward(), in a pass that keeps them: statistics of the replicas' gradients, over the perturbed parameters. After
-  /// several, of the last.
+  /// After backward(), in a pass that keeps them: statistics of the replicas' gradients, over the perturbed
+  /// parameters. After several, of the last.
   GradientStatistics gradient_statistics() const;
 
-  // --- for layers ---------------------------------------------------------------------------------------------------
+  // --- for layers
+  // ---------------------------------------------------------------------------------------------------
   Tensor read(std::size_t parameter) override;
   Tensor pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) override;
   BatchNormPolicy batch_norm_policy() const override { return options_.batch_norm; }
@@ -139,14 +144,15 @@ class Perturbation final : public nn::PerturbedPass {
   }
   void check_version() const {
     check<StateError>(params_.version() == version_, "perturb",
-                      "the parameters were updated inside this perturbed pass: end its scope, and open a new one for the next pass");
+                      "the parameters were updated inside this perturbed pass: end its scope, and open a new "
+                      "one for the next pass");
   }
   void draw(const backend::Segment* segments, std::int64_t count) {
     const Tensor theta = params_.theta();
     if (!replicas_.defined()) replicas_ = empty({options_.M * theta.numel()}, theta.options());
     if (options_.offsets.defined()) return shift(segments, count);
-    theta.backend().perturb(theta.dtype(), segments, count, options_.key, theta.raw(), scale_.raw(), options_.M,
-                            options_.estimator == Estimator::antithetic, replicas_.raw());
+    theta.backend().perturb(theta.dtype(), segments, count, options_.key, theta.raw(), scale_.raw(),
+                            options_.M, options_.estimator == Estimator::antithetic, replicas_.raw());
   }
   /// θ_r = θ + offset_r, from stored offsets.
   void shift(const backend::Segment* segments, std::int64_t count) {
@@ -168,12 +174,13 @@ class Perturbation final : public nn::PerturbedPass {
   std::uint64_t version_;
   int exceptions_;
   std::shared_ptr<bool> forgotten_;  // tells the filter that this pass was of no use
-  bool used_ = false;           // a parameter was read
-  Tensor scale_;                // [rows]
-  Tensor replicas_;             // [M·size], the replicas of a parameter next to each other
-  std::vector<Tensor> read_;    // what each parameter reads as
+  bool used_ = false;                // a parameter was read
+  Tensor scale_;                     // [rows]
+  Tensor replicas_;                  // [M·size], the replicas of a parameter next to each other
+  std::vector<Tensor> read_;         // what each parameter reads as
   std::vector<std::size_t> noised_;  // parameters whose noise went to pre-activations
-  std::shared_ptr<std::vector<Tensor>> kept_ = std::make_shared<std::vector<Tensor>>();  // gradients [M, shape…] by parameter
+  std::shared_ptr<std::vector<Tensor>> kept_ =
+      std::make_shared<std::vector<Tensor>>();  // gradients [M, shape…] by parameter
 };
 
 LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
@@ -184,7 +191,8 @@ LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
   if (!segment) return leaf;
   check<StateError>(std::find(noised_.begin(), noised_.end(), parameter) == noised_.end(), "perturb", "'",
                     params_.parameters()[parameter].name,
-                    "' is used again after its pre-activations were given noise of their own: per-sample noise is exact for a "
+                    "' is used again after its pre-activations were given noise of their own: per-sample "
+                    "noise is exact for a "
                     "weight used once; use Estimator::replicas");
   Tensor& known = read_[parameter];
   if (known.defined() && (known.requires_grad() || !is_grad_enabled())) return known;
@@ -206,9 +214,10 @@ LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
   return known;
 }
 
-/// ξ ⊙ t with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample, without the weights' noise.
-/// The gradient with respect to x goes through t as it stands; where t = 0 it is 0.
-LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) {
+/// ξ ⊙ t with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample, without
+/// the weights' noise. The gradient with respect to x goes through t as it stands; where t = 0 it is 0.
+LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight,
+                                                          const std::size_t* bias) {
   if (options_.estimator != Estimator::per_sample) return {};
   const backend::Segment* w = segment_of(weight);
   const backend::Segment* b = bias ? segment_of(*bias) : nullptr;
@@ -216,21 +225,26 @@ LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::
   used_ = true;
   check_version();
   const auto use_once = [this](std::size_t parameter) {
-    check<StateError>(std::find(noised_.begin(), noised_.end(), parameter) == noised_.end() && !read_[parameter].defined(),
-                      "perturb", "'", params_.parameters()[parameter].name,
-                      "' is used twice in one pass: per-sample noise is exact for a weight used once; use Estimator::replicas");
+    check<StateError>(
+        std::find(noised_.begin(), noised_.end(), parameter) == noised_.end() && !read_[parameter].defined(),
+        "perturb", "'", params_.parameters()[parameter].name,
+        "' is used twice in one pass: per-sample noise is exact for a weight used once; use "
+        "Estimator::replicas");
     noised_.push_back(parameter);
   };
   if (w) use_once(weight);
   if (b) use_once(*bias);
   const std::int64_t batch = x.size(0), out = params_.parameters()[weight].shape[0];
   plan_->slices("perturb", batch);
-  const auto square_of = [&](const backend::Segment& s) { return square(narrow(scale_, 0, s.first_scale, s.rows).detach()); };
+  const auto square_of = [&](const backend::Segment& s) {
+    return square(narrow(scale_, 0, s.first_scale, s.rows).detach());
+  };
   const Tensor zero = zeros({1, 1}, x.options());
   Tensor variance = w ? mul(sum(square(x), {1}, true), reshape(square_of(*w), {1, w->rows})) : zero;
   if (b) variance = add(variance, reshape(square_of(*b), {1, 1}));
   const Tensor positive = variance.detach() > 0.0;
-  const Tensor t = where(positive, sqrt(where(positive, variance, ones({}, x.options()))), zeros({}, x.options()));
+  const Tensor t =
+      where(positive, sqrt(where(positive, variance, ones({}, x.options()))), zeros({}, x.options()));
   Tensor xi = empty({batch, out}, x.options());
   NoiseKey key = options_.key;
   key.replica = 0xFFFFFF;  // apart from the streams of replicas
@@ -240,8 +254,9 @@ LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::
 }
 
 LPF_ONCE inline GradientStatistics Perturbation::gradient_statistics() const {
-  check<StateError>(options_.keep_replica_gradients, "gradient_statistics",
-                    "this pass summed its replicas' gradients: set keep_replica_gradients in the filter's options");
+  check<StateError>(
+      options_.keep_replica_gradients, "gradient_statistics",
+      "this pass summed its replicas' gradients: set keep_replica_gradients in the filter's options");
   check<StateError>(std::any_of(kept_->begin(), kept_->end(), [](const Tensor& g) { return g.defined(); }),
                     "gradient_statistics", "call it after backward()");
   const auto off = no_grad();
@@ -252,10 +267,13 @@ LPF_ONCE inline GradientStatistics Perturbation::gradient_statistics() const {
     if (!g.defined()) continue;
     const Tensor parts = lpf::detail::unhide(g);  // d(mean loss)/dθ_r = (B_r/B)·∇L_r
     const Tensor total = sum(parts, {0});
-    const auto dot = [&](const Tensor& a, const Tensor& b) { return a.backend().dot(a.dtype(), a.numel(), a.raw(), b.raw()); };
+    const auto dot = [&](const Tensor& a, const Tensor& b) {
+      return a.backend().dot(a.dtype(), a.numel(), a.raw(), b.raw());
+    };
     out.mean_norm += dot(total, total);
     for (std::size_t r = 0; r < M; ++r) {
-      const double weight = static_cast<double>(plan_->batch()) / static_cast<double>(begin[r + 1] - begin[r]);
+      const double weight =
+          static_cast<double>(plan_->batch()) / static_cast<double>(begin[r + 1] - begin[r]);
       const Tensor own = affine(parts[static_cast<std::int64_t>(r)], weight, 0), difference = sub(own, total);
       out.norm[r] += dot(own, own);
       out.variance += dot(difference, difference);

@@ -1,5 +1,5 @@
-// Initial values of parameters. An initialiser is a function of the shape; its numbers come from the store's seed and
-// the parameter's index, so that adding a layer at the end changes no other.
+// Initial values of parameters. An initialiser is a function of the shape; its numbers come from the store's
+// seed and the parameter's index, so that adding a layer at the end changes no other.
 #pragma once
 
 #include <cmath>
@@ -13,7 +13,8 @@ namespace lpf::init {
 using Initializer = std::function<void(const Tensor& parameter, const NoiseKey& key)>;
 
 namespace detail {
-/// values[i] = f(stream element i), drawn in float64 and rounded, so that float32 and float64 models begin alike.
+/// values[i] = f(stream element i), drawn in float64 and rounded, so that float32 and float64 models begin
+/// alike.
 LPF_ONCE inline void draw(const Tensor& t, const NoiseKey& key, bool gaussian, double scale, double shift) {
   const auto& cpu = backend::get(Device::cpu());
   std::vector<double> values(static_cast<std::size_t>(t.numel()));
@@ -28,7 +29,8 @@ LPF_ONCE inline void draw(const Tensor& t, const NoiseKey& key, bool gaussian, d
 }  // namespace detail
 
 LPF_ONCE inline Initializer constant(double value) {
-  return [value](const Tensor& t, const NoiseKey&) { t.backend().fill(t.raw(), t.dtype(), t.numel(), value); };
+  return
+      [value](const Tensor& t, const NoiseKey&) { t.backend().fill(t.raw(), t.dtype(), t.numel(), value); };
 }
 LPF_ONCE inline Initializer zeros() { return constant(0); }
 LPF_ONCE inline Initializer ones() { return constant(1); }

@@ -17,7 +17,8 @@ struct Linear {
   Parameter weight, bias;
 
   Linear(const Path& p, std::int64_t in, std::int64_t out, const LinearOptions& options = {}) {
-    check(in > 0 && out > 0, "Linear", "'", p.name(), "' needs at least one input and output, got ", in, " and ", out);
+    check(in > 0 && out > 0, "Linear", "'", p.name(), "' needs at least one input and output, got ", in,
+          " and ", out);
     const auto initial = init::fan_in_uniform(static_cast<double>(in));
     weight = p.parameter("weight", {out, in}, options.weight_init ? options.weight_init : initial);
     if (options.bias) bias = p.parameter("bias", {out}, options.bias_init ? options.bias_init : initial);
@@ -26,8 +27,10 @@ struct Linear {
   Tensor operator()(const Tensor& x) const {
     if (PerturbedPass* pass = weight.pass(); pass && x.rank() == 2) {
       const std::size_t bias_index = bias.index();
-      const Tensor noise = pass->pre_activation_noise(x, weight.index(), bias.defined() ? &bias_index : nullptr);
-      if (noise.defined()) return add(linear(x, weight.clean(), bias.defined() ? bias.clean() : Tensor()), noise);
+      const Tensor noise =
+          pass->pre_activation_noise(x, weight.index(), bias.defined() ? &bias_index : nullptr);
+      if (noise.defined())
+        return add(linear(x, weight.clean(), bias.defined() ? bias.clean() : Tensor()), noise);
     }
     return linear(x, weight, bias);
   }

@@ -1,6 +1,6 @@
-// All parameters of a model in one vector. θ is a single contiguous buffer and its gradient another of the same length;
-// a parameter is a named view into both. So an optimizer step, weight noise, a norm and a checkpoint are each one operation
-// on a vector, and read like the formula in the paper.
+// All parameters of a model in one vector. θ is a single contiguous buffer and its gradient another of the
+// same length; a parameter is a named view into both. So an optimizer step, weight noise, a norm and a
+// checkpoint are each one operation on a vector, and read like the formula in the paper.
 //
 //   ParameterStore params({.seed = 1});
 //   struct Net {
@@ -29,12 +29,12 @@ enum class Layout {
 
 /// One parameter of a store.
 struct ParameterInfo {
-  std::string name;            ///< path, as "layer1.0.conv1.weight"
+  std::string name;  ///< path, as "layer1.0.conv1.weight"
   Shape shape;
   Layout layout = Layout::plain;
-  std::int64_t offset = 0;     ///< of its first element in θ
-  std::size_t index = 0;       ///< order of creation; its random numbers are keyed by it
-  bool trainable = true;       ///< false: no gradient, no update, no perturbation
+  std::int64_t offset = 0;  ///< of its first element in θ
+  std::size_t index = 0;    ///< order of creation; its random numbers are keyed by it
+  bool trainable = true;    ///< false: no gradient, no update, no perturbation
 
   std::int64_t numel() const { return shape.numel(); }
 };
@@ -73,8 +73,9 @@ struct StoreState {
   std::uint64_t updates = 0;
 
   void claim(const std::string& name) {
-    check<StateError>(!theta.defined(), "ParameterStore", "'", name,
-                      "' is added after the parameters were first used: build the whole model before the first pass");
+    check<StateError>(
+        !theta.defined(), "ParameterStore", "'", name,
+        "' is added after the parameters were first used: build the whole model before the first pass");
     check(names.insert(name).second, "ParameterStore", "there are two things named '", name,
           "': give each layer a path of its own (p / \"name\")");
   }
@@ -93,14 +94,16 @@ struct StoreState {
     gradient = zeros({size}, as);
     for (std::size_t i = 0; i < infos.size(); ++i) {
       const Tensor view = values.alias(infos[i].shape, infos[i].offset);
-      view.backend().copy(view.raw(), tensors[i].raw(), static_cast<std::size_t>(view.numel()) * size_of(options.dtype));
+      view.backend().copy(view.raw(), tensors[i].raw(),
+                          static_cast<std::size_t>(view.numel()) * size_of(options.dtype));
       tensors[i] = view;
     }
     theta = values;
     for (std::size_t i = 0; i < infos.size(); ++i) connect(i);
   }
 
-  /// Makes parameter i a leaf that collects its gradient in the flat buffer, or plain data if it is not trained.
+  /// Makes parameter i a leaf that collects its gradient in the flat buffer, or plain data if it is not
+  /// trained.
   void connect(std::size_t i) {
     tensors[i].set_node(nullptr);
     if (!infos[i].trainable) return;
@@ -111,11 +114,13 @@ struct StoreState {
 
 }  // namespace detail
 
-/// A parameter of a layer: a handle into its store. Reading it gives the leaf, or its replicas inside a perturbed pass.
+/// A parameter of a layer: a handle into its store. Reading it gives the leaf, or its replicas inside a
+/// perturbed pass.
 class Parameter {
  public:
   Parameter() = default;
-  Parameter(std::shared_ptr<detail::StoreState> state, std::size_t index) : state_(std::move(state)), index_(index) {}
+  Parameter(std::shared_ptr<detail::StoreState> state, std::size_t index)
+      : state_(std::move(state)), index_(index) {}
 
   bool defined() const { return state_ != nullptr; }
   const ParameterInfo& info() const { return state_->infos[index_]; }
@@ -144,9 +149,12 @@ class Parameter {
 /// A place in a store: what layers are built on. p / "fc1" names a place below.
 class Path {
  public:
-  Path(std::shared_ptr<detail::StoreState> state, std::string prefix) : state_(std::move(state)), prefix_(std::move(prefix)) {}
+  Path(std::shared_ptr<detail::StoreState> state, std::string prefix)
+      : state_(std::move(state)), prefix_(std::move(prefix)) {}
 
-  Path operator/(std::string_view name) const { return {state_, prefix_.empty() ? std::string(name) : concat(prefix_, ".", name)}; }
+  Path operator/(std::string_view name) const {
+    return {state_, prefix_.empty() ? std::string(name) : concat(prefix_, ".", name)};
+  }
   Path operator/(int index) const { return *this / std::string_view(std::to_string(index)); }
   const std::string& name() const { return prefix_; }
 
@@ -163,7 +171,8 @@ class Path {
     return {state_, s.infos.size() - 1};
   }
 
-  /// A tensor that belongs to the model's state but is not trained (running statistics); updated with copy_().
+  /// A tensor that belongs to the model's state but is not trained (running statistics); updated with
+  /// copy_().
   Tensor buffer(std::string_view name, Tensor initial) const {
     const std::string full = (*this / name).name();
     state_->claim(full);
@@ -197,7 +206,8 @@ class Path {
 /// Owns the parameters, buffers and counters of a model. A handle: copies share the same store.
 class ParameterStore {
  public:
-  explicit ParameterStore(const ParameterStoreOptions& options = {}) : state_(std::make_shared<nn::detail::StoreState>()) {
+  explicit ParameterStore(const ParameterStoreOptions& options = {})
+      : state_(std::make_shared<nn::detail::StoreState>()) {
     check<DTypeError>(is_floating(options.dtype), "ParameterStore", "parameters are float32 or float64, not ",
                       name_of(options.dtype));
     backend::get(options.device);

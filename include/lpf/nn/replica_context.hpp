@@ -1,5 +1,5 @@
-// What a layer may ask about the pass it is part of: whether its parameters stand for M perturbed replicas, how batch
-// norm is to be done then, and which part of a batch this is.
+// What a layer may ask about the pass it is part of: whether its parameters stand for M perturbed replicas,
+// how batch norm is to be done then, and which part of a batch this is.
 #pragma once
 
 #include <utility>
@@ -13,7 +13,8 @@ using PlanPtr = std::shared_ptr<ReplicaPlan>;
 
 /// Batch norm in a perturbed pass.
 enum class BatchNormPolicy {
-  per_replica,  ///< each slice by its own statistics; running statistics updated once a slice, in order (the definition)
+  per_replica,  ///< each slice by its own statistics; running statistics updated once a slice, in order (the
+                ///< definition)
   pooled,       ///< statistics of the whole batch; one update
   frozen,       ///< the running statistics, as in evaluation; no update
   recomputed    ///< statistics of each slice, but running statistics are left to a clean pass of yours
@@ -27,8 +28,8 @@ class PerturbedPass {
   virtual ~PerturbedPass() = default;
   /// The parameter as this pass sees it: replicated, or the plain leaf where it is left out of the filter.
   virtual Tensor read(std::size_t parameter) = 0;
-  /// Noise of the pre-activations x·wᵀ + b of shape [B, out], if this pass draws it there instead of on the weights
-  /// (local reparameterisation); undefined otherwise.
+  /// Noise of the pre-activations x·wᵀ + b of shape [B, out], if this pass draws it there instead of on the
+  /// weights (local reparameterisation); undefined otherwise.
   virtual Tensor pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) = 0;
   virtual BatchNormPolicy batch_norm_policy() const = 0;
   virtual const PlanPtr& plan() const = 0;
@@ -52,8 +53,8 @@ inline PerturbedPass* pass_over(const void* store) {
 }  // namespace detail
 
 /// Until the end of the block, forward passes on this thread are of a part of a batch that begins at sample
-/// `first_sample`: layers that draw random numbers (dropout) go on where the part before ended, so that a batch in parts
-/// sees the same numbers as the batch in one piece.
+/// `first_sample`: layers that draw random numbers (dropout) go on where the part before ended, so that a
+/// batch in parts sees the same numbers as the batch in one piece.
 class PartOfBatch {
  public:
   explicit PartOfBatch(std::int64_t first_sample) : before_(std::exchange(first_sample_, first_sample)) {}

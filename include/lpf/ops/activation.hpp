@@ -1,5 +1,5 @@
-// Activations. Backward is one fused sweep over memory; where gradients are differentiated again it is the same formula
-// composed of differentiable operations.
+// Activations. Backward is one fused sweep over memory; where gradients are differentiated again it is the
+// same formula composed of differentiable operations.
 #pragma once
 
 #include "lpf/ops/math.hpp"
@@ -16,26 +16,31 @@ LPF_ONCE inline Tensor relu(const Tensor& input) {
 
 /// x where x > 0, slope·x elsewhere.
 LPF_ONCE inline Tensor leaky_relu(const Tensor& input, double slope = 0.01) {
-  return detail::elementwise("leaky_relu", backend::Unary::leaky_relu, input, slope, 0, [slope](const Tensor& g, const Tensor& x) {
-    if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::leaky_relu_backward, g, x, slope);
-    return where(x.detach() > 0.0, g, affine(g, slope, 0));
-  });
+  return detail::elementwise(
+      "leaky_relu", backend::Unary::leaky_relu, input, slope, 0, [slope](const Tensor& g, const Tensor& x) {
+        if (!is_grad_enabled())
+          return detail::fused_backward(backend::Binary::leaky_relu_backward, g, x, slope);
+        return where(x.detach() > 0.0, g, affine(g, slope, 0));
+      });
 }
 
 /// x where x > 0, alpha·(eˣ − 1) elsewhere.
 LPF_ONCE inline Tensor elu(const Tensor& input, double alpha = 1) {
-  return detail::elementwise("elu", backend::Unary::elu, input, alpha, 0, [alpha](const Tensor& g, const Tensor& x) {
-    if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::elu_backward, g, x, alpha);
-    return where(x.detach() > 0.0, g, mul(g, affine(exp(minimum(x, zeros({}, x.options()))), alpha, 0)));
-  });
+  return detail::elementwise(
+      "elu", backend::Unary::elu, input, alpha, 0, [alpha](const Tensor& g, const Tensor& x) {
+        if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::elu_backward, g, x, alpha);
+        return where(x.detach() > 0.0, g, mul(g, affine(exp(minimum(x, zeros({}, x.options()))), alpha, 0)));
+      });
 }
 
 /// 1/(1 + e⁻ˣ).
 LPF_ONCE inline Tensor sigmoid(const Tensor& input) {
-  return detail::elementwise("sigmoid", backend::Unary::sigmoid, input, 0, 0, [](const Tensor& g, const Tensor& x) {
-    const Tensor y = sigmoid(x);
-    return is_grad_enabled() ? mul(g, mul(y, affine(y, -1, 1))) : detail::fused_backward(backend::Binary::sigmoid_backward, g, y);
-  });
+  return detail::elementwise(
+      "sigmoid", backend::Unary::sigmoid, input, 0, 0, [](const Tensor& g, const Tensor& x) {
+        const Tensor y = sigmoid(x);
+        return is_grad_enabled() ? mul(g, mul(y, affine(y, -1, 1)))
+                                 : detail::fused_backward(backend::Binary::sigmoid_backward, g, y);
+      });
 }
 
 /// x·sigmoid(x), also called swish.
@@ -52,20 +57,23 @@ enum class Gelu { erf, tanh };
 /// x·Φ(x) with Φ the normal distribution function, or its approximation by tanh (Hendrycks & Gimpel 2016).
 LPF_ONCE inline Tensor gelu(const Tensor& input, Gelu form = Gelu::erf) {
   if (form == Gelu::erf) {
-    return detail::elementwise("gelu", backend::Unary::gelu, input, 0, 0, [](const Tensor& g, const Tensor& x) {
-      if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::gelu_backward, g, x);
-      const Tensor cdf = affine(erf(affine(x, std::numbers::sqrt2 / 2, 0)), 0.5, 0.5);
-      const Tensor density = affine(exp(affine(mul(x, x), -0.5, 0)), std::numbers::inv_sqrtpi / std::numbers::sqrt2, 0);
-      return mul(g, add(cdf, mul(x, density)));
-    });
+    return detail::elementwise(
+        "gelu", backend::Unary::gelu, input, 0, 0, [](const Tensor& g, const Tensor& x) {
+          if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::gelu_backward, g, x);
+          const Tensor cdf = affine(erf(affine(x, std::numbers::sqrt2 / 2, 0)), 0.5, 0.5);
+          const Tensor density =
+              affine(exp(affine(mul(x, x), -0.5, 0)), std::numbers::inv_sqrtpi / std::numbers::sqrt2, 0);
+          return mul(g, add(cdf, mul(x, density)));
+        });
   }
-  return detail::elementwise("gelu_tanh", backend::Unary::gelu_tanh, input, 0, 0, [](const Tensor& g, const Tensor& x) {
-    if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::gelu_tanh_backward, g, x);
-    const double c = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, k = 0.044715;
-    const Tensor t = tanh(mul(affine(x, c, 0), affine(mul(x, x), k, 1)));
-    const Tensor slope = affine(affine(mul(x, x), 3 * k, 1), c, 0);
-    return mul(g, add(affine(t, 0.5, 0.5), mul(affine(x, 0.5, 0), mul(affine(mul(t, t), -1, 1), slope))));
-  });
+  return detail::elementwise(
+      "gelu_tanh", backend::Unary::gelu_tanh, input, 0, 0, [](const Tensor& g, const Tensor& x) {
+        if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::gelu_tanh_backward, g, x);
+        const double c = std::numbers::sqrt2 * std::numbers::inv_sqrtpi, k = 0.044715;
+        const Tensor t = tanh(mul(affine(x, c, 0), affine(mul(x, x), k, 1)));
+        const Tensor slope = affine(affine(mul(x, x), 3 * k, 1), c, 0);
+        return mul(g, add(affine(t, 0.5, 0.5), mul(affine(x, 0.5, 0), mul(affine(mul(t, t), -1, 1), slope))));
+      });
 }
 
 /// log(1 + eˣ), computed without overflow.

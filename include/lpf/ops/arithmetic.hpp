@@ -9,15 +9,16 @@ namespace lpf {
 namespace detail {
 
 /// One elementwise operation of one operand, without history.
-LPF_ONCE inline Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0, bool to_bool = false) {
+LPF_ONCE inline Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0,
+                             bool to_bool = false) {
   Tensor y = empty(x.shape(), {to_bool ? DType::bool_ : x.dtype(), x.device()});
   x.backend().unary(op, x.dtype(), x.numel(), x.raw(), y.raw(), a, b);
   return y;
 }
 
 /// One elementwise operation of two operands with broadcasting, without history.
-LPF_ONCE inline Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b, bool to_bool = false,
-                     double alpha = 0) {
+LPF_ONCE inline Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b,
+                              bool to_bool = false, double alpha = 0) {
   check_plain(name, a);
   check_plain(name, b);
   check_same_kind(name, a, b);
@@ -27,18 +28,22 @@ LPF_ONCE inline Tensor binary(const char* name, backend::Binary op, const Tensor
   return y;
 }
 
-/// The rule of elementwise operations on replicated operands: replicas with replicas, or replicas with a single number.
-/// A replicated parameter with an activation or a constant is refused: which replica serves which row must be said.
+/// The rule of elementwise operations on replicated operands: replicas with replicas, or replicas with a
+/// single number. A replicated parameter with an activation or a constant is refused: which replica serves
+/// which row must be said.
 template <class Op>
 Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
   const PlanPtr plan = a.is_replicated() ? a.impl().replicas : b.impl().replicas;
   auto plain = [&](const Tensor& t, int rank) {
     if (!t.is_replicated()) {
-      check<ReplicaError>(t.numel() == 1, name, "a replicated parameter (M = ", plan->count(), ") meets a plain tensor of shape ",
-                          t.shape(), ": use per_sample(parameter, x) against an activation, replicate(t, parameter) for a constant");
+      check<ReplicaError>(
+          t.numel() == 1, name, "a replicated parameter (M = ", plan->count(),
+          ") meets a plain tensor of shape ", t.shape(),
+          ": use per_sample(parameter, x) against an activation, replicate(t, parameter) for a constant");
       return t;
     }
-    check<ReplicaError>(t.impl().replicas == plan, name, "the operands are replicas of two different perturbed passes");
+    check<ReplicaError>(t.impl().replicas == plan, name,
+                        "the operands are replicas of two different perturbed passes");
     Shape shape = t.shape();
     while (shape.rank() < rank) shape = shape.prepended(1);
     return reshape(unhide(t), shape.prepended(plan->count()));
@@ -46,21 +51,27 @@ Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
   const int rank = std::max(a.rank(), b.rank());
   return hide(op(plain(a, rank), plain(b, rank)), plan);
 }
-LPF_ONCE inline bool any_replicated(const Tensor& a, const Tensor& b) { return a.is_replicated() || b.is_replicated(); }
+LPF_ONCE inline bool any_replicated(const Tensor& a, const Tensor& b) {
+  return a.is_replicated() || b.is_replicated();
+}
 
 LPF_ONCE inline void check_arithmetic(const char* operation, const Tensor& x) {
-  check<DTypeError>(x.dtype() != DType::bool_, operation,
-                    "bool tensors have no arithmetic: convert with .to(float32), or use logical_and and logical_or");
+  check<DTypeError>(
+      x.dtype() != DType::bool_, operation,
+      "bool tensors have no arithmetic: convert with .to(float32), or use logical_and and logical_or");
 }
 /// Whether the dtype holds the number as it is; floats hold all.
 LPF_ONCE inline bool holds_number(DType dtype, double s) {
   if (is_floating(dtype)) return true;
   if (!(s > -0x1p63 && s < 0x1p63) || static_cast<double>(static_cast<std::int64_t>(s)) != s) return false;
-  return visit(dtype, [s](auto zero) { return static_cast<double>(static_cast<decltype(zero)>(static_cast<std::int64_t>(s))) == s; });
+  return visit(dtype, [s](auto zero) {
+    return static_cast<double>(static_cast<decltype(zero)>(static_cast<std::int64_t>(s))) == s;
+  });
 }
 LPF_ONCE inline void check_whole(const char* operation, const Tensor& x, double s) {
-  check<DTypeError>(is_floating(x.dtype()) || holds_number(DType::int64, s), operation, s, " is not a whole number, the tensor is ",
-                    name_of(x.dtype()), ": convert it with .to(float32)");
+  check<DTypeError>(is_floating(x.dtype()) || holds_number(DType::int64, s), operation, s,
+                    " is not a whole number, the tensor is ", name_of(x.dtype()),
+                    ": convert it with .to(float32)");
 }
 
 }  // namespace detail
@@ -91,7 +102,8 @@ LPF_ONCE inline Tensor mul(const Tensor& a, const Tensor& b) {
   detail::check_arithmetic("mul", a);
   Tensor y = detail::binary("mul", backend::Binary::multiply, a, b);
   return record("mul", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
-    return Grads{need[0] ? sum_to(mul(g, b), a.shape()) : Tensor(), need[1] ? sum_to(mul(g, a), b.shape()) : Tensor()};
+    return Grads{need[0] ? sum_to(mul(g, b), a.shape()) : Tensor(),
+                 need[1] ? sum_to(mul(g, a), b.shape()) : Tensor()};
   });
 }
 
@@ -112,13 +124,16 @@ LPF_ONCE inline Tensor remainder(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("remainder", a, b, remainder);
   detail::check_arithmetic("remainder", a);
   Tensor y = detail::binary("remainder", backend::Binary::remainder, a, b);
-  check(is_floating(b.dtype()) || all(b.to(DType::bool_)).item<bool>(), "remainder", "division of integers by 0");
+  check(is_floating(b.dtype()) || all(b.to(DType::bool_)).item<bool>(), "remainder",
+        "division of integers by 0");
   return record("remainder", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     Tensor slope;  // −floor(a / b), constant between jumps
     if (need[1])
-      slope = detail::unary(backend::Unary::negative,
-                            detail::unary(backend::Unary::floor, detail::binary("remainder", backend::Binary::divide, a, b)));
-    return Grads{need[0] ? sum_to(g, a.shape()) : Tensor(), need[1] ? sum_to(mul(g, slope), b.shape()) : Tensor()};
+      slope = detail::unary(
+          backend::Unary::negative,
+          detail::unary(backend::Unary::floor, detail::binary("remainder", backend::Binary::divide, a, b)));
+    return Grads{need[0] ? sum_to(g, a.shape()) : Tensor(),
+                 need[1] ? sum_to(mul(g, slope), b.shape()) : Tensor()};
   });
 }
 
@@ -162,11 +177,15 @@ LPF_ONCE inline Tensor compare(const char* name, backend::Binary op, const Tenso
 }  // namespace detail
 
 // Comparisons give bool tensors and have no gradient.
-LPF_ONCE inline Tensor operator==(const Tensor& a, const Tensor& b) { return detail::compare("equal", backend::Binary::equal, a, b); }
+LPF_ONCE inline Tensor operator==(const Tensor& a, const Tensor& b) {
+  return detail::compare("equal", backend::Binary::equal, a, b);
+}
 LPF_ONCE inline Tensor operator!=(const Tensor& a, const Tensor& b) {
   return detail::compare("not_equal", backend::Binary::not_equal, a, b);
 }
-LPF_ONCE inline Tensor operator<(const Tensor& a, const Tensor& b) { return detail::compare("less", backend::Binary::less, a, b); }
+LPF_ONCE inline Tensor operator<(const Tensor& a, const Tensor& b) {
+  return detail::compare("less", backend::Binary::less, a, b);
+}
 LPF_ONCE inline Tensor operator<=(const Tensor& a, const Tensor& b) {
   return detail::compare("less_equal", backend::Binary::less_equal, a, b);
 }
@@ -176,12 +195,24 @@ LPF_ONCE inline Tensor operator>(const Tensor& a, const Tensor& b) {
 LPF_ONCE inline Tensor operator>=(const Tensor& a, const Tensor& b) {
   return detail::compare("greater_equal", backend::Binary::greater_equal, a, b);
 }
-LPF_ONCE inline Tensor operator==(const Tensor& a, double s) { return detail::compare("equal", backend::Binary::equal, a, s); }
-LPF_ONCE inline Tensor operator!=(const Tensor& a, double s) { return detail::compare("not_equal", backend::Binary::not_equal, a, s); }
-LPF_ONCE inline Tensor operator<(const Tensor& a, double s) { return detail::compare("less", backend::Binary::less, a, s); }
-LPF_ONCE inline Tensor operator<=(const Tensor& a, double s) { return detail::compare("less_equal", backend::Binary::less_equal, a, s); }
-LPF_ONCE inline Tensor operator>(const Tensor& a, double s) { return detail::compare("greater", backend::Binary::greater, a, s); }
-LPF_ONCE inline Tensor operator>=(const Tensor& a, double s) { return detail::compare("greater_equal", backend::Binary::greater_equal, a, s); }
+LPF_ONCE inline Tensor operator==(const Tensor& a, double s) {
+  return detail::compare("equal", backend::Binary::equal, a, s);
+}
+LPF_ONCE inline Tensor operator!=(const Tensor& a, double s) {
+  return detail::compare("not_equal", backend::Binary::not_equal, a, s);
+}
+LPF_ONCE inline Tensor operator<(const Tensor& a, double s) {
+  return detail::compare("less", backend::Binary::less, a, s);
+}
+LPF_ONCE inline Tensor operator<=(const Tensor& a, double s) {
+  return detail::compare("less_equal", backend::Binary::less_equal, a, s);
+}
+LPF_ONCE inline Tensor operator>(const Tensor& a, double s) {
+  return detail::compare("greater", backend::Binary::greater, a, s);
+}
+LPF_ONCE inline Tensor operator>=(const Tensor& a, double s) {
+  return detail::compare("greater_equal", backend::Binary::greater_equal, a, s);
+}
 LPF_ONCE inline Tensor logical_and(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_and", backend::Binary::logical_and, a, b);
 }
@@ -191,24 +222,32 @@ LPF_ONCE inline Tensor logical_or(const Tensor& a, const Tensor& b) {
 LPF_ONCE inline Tensor logical_xor(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_xor", backend::Binary::logical_xor, a, b);
 }
-LPF_ONCE inline Tensor logical_not(const Tensor& x) { return detail::unary(backend::Unary::logical_not, x, 0, 0, true); }
-LPF_ONCE inline Tensor is_nan(const Tensor& x) { return detail::unary(backend::Unary::is_nan, x, 0, 0, true); }
-LPF_ONCE inline Tensor is_finite(const Tensor& x) { return detail::unary(backend::Unary::is_finite, x, 0, 0, true); }
+LPF_ONCE inline Tensor logical_not(const Tensor& x) {
+  return detail::unary(backend::Unary::logical_not, x, 0, 0, true);
+}
+LPF_ONCE inline Tensor is_nan(const Tensor& x) {
+  return detail::unary(backend::Unary::is_nan, x, 0, 0, true);
+}
+LPF_ONCE inline Tensor is_finite(const Tensor& x) {
+  return detail::unary(backend::Unary::is_finite, x, 0, 0, true);
+}
 
 /// a where `condition` (bool) holds, b elsewhere, all three broadcast together.
 LPF_ONCE inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   for (const Tensor* t : {&condition, &a, &b}) detail::check_plain("where", *t);
   detail::check_same_kind("where", a, b);
-  check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ", name_of(condition.dtype()), ", needs bool");
+  check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ",
+                    name_of(condition.dtype()), ", needs bool");
   const Shape shape = broadcast("where", condition.shape(), broadcast("where", a.shape(), b.shape()));
   Tensor y = empty(shape, a.options());
   a.backend().where(detail::view_as(condition, shape), detail::view_as(a, shape), detail::view_as(b, shape),
                     detail::view_of(y));
-  return record("where", std::move(y), {a, b}, [condition, sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
-    const Tensor zero = zeros({}, g.options());
-    return Grads{need[0] ? sum_to(where(condition, g, zero), sa) : Tensor(),
-                 need[1] ? sum_to(where(condition, zero, g), sb) : Tensor()};
-  });
+  return record("where", std::move(y), {a, b},
+                [condition, sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
+                  const Tensor zero = zeros({}, g.options());
+                  return Grads{need[0] ? sum_to(where(condition, g, zero), sa) : Tensor(),
+                               need[1] ? sum_to(where(condition, zero, g), sb) : Tensor()};
+                });
 }
 
 namespace detail {

@@ -77,7 +77,8 @@ LPF_ONCE inline Tensor conv_data(const Tensor& dy, const Tensor& w, const backen
 }
 
 /// The adjoint of w ↦ x ⋆ w: over the whole batch, or with a plan one for each slice, as a replicated tensor.
-LPF_ONCE inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c, const PlanPtr& plan) {
+LPF_ONCE inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c,
+                                   const PlanPtr& plan) {
   const Shape shape{c.k, c.kh, c.kw, c.c / c.groups};
   Tensor dw = empty(plan ? shape.prepended(plan->count()) : shape, x.options());
   with_slices(c, plan, [&](const backend::Conv2d& d) {
@@ -94,7 +95,7 @@ LPF_ONCE inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const back
 
 /// The call that these operands describe; every rule of conv2d() is checked here.
 LPF_ONCE inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Tensor& bias,
-                                     const Conv2dOptions& o) {
+                                              const Conv2dOptions& o) {
   constexpr const char* op = "conv2d";
   check_image(op, x);
   check<ShapeError>(w.rank() == 4, op, "the weight needs shape [K, kh, kw, C/groups], got ", w.shape());
@@ -150,7 +151,7 @@ LPF_ONCE inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, 
 /// @throws ShapeError where sizes do not fit, ValueError for a stride, dilation or groups below 1 or a
 /// negative padding, DTypeError unless all are float32 or all float64.
 LPF_ONCE inline Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
-                     const Conv2dOptions& options = {}) {
+                              const Conv2dOptions& options = {}) {
   return detail::conv(x, w, bias, detail::describe_conv(x, w, bias, options));
 }
 

@@ -31,7 +31,8 @@ LPF_ONCE inline Tensor replica_rows(const Tensor& index, const PlanPtr& plan, st
 Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries, const PlanPtr& plan);
 
 /// y[i] = weight[index[i]], of each sample's own replica. weight [V, D], index [rows], y [rows, D].
-LPF_ONCE inline Tensor embedding_rows(const Tensor& weight, const Tensor& index, std::optional<std::int64_t> padding) {
+LPF_ONCE inline Tensor embedding_rows(const Tensor& weight, const Tensor& index,
+                                      std::optional<std::int64_t> padding) {
   const std::int64_t entries = weight.shape()[0], d = weight.shape()[1], rows = index.numel();
   const PlanPtr plan = weight.is_replicated() ? weight.impl().replicas : nullptr;
   const Tensor from = plan ? replica_rows(index, plan, entries) : index;
@@ -50,7 +51,7 @@ LPF_ONCE inline Tensor embedding_rows(const Tensor& weight, const Tensor& index,
 /// The sum of the rows of y [rows, D] that have one index, [V, D]; with a plan the sum over each slice, as
 /// replicas.
 LPF_ONCE inline Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries,
-                                const PlanPtr& plan) {
+                                         const PlanPtr& plan) {
   const std::int64_t d = y.shape()[1], all = entries * (plan ? plan->count() : 1);
   const Tensor to = plan ? replica_rows(index, plan, entries) : index;
   const Tensor sums = zeros({all, d}, y.options());
@@ -68,7 +69,8 @@ LPF_ONCE inline Tensor embedding_scatter(const Tensor& y, const Tensor& index, s
 /// functional.embedding, with the indices first as there.
 /// @throws IndexError for an index (or a padding_idx) outside [0, V), ShapeError unless the weight has two
 /// axes, DTypeError unless indices are int64.
-LPF_ONCE inline Tensor embedding(const Tensor& indices, const Tensor& weight, const EmbeddingOptions& options = {}) {
+LPF_ONCE inline Tensor embedding(const Tensor& indices, const Tensor& weight,
+                                 const EmbeddingOptions& options = {}) {
   check<ShapeError>(weight.rank() == 2, "embedding", "the weight needs shape [entries, features], got ",
                     weight.shape());
   detail::check_floating("embedding", weight);

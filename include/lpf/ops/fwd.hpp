@@ -30,8 +30,8 @@ Tensor sum_to(const Tensor& x, const Shape& shape);
 namespace detail {
 
 inline void check_same_kind(const char* operation, const Tensor& a, const Tensor& b) {
-  check<DTypeError>(a.dtype() == b.dtype(), operation, "operands are ", name_of(a.dtype()), " and ", name_of(b.dtype()),
-                    ": convert one with .to(dtype)");
+  check<DTypeError>(a.dtype() == b.dtype(), operation, "operands are ", name_of(a.dtype()), " and ",
+                    name_of(b.dtype()), ": convert one with .to(dtype)");
   check<DeviceError>(a.device() == b.device(), operation, "operands are on ", a.device(), " and ", b.device(),
                      ": move one with .to(device)");
 }
@@ -43,7 +43,8 @@ inline void check_floating(const char* operation, const Tensor& x) {
 
 /// ReplicaError unless x is a plain tensor: for operations that have no rule for replicas.
 inline void check_plain(const char* operation, const Tensor& x) {
-  check<ReplicaError>(!x.is_replicated(), operation, "has no rule for replicas: a replicated parameter of shape ", x.shape(),
+  check<ReplicaError>(!x.is_replicated(), operation,
+                      "has no rule for replicas: a replicated parameter of shape ", x.shape(),
                       " (M = ", x.is_replicated() ? x.impl().replicas->count() : 0,
                       ") must be applied with linear(), conv2d(), embedding(), or per_sample(parameter, x)");
 }

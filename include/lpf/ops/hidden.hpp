@@ -1,5 +1,5 @@
-// Replicated tensors seen as plain ones: unhide() turns the hidden axis of M replicas into a plain first axis, hide() turns
-// it back. With them an elementwise operation on replicas is hide(op(unhide(x))).
+// Replicated tensors seen as plain ones: unhide() turns the hidden axis of M replicas into a plain first
+// axis, hide() turns it back. With them an elementwise operation on replicas is hide(op(unhide(x))).
 #pragma once
 
 #include "lpf/ops/fwd.hpp"

@@ -9,8 +9,10 @@ namespace detail {
 
 /// IndexError unless every index lies in [0, n).
 LPF_ONCE inline void check_indices(const char* operation, const Tensor& index, std::int64_t n) {
-  check<DTypeError>(index.dtype() == DType::int64, operation, "indices are ", name_of(index.dtype()), ", need int64");
-  if (index.numel() == 0 || !index.device().is_cpu()) return;  // a device checks in its own kernels, without waiting
+  check<DTypeError>(index.dtype() == DType::int64, operation, "indices are ", name_of(index.dtype()),
+                    ", need int64");
+  if (index.numel() == 0 || !index.device().is_cpu())
+    return;  // a device checks in its own kernels, without waiting
   const std::int64_t* i = index.data<std::int64_t>();
   for (std::int64_t k = 0; k < index.numel(); ++k)
     check<IndexError>(i[k] >= 0 && i[k] < n, operation, "index ", i[k], " is outside [0, ", n, ")");
@@ -25,27 +27,32 @@ Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& 
 LPF_ONCE inline Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   detail::check_plain("index_select", x);
   axis = normalize_axis("index_select", axis, x.rank());
-  check<ShapeError>(index.rank() == 1, "index_select", "the index has shape ", index.shape(), ", needs rank 1");
+  check<ShapeError>(index.rank() == 1, "index_select", "the index has shape ", index.shape(),
+                    ", needs rank 1");
   detail::check_indices("index_select", index, x.shape()[axis]);
   const std::int64_t count = index.numel();
   Tensor y = empty(x.shape().with(axis, count), x.options());
-  x.backend().take(x.dtype(), x.shape().product(0, axis), x.shape()[axis], x.shape().product(axis + 1, x.rank()), count, x.raw(),
-                   index.data<std::int64_t>(), y.raw());
+  x.backend().take(x.dtype(), x.shape().product(0, axis), x.shape()[axis],
+                   x.shape().product(axis + 1, x.rank()), count, x.raw(), index.data<std::int64_t>(),
+                   y.raw());
   return record("index_select", std::move(y), {x}, [axis, index, from = x.shape()](const Tensor& g, Need) {
     return Grads{detail::put_add(g, from, axis, index)};
   });
 }
 
-/// y[…, j, …] = x[…, index[…, j, …], …]: index has x's shape but along `axis`. PyTorch's gather, NumPy's take_along_axis.
+/// y[…, j, …] = x[…, index[…, j, …], …]: index has x's shape but along `axis`. PyTorch's gather, NumPy's
+/// take_along_axis.
 LPF_ONCE inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   detail::check_plain("gather", x);
   axis = normalize_axis("gather", axis, x.rank());
-  check<ShapeError>(index.rank() == x.rank() && index.shape().with(axis, 0) == x.shape().with(axis, 0), "gather", "index ",
-                    index.shape(), " must have the shape ", x.shape(), " but along axis ", axis);
+  check<ShapeError>(index.rank() == x.rank() && index.shape().with(axis, 0) == x.shape().with(axis, 0),
+                    "gather", "index ", index.shape(), " must have the shape ", x.shape(), " but along axis ",
+                    axis);
   detail::check_indices("gather", index, x.shape()[axis]);
   Tensor y = empty(index.shape(), x.options());
-  x.backend().gather(x.dtype(), x.shape().product(0, axis), x.shape()[axis], x.shape().product(axis + 1, x.rank()),
-                     index.shape()[axis], x.raw(), index.data<std::int64_t>(), y.raw());
+  x.backend().gather(x.dtype(), x.shape().product(0, axis), x.shape()[axis],
+                     x.shape().product(axis + 1, x.rank()), index.shape()[axis], x.raw(),
+                     index.data<std::int64_t>(), y.raw());
   return record("gather", std::move(y), {x}, [axis, index, from = x.shape()](const Tensor& g, Need) {
     return Grads{detail::scatter_add(g, from, axis, index)};
   });
@@ -56,8 +63,8 @@ namespace detail {
 /// Zeros of `shape` to whose entries `index` of one axis y is added: the adjoint of index_select.
 LPF_ONCE inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
   Tensor x = zeros(shape, y.options());
-  y.backend().put_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()), index.numel(),
-                      y.raw(), index.data<std::int64_t>(), x.raw());
+  y.backend().put_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()),
+                      index.numel(), y.raw(), index.data<std::int64_t>(), x.raw());
   return record("put_add", std::move(x), {y},
                 [axis, index](const Tensor& g, Need) { return Grads{index_select(g, axis, index)}; });
 }
@@ -65,9 +72,11 @@ LPF_ONCE inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, co
 /// The adjoint of gather.
 LPF_ONCE inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
   Tensor x = zeros(shape, y.options());
-  y.backend().scatter_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()),
-                          index.shape()[axis], y.raw(), index.data<std::int64_t>(), x.raw());
-  return record("scatter_add", std::move(x), {y}, [axis, index](const Tensor& g, Need) { return Grads{gather(g, axis, index)}; });
+  y.backend().scatter_add(y.dtype(), shape.product(0, axis), shape[axis],
+                          shape.product(axis + 1, shape.rank()), index.shape()[axis], y.raw(),
+                          index.data<std::int64_t>(), x.raw());
+  return record("scatter_add", std::move(x), {y},
+                [axis, index](const Tensor& g, Need) { return Grads{gather(g, axis, index)}; });
 }
 
 }  // namespace detail
@@ -106,7 +115,8 @@ LPF_ONCE inline Tensor one_hot(const Tensor& labels, std::int64_t classes, DType
   detail::check_indices("one_hot", labels, classes);
   const std::int64_t n = labels.numel();
   const auto off = no_grad();
-  const Tensor rows = detail::scatter_add(ones({n, 1}, {dtype, labels.device()}), {n, classes}, 1, reshape(labels, {n, 1}));
+  const Tensor rows =
+      detail::scatter_add(ones({n, 1}, {dtype, labels.device()}), {n, classes}, 1, reshape(labels, {n, 1}));
   Shape shape = labels.shape();
   shape.push_back(classes);
   return reshape(rows, shape);

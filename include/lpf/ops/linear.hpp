@@ -1,6 +1,6 @@
-// The product of activations with a weight, y = x·wᵀ + b: the operation in which M perturbed copies of the weights are one
-// batched pass. Slice r of the batch meets replica r in one strided-batched product; the gradient of the weight, summed
-// over replicas, is one ordinary product dyᵀ·x over the whole batch.
+// The product of activations with a weight, y = x·wᵀ + b: the operation in which M perturbed copies of the
+// weights are one batched pass. Slice r of the batch meets replica r in one strided-batched product; the
+// gradient of the weight, summed over replicas, is one ordinary product dyᵀ·x over the whole batch.
 #pragma once
 
 #include "lpf/ops/replicate.hpp"
@@ -11,7 +11,8 @@ namespace detail {
 
 Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan);
 
-/// Calls f(first replica, replicas, rows) for runs of slices of equal length: at most two where M does not divide B.
+/// Calls f(first replica, replicas, rows) for runs of slices of equal length: at most two where M does not
+/// divide B.
 template <class F>
 void for_each_run(const std::vector<std::int64_t>& begin, F f) {
   const std::size_t count = begin.size() - 1;
@@ -24,7 +25,8 @@ void for_each_run(const std::vector<std::int64_t>& begin, F f) {
 }
 
 /// y += x·op(w), rows of slice r by replica r. x [rows, k], w [k, n] or, transposed, [n, k]; y [rows, n].
-LPF_ONCE inline void add_slice_product(const Tensor& x, const Tensor& w, bool transpose_w, double beta, const Tensor& y) {
+LPF_ONCE inline void add_slice_product(const Tensor& x, const Tensor& w, bool transpose_w, double beta,
+                                       const Tensor& y) {
   const std::int64_t k = x.shape()[1], n = y.shape()[1];
   const auto begin = w.is_replicated() ? w.impl().replicas->slices("linear", x.shape()[0])
                                        : std::vector<std::int64_t>{0, x.shape()[0]};
@@ -33,8 +35,9 @@ LPF_ONCE inline void add_slice_product(const Tensor& x, const Tensor& w, bool tr
   };
   for_each_run(begin, [&](std::int64_t r, std::int64_t replicas, std::int64_t rows) {
     const std::int64_t first = begin[static_cast<std::size_t>(r)];
-    x.backend().gemm({x.dtype(), false, transpose_w, rows, n, k, at(x, first * k), k, rows * k, at(w, r * k * n),
-                      transpose_w ? k : n, k * n, at(y, first * n), n, rows * n, replicas, 1.0, beta});
+    x.backend().gemm({x.dtype(), false, transpose_w, rows, n, k, at(x, first * k), k, rows * k,
+                      at(w, r * k * n), transpose_w ? k : n, k * n, at(y, first * n), n, rows * n, replicas,
+                      1.0, beta});
   });
 }
 
@@ -58,21 +61,23 @@ LPF_ONCE inline Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanP
   Tensor y;
   if (!plan) {
     y = empty({p, q}, a.options());
-    a.backend().gemm({a.dtype(), true, false, p, q, a.shape()[0], a.raw(), p, 0, b.raw(), q, 0, y.raw(), q, 0, 1, 1.0, 0.0});
+    a.backend().gemm({a.dtype(), true, false, p, q, a.shape()[0], a.raw(), p, 0, b.raw(), q, 0, y.raw(), q, 0,
+                      1, 1.0, 0.0});
   } else {
     const auto begin = plan->slices("linear", a.shape()[0]);
     Tensor all = empty({plan->count(), p, q}, a.options());
     for_each_run(begin, [&](std::int64_t r, std::int64_t replicas, std::int64_t rows) {
       const std::int64_t first = begin[static_cast<std::size_t>(r)];
       a.backend().gemm({a.dtype(), true, false, p, q, rows, a.alias({}, first * p).raw(), p, rows * p,
-                        b.alias({}, first * q).raw(), q, rows * q, all.alias({}, r * p * q).raw(), q, p * q, replicas, 1.0,
-                        0.0});
+                        b.alias({}, first * q).raw(), q, rows * q, all.alias({}, r * p * q).raw(), q, p * q,
+                        replicas, 1.0, 0.0});
     });
     y = all.alias({p, q});
     y.impl().replicas = plan;
   }
   return record("linear_filter", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
-    return Grads{need[0] ? slice_product(b, g, true) : Tensor(), need[1] ? slice_product(a, g, false) : Tensor()};
+    return Grads{need[0] ? slice_product(b, g, true) : Tensor(),
+                 need[1] ? slice_product(a, g, false) : Tensor()};
   });
 }
 
@@ -84,18 +89,20 @@ LPF_ONCE inline void fill_bias(const Tensor& bias, const Tensor& y) {
   const Tensor plain = bias.alias({static_cast<std::int64_t>(begin.size() - 1), n});
   for (std::size_t r = 0; r + 1 < begin.size(); ++r) {
     const Tensor rows = y.alias({begin[r + 1] - begin[r], n}, begin[r] * n);
-    y.backend().assign(view_of(rows), view_as(plain.alias({n}, static_cast<std::int64_t>(r) * n), rows.shape()));
+    y.backend().assign(view_of(rows),
+                       view_as(plain.alias({n}, static_cast<std::int64_t>(r) * n), rows.shape()));
   }
 }
 
 }  // namespace detail
 
-/// y = x·wᵀ + bias. x [B, …, in], w [out, in], bias [out] or undefined; y [B, …, out]. ShapeError where they do not fit.
+/// y = x·wᵀ + bias. x [B, …, in], w [out, in], bias [out] or undefined; y [B, …, out]. ShapeError where they
+/// do not fit.
 LPF_ONCE inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
   check<ShapeError>(w.rank() == 2, "linear", "the weight needs shape [out, in], got ", w.shape());
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] == w.shape()[1], "linear", "input has ",
-                    x.rank() ? x.shape()[x.rank() - 1] : 0, " features, weight expects ", w.shape()[1], ": x is ", x.shape(),
-                    ", weight is ", w.shape());
+                    x.rank() ? x.shape()[x.rank() - 1] : 0, " features, weight expects ", w.shape()[1],
+                    ": x is ", x.shape(), ", weight is ", w.shape());
   detail::check_same_kind("linear", x, w);
   detail::check_floating("linear", x);
   const std::int64_t in = w.shape()[1], out = w.shape()[0];
@@ -106,8 +113,8 @@ LPF_ONCE inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bi
   }
   const Tensor rows = reshape(x, {x.shape().product(0, x.rank() - 1), in});
   if (!bias.defined()) return reshape(detail::slice_product(rows, w, true), shape);
-  check<ShapeError>(bias.shape() == Shape{out}, "linear", "the bias has shape ", bias.shape(), ", the weight ", w.shape(),
-                    " needs [", out, "]");
+  check<ShapeError>(bias.shape() == Shape{out}, "linear", "the bias has shape ", bias.shape(),
+                    ", the weight ", w.shape(), " needs [", out, "]");
   detail::check_same_kind("linear", x, bias);
   if (bias.is_replicated()) {
     check<ShapeError>(x.rank() >= 2, "linear", "a perturbed pass needs a batch axis, x is ", x.shape());

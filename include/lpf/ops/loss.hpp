@@ -59,7 +59,7 @@ LPF_ONCE inline void check_class_weight(const char* operation, const Tensor& x, 
 
 /// Checks labels [B, …] against x [B, …, classes], and counts those that are not ignored.
 LPF_ONCE inline std::int64_t check_labels(const char* operation, const Tensor& x, const Tensor& target,
-                                 std::int64_t ignore_index) {
+                                          std::int64_t ignore_index) {
   check_floating(operation, x);
   check<ShapeError>(x.rank() >= 1, operation, "the input is a scalar: its last axis holds the classes");
   const Shape shape = x.shape().slice(0, x.rank() - 1);
@@ -110,7 +110,7 @@ LPF_ONCE inline Tensor total_weight(const KnownLabels& labels, const Tensor& wei
 
 /// One loss for each row of logits x [rows, classes]: one fused sweep forward, one backward.
 LPF_ONCE inline Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double smoothing,
-                                 std::int64_t ignore_index) {
+                                          std::int64_t ignore_index) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
   Tensor loss = empty({rows}, x.options());
   const Tensor normalizer = empty({rows}, x.options());
@@ -136,7 +136,8 @@ LPF_ONCE inline Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, 
 }
 
 /// Cross-entropy against distributions over the classes.
-LPF_ONCE inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target, const CrossEntropyOptions& options) {
+LPF_ONCE inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
+                                          const CrossEntropyOptions& options) {
   check_target("cross_entropy", x, target);
   const double a = options.label_smoothing, classes = static_cast<double>(x.shape()[x.rank() - 1]);
   Tensor terms = mul(a > 0 ? affine(target, 1 - a, a / classes) : target, log_softmax(x));
@@ -152,7 +153,8 @@ LPF_ONCE inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
 /// number of rows for probabilities.
 /// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit;
 /// ValueError for a label smoothing outside [0, 1].
-LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target, const CrossEntropyOptions& options = {}) {
+LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target,
+                                     const CrossEntropyOptions& options = {}) {
   const double a = options.label_smoothing;
   check(a >= 0 && a <= 1, "cross_entropy", "label_smoothing must be in [0, 1], got ", a);
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] > 0, "cross_entropy", "the input has shape ",
@@ -199,7 +201,8 @@ LPF_ONCE inline Tensor nll_loss(const Tensor& x, const Tensor& target, const Nll
 }
 
 /// (x − t)², of two tensors of one shape. @throws ShapeError, DTypeError where they differ.
-LPF_ONCE inline Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
+LPF_ONCE inline Tensor mse_loss(const Tensor& x, const Tensor& target,
+                                Reduction reduction = Reduction::mean) {
   detail::check_target("mse_loss", x, target);
   return detail::reduced(square(sub(x, target)), reduction);
 }
@@ -213,7 +216,8 @@ LPF_ONCE inline Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction 
 
 /// d²/(2β) where |d| < β, |d| − β/2 elsewhere, d = x − t (Girshick 2015; Huber's loss divided by β).
 /// @throws ShapeError, DTypeError where x and target differ; ValueError for a negative beta.
-LPF_ONCE inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const SmoothL1Options& options = {}) {
+LPF_ONCE inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target,
+                                      const SmoothL1Options& options = {}) {
   check(options.beta >= 0, "smooth_l1_loss", "beta must not be negative, got ", options.beta);
   if (options.beta == 0) return l1_loss(x, target, options.reduction);
   detail::check_target("smooth_l1_loss", x, target);
@@ -226,7 +230,8 @@ LPF_ONCE inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, con
 /// w·(p·t·softplus(−x) + (1 − t)·softplus(x)): binary cross-entropy of sigmoid(x) with targets t in [0, 1] of
 /// x's shape, with digits left also where the sigmoid is rounded to 0 or 1. @throws ShapeError, DTypeError
 /// where they do not fit.
-LPF_ONCE inline Tensor bce_with_logits(const Tensor& x, const Tensor& target, const BceOptions& options = {}) {
+LPF_ONCE inline Tensor bce_with_logits(const Tensor& x, const Tensor& target,
+                                       const BceOptions& options = {}) {
   detail::check_target("bce_with_logits", x, target);
   Tensor positive = mul(target, softplus(affine(x, -1, 0)));
   if (options.pos_weight.defined()) positive = mul(positive, options.pos_weight.detach());

@@ -1,4 +1,5 @@
-// Elementwise mathematics. Each derivative is written with differentiable operations, so it has derivatives of its own.
+// Elementwise mathematics. Each derivative is written with differentiable operations, so it has derivatives
+// of its own.
 #pragma once
 
 #include <numbers>
@@ -11,52 +12,61 @@ namespace detail {
 
 /// A differentiable elementwise operation: forward by `op`, gradient by derivative(g, x, y).
 template <class Derivative>
-Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double a, double b, Derivative derivative) {
+Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double a, double b,
+                   Derivative derivative) {
   if (x.is_replicated()) return hide(elementwise(name, op, unhide(x), a, b, derivative), x.impl().replicas);
   check_floating(name, x);
-  return record(name, unary(op, x, a, b), {x}, [x, derivative](const Tensor& g, Need) { return Grads{derivative(g, x)}; });
+  return record(name, unary(op, x, a, b), {x},
+                [x, derivative](const Tensor& g, Need) { return Grads{derivative(g, x)}; });
 }
 
 /// One sweep over g and x (or y): a fused backward, which has no history.
-LPF_ONCE inline Tensor fused_backward(backend::Binary op, const Tensor& g, const Tensor& x, double alpha = 0) {
+LPF_ONCE inline Tensor fused_backward(backend::Binary op, const Tensor& g, const Tensor& x,
+                                      double alpha = 0) {
   return binary("backward", op, g, x, false, alpha);
 }
 
 }  // namespace detail
 
 LPF_ONCE inline Tensor exp(const Tensor& input) {
-  return detail::elementwise("exp", backend::Unary::exp, input, 0, 0, [](const Tensor& g, const Tensor& x) { return mul(g, exp(x)); });
+  return detail::elementwise("exp", backend::Unary::exp, input, 0, 0,
+                             [](const Tensor& g, const Tensor& x) { return mul(g, exp(x)); });
 }
 LPF_ONCE inline Tensor expm1(const Tensor& input) {
   return detail::elementwise("expm1", backend::Unary::expm1, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, exp(x)); });
 }
 LPF_ONCE inline Tensor log(const Tensor& input) {
-  return detail::elementwise("log", backend::Unary::log, input, 0, 0, [](const Tensor& g, const Tensor& x) { return div(g, x); });
+  return detail::elementwise("log", backend::Unary::log, input, 0, 0,
+                             [](const Tensor& g, const Tensor& x) { return div(g, x); });
 }
 LPF_ONCE inline Tensor log1p(const Tensor& input) {
   return detail::elementwise("log1p", backend::Unary::log1p, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return div(g, x + 1.0); });
 }
 LPF_ONCE inline Tensor sqrt(const Tensor& input) {
-  return detail::elementwise("sqrt", backend::Unary::sqrt, input, 0, 0,
-                             [](const Tensor& g, const Tensor& x) { return div(affine(g, 0.5, 0), sqrt(x)); });
+  return detail::elementwise("sqrt", backend::Unary::sqrt, input, 0, 0, [](const Tensor& g, const Tensor& x) {
+    return div(affine(g, 0.5, 0), sqrt(x));
+  });
 }
 LPF_ONCE inline Tensor reciprocal(const Tensor& input) {
-  return detail::elementwise("reciprocal", backend::Unary::reciprocal, input, 0, 0,
-                             [](const Tensor& g, const Tensor& x) { return affine(div(g, mul(x, x)), -1, 0); });
+  return detail::elementwise(
+      "reciprocal", backend::Unary::reciprocal, input, 0, 0,
+      [](const Tensor& g, const Tensor& x) { return affine(div(g, mul(x, x)), -1, 0); });
 }
 /// 1/√x.
 LPF_ONCE inline Tensor rsqrt(const Tensor& input) {
-  return detail::elementwise("rsqrt", backend::Unary::rsqrt, input, 0, 0,
-                             [](const Tensor& g, const Tensor& x) { return affine(mul(g, div(rsqrt(x), x)), -0.5, 0); });
+  return detail::elementwise(
+      "rsqrt", backend::Unary::rsqrt, input, 0, 0,
+      [](const Tensor& g, const Tensor& x) { return affine(mul(g, div(rsqrt(x), x)), -0.5, 0); });
 }
 LPF_ONCE inline Tensor square(const Tensor& input) {
   return detail::elementwise("square", backend::Unary::square, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, affine(x, 2, 0)); });
 }
 LPF_ONCE inline Tensor sign(const Tensor& input) {
-  return detail::elementwise("sign", backend::Unary::sign, input, 0, 0, [](const Tensor& g, const Tensor&) { return zeros_like(g); });
+  return detail::elementwise("sign", backend::Unary::sign, input, 0, 0,
+                             [](const Tensor& g, const Tensor&) { return zeros_like(g); });
 }
 LPF_ONCE inline Tensor abs(const Tensor& input) {
   return detail::elementwise("abs", backend::Unary::absolute, input, 0, 0,
@@ -68,12 +78,14 @@ LPF_ONCE inline Tensor cos(const Tensor& input) {
                              [](const Tensor& g, const Tensor& x) { return mul(g, affine(sin(x), -1, 0)); });
 }
 LPF_ONCE inline Tensor sin(const Tensor& input) {
-  return detail::elementwise("sin", backend::Unary::sin, input, 0, 0, [](const Tensor& g, const Tensor& x) { return mul(g, cos(x)); });
+  return detail::elementwise("sin", backend::Unary::sin, input, 0, 0,
+                             [](const Tensor& g, const Tensor& x) { return mul(g, cos(x)); });
 }
 LPF_ONCE inline Tensor tanh(const Tensor& input) {
   return detail::elementwise("tanh", backend::Unary::tanh, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     const Tensor y = tanh(x);
-    return is_grad_enabled() ? mul(g, affine(mul(y, y), -1, 1)) : detail::fused_backward(backend::Binary::tanh_backward, g, y);
+    return is_grad_enabled() ? mul(g, affine(mul(y, y), -1, 1))
+                             : detail::fused_backward(backend::Binary::tanh_backward, g, y);
   });
 }
 /// Gauss error function.
@@ -84,18 +96,20 @@ LPF_ONCE inline Tensor erf(const Tensor& input) {
 }
 /// x to a constant power; the derivative is 0 everywhere for exponent 0.
 LPF_ONCE inline Tensor pow(const Tensor& input, double exponent) {
-  return detail::elementwise("pow", backend::Unary::power, input, exponent, 0, [exponent](const Tensor& g, const Tensor& x) {
-    return exponent == 0 ? zeros_like(g) : mul(g, affine(pow(x, exponent - 1), exponent, 0));
-  });
+  return detail::elementwise(
+      "pow", backend::Unary::power, input, exponent, 0, [exponent](const Tensor& g, const Tensor& x) {
+        return exponent == 0 ? zeros_like(g) : mul(g, affine(pow(x, exponent - 1), exponent, 0));
+      });
 }
 /// a to the power b, for a > 0, with gradients for both.
 LPF_ONCE inline Tensor pow(const Tensor& a, const Tensor& b) { return exp(mul(b, log(a))); }
 /// x limited to [low, high]; the gradient passes where x is inside, bounds included.
 LPF_ONCE inline Tensor clamp(const Tensor& input, double low, double high) {
   check(low <= high, "clamp", "low ", low, " is above high ", high);
-  return detail::elementwise("clamp", backend::Unary::clamp, input, low, high, [low, high](const Tensor& g, const Tensor& x) {
-    return where(logical_and(x.detach() >= low, x.detach() <= high), g, zeros({}, g.options()));
-  });
+  return detail::elementwise(
+      "clamp", backend::Unary::clamp, input, low, high, [low, high](const Tensor& g, const Tensor& x) {
+        return where(logical_and(x.detach() >= low, x.detach() <= high), g, zeros({}, g.options()));
+      });
 }
 namespace detail {
 LPF_ONCE inline Tensor zero_gradient(const Tensor& g, const Tensor&) { return zeros_like(g); }
@@ -103,7 +117,9 @@ LPF_ONCE inline Tensor zero_gradient(const Tensor& g, const Tensor&) { return ze
 LPF_ONCE inline Tensor floor(const Tensor& input) {
   return detail::elementwise("floor", backend::Unary::floor, input, 0, 0, detail::zero_gradient);
 }
-LPF_ONCE inline Tensor ceil(const Tensor& input) { return detail::elementwise("ceil", backend::Unary::ceil, input, 0, 0, detail::zero_gradient); }
+LPF_ONCE inline Tensor ceil(const Tensor& input) {
+  return detail::elementwise("ceil", backend::Unary::ceil, input, 0, 0, detail::zero_gradient);
+}
 /// Nearest integer, halves to even.
 LPF_ONCE inline Tensor round(const Tensor& input) {
   return detail::elementwise("round", backend::Unary::round, input, 0, 0, detail::zero_gradient);

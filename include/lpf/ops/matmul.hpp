@@ -30,8 +30,24 @@ LPF_ONCE inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool t
   shape.push_back(m);
   shape.push_back(n);
   Tensor y = empty(shape, a.options());
-  backend::Gemm gemm{a.dtype(), ta, tb, m, n, k, pa.raw(), ta ? m : k, pa.numel() == m * k ? 0 : m * k,
-                     pb.raw(),  tb ? k : n, pb.numel() == k * n ? 0 : k * n, y.raw(), n, m * n, batch.numel(), 1.0, 0.0};
+  backend::Gemm gemm{a.dtype(),
+                     ta,
+                     tb,
+                     m,
+                     n,
+                     k,
+                     pa.raw(),
+                     ta ? m : k,
+                     pa.numel() == m * k ? 0 : m * k,
+                     pb.raw(),
+                     tb ? k : n,
+                     pb.numel() == k * n ? 0 : k * n,
+                     y.raw(),
+                     n,
+                     m * n,
+                     batch.numel(),
+                     1.0,
+                     0.0};
   if (batch_b.numel() == 1 && !ta && gemm.stride_a != 0) {  // one B for all: one tall product
     gemm.m *= gemm.batch;
     gemm.batch = 1;
@@ -47,13 +63,15 @@ LPF_ONCE inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool t
 
 }  // namespace detail
 
-/// Matrix product of the last two axes, batch axes broadcast; a rank-1 operand is a row (left) or a column (right).
+/// Matrix product of the last two axes, batch axes broadcast; a rank-1 operand is a row (left) or a column
+/// (right).
 LPF_ONCE inline Tensor matmul(const Tensor& a, const Tensor& b) {
   detail::check_plain("matmul", a);
   detail::check_plain("matmul", b);
-  check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ", a.shape(), " and ",
-                    b.shape());
-  Tensor y = detail::product(a.rank() == 1 ? unsqueeze(a, 0) : a, b.rank() == 1 ? unsqueeze(b, 1) : b, false, false);
+  check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ",
+                    a.shape(), " and ", b.shape());
+  Tensor y =
+      detail::product(a.rank() == 1 ? unsqueeze(a, 0) : a, b.rank() == 1 ? unsqueeze(b, 1) : b, false, false);
   if (b.rank() == 1) y = squeeze(y, -1);
   if (a.rank() == 1) y = squeeze(y, b.rank() == 1 ? -1 : -2);
   return y;

@@ -52,7 +52,9 @@ LPF_ONCE inline Tensor sum_of_groups(const Tensor& groups, const Tensor& paramet
   return plan ? hide(groups, plan) : sum(groups, {0});
 }
 
-LPF_ONCE inline const void* data_or_null(const Tensor& t) { return t.defined() ? t.raw_with_replicas() : nullptr; }
+LPF_ONCE inline const void* data_or_null(const Tensor& t) {
+  return t.defined() ? t.raw_with_replicas() : nullptr;
+}
 
 /// gamma and beta of an activation's channels, checked; either may be undefined, and either may be
 /// replicated.
@@ -84,14 +86,15 @@ struct Affine {
 };
 
 LPF_ONCE inline backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, bool replicated,
-                                   double epsilon) {
+                                            double epsilon) {
   const std::int64_t c = rows.shape()[1];
   return {rows.dtype(), std::ssize(begin) - 1, c, begin.data(), replicated ? c : 0, epsilon};
 }
 
 /// (x − mean)·rstd·gamma + beta of x [rows, C] with constants mean and rstd [C]; closed under
 /// differentiation.
-LPF_ONCE inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Affine& affine) {
+LPF_ONCE inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                                   const Affine& affine) {
   const RowBegin begin =
       affine.plan ? affine.plan->slices("scale_shift", x.shape()[0]) : RowBegin{0, x.shape()[0]};
   const Shape each{std::ssize(begin) - 1, x.shape()[1]};
@@ -112,7 +115,7 @@ LPF_ONCE inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Te
 
 /// The gradients of normalize_rows(), composed of differentiable operations.
 LPF_ONCE inline Grads normalize_rows_backward(const Tensor& x, const Affine& affine, const RowBegin& begin,
-                                     double epsilon, const Tensor& g, Need need) {
+                                              double epsilon, const Tensor& g, Need need) {
   Tensor share = empty({std::ssize(begin) - 1, 1}, {float64, Device::cpu()});
   for (std::size_t i = 0; i + 1 < begin.size(); ++i)
     share.data<double>()[i] = 1 / static_cast<double>(begin[i + 1] - begin[i]);
@@ -132,8 +135,8 @@ LPF_ONCE inline Grads normalize_rows_backward(const Tensor& x, const Affine& aff
 
 /// x [rows, C] normalised with the mean and variance [groups, C] of each group, then scaled and shifted.
 /// Replicas of gamma and beta must be cut as the groups are.
-LPF_ONCE inline Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
-                             const Tensor& mean, const Tensor& variance) {
+LPF_ONCE inline Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin,
+                                      double epsilon, const Tensor& mean, const Tensor& variance) {
   const bool replicated = affine.plan != nullptr;
   const Tensor rstd = rsqrt(variance + epsilon);
   Tensor y = empty_like(x);
@@ -172,7 +175,8 @@ struct BatchNormResult {
 /// B} pools the batch. gamma, beta [C], plain or replicated, or undefined.
 /// @throws ShapeError where shapes do not fit, or if a group has less than two values a channel.
 LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                        const std::vector<std::int64_t>& sample_begin, double eps = 1e-5) {
+                                                 const std::vector<std::int64_t>& sample_begin,
+                                                 double eps = 1e-5) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const std::int64_t samples = x.shape()[0], c = rows.shape()[1],
                      positions = x.shape().product(1, x.rank() - 1);
@@ -207,7 +211,8 @@ LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& 
 /// constants for the gradient. gamma, beta [C], plain or replicated, or undefined. @throws ShapeError where
 /// shapes do not fit.
 LPF_ONCE inline Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                              const Tensor& running_mean, const Tensor& running_var, double eps = 1e-5) {
+                                       const Tensor& running_mean, const Tensor& running_var,
+                                       double eps = 1e-5) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const Shape channels{rows.shape()[1]};
   const detail::Affine affine("batch_norm", x, channels, gamma, beta);

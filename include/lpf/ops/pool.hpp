@@ -23,7 +23,7 @@ struct AvgPool2dOptions {
 namespace detail {
 
 LPF_ONCE inline backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d kernel, Size2d stride,
-                                     Size2d padding, bool count_include_pad) {
+                                              Size2d padding, bool count_include_pad) {
   check_image(op, x);
   if (stride == kernel_size) stride = kernel;
   check_window(op, kernel, stride, padding, 1);

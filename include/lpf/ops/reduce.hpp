@@ -1,4 +1,5 @@
-// Sums, means, extrema. Reductions are trees cut from the shape alone: the same bits for any number of threads.
+// Sums, means, extrema. Reductions are trees cut from the shape alone: the same bits for any number of
+// threads.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +18,8 @@ LPF_ONCE inline Axes reduced_axes(const char* operation, const Axes& axes, int r
     for (int i = 0; i < rank; ++i) out.push_back(i);
   for (int a : axes) out.push_back(normalize_axis(operation, a, rank));
   std::sort(out.begin(), out.end());
-  check<ShapeError>(std::adjacent_find(out.begin(), out.end()) == out.end(), operation, "an axis is named twice");
+  check<ShapeError>(std::adjacent_find(out.begin(), out.end()) == out.end(), operation,
+                    "an axis is named twice");
   return out;
 }
 
@@ -57,13 +59,16 @@ LPF_ONCE inline Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
   detail::check_plain("sum", x);
   const Axes over = detail::reduced_axes("sum", axes, x.rank());
   const Tensor from = is_floating(x.dtype()) ? x : x.to(DType::int64);
-  Tensor kept = over.empty() ? from.detach().clone() : detail::reduce(backend::Reduce::sum, from.detach(), over, from.dtype());
+  Tensor kept = over.empty() ? from.detach().clone()
+                             : detail::reduce(backend::Reduce::sum, from.detach(), over, from.dtype());
   Tensor y = keepdim ? kept : kept.alias(detail::without_axes(x.shape(), over));
   return record("sum", std::move(y), {x}, [from = x.shape(), shape = kept.shape()](const Tensor& g, Need) {
     return Grads{expand(reshape(g, shape), from)};
   });
 }
-LPF_ONCE inline Tensor Tensor::sum(std::initializer_list<int> axes, bool keepdim) const { return lpf::sum(*this, Axes(axes), keepdim); }
+LPF_ONCE inline Tensor Tensor::sum(std::initializer_list<int> axes, bool keepdim) const {
+  return lpf::sum(*this, Axes(axes), keepdim);
+}
 
 /// x summed over the axes along which `shape` was broadcast to x's: the adjoint of expand().
 LPF_ONCE inline Tensor sum_to(const Tensor& x, const Shape& shape) {
@@ -83,15 +88,19 @@ LPF_ONCE inline Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim
   const Tensor total = sum(x, axes, keepdim);
   return n > 0 ? affine(total, 1.0 / static_cast<double>(n), 0) : div(total, zeros_like(total));
 }
-LPF_ONCE inline Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) const { return lpf::mean(*this, Axes(axes), keepdim); }
+LPF_ONCE inline Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) const {
+  return lpf::mean(*this, Axes(axes), keepdim);
+}
 
 /// Variance over the given axes, divided by n − correction (PyTorch's default is 1).
-LPF_ONCE inline Tensor var(const Tensor& x, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
+LPF_ONCE inline Tensor var(const Tensor& x, const Axes& axes = {}, double correction = 1,
+                           bool keepdim = false) {
   detail::check_floating("var", x);
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("var", axes, x.rank())) n *= x.shape()[a];
   const Tensor centred = sub(x, mean(x, axes, true));
-  return affine(sum(mul(centred, centred), axes, keepdim), 1.0 / std::max(0.0, static_cast<double>(n) - correction), 0);
+  return affine(sum(mul(centred, centred), axes, keepdim),
+                1.0 / std::max(0.0, static_cast<double>(n) - correction), 0);
 }
 
 /// Index of the largest (smallest) element along an axis, the first of equals; int64.
@@ -113,12 +122,14 @@ LPF_ONCE inline Tensor Tensor::argmax(int axis) const { return lpf::argmax(*this
 
 /// True where all (any) elements are.
 LPF_ONCE inline Tensor all(const Tensor& x) {
-  return detail::reduce(backend::Reduce::all, x.detach().to(DType::bool_), detail::reduced_axes("all", {}, x.rank()),
-                        DType::bool_).reshape(Shape{});
+  return detail::reduce(backend::Reduce::all, x.detach().to(DType::bool_),
+                        detail::reduced_axes("all", {}, x.rank()), DType::bool_)
+      .reshape(Shape{});
 }
 LPF_ONCE inline Tensor any(const Tensor& x) {
-  return detail::reduce(backend::Reduce::any, x.detach().to(DType::bool_), detail::reduced_axes("any", {}, x.rank()),
-                        DType::bool_).reshape(Shape{});
+  return detail::reduce(backend::Reduce::any, x.detach().to(DType::bool_),
+                        detail::reduced_axes("any", {}, x.rank()), DType::bool_)
+      .reshape(Shape{});
 }
 
 /// Product over one axis, by halves: exact derivatives of any order also where factors are 0.

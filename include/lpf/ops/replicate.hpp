@@ -1,4 +1,5 @@
-// From replicas to samples and back. Each pair is one operation and its adjoint, so derivatives of any order stay here:
+// From replicas to samples and back. Each pair is one operation and its adjoint, so derivatives of any order
+// stay here:
 //   replicate     one tensor for all replicas            sum_replicas   the sum over replicas
 //   slice_expand  each sample of slice r gets replica r   slice_sum      the sum over each slice
 #pragma once
@@ -33,7 +34,8 @@ LPF_ONCE inline Tensor slice_expand(const Tensor& x, std::int64_t rows) {
     const Tensor target = y.alias(x.shape().prepended(to - from), from * x.numel());
     x.backend().assign(view_of(target), view_as(plain.alias(x.shape(), r * x.numel()), target.shape()));
   }
-  return record("slice_expand", std::move(y), {x}, [plan](const Tensor& g, Need) { return Grads{slice_sum(g, plan)}; });
+  return record("slice_expand", std::move(y), {x},
+                [plan](const Tensor& g, Need) { return Grads{slice_sum(g, plan)}; });
 }
 
 /// Replica r of the result is the sum of the rows of slice r of x [rows, shape…].
@@ -61,8 +63,8 @@ LPF_ONCE inline Tensor add_gradients(const Tensor& a, const Tensor& b) {
 
 }  // namespace detail
 
-/// A parameter ready to broadcast against an activation x [B, …, shape…]: [B, 1…, shape…] with each sample's own replica
-/// inside a perturbed pass, the parameter itself outside.
+/// A parameter ready to broadcast against an activation x [B, …, shape…]: [B, 1…, shape…] with each sample's
+/// own replica inside a perturbed pass, the parameter itself outside.
 LPF_ONCE inline Tensor per_sample(const Tensor& parameter, const Tensor& x) {
   if (!parameter.is_replicated()) return parameter;
   check<ShapeError>(parameter.rank() < x.rank(), "per_sample", "the activation has shape ", x.shape(),

@@ -1,4 +1,5 @@
-// Operations that only rearrange elements. Reshaping and slices of the first axis share memory; the rest copy.
+// Operations that only rearrange elements. Reshaping and slices of the first axis share memory; the rest
+// copy.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +15,8 @@ LPF_ONCE inline Tensor reshape(const Tensor& x, const Shape& shape) {
     const PlanPtr plan = x.impl().replicas;
     return detail::hide(reshape(detail::unhide(x), shape.prepended(plan->count())), plan);
   }
-  check<ShapeError>(shape.numel() == x.numel(), "reshape", "shape ", x.shape(), " has ", x.numel(), " elements, ", shape,
-                    " has ", shape.numel());
+  check<ShapeError>(shape.numel() == x.numel(), "reshape", "shape ", x.shape(), " has ", x.numel(),
+                    " elements, ", shape, " has ", shape.numel());
   return record("reshape", x.alias(shape), {x},
                 [from = x.shape()](const Tensor& g, Need) { return Grads{reshape(g, from)}; });
 }
@@ -26,8 +27,8 @@ LPF_ONCE inline Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes
   int open = 0;
   for (auto s : sizes) s == -1 ? static_cast<void>(++open) : static_cast<void>(known *= s);
   check<ShapeError>(open <= 1, "reshape", "only one size can be -1");
-  check<ShapeError>(open == 0 || (known > 0 && numel() % known == 0), "reshape", "a tensor of shape ", shape(),
-                    " cannot fill sizes whose product is ", known, " with one left open");
+  check<ShapeError>(open == 0 || (known > 0 && numel() % known == 0), "reshape", "a tensor of shape ",
+                    shape(), " cannot fill sizes whose product is ", known, " with one left open");
   Shape to;
   for (auto s : sizes) to.push_back(s == -1 ? numel() / known : s);
   return lpf::reshape(*this, to);
@@ -48,7 +49,8 @@ LPF_ONCE inline Tensor Tensor::flatten(int from, int to) const { return lpf::fla
 
 LPF_ONCE inline Tensor squeeze(const Tensor& x, int axis) {
   axis = normalize_axis("squeeze", axis, x.rank());
-  check<ShapeError>(x.shape()[axis] == 1, "squeeze", "axis ", axis, " of shape ", x.shape(), " is not of size 1");
+  check<ShapeError>(x.shape()[axis] == 1, "squeeze", "axis ", axis, " of shape ", x.shape(),
+                    " is not of size 1");
   return reshape(x, x.shape().without(axis));
 }
 LPF_ONCE inline Tensor unsqueeze(const Tensor& x, int axis) {
@@ -65,11 +67,12 @@ LPF_ONCE inline Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze
 LPF_ONCE inline Tensor expand(const Tensor& x, const Shape& shape) {
   detail::check_plain("expand", x);
   if (x.shape() == shape) return x;
-  check<ShapeError>(x.rank() <= shape.rank() && broadcast("expand", x.shape(), shape) == shape, "expand", "shape ", x.shape(),
-                    " does not expand to ", shape);
+  check<ShapeError>(x.rank() <= shape.rank() && broadcast("expand", x.shape(), shape) == shape, "expand",
+                    "shape ", x.shape(), " does not expand to ", shape);
   Tensor y = empty(shape, x.options());
   x.backend().assign(detail::view_of(y), detail::view_as(x, shape));
-  return record("expand", std::move(y), {x}, [from = x.shape()](const Tensor& g, Need) { return Grads{sum_to(g, from)}; });
+  return record("expand", std::move(y), {x},
+                [from = x.shape()](const Tensor& g, Need) { return Grads{sum_to(g, from)}; });
 }
 
 /// Axis i of the result is axis axes[i] of x.
@@ -79,8 +82,8 @@ LPF_ONCE inline Tensor permute(const Tensor& x, const Axes& axes) {
     for (int a : axes) shifted.push_back(normalize_axis("permute", a, x.rank()) + 1);
     return detail::hide(permute(detail::unhide(x), shifted), x.impl().replicas);
   }
-  check<ShapeError>(static_cast<int>(axes.size()) == x.rank(), "permute", axes.size(), " axes given for a tensor of shape ",
-                    x.shape());
+  check<ShapeError>(static_cast<int>(axes.size()) == x.rank(), "permute", axes.size(),
+                    " axes given for a tensor of shape ", x.shape());
   const auto strides = x.shape().strides();
   backend::View from{x.raw(), x.dtype(), x.rank(), {}, {}};
   Shape shape;
@@ -95,9 +98,12 @@ LPF_ONCE inline Tensor permute(const Tensor& x, const Axes& axes) {
   }
   Tensor y = empty(shape, x.options());
   x.backend().assign(detail::view_of(y), from);
-  return record("permute", std::move(y), {x}, [inverse](const Tensor& g, Need) { return Grads{permute(g, inverse)}; });
+  return record("permute", std::move(y), {x},
+                [inverse](const Tensor& g, Need) { return Grads{permute(g, inverse)}; });
 }
-LPF_ONCE inline Tensor Tensor::permute(std::initializer_list<int> axes) const { return lpf::permute(*this, Axes(axes)); }
+LPF_ONCE inline Tensor Tensor::permute(std::initializer_list<int> axes) const {
+  return lpf::permute(*this, Axes(axes));
+}
 
 /// Two axes exchanged; the last two by default.
 LPF_ONCE inline Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1) {
@@ -108,33 +114,40 @@ LPF_ONCE inline Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1
   std::swap(axes[static_cast<std::size_t>(axis0)], axes[static_cast<std::size_t>(axis1)]);
   return permute(x, axes);
 }
-LPF_ONCE inline Tensor Tensor::transpose(int axis0, int axis1) const { return lpf::transpose(*this, axis0, axis1); }
+LPF_ONCE inline Tensor Tensor::transpose(int axis0, int axis1) const {
+  return lpf::transpose(*this, axis0, axis1);
+}
 
 namespace detail {
 
 /// The part of x that slice() names, as a strided view.
-LPF_ONCE inline backend::View strided_part(const Tensor& x, int axis, std::int64_t start, std::int64_t count, std::int64_t step) {
+LPF_ONCE inline backend::View strided_part(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
+                                           std::int64_t step) {
   backend::View v = view_of(x);
-  v.data = static_cast<std::byte*>(v.data) + static_cast<std::size_t>(start * v.stride[axis]) * size_of(x.dtype());
+  v.data =
+      static_cast<std::byte*>(v.data) + static_cast<std::size_t>(start * v.stride[axis]) * size_of(x.dtype());
   v.shape[axis] = count;
   v.stride[axis] *= step;
   return v;
 }
 
 /// Zeros of `shape` with x in the places that slice() would read: the adjoint of slice().
-LPF_ONCE inline Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step) {
+LPF_ONCE inline Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t start,
+                             std::int64_t step) {
   Tensor y = zeros(shape, x.options());
   if (x.numel() > 0) x.backend().assign(strided_part(y, axis, start, x.shape()[axis], step), view_of(x));
-  return record("place", std::move(y), {x}, [axis, start, step, count = x.shape()[axis]](const Tensor& g, Need) {
-    return Grads{slice(g, axis, start, start + count * step, step)};
-  });
+  return record("place", std::move(y), {x},
+                [axis, start, step, count = x.shape()[axis]](const Tensor& g, Need) {
+                  return Grads{slice(g, axis, start, start + count * step, step)};
+                });
 }
 
 }  // namespace detail
 
-/// Elements start, start + step, … below stop of one axis; negative bounds count from the end. The first axis with step 1
-/// gives a view.
-LPF_ONCE inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
+/// Elements start, start + step, … below stop of one axis; negative bounds count from the end. The first axis
+/// with step 1 gives a view.
+LPF_ONCE inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop,
+                             std::int64_t step) {
   detail::check_plain("slice", x);
   axis = normalize_axis("slice", axis, x.rank());
   check(step > 0, "slice", "step must be positive, got ", step);
@@ -150,21 +163,24 @@ LPF_ONCE inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std:
     y = x.alias(shape, start * x.shape().product(axis + 1, x.rank()));
   } else {
     y = empty(shape, x.options());
-    if (y.numel() > 0) x.backend().assign(detail::view_of(y), detail::strided_part(x, axis, start, count, step));
+    if (y.numel() > 0)
+      x.backend().assign(detail::view_of(y), detail::strided_part(x, axis, start, count, step));
   }
   return record("slice", std::move(y), {x}, [from = x.shape(), axis, start, step](const Tensor& g, Need) {
     return Grads{detail::place(g, from, axis, start, step)};
   });
 }
-LPF_ONCE inline Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t stop, std::int64_t step) const {
+LPF_ONCE inline Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t stop,
+                                     std::int64_t step) const {
   return lpf::slice(*this, axis, start, stop, step);
 }
 
 /// `length` elements of one axis from `start`; IndexError where they do not exist.
 LPF_ONCE inline Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
   axis = normalize_axis("narrow", axis, x.rank());
-  check<IndexError>(start >= 0 && length >= 0 && length <= x.shape()[axis] && start <= x.shape()[axis] - length, "narrow", length,
-                    " elements from ", start, " on are not all inside axis ", axis, " of shape ", x.shape());
+  check<IndexError>(
+      start >= 0 && length >= 0 && length <= x.shape()[axis] && start <= x.shape()[axis] - length, "narrow",
+      length, " elements from ", start, " on are not all inside axis ", axis, " of shape ", x.shape());
   return slice(x, axis, start, start + length);
 }
 LPF_ONCE inline Tensor Tensor::narrow(int axis, std::int64_t start, std::int64_t length) const {
@@ -173,7 +189,8 @@ LPF_ONCE inline Tensor Tensor::narrow(int axis, std::int64_t start, std::int64_t
 LPF_ONCE inline Tensor Tensor::operator[](std::int64_t index) const {
   check<IndexError>(rank() > 0, "index", "a scalar has no axis to index");
   const std::int64_t n = shape()[0], i = index < 0 ? index + n : index;
-  check<IndexError>(i >= 0 && i < n, "index", "index ", index, " is outside the first axis of shape ", shape());
+  check<IndexError>(i >= 0 && i < n, "index", "index ", index, " is outside the first axis of shape ",
+                    shape());
   return lpf::squeeze(lpf::slice(*this, 0, i, i + 1), 0);
 }
 
@@ -185,15 +202,17 @@ LPF_ONCE inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) 
   for (const Tensor& p : parts) {
     detail::check_plain("concatenate", p);
     detail::check_same_kind("concatenate", parts[0], p);
-    check<ShapeError>(p.rank() == parts[0].rank() && p.shape().with(axis, 0) == parts[0].shape().with(axis, 0), "concatenate",
-                      "shapes ", parts[0].shape(), " and ", p.shape(), " differ outside axis ", axis);
+    check<ShapeError>(
+        p.rank() == parts[0].rank() && p.shape().with(axis, 0) == parts[0].shape().with(axis, 0),
+        "concatenate", "shapes ", parts[0].shape(), " and ", p.shape(), " differ outside axis ", axis);
     total += p.shape()[axis];
   }
   Tensor y = empty(parts[0].shape().with(axis, total), parts[0].options());
   std::vector<std::int64_t> begin;
   std::int64_t at = 0;
   for (const Tensor& p : parts) {
-    if (p.numel() > 0) y.backend().assign(detail::strided_part(y, axis, at, p.shape()[axis], 1), detail::view_of(p));
+    if (p.numel() > 0)
+      y.backend().assign(detail::strided_part(y, axis, at, p.shape()[axis], 1), detail::view_of(p));
     begin.push_back(at);
     at += p.shape()[axis];
   }
@@ -214,7 +233,8 @@ LPF_ONCE inline Tensor stack(std::span<const Tensor> parts, int axis = 0) {
   check<ShapeError>(!parts.empty(), "stack", "there is nothing to stack");
   std::vector<Tensor> expanded;
   for (const Tensor& p : parts) {
-    check<ShapeError>(p.shape() == parts[0].shape(), "stack", "shapes ", parts[0].shape(), " and ", p.shape(), " differ");
+    check<ShapeError>(p.shape() == parts[0].shape(), "stack", "shapes ", parts[0].shape(), " and ", p.shape(),
+                      " differ");
     expanded.push_back(unsqueeze(p, axis));
   }
   return concatenate(expanded, axis < 0 ? axis + parts[0].rank() + 1 : axis);
@@ -248,7 +268,8 @@ LPF_ONCE inline Tensor Tensor::to(DType dtype) const {
   if (dtype == this->dtype()) return *this;
   Tensor y = empty(shape(), {dtype, device()});
   if (numel() > 0) backend().assign(detail::view_of(y), detail::view_of(*this));
-  return record("to", std::move(y), {*this}, [from = this->dtype()](const Tensor& g, Need) { return Grads{g.to(from)}; });
+  return record("to", std::move(y), {*this},
+                [from = this->dtype()](const Tensor& g, Need) { return Grads{g.to(from)}; });
 }
 
 /// The elements on another device; x itself if it is there already.
@@ -262,11 +283,13 @@ LPF_ONCE inline Tensor Tensor::to(Device device) const {
     check<DeviceError>(device.is_cpu(), "to", "copies between two GPUs are not supported");
     backend().copy_to_host(y.raw(), raw(), bytes);
   }
-  return record("to", std::move(y), {*this}, [from = this->device()](const Tensor& g, Need) { return Grads{g.to(from)}; });
+  return record("to", std::move(y), {*this},
+                [from = this->device()](const Tensor& g, Need) { return Grads{g.to(from)}; });
 }
 
 LPF_ONCE inline const Tensor& Tensor::copy_(const Tensor& source) const {
-  check<ShapeError>(source.shape() == shape(), "copy_", "source has shape ", source.shape(), ", destination ", shape());
+  check<ShapeError>(source.shape() == shape(), "copy_", "source has shape ", source.shape(), ", destination ",
+                    shape());
   detail::check_in_place("copy_", *this);
   const Tensor here = source.detach().to(device());
   if (numel() > 0) backend().assign(detail::view_of(*this), detail::view_of(here));

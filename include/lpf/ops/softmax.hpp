@@ -38,7 +38,9 @@ LPF_ONCE inline Tensor softmax(const char* name, const Tensor& x, int axis, bool
 }  // namespace detail
 
 /// exp(x)/Σ exp(x) along one axis, computed without overflow. ShapeError for an axis that x does not have.
-LPF_ONCE inline Tensor softmax(const Tensor& x, int axis = -1) { return detail::softmax("softmax", x, axis, false); }
+LPF_ONCE inline Tensor softmax(const Tensor& x, int axis = -1) {
+  return detail::softmax("softmax", x, axis, false);
+}
 
 /// x − log Σ exp(x) along one axis: the logarithm of softmax, exact where softmax itself is rounded to 0.
 LPF_ONCE inline Tensor log_softmax(const Tensor& x, int axis = -1) {

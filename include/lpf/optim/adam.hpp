@@ -8,7 +8,7 @@
 namespace lpf::optim {
 
 struct AdamOptions {
-  double lr = 1e-3;         ///< η
+  double lr = 1e-3;  ///< η
   double beta1 = 0.9, beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0;  ///< λ
@@ -17,7 +17,8 @@ struct AdamOptions {
 
 class Adam : public Optimizer<AdamOptions> {
  public:
-  explicit Adam(const ParameterStore& params, const AdamOptions& options = {}, std::vector<Group<AdamOptions>> groups = {})
+  explicit Adam(const ParameterStore& params, const AdamOptions& options = {},
+                std::vector<Group<AdamOptions>> groups = {})
       : Adam(params, options, std::move(groups), false) {}
 
   std::vector<std::pair<std::string, Tensor>> state() const override {
@@ -27,7 +28,8 @@ class Adam : public Optimizer<AdamOptions> {
   }
 
  protected:
-  Adam(const ParameterStore& params, const AdamOptions& options, std::vector<Group<AdamOptions>> groups, bool decoupled)
+  Adam(const ParameterStore& params, const AdamOptions& options, std::vector<Group<AdamOptions>> groups,
+       bool decoupled)
       : Optimizer(params, options, groups), decoupled_(decoupled), m_(new_state()), v_(new_state()) {
     validate(options);
     bool amsgrad = options.amsgrad;
@@ -41,17 +43,18 @@ class Adam : public Optimizer<AdamOptions> {
  private:
   static void validate(const AdamOptions& o) {
     for (const double x : {o.lr, o.epsilon, o.weight_decay})
-      check(x >= 0 && std::isfinite(x), "Adam", "lr, epsilon and weight_decay must be finite and not negative, got ", o.lr, ", ",
-            o.epsilon, " and ", o.weight_decay);
-    check(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1, "Adam", "betas must lie in [0, 1), got ", o.beta1, " and ",
-          o.beta2);
+      check(x >= 0 && std::isfinite(x), "Adam",
+            "lr, epsilon and weight_decay must be finite and not negative, got ", o.lr, ", ", o.epsilon,
+            " and ", o.weight_decay);
+    check(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1, "Adam",
+          "betas must lie in [0, 1), got ", o.beta1, " and ", o.beta2);
   }
   void update(const detail::Range& r, const AdamOptions& o, double factor) override {
     const Tensor theta = params_.theta();
     const auto t = static_cast<double>(steps_ + 1);
     theta.backend().adam(theta.dtype(), r.end - r.begin,
-                         {o.lr * factor, o.beta1, o.beta2, o.epsilon, o.weight_decay, 1 - std::pow(o.beta1, t),
-                          1 - std::pow(o.beta2, t), decoupled_, o.amsgrad},
+                         {o.lr * factor, o.beta1, o.beta2, o.epsilon, o.weight_decay,
+                          1 - std::pow(o.beta1, t), 1 - std::pow(o.beta2, t), decoupled_, o.amsgrad},
                          at(params_.gradient(), r.begin), at(m_, r.begin), at(v_, r.begin),
                          o.amsgrad ? at(v_max_, r.begin) : nullptr, at(theta, r.begin));
   }
@@ -74,7 +77,8 @@ struct AdamWOptions {
 /// Adam with decoupled weight decay. A group's options are its own in full, weight decay included.
 class AdamW final : public Adam {
  public:
-  explicit AdamW(const ParameterStore& params, const AdamWOptions& options = {}, std::vector<Group<AdamOptions>> groups = {})
+  explicit AdamW(const ParameterStore& params, const AdamWOptions& options = {},
+                 std::vector<Group<AdamOptions>> groups = {})
       : Adam(params, options, std::move(groups), true) {}
 };
 

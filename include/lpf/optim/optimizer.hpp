@@ -1,4 +1,5 @@
-// What optimizers have in common: parameter groups as ranges of θ, the learning-rate schedule, gradient clipping.
+// What optimizers have in common: parameter groups as ranges of θ, the learning-rate schedule, gradient
+// clipping.
 #pragma once
 
 #include <string>
@@ -6,19 +7,21 @@
 #include <vector>
 
 #include "lpf/nn/parameter_store.hpp"
-#include "lpf/optim/schedule.hpp"
 #include "lpf/ops/arithmetic.hpp"
+#include "lpf/optim/schedule.hpp"
 
 namespace lpf::optim {
 
-/// Parameters for which `match` holds are updated with options of their own; the first group that matches counts.
+/// Parameters for which `match` holds are updated with options of their own; the first group that matches
+/// counts.
 template <class Options>
 struct Group {
   std::function<bool(const ParameterInfo&)> match;
   Options options;
 };
 
-/// Biases, and scale and shift of normalisations: parameters of one axis, which often go without weight decay.
+/// Biases, and scale and shift of normalisations: parameters of one axis, which often go without weight
+/// decay.
 inline bool is_vector(const ParameterInfo& info) { return info.shape.rank() <= 1; }
 
 namespace detail {
@@ -39,8 +42,8 @@ std::vector<Range> ranges_of(const ParameterStore& params, const std::vector<Gro
     for (std::size_t i = groups.size(); i-- > 0;)
       if (groups[i].match(info)) g = i + 1;
     const std::int64_t end = info.offset + info.numel();
-    // What lies between neighbours is less than the alignment, zero in θ and in its gradient, and stays so: ranges may
-    // run across it. A frozen parameter between two takes at least the alignment.
+    // What lies between neighbours is less than the alignment, zero in θ and in its gradient, and stays so:
+    // ranges may run across it. A frozen parameter between two takes at least the alignment.
     const bool neighbours = !out.empty() && out.back().group == g && info.offset - out.back().end < align;
     if (neighbours) {
       out.back().end = end;
@@ -53,8 +56,8 @@ std::vector<Range> ranges_of(const ParameterStore& params, const std::vector<Gro
 
 }  // namespace detail
 
-/// Base of the optimizers that update θ from its gradient in one sweep a group. step() uses the gradient up and clears it,
-/// so that several backward() before it accumulate, and none is left over for the next.
+/// Base of the optimizers that update θ from its gradient in one sweep a group. step() uses the gradient up
+/// and clears it, so that several backward() before it accumulate, and none is left over for the next.
 template <class Options>
 class Optimizer {
  public:
@@ -62,7 +65,8 @@ class Optimizer {
       : params_(std::move(params)), groups_(std::move(groups)) {
     options_.push_back(options);
     for (const auto& g : groups_) {
-      check(g.match != nullptr, "optimizer", "a group needs a rule for which parameters it holds: set its match");
+      check(g.match != nullptr, "optimizer",
+            "a group needs a rule for which parameters it holds: set its match");
       options_.push_back(g.options);
     }
   }
@@ -71,7 +75,8 @@ class Optimizer {
   /// θ ← update(θ, gradient), then gradient ← 0.
   void step() {
     const double factor = schedule_ ? schedule_(steps_) : 1;
-    for (const auto& range : detail::ranges_of(params_, groups_)) update(range, options_[range.group], factor);
+    for (const auto& range : detail::ranges_of(params_, groups_))
+      update(range, options_[range.group], factor);
     params_.changed();
     ++steps_;
     params_.set_updates(params_.updates() + 1);
@@ -95,7 +100,8 @@ class Optimizer {
   virtual void update(const detail::Range& range, const Options& options, double factor) = 0;
   Tensor new_state() const { return zeros_like(params_.theta()); }
   static void* at(const Tensor& t, std::int64_t i) {
-    return t.defined() ? static_cast<std::byte*>(t.raw()) + static_cast<std::size_t>(i) * size_of(t.dtype()) : nullptr;
+    return t.defined() ? static_cast<std::byte*>(t.raw()) + static_cast<std::size_t>(i) * size_of(t.dtype())
+                       : nullptr;
   }
 
   ParameterStore params_;
@@ -113,7 +119,8 @@ LPF_ONCE inline double grad_norm(const ParameterStore& params) {
   return std::sqrt(g.backend().dot(g.dtype(), g.numel(), g.raw(), g.raw()));
 }
 
-/// Scales the gradient so that its norm is at most max_norm; returns the norm before. PyTorch's clip_grad_norm_.
+/// Scales the gradient so that its norm is at most max_norm; returns the norm before. PyTorch's
+/// clip_grad_norm_.
 LPF_ONCE inline double clip_grad_norm(const ParameterStore& params, double max_norm) {
   check(max_norm > 0, "clip_grad_norm", "max_norm must be positive, got ", max_norm);
   const double norm = grad_norm(params);

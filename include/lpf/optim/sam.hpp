@@ -1,7 +1,8 @@
-// Sharpness-aware minimisation (Foret et al. 2021): g at θ, then e = ρ g/(‖g‖₂ + 1e-12), then the gradient at θ + e on the
-// same batch, which any base optimizer takes at θ. ASAM (Kwon et al. 2021): e = ρ T²g/(‖Tg‖₂ + 1e-12), T = |θ| + η.
-// m-sharpness (Foret et al., section 4.2): the batch is cut into slices, and each ascends by its own gradient.
-// Two passes, however many slices. The second reads θ + e as stored replicas: θ is not written.
+// Sharpness-aware minimisation (Foret et al. 2021): g at θ, then e = ρ g/(‖g‖₂ + 1e-12), then the gradient at
+// θ + e on the same batch, which any base optimizer takes at θ. ASAM (Kwon et al. 2021): e = ρ T²g/(‖Tg‖₂ +
+// 1e-12), T = |θ| + η. m-sharpness (Foret et al., section 4.2): the batch is cut into slices, and each
+// ascends by its own gradient. Two passes, however many slices. The second reads θ + e as stored replicas: θ
+// is not written.
 #pragma once
 
 #include "lpf/autograd/engine.hpp"
@@ -14,24 +15,28 @@ struct SamOptions {
   double rho = 0.05;      ///< ρ, radius of the ascent
   bool adaptive = false;  ///< ASAM
   double eta = 0.01;      ///< η of ASAM
-  /// Consecutive slices of the batch, each with an ascent of its own: replicas, which take [slices, size of θ] of memory.
+  /// Consecutive slices of the batch, each with an ascent of its own: replicas, which take [slices, size of
+  /// θ] of memory.
   std::int64_t slices = 1;
-  /// Batch norm in the second pass. `recomputed`: the batch's statistics, running ones left to the first pass (sound);
-  /// `per_replica`: updated by both passes; `frozen`: running statistics used.
+  /// Batch norm in the second pass. `recomputed`: the batch's statistics, running ones left to the first pass
+  /// (sound); `per_replica`: updated by both passes; `frozen`: running statistics used.
   BatchNormPolicy batch_norm = BatchNormPolicy::recomputed;
 };
 
-/// SAM around a base optimizer: Sam sam(params, sgd); loss = sam.step([&] { return cross_entropy(net(x), y); });
+/// SAM around a base optimizer: Sam sam(params, sgd); loss = sam.step([&] { return cross_entropy(net(x), y);
+/// });
 template <class Base>
 class Sam {
  public:
-  Sam(const ParameterStore& params, Base& base, const SamOptions& options = {}) : params_(params), base_(base), options_(options) {
-    check(options.rho >= 0 && std::isfinite(options.rho) && options.eta >= 0 && std::isfinite(options.eta), "SAM",
-          "rho and eta must be finite and not negative, got ", options.rho, " and ", options.eta);
+  Sam(const ParameterStore& params, Base& base, const SamOptions& options = {})
+      : params_(params), base_(base), options_(options) {
+    check(options.rho >= 0 && std::isfinite(options.rho) && options.eta >= 0 && std::isfinite(options.eta),
+          "SAM", "rho and eta must be finite and not negative, got ", options.rho, " and ", options.eta);
     check(options.slices >= 1, "SAM", "slices must be at least 1, got ", options.slices);
   }
 
-  /// One update. `loss` computes the mean loss of the batch; it is called twice. Returns the first pass's loss, at θ.
+  /// One update. `loss` computes the mean loss of the batch; it is called twice. Returns the first pass's
+  /// loss, at θ.
   template <class Loss>
   Tensor step(Loss loss) {
     params_.zero_grad();
@@ -57,8 +62,8 @@ class Sam {
     return {at_theta, reshape(ascent(params_.gradient()), {1, params_.gradient().numel()})};
   }
 
-  /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r; that it carries
-  /// the slice's share of the batch does not matter to its direction.
+  /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r;
+  /// that it carries the slice's share of the batch does not matter to its direction.
   template <class Loss>
   Ascent ascend_by_slice(Loss& loss) const {
     const std::int64_t m = options_.slices, size = params_.theta().numel();
@@ -87,16 +92,21 @@ class Sam {
   }
 
   /// A pass in which slice r reads θ + offsets[r].
-  filter::Perturbation pass_at(const Tensor& offsets, BatchNormPolicy batch_norm, bool keep_gradients = false) const {
-    filter::PassOptions pass{.M = offsets.size(0), .batch_norm = batch_norm, .keep_replica_gradients = keep_gradients};
+  filter::Perturbation pass_at(const Tensor& offsets, BatchNormPolicy batch_norm,
+                               bool keep_gradients = false) const {
+    filter::PassOptions pass{
+        .M = offsets.size(0), .batch_norm = batch_norm, .keep_replica_gradients = keep_gradients};
     pass.offsets = offsets;
-    return filter::Perturbation(params_, filter::rows_of(params_, NoiseLaw::filter_wise, {}), pass, std::make_shared<bool>());
+    return filter::Perturbation(params_, filter::rows_of(params_, NoiseLaw::filter_wise, {}), pass,
+                                std::make_shared<bool>());
   }
 
   /// The ascent e from a gradient, both of θ's layout.
   Tensor ascent(Tensor g) const {
     const auto off = no_grad();
-    const auto norm = [](const Tensor& v) { return std::sqrt(v.backend().dot(v.dtype(), v.numel(), v.raw(), v.raw())); };
+    const auto norm = [](const Tensor& v) {
+      return std::sqrt(v.backend().dot(v.dtype(), v.numel(), v.raw(), v.raw()));
+    };
     double length;
     if (options_.adaptive) {
       const Tensor T = affine(lpf::detail::unary(backend::Unary::absolute, params_.theta()), 1, options_.eta);

@@ -1,5 +1,6 @@
-// Learning-rate schedules: functions from the number of updates done to a factor of the base learning rate. They have no
-// state, so a resumed run goes on by itself; they compose with chain() and count epochs with per_epoch().
+// Learning-rate schedules: functions from the number of updates done to a factor of the base learning rate.
+// They have no state, so a resumed run goes on by itself; they compose with chain() and count epochs with
+// per_epoch().
 #pragma once
 
 #include <algorithm>
@@ -41,8 +42,8 @@ LPF_ONCE inline Schedule exponential(double gamma) {
   return [=](std::uint64_t t) { return std::pow(gamma, static_cast<double>(t)); };
 }
 
-/// From 1 to `final_factor` along half a cosine over `total` steps, and there it stays (Loshchilov & Hutter 2017).
-/// PyTorch's CosineAnnealingLR up to `total`, eta_min = final_factor·lr.
+/// From 1 to `final_factor` along half a cosine over `total` steps, and there it stays (Loshchilov & Hutter
+/// 2017). PyTorch's CosineAnnealingLR up to `total`, eta_min = final_factor·lr.
 LPF_ONCE inline Schedule cosine(std::uint64_t total, double final_factor = 0) {
   check(total > 0, "schedule::cosine", "total must be positive");
   return [=](std::uint64_t t) {
@@ -59,26 +60,32 @@ LPF_ONCE inline Schedule linear(std::uint64_t total, double start_factor, double
     return start_factor + (end_factor - start_factor) * progress;
   };
 }
-LPF_ONCE inline Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) { return linear(total, start_factor, 1); }
+LPF_ONCE inline Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) {
+  return linear(total, start_factor, 1);
+}
 
 struct OneCycleOptions {
-  std::uint64_t total = 0;         ///< steps of the whole cycle
-  double fraction_up = 0.3;        ///< of them spent rising
-  double initial_divisor = 25;     ///< begins at 1/initial_divisor of the peak
-  double final_divisor = 1e4;      ///< ends at 1/(initial_divisor·final_divisor)
-  bool three_phases = false;       ///< down to the beginning's rate as fast as up, then to the end's
+  std::uint64_t total = 0;      ///< steps of the whole cycle
+  double fraction_up = 0.3;     ///< of them spent rising
+  double initial_divisor = 25;  ///< begins at 1/initial_divisor of the peak
+  double final_divisor = 1e4;   ///< ends at 1/(initial_divisor·final_divisor)
+  bool three_phases = false;    ///< down to the beginning's rate as fast as up, then to the end's
 };
 
-/// Up to the peak (the base learning rate) and down again, along cosines (Smith & Topin 2019). PyTorch's OneCycleLR.
+/// Up to the peak (the base learning rate) and down again, along cosines (Smith & Topin 2019). PyTorch's
+/// OneCycleLR.
 LPF_ONCE inline Schedule one_cycle(const OneCycleOptions& o) {
   check(o.total > 0, "schedule::one_cycle", "total must be positive");
-  check(o.fraction_up > 0 && o.fraction_up < 1, "schedule::one_cycle", "fraction_up must lie in (0, 1), got ", o.fraction_up);
-  check(o.initial_divisor > 0 && o.final_divisor > 0, "schedule::one_cycle", "the divisors must be positive, got ",
-        o.initial_divisor, " and ", o.final_divisor);
+  check(o.fraction_up > 0 && o.fraction_up < 1, "schedule::one_cycle", "fraction_up must lie in (0, 1), got ",
+        o.fraction_up);
+  check(o.initial_divisor > 0 && o.final_divisor > 0, "schedule::one_cycle",
+        "the divisors must be positive, got ", o.initial_divisor, " and ", o.final_divisor);
   return [=](std::uint64_t t) {
     const auto n = static_cast<double>(o.total), x = static_cast<double>(t);
     const double low = 1 / o.initial_divisor, end = low / o.final_divisor;
-    const auto between = [](double from, double to, double p) { return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * p)); };
+    const auto between = [](double from, double to, double p) {
+      return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * p));
+    };
     const double top = o.fraction_up * n - 1;
     if (x <= top) return top > 0 ? between(low, 1, x / top) : 1;
     if (!o.three_phases) return between(1, end, std::min(1.0, (x - top) / (n - 1 - top)));
@@ -96,7 +103,8 @@ LPF_ONCE inline Schedule polynomial(std::uint64_t total, double power = 1) {
   };
 }
 
-/// One schedule after another: each begins at 0 where the one before it has had its steps; the last goes on for ever.
+/// One schedule after another: each begins at 0 where the one before it has had its steps; the last goes on
+/// for ever.
 LPF_ONCE inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Schedule last) {
   return [=](std::uint64_t t) {
     for (const auto& [part, steps] : parts) {

@@ -16,7 +16,8 @@ struct SgdOptions {
 
 class SGD final : public Optimizer<SgdOptions> {
  public:
-  explicit SGD(const ParameterStore& params, const SgdOptions& options = {}, std::vector<Group<SgdOptions>> groups = {})
+  explicit SGD(const ParameterStore& params, const SgdOptions& options = {},
+               std::vector<Group<SgdOptions>> groups = {})
       : Optimizer(params, options, groups) {
     validate(options);
     for (const auto& g : groups) validate(g.options);
@@ -30,11 +31,13 @@ class SGD final : public Optimizer<SgdOptions> {
  private:
   static void validate(const SgdOptions& o) {
     check(o.lr >= 0 && std::isfinite(o.lr), "SGD", "lr must be finite and not negative, got ", o.lr);
-    check(o.momentum >= 0 && std::isfinite(o.momentum) && o.weight_decay >= 0 && std::isfinite(o.weight_decay), "SGD",
-          "momentum and weight_decay must be finite and not negative, got ", o.momentum, " and ", o.weight_decay);
+    check(
+        o.momentum >= 0 && std::isfinite(o.momentum) && o.weight_decay >= 0 && std::isfinite(o.weight_decay),
+        "SGD", "momentum and weight_decay must be finite and not negative, got ", o.momentum, " and ",
+        o.weight_decay);
     check(std::isfinite(o.dampening), "SGD", "dampening must be finite, got ", o.dampening);
-    check(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD", "nesterov needs momentum > 0 and dampening 0, got ",
-          o.momentum, " and ", o.dampening);
+    check(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD",
+          "nesterov needs momentum > 0 and dampening 0, got ", o.momentum, " and ", o.dampening);
   }
   void update(const detail::Range& r, const SgdOptions& o, double factor) override {
     if (o.momentum > 0 && !velocity_.defined()) velocity_ = new_state();

@@ -10,16 +10,18 @@ namespace lpf::sharpness {
 
 namespace detail {
 
-/// Largest eigenvalue of the symmetric tridiagonal matrix with this diagonal and these off-diagonals, by bisection on the
-/// number of eigenvalues above a point (Sturm's sequence).
+/// Largest eigenvalue of the symmetric tridiagonal matrix with this diagonal and these off-diagonals, by
+/// bisection on the number of eigenvalues above a point (Sturm's sequence).
 inline double largest_eigenvalue(const std::vector<double>& diagonal, const std::vector<double>& off) {
   double low = diagonal[0], high = diagonal[0];
   for (std::size_t i = 0; i < diagonal.size(); ++i) {  // Gershgorin
-    const double radius = (i > 0 ? std::abs(off[i - 1]) : 0) + (i + 1 < diagonal.size() ? std::abs(off[i]) : 0);
+    const double radius =
+        (i > 0 ? std::abs(off[i - 1]) : 0) + (i + 1 < diagonal.size() ? std::abs(off[i]) : 0);
     low = std::min(low, diagonal[i] - radius);
     high = std::max(high, diagonal[i] + radius);
   }
-  for (int iteration = 0; iteration < 200 && high - low > 1e-14 * std::max(std::abs(low), std::abs(high)); ++iteration) {
+  for (int iteration = 0; iteration < 200 && high - low > 1e-14 * std::max(std::abs(low), std::abs(high));
+       ++iteration) {
     const double x = low + (high - low) / 2;
     bool any_above = false;
     double q = diagonal[0] - x;
@@ -37,24 +39,27 @@ inline double largest_eigenvalue(const std::vector<double>& diagonal, const std:
 
 struct LanczosOptions {
   int steps = 100;
-  int starts = 2;                ///< independent random first vectors; the largest value counts
-  double tolerance = 1e-4;       ///< stop when λ_max changed less than this, relative, in three steps; 0: all steps
+  int starts = 2;  ///< independent random first vectors; the largest value counts
+  double tolerance =
+      1e-4;  ///< stop when λ_max changed less than this, relative, in three steps; 0: all steps
   bool filter_normalize = true;  ///< of C H C with c the unit sizes (units.hpp), else of H
   std::uint64_t seed = 0;
 };
 
-/// λ_max of the Hessian of `loss()` with respect to θ (C H C if filter-normalised). `loss` computes the mean loss over the
-/// data; its gradient is recorded once and differentiated again for each product. Lanczos with full re-orthogonalisation
-/// in double (Golub & Van Loan, ch. 10).
+/// λ_max of the Hessian of `loss()` with respect to θ (C H C if filter-normalised). `loss` computes the mean
+/// loss over the data; its gradient is recorded once and differentiated again for each product. Lanczos with
+/// full re-orthogonalisation in double (Golub & Van Loan, ch. 10).
 template <class Loss>
 double lambda_max(const ParameterStore& params, Loss loss, const LanczosOptions& options = {}) {
-  check(options.steps >= 1 && options.starts >= 1, "sharpness::lambda_max", "steps and starts must be at least 1");
+  check(options.steps >= 1 && options.starts >= 1, "sharpness::lambda_max",
+        "steps and starts must be at least 1");
   const detail::EvalMode eval(params);
   const std::vector<Tensor> leaves = params.leaves();
   const HessianVectorProduct hessian(loss(), leaves);
   // c over the elements of the trainable parameters, one after another
   std::vector<double> sizes;
-  const std::vector<double> c = options.filter_normalize ? unit_sizes(params).to_vector() : std::vector<double>();
+  const std::vector<double> c =
+      options.filter_normalize ? unit_sizes(params).to_vector() : std::vector<double>();
   for (const auto& info : params.parameters()) {
     if (!info.trainable) continue;
     for (std::int64_t i = 0; i < info.numel(); ++i)
@@ -106,7 +111,8 @@ double lambda_max(const ParameterStore& params, Loss loss, const LanczosOptions&
       found.push_back(detail::largest_eigenvalue(diagonal, off));
       const double norm = std::sqrt(inner(w, w)), scale = std::abs(found.back());
       if (norm <= 1e-12 * scale) break;  // an invariant subspace: the value is exact
-      if (found.size() > 3 && std::abs(found.back() - found[found.size() - 4]) < options.tolerance * scale) break;
+      if (found.size() > 3 && std::abs(found.back() - found[found.size() - 4]) < options.tolerance * scale)
+        break;
       off.push_back(norm);
       for (double& x : w) x /= norm;
       basis.push_back(std::move(w));

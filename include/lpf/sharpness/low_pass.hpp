@@ -1,4 +1,5 @@
-// The loss at many perturbed copies of the weights, a few copies a pass, and the low-pass-filter measure of sharpness.
+// The loss at many perturbed copies of the weights, a few copies a pass, and the low-pass-filter measure of
+// sharpness.
 #pragma once
 
 #include "lpf/filter/perturbation.hpp"
@@ -27,8 +28,8 @@ inline Tensor repeated(const Tensor& t, std::int64_t M) {
 
 /// Mean loss over `data` of each replica of a pass. `losses(x, y)` gives the losses of the samples, [B].
 template <class Losses>
-std::vector<double> losses_of_pass(const ParameterStore& params, const filter::Rows& rows, const filter::PassOptions& pass,
-                                   const Data& data, Losses losses) {
+std::vector<double> losses_of_pass(const ParameterStore& params, const filter::Rows& rows,
+                                   const filter::PassOptions& pass, const Data& data, Losses losses) {
   constexpr std::int64_t rows_a_pass = 8192;
   const auto off = no_grad();
   const std::int64_t n = data.x.size(0), step = std::max<std::int64_t>(1, std::min(n, rows_a_pass / pass.M));
@@ -46,7 +47,9 @@ std::vector<double> losses_of_pass(const ParameterStore& params, const filter::R
 /// Evaluation mode until the end of the block.
 class EvalMode {
  public:
-  explicit EvalMode(const ParameterStore& params) : params_(params), before_(params.training()) { params_.eval(); }
+  explicit EvalMode(const ParameterStore& params) : params_(params), before_(params.training()) {
+    params_.eval();
+  }
   ~EvalMode() { params_.train(before_); }
   EvalMode(const EvalMode&) = delete;
   EvalMode& operator=(const EvalMode&) = delete;
@@ -58,10 +61,11 @@ class EvalMode {
 
 }  // namespace detail
 
-/// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode: points of a landscape.
+/// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode: points of a
+/// landscape.
 template <class Losses>
-std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data, Losses losses,
-                              std::int64_t replicas = 8) {
+std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data,
+                              Losses losses, std::int64_t replicas = 8) {
   const detail::EvalMode eval(params);
   const filter::Rows rows = unit_rows(params);
   std::vector<double> out;
@@ -75,18 +79,21 @@ std::vector<double> losses_at(const ParameterStore& params, const Tensor& offset
 }
 
 struct LowPassOptions {
-  double sigma = 0.01;           ///< σ, in units of each filter's size if filter_normalize
+  double sigma = 0.01;  ///< σ, in units of each filter's size if filter_normalize
   std::int64_t draws = 100;
   bool filter_normalize = true;  ///< noise N(0, σ²c²) with c the unit sizes (units.hpp); else N(0, σ²I)
   std::uint64_t seed = 0;        ///< the same seed gives two models of one shape the same noise
   std::int64_t replicas = 8;     ///< draws a pass
 };
 
-/// The paper's measure: E_{ε ~ N(0, σ²)} L(θ + ε), the mean loss of the perturbed model over `data`, in evaluation mode.
-/// (Bisla et al. 2022, section 3; reference values use σ 0.01, 100 draws.) The standard error is that of the draws.
+/// The paper's measure: E_{ε ~ N(0, σ²)} L(θ + ε), the mean loss of the perturbed model over `data`, in
+/// evaluation mode. (Bisla et al. 2022, section 3; reference values use σ 0.01, 100 draws.) The standard
+/// error is that of the draws.
 template <class Losses>
-Estimate low_pass(const ParameterStore& params, const Data& data, Losses losses, const LowPassOptions& options = {}) {
-  check(options.draws >= 2, "sharpness::low_pass", "at least 2 draws are needed for a standard error, got ", options.draws);
+Estimate low_pass(const ParameterStore& params, const Data& data, Losses losses,
+                  const LowPassOptions& options = {}) {
+  check(options.draws >= 2, "sharpness::low_pass", "at least 2 draws are needed for a standard error, got ",
+        options.draws);
   check(options.sigma >= 0, "sharpness::low_pass", "sigma cannot be negative, got ", options.sigma);
   const detail::EvalMode eval(params);
   const filter::Rows rows = unit_rows(params);

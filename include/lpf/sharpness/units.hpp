@@ -1,8 +1,8 @@
-// Filter normalisation: each unit (w_k, b_k) is measured in units of its own size c_k = ‖w_k‖₂ + |b_k| (normalisation
-// layers: |scale_k| + |shift_k|), so that rescaling layers without changing the function cannot change a measure.
-// Dividing a unit by c_k and giving the factor back after the layer as a constant leaves the function as it is; for a
-// measure it is a change of variables θ = C θ', C = diag(c): noise of θ' with deviation σ is noise of θ with deviation σc,
-// the Hessian in θ' is C H C. So no layer has to know.
+// Filter normalisation: each unit (w_k, b_k) is measured in units of its own size c_k = ‖w_k‖₂ + |b_k|
+// (normalisation layers: |scale_k| + |shift_k|), so that rescaling layers without changing the function
+// cannot change a measure. Dividing a unit by c_k and giving the factor back after the layer as a constant
+// leaves the function as it is; for a measure it is a change of variables θ = C θ', C = diag(c): noise of θ'
+// with deviation σ is noise of θ with deviation σc, the Hessian in θ' is C H C. So no layer has to know.
 #pragma once
 
 #include <map>
@@ -11,8 +11,9 @@
 
 namespace lpf::sharpness {
 
-/// c of every element of θ, [size], zeros between parameters and for parameters that are not trained. Parameters "NAME.weight"
-/// and "NAME.bias" with the same number of units are one layer; any other parameter is units of its own.
+/// c of every element of θ, [size], zeros between parameters and for parameters that are not trained.
+/// Parameters "NAME.weight" and "NAME.bias" with the same number of units are one layer; any other parameter
+/// is units of its own.
 inline Tensor unit_sizes(const ParameterStore& params) {
   const auto& infos = params.parameters();
   const std::vector<double> theta = params.theta().to_vector();
@@ -23,14 +24,17 @@ inline Tensor unit_sizes(const ParameterStore& params) {
     const auto dot = info.name.rfind('.');
     const std::string tail = dot == std::string::npos ? info.name : info.name.substr(dot + 1);
     const bool paired = tail == "weight" || tail == "bias";
-    return concat(paired ? (dot == std::string::npos ? std::string() : info.name.substr(0, dot)) : info.name, "#", units);
+    return concat(paired ? (dot == std::string::npos ? std::string() : info.name.substr(0, dot)) : info.name,
+                  "#", units);
   };
   const auto each_unit = [&](const ParameterInfo& info, auto f) {
-    const std::int64_t units = info.shape.rank() > 0 ? info.shape[0] : 1, length = info.numel() / std::max<std::int64_t>(1, units);
+    const std::int64_t units = info.shape.rank() > 0 ? info.shape[0] : 1,
+                       length = info.numel() / std::max<std::int64_t>(1, units);
     auto& size = sizes[layer_of(info)];
     size.resize(static_cast<std::size_t>(units), 0.0);
     for (std::int64_t k = 0; k < units; ++k)
-      f(size[static_cast<std::size_t>(k)], static_cast<std::size_t>(info.offset + k * length), static_cast<std::size_t>(length));
+      f(size[static_cast<std::size_t>(k)], static_cast<std::size_t>(info.offset + k * length),
+        static_cast<std::size_t>(length));
   };
   for (const auto& info : infos)
     each_unit(info, [&](double& size, std::size_t first, std::size_t length) {
@@ -47,7 +51,8 @@ inline Tensor unit_sizes(const ParameterStore& params) {
   return from_vector(c, {std::ssize(c)}).to(params.dtype()).to(params.device());
 }
 
-/// The rows of a store whose noise has one deviation each: a unit's weights, and each element of a parameter of one axis.
+/// The rows of a store whose noise has one deviation each: a unit's weights, and each element of a parameter
+/// of one axis.
 inline filter::Rows unit_rows(const ParameterStore& params) {
   filter::Rows out;
   for (const ParameterInfo& info : params.parameters()) {
@@ -55,7 +60,8 @@ inline filter::Rows unit_rows(const ParameterStore& params) {
     if (!info.trainable || info.numel() == 0) continue;
     const std::int64_t rows = info.shape.rank() > 0 ? info.shape[0] : 1;
     out.segment_of.back() = std::ssize(out.segments);
-    out.segments.push_back({info.offset, rows, info.numel() / rows, out.rows, static_cast<std::uint32_t>(info.index)});
+    out.segments.push_back(
+        {info.offset, rows, info.numel() / rows, out.rows, static_cast<std::uint32_t>(info.index)});
     out.rows += rows;
   }
   return out;

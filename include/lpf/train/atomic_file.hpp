@@ -30,25 +30,14 @@ namespace detail {
   switch (error) {
     case ENOSPC:
     case EDQUOT:
-    case EFBIG:
-      advice = "; free some space, or write to another place";
-      break;
+    case EFBIG: advice = "; free some space, or write to another place"; break;
     case EACCES:
     case EPERM:
-    case EROFS:
-      advice = "; choose a place that you may write to";
-      break;
-    case ENOENT:
-      advice = "; create its folder first";
-      break;
-    case ENOTDIR:
-      advice = "; part of the path is a file, choose another folder";
-      break;
-    case EISDIR:
-      advice = "; give the name of a file inside it";
-      break;
-    default:
-      break;
+    case EROFS: advice = "; choose a place that you may write to"; break;
+    case ENOENT: advice = "; create its folder first"; break;
+    case ENOTDIR: advice = "; part of the path is a file, choose another folder"; break;
+    case EISDIR: advice = "; give the name of a file inside it"; break;
+    default: break;
   }
   fail<IoError>(operation, "cannot ", action, " '", path, "': ", std::generic_category().message(error),
                 advice);

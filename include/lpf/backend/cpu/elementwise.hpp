@@ -1,5 +1,6 @@
-// Elementwise kernels. An operation is a stateless functor; an inner loop is made of it for each element type, and one
-// driver, compiled once, walks the memory and the threads. The loops are left to the vectoriser.
+// Elementwise kernels. An operation is a stateless functor; an inner loop is made of it for each element
+// type, and one driver, compiled once, walks the memory and the threads. The loops are left to the
+// vectoriser.
 #pragma once
 
 #include <cmath>
@@ -49,7 +50,8 @@ inline void fill(void* y, DType type, std::int64_t n, double value) {
   });
 }
 
-// --- one operand ------------------------------------------------------------------------------------------------------
+// --- one operand
+// ------------------------------------------------------------------------------------------------------
 
 /// y[0 … n) = f(x[0 … n); a, b).
 using UnaryLoop = void (*)(std::int64_t n, const void* x, void* y, double a, double b);
@@ -102,7 +104,8 @@ UnaryLoop floating_loop(Unary op) {
     case Unary::elu: return loop_of<T>([](T v, T a, T) { return v > T(0) ? v : a * std::expm1(v); });
     case Unary::gelu: return loop_of<T>([](T v, T, T) { return v * normal_cdf(v); });
     case Unary::gelu_tanh:
-      return loop_of<T>([](T v, T, T) { return T(0.5) * v * (T(1) + std::tanh(T(gelu_c) * (v + T(gelu_k) * v * v * v))); });
+      return loop_of<T>(
+          [](T v, T, T) { return T(0.5) * v * (T(1) + std::tanh(T(gelu_c) * (v + T(gelu_k) * v * v * v))); });
     case Unary::silu: return loop_of<T>([](T v, T, T) { return v * sigmoid_of(v); });
     case Unary::softplus:
       return loop_of<T>([](T v, T, T) { return std::max(v, T(0)) + std::log1p(std::exp(-std::abs(v))); });
@@ -138,18 +141,21 @@ inline void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, 
   const std::size_t step_x = size_of(type), step_y = to_bool ? 1 : step_x;
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     const auto i = static_cast<std::size_t>(begin);
-    loop(end - begin, static_cast<const std::byte*>(x) + i * step_x, static_cast<std::byte*>(y) + i * step_y, a, b);
+    loop(end - begin, static_cast<const std::byte*>(x) + i * step_x, static_cast<std::byte*>(y) + i * step_y,
+         a, b);
   });
 }
 
-// --- two operands, broadcast -------------------------------------------------------------------------------------------
+// --- two operands, broadcast
+// -------------------------------------------------------------------------------------------
 
 /// y[i] = f(a[i·sa], b[i·sb]; alpha) for i in [0, n).
-using BinaryLoop = void (*)(std::int64_t n, const void* a, std::int64_t sa, const void* b, std::int64_t sb, void* y,
-                            double alpha);
+using BinaryLoop = void (*)(std::int64_t n, const void* a, std::int64_t sa, const void* b, std::int64_t sb,
+                            void* y, double alpha);
 
 template <class T, class R, class F>
-void binary_loop(std::int64_t n, const void* a, std::int64_t sa, const void* b, std::int64_t sb, void* y, double alpha) {
+void binary_loop(std::int64_t n, const void* a, std::int64_t sa, const void* b, std::int64_t sb, void* y,
+                 double alpha) {
   const T* u = static_cast<const T*>(a);
   const T* v = static_cast<const T*>(b);
   R* to = static_cast<R*>(y);
@@ -179,7 +185,8 @@ BinaryLoop floating_zip(Binary op) {
     case Binary::leaky_relu_backward: return zip_of<T>([](T g, T x, T s) { return x > T(0) ? g : s * g; });
     case Binary::tanh_backward: return zip_of<T>([](T g, T t, T) { return g * (T(1) - t * t); });
     case Binary::sigmoid_backward: return zip_of<T>([](T g, T p, T) { return g * p * (T(1) - p); });
-    case Binary::elu_backward: return zip_of<T>([](T g, T x, T s) { return x > T(0) ? g : g * s * std::exp(x); });
+    case Binary::elu_backward:
+      return zip_of<T>([](T g, T x, T s) { return x > T(0) ? g : g * s * std::exp(x); });
     case Binary::silu_backward:
       return zip_of<T>([](T g, T x, T) {
         const T p = sigmoid_of(x);
@@ -245,7 +252,8 @@ inline void binary(Binary op, const View& a, const View& b, const View& y, doubl
   visit_arithmetic(a.dtype, [&](auto zero) { inner = zip_loop_of<decltype(zero)>(op); });
   const Loop<3> loop({&y, &a, &b});
   loop.run(elementwise_grain, [&](const std::array<std::int64_t, 3>& at, std::int64_t n) {
-    inner(n, byte_at(a, at[1]), loop.inner_stride(1), byte_at(b, at[2]), loop.inner_stride(2), byte_at(y, at[0]), alpha);
+    inner(n, byte_at(a, at[1]), loop.inner_stride(1), byte_at(b, at[2]), loop.inner_stride(2),
+          byte_at(y, at[0]), alpha);
   });
 }
 
@@ -269,7 +277,8 @@ inline void where(const View& condition, const View& a, const View& b, const Vie
   }
 }
 
-// --- layout and conversion ---------------------------------------------------------------------------------------------
+// --- layout and conversion
+// ---------------------------------------------------------------------------------------------
 
 using AssignLoop = void (*)(std::int64_t n, const void* x, std::int64_t sx, void* y, std::int64_t sy);
 

@@ -29,7 +29,9 @@ class RangeFunction {
  public:
   template <class F>
   RangeFunction(F& f)  // NOLINT: implicit on purpose
-      : object_(&f), call_([](void* object, std::int64_t begin, std::int64_t end) { (*static_cast<F*>(object))(begin, end); }) {}
+      : object_(&f), call_([](void* object, std::int64_t begin, std::int64_t end) {
+          (*static_cast<F*>(object))(begin, end);
+        }) {}
   void operator()(std::int64_t begin, std::int64_t end) const { call_(object_, begin, end); }
 
  private:
@@ -43,14 +45,14 @@ inline void parallel_ranges(std::int64_t n, [[maybe_unused]] std::int64_t grain,
   const std::int64_t parts = std::min<std::int64_t>(num_threads(), (n + grain - 1) / grain);
   if (parts > 1 && !omp_in_parallel()) {
     std::exception_ptr error;
-#pragma omp parallel num_threads(static_cast<int>(parts))
+#  pragma omp parallel num_threads(static_cast <int>(parts))
     {
       const std::int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
       try {
         const std::int64_t begin = n * me / team, end = n * (me + 1) / team;
         if (begin < end) f(begin, end);
       } catch (...) {
-#pragma omp critical(lpf_parallel_for)
+#  pragma omp critical(lpf_parallel_for)
         error = std::current_exception();
       }
     }
@@ -61,8 +63,8 @@ inline void parallel_ranges(std::int64_t n, [[maybe_unused]] std::int64_t grain,
   f(0, n);
 }
 
-/// f(begin, end) over consecutive parts of [0, n), on as many threads as find `grain` of work each. An exception thrown in
-/// a part is thrown again here.
+/// f(begin, end) over consecutive parts of [0, n), on as many threads as find `grain` of work each. An
+/// exception thrown in a part is thrown again here.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
   if (n <= grain) {

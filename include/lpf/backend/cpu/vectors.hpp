@@ -96,7 +96,8 @@ inline void perturb(DType type, const Segment* segments, std::int64_t count, con
         T* to = static_cast<T*>(out) + replicas * segment.offset + task.row * segment.length;
         const RowRange rows{task.row, task.end};
         if (antithetic) {
-          perturb_rows_both(stream, rows, segment.length, from, s, to + 2 * draw * size, to + (2 * draw + 1) * size);
+          perturb_rows_both(stream, rows, segment.length, from, s, to + 2 * draw * size,
+                            to + (2 * draw + 1) * size);
         } else {
           perturb_rows(stream, rows, segment.length, from, s, to + draw * size);
         }
