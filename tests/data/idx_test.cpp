@@ -96,7 +96,7 @@ TEST_CASE("idx: each broken rule is an error that names it") {
   refused(idx(8, {0}, "x"), "it is too long");
   refused(idx(14, {0xFFFFFFFF, 0xFFFFFFFF}, ""), "more elements than");
   refused(idx(8, {0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0}, ""), "more elements than");
-  refused(idx(8, {0xFFFFFFFF, 0x7FFFFFFF}, ""), "it is truncated");
+  refused(idx(8, {0xFFFFFFFF, 0x7FFFFF}, ""), "it is truncated");
   CHECK_THROWS_AS(read_idx("/no/such/file"), IoError);
 }
 

@@ -64,15 +64,15 @@ inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memor
                      " bytes, the file ", bytes.size());
   Shape shape;
   std::uint64_t size = type->size;
-  bool fits = true;
   for (std::size_t a = 0; a < axes; ++a) {
     const std::size_t at = 4 + 4 * a;
     const std::uint64_t n = byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3);
-    shape.push_back(static_cast<std::int64_t>(n));
     // sizes of 0 aside: the product of any of them must be a number
-    fits = fits && (n == 0 || (!__builtin_mul_overflow(size, n, &size) && size <= INT64_MAX));
+    const bool fits = n == 0 || (!__builtin_mul_overflow(size, n, &size) && size < std::uint64_t{1} << 60);
+    check<FormatError>(fits, op, "'", path, "': shape ", shape, " with a further axis of ", n,
+                       " has more elements than can be counted");
+    shape.push_back(static_cast<std::int64_t>(n));
   }
-  check<FormatError>(fits, op, "'", path, "': shape ", shape, " has more elements than can be counted");
   if (shape.numel() == 0) size = 0;
   check<FormatError>(bytes.size() - header == size, op, "'", path, "': shape ", shape, " takes ", size,
                      " bytes after the header, the file has ", bytes.size() - header,

@@ -153,13 +153,15 @@ class SafetensorsHeader {
       fail<FormatError>(op, where(name), "unknown dtype '", e.dtype, "'");
     }
     std::uint64_t bytes = type->size;
-    bool empty = false, fits = true;
+    bool empty = false;
     for (const auto n : sizes) {
-      e.shape.push_back(static_cast<std::int64_t>(n));
       empty = empty || n == 0;
-      fits = fits && (n == 0 || !__builtin_mul_overflow(bytes, n, &bytes)) && bytes <= INT64_MAX;
+      const bool fits =
+          n == 0 || (!__builtin_mul_overflow(bytes, n, &bytes) && bytes < std::uint64_t{1} << 60);
+      check<FormatError>(fits, op, where(name), "shape ", e.shape, " with a further axis of ", n,
+                         " has more elements than can be counted");
+      e.shape.push_back(static_cast<std::int64_t>(n));
     }
-    check<FormatError>(fits, op, where(name), "shape ", e.shape, " has more elements than can be counted");
     if (empty) bytes = 0;
     check<FormatError>(bytes == e.end - e.begin, op, where(name), e.dtype, " of shape ", e.shape, " takes ",
                        bytes, " bytes, data_offsets [", e.begin, ", ", e.end, "] hold ", e.end - e.begin);

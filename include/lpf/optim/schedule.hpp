@@ -86,8 +86,8 @@ LPF_ONCE inline Schedule one_cycle(const OneCycleOptions& o) {
     const auto between = [](double from, double to, double p) {
       return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * p));
     };
-    const double top = o.fraction_up * n - 1;
-    if (x <= top) return top > 0 ? between(low, 1, x / top) : 1;
+    const double top = o.fraction_up * n - 1;  // where it rounds to 0 depends on the processor's fma
+    if (x <= top) return top > 1e-9 ? between(low, 1, x / top) : 1;
     if (!o.three_phases) return between(1, end, std::min(1.0, (x - top) / (n - 1 - top)));
     const double back = 2 * o.fraction_up * n - 2;
     if (x <= back) return between(1, low, (x - top) / (back - top));
