@@ -207,7 +207,7 @@ TEST_CASE("a layer scaled up and the next scaled down has the same filter-normal
   CHECK(measure() == doctest::Approx(before).epsilon(1e-12));
 }
 
-TEST_CASE("options out of range are ValueErrors") {
+TEST_CASE("low_pass: options out of range are ValueErrors") {
   const LinearProblem p(5);
   const auto call = [&](const sharpness::LowPassOptions& o) {
     return sharpness::low_pass(p.params, p.data, p.losses(), o);
