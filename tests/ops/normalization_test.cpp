@@ -148,7 +148,7 @@ TEST_CASE("batch_norm: replicas and groups of statistics in every combination") 
               const auto grads =
                   grad(found, leaves, {.create_graph = create_graph, .retain_graph = true, .gradient = g});
               CHECK(relative_error(grads[0], wanted[0]) < 1e-12);
-              for (const std::size_t i : {1, 2})
+              for (const std::size_t i : {std::size_t{1}, std::size_t{2}})
                 CHECK(relative_error(sum(grads[i], {0}), sum(wanted[i], {0})) < 1e-12);
               if (!summed) {
                 CHECK(relative_error(grads[1], wanted[1]) < 1e-12);

@@ -47,11 +47,11 @@ int for_each_case(const std::string& file, const std::string& op, F f) {
   if (!files.count(file)) files.emplace(file, load_safetensors(fixture(file).string()));
   const SafetensorsFile& from = files.at(file);
   int cases = 0;
-  for (const auto& [name, text] : from.metadata()) {
-    if (text.empty() || text[0] != '{') continue;
-    const FixtureCase c(from, name);
+  for (const auto& entry : from.metadata()) {
+    if (entry.second.empty() || entry.second[0] != '{') continue;
+    const FixtureCase c(from, entry.first);
     if (c.hyper.value("op", "") != op) continue;
-    INFO(name);
+    INFO(c.name());
     f(c);
     ++cases;
   }

@@ -61,7 +61,7 @@ void unary_loop(std::int64_t n, const void* x, void* y, double a, double b) {
   const T* from = static_cast<const T*>(x);
   R* to = static_cast<R*>(y);
   const T ta = number_as<T>(a), tb = number_as<T>(b);
-#pragma omp simd
+  LPF_SIMD
   for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(from[i], ta, tb));
 }
 template <class T, class R = T, class F>
@@ -161,11 +161,11 @@ void binary_loop(std::int64_t n, const void* a, std::int64_t sa, const void* b, 
   R* to = static_cast<R*>(y);
   const T s = static_cast<T>(alpha);
   if (sa == 1 && sb == 1) {
-#pragma omp simd
+    LPF_SIMD
     for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i], v[i], s));
   } else if (sa == 1 && sb == 0) {
     const T w = *v;
-#pragma omp simd
+    LPF_SIMD
     for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i], w, s));
   } else {
     for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i * sa], v[i * sb], s));
@@ -334,7 +334,7 @@ inline void accumulate(DType type, std::int64_t n, double a, const void* x, void
     T* to = static_cast<T*>(y);
     const T factor = static_cast<T>(a);
     parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = begin; i < end; ++i) to[i] += factor * from[i];
     });
   });

@@ -15,3 +15,13 @@
 #  define LPF_ISA_NAME "portable"
 #  define LPF_VECTOR_BYTES 0  // scalars
 #endif
+
+// Before an inner loop whose iterations do not depend on each other: GCC vectorises it at -O2 too. Clang does
+// so by itself, and would warn where it finds it not worth while.
+#if defined(__clang__)
+#  define LPF_SIMD
+#elif defined(_OPENMP)
+#  define LPF_SIMD _Pragma("omp simd")
+#else
+#  define LPF_SIMD _Pragma("GCC ivdep")
+#endif

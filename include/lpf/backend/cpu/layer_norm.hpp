@@ -28,15 +28,15 @@ inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double eps
             const T centre = static_cast<T>(m), r = static_cast<T>(1 / std::sqrt(squares / count + epsilon));
             static_cast<T*>(mean)[row] = centre;
             static_cast<T*>(rstd)[row] = r;
-#pragma omp simd
+            LPF_SIMD
             for (std::int64_t i = 0; i < n; ++i) to[i] = (from[i] - centre) * r;
             // loops of their own: as a choice inside one loop, a masked load at null takes microseconds
             if (scale) {
-#pragma omp simd
+              LPF_SIMD
               for (std::int64_t i = 0; i < n; ++i) to[i] *= scale[i];
             }
             if (shift) {
-#pragma omp simd
+              LPF_SIMD
               for (std::int64_t i = 0; i < n; ++i) to[i] += shift[i];
             }
           }
@@ -65,7 +65,7 @@ inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, c
         const T* g = own;
         if (scale) {
           T* product = scratch.data();
-#pragma omp simd
+          LPF_SIMD
           for (std::int64_t i = 0; i < n; ++i) product[i] = own[i] * scale[i];
           g = product;
         }
@@ -78,10 +78,10 @@ inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, c
             count);
         if (dx) {
           T* to = static_cast<T*>(dx) + row * n;
-#pragma omp simd
+          LPF_SIMD
           for (std::int64_t i = 0; i < n; ++i) to[i] = r * (g[i] - offset - (from[i] - m) * r * slope);
         }
-#pragma omp simd
+        LPF_SIMD
         for (std::int64_t i = 0; i < n; ++i) {
           to_gamma[i] += static_cast<double>(own[i] * ((from[i] - m) * r));
           to_beta[i] += static_cast<double>(own[i]);

@@ -95,7 +95,7 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* varian
     double *block_mean = partial.data() + k * per_block, *squares = block_mean + channels;
     wide.spread(shift, [&](std::int64_t c) { return first[c]; });
     wide.walk(rows, [&](std::int64_t at, std::int64_t n) {
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i) sum[i] += static_cast<double>(from[at + i]) - shift[i];
     });
     wide.gather(sum, block_mean);
@@ -103,7 +103,7 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* varian
     wide.spread(centre, [&](std::int64_t c) { return block_mean[c]; });
     std::fill(sum, sum + wide.size(), 0.0);
     wide.walk(rows, [&](std::int64_t at, std::int64_t n) {
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i) {
         const double d = static_cast<double>(from[at + i]) - shift[i] - centre[i];
         sum[i] += d * d;
@@ -152,7 +152,7 @@ void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd,
     const T* from = x + blocks[k].begin * b.channels;
     T* to = y + blocks[k].begin * b.channels;
     wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i) to[at + i] = (from[at + i] - centre[i]) * scale[i] + shift[i];
     });
   });
@@ -175,7 +175,7 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* dy, const T
     const T *from = x + blocks[k].begin * channels, *g = dy + blocks[k].begin * channels, *m = centre.data();
     wide.spread(centre.data(), [&](std::int64_t c) { return mean[blocks[k].group * channels + c]; });
     wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i) {
         const auto d = static_cast<double>(g[at + i]);
         sum[i] += d;
@@ -215,7 +215,7 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* dy, const T
     const T *from = x + blocks[k].begin * channels, *g = dy + blocks[k].begin * channels;
     T* to = dx + blocks[k].begin * channels;
     wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i)
         to[at + i] = scale[i] * (g[at + i] - offset[i] - (from[at + i] - centre[i]) * slope[i]);
     });

@@ -45,7 +45,8 @@ inline void parallel_ranges(std::int64_t n, [[maybe_unused]] std::int64_t grain,
   const std::int64_t parts = std::min<std::int64_t>(num_threads(), (n + grain - 1) / grain);
   if (parts > 1 && !omp_in_parallel()) {
     std::exception_ptr error;
-#  pragma omp parallel num_threads(static_cast <int>(parts))
+    const int team_size = static_cast<int>(parts);
+#  pragma omp parallel num_threads(team_size)
     {
       const std::int64_t team = omp_get_num_threads(), me = omp_get_thread_num();
       try {

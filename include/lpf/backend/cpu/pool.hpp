@@ -50,7 +50,7 @@ inline void max_pool2d(const Pool2d& d, const void* x, void* y, std::int64_t* in
           for (std::int64_t j = window.left; j < window.right; ++j) {
             const T* const from = static_cast<const T*>(x) + ((n * d.h + i) * d.w + j) * d.c;
             const std::int64_t here = i * d.w + j;
-#pragma omp simd
+            LPF_SIMD
             for (std::int64_t k = 0; k < d.c; ++k) {
               const bool wins =
                   from[k] > best[k] || from[k] != from[k];  // a NaN wins, and only a NaN after it
@@ -89,11 +89,11 @@ inline void avg_pool2d(const Pool2d& d, const void* x, void* y) {
         for (std::int64_t i = window.top; i < window.bottom; ++i)
           for (std::int64_t j = window.left; j < window.right; ++j) {
             const T* const from = static_cast<const T*>(x) + ((n * d.h + i) * d.w + j) * d.c;
-#pragma omp simd
+            LPF_SIMD
             for (std::int64_t k = 0; k < d.c; ++k) total[k] += from[k];
           }
         const T divisor = static_cast<T>(window.divisor(d));
-#pragma omp simd
+        LPF_SIMD
         for (std::int64_t k = 0; k < d.c; ++k) total[k] /= divisor;
       });
     });
@@ -112,7 +112,7 @@ inline void avg_pool2d_backward(const Pool2d& d, const void* dy, void* dx) {
         for (std::int64_t i = window.top; i < window.bottom; ++i)
           for (std::int64_t j = window.left; j < window.right; ++j) {
             T* const to = static_cast<T*>(dx) + ((n * d.h + i) * d.w + j) * d.c;
-#pragma omp simd
+            LPF_SIMD
             for (std::int64_t k = 0; k < d.c; ++k) to[k] += from[k] / divisor;
           }
       });

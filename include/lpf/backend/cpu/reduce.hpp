@@ -20,7 +20,7 @@ T sum_lanes(std::int64_t n, F f) {
   T lane[lanes] = {};
   std::int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-#pragma omp simd
+    LPF_SIMD
     for (std::int64_t l = 0; l < lanes; ++l) lane[l] += f(i + l);
   }
   for (std::int64_t l = 0; i < n; ++i, ++l) lane[l] += f(i);
@@ -62,7 +62,7 @@ void sum_rows(std::int64_t rows, std::int64_t inner, const T* x, T* y) {
     std::fill(out, out + inner, T(0));
     for (std::int64_t j = from; j < to; ++j) {
       const T* row = x + j * inner;
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = 0; i < inner; ++i) out[i] += row[i];
     }
   };

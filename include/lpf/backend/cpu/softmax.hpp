@@ -10,7 +10,6 @@ inline namespace LPF_ISA {
 template <class T>
 T row_max(std::int64_t n, const T* x) {
   T top = x[0];
-#pragma omp simd reduction(max : top)
   for (std::int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
   return top;
 }
@@ -41,14 +40,14 @@ inline void softmax(DType type, std::int64_t rows, std::int64_t n, bool logarith
       const T top = row_max(n, from);
       if (logarithm) {
         const T log_sum = static_cast<T>(std::log(sum_of_exponentials(n, from, top)));
-#pragma omp simd
+        LPF_SIMD
         for (std::int64_t i = 0; i < n; ++i) to[i] = from[i] - top - log_sum;
         return;
       }
       for (std::int64_t i = 0; i < n; ++i) to[i] = std::exp(from[i] - top);
       const double sum = sum_blocks<double>(n, [to](std::int64_t i) { return static_cast<double>(to[i]); });
       const T scale = static_cast<T>(1 / sum);
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i) to[i] *= scale;
     });
   });
@@ -69,7 +68,7 @@ inline void softmax_backward(DType type, std::int64_t rows, std::int64_t n, bool
       } else {
         const T sum = static_cast<T>(sum_blocks<double>(
             n, [p, g](std::int64_t i) { return static_cast<double>(p[i]) * static_cast<double>(g[i]); }));
-#pragma omp simd
+        LPF_SIMD
         for (std::int64_t i = 0; i < n; ++i) to[i] = p[i] * (g[i] - sum);
       }
     });

@@ -118,17 +118,17 @@ inline void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradie
     const T fresh = o.first ? T(1) : static_cast<T>(1 - o.dampening), keep = o.first ? T(0) : mu;
     parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
       if (mu == T(0)) {
-#pragma omp simd
+        LPF_SIMD
         for (std::int64_t i = begin; i < end; ++i) w[i] -= lr * (g[i] + decay * w[i]);
       } else if (o.nesterov) {
-#pragma omp simd
+        LPF_SIMD
         for (std::int64_t i = begin; i < end; ++i) {
           const T d = g[i] + decay * w[i];
           v[i] = keep * v[i] + fresh * d;
           w[i] -= lr * (d + mu * v[i]);
         }
       } else {
-#pragma omp simd
+        LPF_SIMD
         for (std::int64_t i = begin; i < end; ++i) {
           v[i] = keep * v[i] + fresh * (g[i] + decay * w[i]);
           w[i] -= lr * v[i];
@@ -151,7 +151,7 @@ inline void adam(DType type, std::int64_t n, const AdamStep& o, const void* grad
     const T coupled = o.decoupled ? T(0) : static_cast<T>(o.weight_decay);
     const T shrink = o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1);
     parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-#pragma omp simd
+      LPF_SIMD
       for (std::int64_t i = begin; i < end; ++i) {
         const T d = g[i] + coupled * w[i];
         first[i] = b1 * first[i] + c1 * d;
