@@ -350,11 +350,12 @@ TEST_CASE("conv2d: each misuse is a clear error") {
 TEST_CASE("conv2d: PyTorch's values, gradients and Hessian products") {
   const auto file = load_safetensors(test::fixture("layers.safetensors").string());
   int cases = 0;
-  for (const auto& [name, text] : file.metadata()) {
+  for (const auto& item : file.metadata()) {
+    const std::string& name = item.first;
     if (name.rfind("conv2d", 0) != 0) continue;
     CAPTURE(name);
     ++cases;
-    const auto hyper = nlohmann::json::parse(text);
+    const auto hyper = nlohmann::json::parse(item.second);
     const auto pair = [&](const char* key) { return Size2d(hyper[key][0], hyper[key][1]); };
     const Conv2dOptions o{pair("stride"), pair("padding"), pair("dilation"), hyper["groups"]};
     const auto get = [&](const std::string& what) {

@@ -175,11 +175,12 @@ TEST_CASE("pool2d: each misuse is a clear error") {
 TEST_CASE("pool2d: PyTorch's values and gradients") {
   const auto file = load_safetensors(test::fixture("layers.safetensors").string());
   int cases = 0;
-  for (const auto& [name, text] : file.metadata()) {
+  for (const auto& item : file.metadata()) {
+    const std::string& name = item.first;
     if (name.find("pool2d") == name.npos) continue;
     CAPTURE(name);
     ++cases;
-    const auto hyper = nlohmann::json::parse(text);
+    const auto hyper = nlohmann::json::parse(item.second);
     const auto pair = [&](const char* key) { return Size2d(hyper[key][0], hyper[key][1]); };
     const std::string op = hyper["op"];
     const Tensor x = file.at(name + "/x").clone().requires_grad_();
