@@ -3,7 +3,7 @@
 // perturbed copies of the network in one batched pass. Take out the line marked (*) and it is plain SGD.
 #include <cstdio>
 #include <lpf/data/digits.hpp>
-#include <lpf/lpf.hpp>
+#include <lpf/dense.hpp>
 
 using namespace lpf;
 

@@ -1,12 +1,17 @@
 // lpf::compiled: the CPU backend and the library's functions, compiled once. A program that links it is
 // compiled with LPF_COMPILED, sees their declarations, and emits none of them.
 #define LPF_COMPILING
-#include "lpf/backend/cpu/cpu.hpp"
 #include "lpf/lpf.hpp"
 
 namespace lpf::backend::cpu {
 
-const Table& compiled_table();
-const Table& compiled_table() { return table; }
+bool register_compiled();
+bool register_compiled() {
+  register_cpu(Family::core, LPF_VECTOR_BYTES, fill_core);
+  register_cpu(Family::convolution, LPF_VECTOR_BYTES, fill_convolution);
+  register_cpu(Family::pooling, LPF_VECTOR_BYTES, fill_pooling);
+  register_cpu(Family::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
+  return register_cpu(Family::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
+}
 
 }  // namespace lpf::backend::cpu

@@ -5,8 +5,8 @@
 
 #ifdef LPF_COMPILED
 namespace lpf::backend::cpu {
-const Table& compiled_table();  // src/compiled.cpp
-inline const bool compiled_registered = register_cpu(compiled_table());
+bool register_compiled();  // src/compiled.cpp: all families
+inline const bool compiled_registered = register_compiled();
 }  // namespace lpf::backend::cpu
 #else
 #  include "lpf/backend/cpu/cpu.hpp"

@@ -165,7 +165,6 @@ struct MemoryStats {
 struct Table {
   std::uint32_t version;
   const char* name;
-  int level;  // among several CPU tables in one program the highest serves
 
   // Memory. copy() is device to device, the others cross to the host and have finished when they return.
   void* (*allocate)(std::size_t bytes);

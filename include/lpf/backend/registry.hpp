@@ -8,28 +8,33 @@
 
 namespace lpf::backend {
 
-inline std::atomic<const Table*> cpu_table_in_use{nullptr};
+/// Kernels come in families, each brought in by the operations that use it: a program that never includes
+/// ops/conv.hpp does not compile convolutions.
+enum class Family : int { core, convolution, pooling, batch_normalization, layer_normalization };
+
+inline Table cpu_table{};
+inline int cpu_level[] = {-1, -1, -1, -1, -1};  // of each family; -1: not there
 inline std::atomic<const Table*> cuda_table_in_use{nullptr};
 
-/// Registers a CPU table; of several (translation units built for different processors) the highest level
-/// serves.
-inline bool register_cpu(const Table& table) {
-  const Table* current = cpu_table_in_use.load();
-  while (!current || current->level < table.level)
-    if (cpu_table_in_use.compare_exchange_weak(current, &table)) break;
+/// Fills in a family of CPU kernels. Of several (translation units built for different processors) that of
+/// the highest level serves. Called before main().
+inline bool register_cpu(Family family, int level, void (*fill)(Table&)) {
+  int& current = cpu_level[static_cast<int>(family)];
+  if (level > current) {
+    fill(cpu_table);
+    current = level;
+  }
   return true;
 }
 
 /// The table of a device; DeviceError where there is none.
 inline const Table& get(Device device) {
-  const Table* table =
-      (device.is_cpu() ? cpu_table_in_use : cuda_table_in_use).load(std::memory_order_relaxed);
-  if (!table) [[unlikely]] {
-    check<DeviceError>(device.is_cpu(), "device", device,
-                       " is not available: this program was built without lpf::cuda; ",
-                       "configure with -DLPF_CUDA=ON and link lpf::cuda");
-    fail<DeviceError>("device", "no CPU backend is registered: include lpf/backend/backend.hpp");
-  }
+  if (device.is_cpu()) [[likely]]
+    return cpu_table;
+  const Table* table = cuda_table_in_use.load(std::memory_order_relaxed);
+  check<DeviceError>(table != nullptr, "device", device,
+                     " is not available: this program was built without lpf::cuda; ",
+                     "configure with -DLPF_CUDA=ON and link lpf::cuda");
   return *table;
 }
 

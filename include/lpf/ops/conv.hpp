@@ -9,6 +9,9 @@
 
 #include "lpf/ops/replicate.hpp"
 #include "lpf/ops/window.hpp"
+#ifndef LPF_COMPILED
+#  include "lpf/backend/cpu/conv.hpp"
+#endif
 
 namespace lpf {
 

@@ -20,6 +20,8 @@ Tensor hide(const Tensor& x, const PlanPtr& plan);
 /// The replicas of x, of shape [shape…], as a plain tensor [M, shape…] on the same memory.
 LPF_ONCE inline Tensor unhide(const Tensor& x) {
   const PlanPtr plan = x.impl().replicas;
+  check<ReplicaError>(plan != nullptr, "unhide", "a plain tensor of shape ", x.shape(),
+                      " came where one value for each replica is needed");
   Tensor y = x.alias(x.shape().prepended(plan->count()));
   return record("unhide", std::move(y), {x}, [plan](const Tensor& g, Need) { return Grads{hide(g, plan)}; });
 }

@@ -2,6 +2,9 @@
 #pragma once
 
 #include "lpf/ops/normalization.hpp"
+#ifndef LPF_COMPILED
+#  include "lpf/backend/cpu/layer_norm.hpp"
+#endif
 
 namespace lpf {
 

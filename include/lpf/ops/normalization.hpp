@@ -6,6 +6,9 @@
 
 #include "lpf/ops/math.hpp"
 #include "lpf/ops/replicate.hpp"
+#ifndef LPF_COMPILED
+#  include "lpf/backend/cpu/norm.hpp"
+#endif
 
 namespace lpf {
 

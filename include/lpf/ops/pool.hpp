@@ -3,6 +3,9 @@
 
 #include "lpf/ops/index.hpp"
 #include "lpf/ops/window.hpp"
+#ifndef LPF_COMPILED
+#  include "lpf/backend/cpu/pool.hpp"
+#endif
 
 namespace lpf {
 

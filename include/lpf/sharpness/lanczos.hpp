@@ -26,9 +26,10 @@ inline double largest_eigenvalue(const std::vector<double>& diagonal, const std:
     bool any_above = false;
     double q = diagonal[0] - x;
     for (std::size_t i = 0;; ++i) {
+      if (q == 0) q = 1e-300;  // an eigenvalue of a leading block: count it above
       any_above |= q > 0;
       if (i + 1 >= diagonal.size()) break;
-      q = diagonal[i + 1] - x - off[i] * off[i] / (q != 0 ? q : 1e-300);
+      q = diagonal[i + 1] - x - off[i] * off[i] / q;
     }
     (any_above ? low : high) = x;
   }
@@ -55,6 +56,7 @@ double lambda_max(const ParameterStore& params, Loss loss, const LanczosOptions&
         "steps and starts must be at least 1");
   const detail::EvalMode eval(params);
   const std::vector<Tensor> leaves = params.leaves();
+  check(!leaves.empty(), "sharpness::lambda_max", "no parameter is trainable");
   const HessianVectorProduct hessian(loss(), leaves);
   // c over the elements of the trainable parameters, one after another
   std::vector<double> sizes;

@@ -66,6 +66,7 @@ class EvalMode {
 template <class Losses>
 std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data,
                               Losses losses, std::int64_t replicas = 8) {
+  check(replicas >= 1, "sharpness::losses_at", "replicas must be at least 1, got ", replicas);
   const detail::EvalMode eval(params);
   const filter::Rows rows = unit_rows(params);
   std::vector<double> out;
@@ -94,6 +95,7 @@ Estimate low_pass(const ParameterStore& params, const Data& data, Losses losses,
                   const LowPassOptions& options = {}) {
   check(options.draws >= 2, "sharpness::low_pass", "at least 2 draws are needed for a standard error, got ",
         options.draws);
+  check(options.replicas >= 1, "sharpness::low_pass", "replicas must be at least 1, got ", options.replicas);
   check(options.sigma >= 0, "sharpness::low_pass", "sigma cannot be negative, got ", options.sigma);
   const detail::EvalMode eval(params);
   const filter::Rows rows = unit_rows(params);

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "lpf/backend/cpu/conv_filter.hpp"
+#include "lpf/backend/registry.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
@@ -136,6 +137,14 @@ inline void conv2d_backward_filter(const Conv2d& c, const void* x, const void* d
                               per_replica);
   });
 }
+
+inline void fill_convolution(Table& t) {
+  t.conv2d = conv2d;
+  t.conv2d_backward_data = conv2d_backward_data;
+  t.conv2d_backward_filter = conv2d_backward_filter;
+}
+inline const bool convolution_registered =
+    register_cpu(Family::convolution, LPF_VECTOR_BYTES, fill_convolution);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

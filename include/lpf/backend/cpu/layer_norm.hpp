@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lpf/backend/cpu/norm.hpp"
+#include "lpf/backend/registry.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
@@ -99,6 +100,13 @@ inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, c
     }
   });
 }
+
+inline void fill_layer_normalization(Table& t) {
+  t.layer_norm = layer_norm;
+  t.layer_norm_backward = layer_norm_backward;
+}
+inline const bool layer_normalization_registered =
+    register_cpu(Family::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

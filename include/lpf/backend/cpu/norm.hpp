@@ -4,6 +4,7 @@
 #pragma once
 
 #include "lpf/backend/cpu/reduce.hpp"
+#include "lpf/backend/registry.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
@@ -246,6 +247,14 @@ inline void batch_norm_backward(const BatchNorm& b, const void* x, const void* d
                            static_cast<T*>(dbeta));
   });
 }
+
+inline void fill_batch_normalization(Table& t) {
+  t.batch_norm_statistics = batch_norm_statistics;
+  t.batch_norm = batch_norm;
+  t.batch_norm_backward = batch_norm_backward;
+}
+inline const bool batch_normalization_registered =
+    register_cpu(Family::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "lpf/backend/cpu/elementwise.hpp"
+#include "lpf/backend/registry.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
@@ -119,6 +120,14 @@ inline void avg_pool2d_backward(const Pool2d& d, const void* dy, void* dx) {
     });
   });
 }
+
+inline void fill_pooling(Table& t) {
+  t.max_pool2d = max_pool2d;
+  t.max_pool2d_backward = max_pool2d_backward;
+  t.avg_pool2d = avg_pool2d;
+  t.avg_pool2d_backward = avg_pool2d_backward;
+}
+inline const bool pooling_registered = register_cpu(Family::pooling, LPF_VECTOR_BYTES, fill_pooling);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu
