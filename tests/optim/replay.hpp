@@ -134,7 +134,8 @@ void replay(const FixtureCase& c, Make make,
     optimizer.step();
     CHECK(difference_after(c, params, t) < 1e-12);
   }
-  for (const auto& [ours, theirs] : state_names) {
+  for (const auto& names : state_names) {
+    const std::string &ours = names.first, &theirs = names.second;  // clang 14 captures no structured binding
     for (const auto& info : params.parameters()) {
       const std::string key = "state." + info.name + "." + theirs;
       if (!c.has(key)) continue;
