@@ -1,0 +1,138 @@
+// The two files of a checkpoint, NAME.safetensors with the weights and NAME.state.safetensors with the rest,
+// and how both are replaced together although a file system can only replace one at a time. The state says by
+// a digest which weights it was saved with, and while the new weights are there and the new state is not yet,
+// the old weights keep a second name, NAME.previous.safetensors:
+//   1. both new files are written beside the old ones and nothing is replaced (a full disk ends here);
+//   2. NAME.previous.safetensors becomes a second name of the old weights;
+//   3. the new weights take their place;
+//   4. the new state takes its place: from this moment the new checkpoint counts;
+//   5. NAME.previous.safetensors is removed.
+// A process killed at any moment leaves a state whose weights are there under one of the two names.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "lpf/train/weights.hpp"
+
+namespace lpf::detail {
+
+class CheckpointFiles {
+ public:
+  explicit CheckpointFiles(std::string name) {
+    constexpr std::string_view end = ".safetensors";
+    if (name.ends_with(end)) name.resize(name.size() - end.size());
+    check(!name.empty() && !name.ends_with('/'), "checkpoint",
+          "give the checkpoint a name, as \"out/run\"; got '", name, "'");
+    weights_ = name + ".safetensors";
+    state_ = name + ".state.safetensors";
+    previous_ = name + ".previous.safetensors";
+  }
+
+  bool exist() const { return is_there(state_); }
+
+  /// Replaces both files, or throws and leaves them.
+  void replace(const NamedTensors& weights, const NamedTensors& state, Metadata texts) const {
+    const std::string id = digest_of(weights);
+    texts[id_key] = id;
+    AtomicFile new_weights(weights_, "checkpoint"), new_state(state_, "checkpoint");
+    save_safetensors(new_weights, weights, with_digest(weights, {{"format", "pt"}}));
+    save_safetensors(new_state, state, with_digest(state, texts));
+    const bool had_weights = keep_previous();
+    try {
+      new_weights.commit();
+      new_state.commit();
+    } catch (...) {
+      if (id_in_state() != id) undo(had_weights);
+      throw;
+    }
+    ::unlink(previous_.c_str());
+  }
+
+  struct Pair {
+    SafetensorsFile state, weights;
+  };
+  /// The state, and the weights it was saved with.
+  Pair read() const {
+    for (std::string last;;) {
+      SafetensorsFile state = load_with_digest("checkpoint", state_);
+      const auto id = state.metadata().find(id_key);
+      check<FormatError>(id != state.metadata().end(), "checkpoint", "'", state_,
+                         "' is not the state of a checkpoint of LPF");
+      std::exception_ptr error;
+      for (const auto& path : {weights_, previous_}) {
+        try {
+          SafetensorsFile weights = load_with_digest("checkpoint", path);
+          if (digest_of(weights.items()) == id->second) return {std::move(state), std::move(weights)};
+        } catch (const Error&) {
+          if (path == weights_) error = std::current_exception();
+        }
+      }
+      // If another process saved between the two reads, the state has changed since, and it is worth another
+      // look.
+      if (id->second == last) {
+        if (error) std::rethrow_exception(error);
+        fail<FormatError>(
+            "checkpoint", "'", weights_, "' does not hold the weights that '", state_,
+            "' was saved with: one of them comes from elsewhere; load_weights() reads weights alone");
+      }
+      last = id->second;
+    }
+  }
+
+ private:
+  static constexpr const char* id_key = "lpf.weights";
+
+  static bool is_there(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+  /// The id of the weights that the state in place was saved with; empty if there is no sound one.
+  std::string id_in_state() const {
+    try {
+      const SafetensorsFile state = load_with_digest("checkpoint", state_);
+      const auto found = state.metadata().find(id_key);
+      return found == state.metadata().end() ? std::string() : found->second;
+    } catch (const Error&) { return {}; }
+  }
+  static std::string id_of(const std::string& path) {
+    try {
+      return digest_of(load_safetensors(path).items());
+    } catch (const Error&) { return {}; }
+  }
+
+  /// Gives the weights in place a second name; false if there are none. A second name that a killed process
+  /// left stays if the state in place needs it.
+  bool keep_previous() const {
+    if (!is_there(weights_)) return false;
+    if (is_there(previous_)) {
+      const std::string needed = id_in_state();
+      if (!needed.empty() && id_of(previous_) == needed) return true;
+      if (::unlink(previous_.c_str()) != 0) file_error("checkpoint", "replace", previous_, errno);
+    }
+    // Some file systems have no hard links, and weights_ may be a symbolic link into another one: copy them
+    // there.
+    if (::linkat(AT_FDCWD, weights_.c_str(), AT_FDCWD, previous_.c_str(), AT_SYMLINK_FOLLOW) != 0)
+      write_file_atomically(previous_, read_file(weights_, "checkpoint"));
+    return true;
+  }
+
+  /// The new state could not take its place: puts the old weights back.
+  void undo(bool had_weights) const {
+    struct stat found {};
+    if (!had_weights) {
+      ::unlink(weights_.c_str());
+    } else if (::lstat(weights_.c_str(), &found) == 0 &&
+               !S_ISLNK(found.st_mode)) {  // else read() looks under both names
+      ::rename(previous_.c_str(), weights_.c_str());
+      ::unlink(previous_.c_str());  // where both are names of one file rename() does nothing
+    }
+  }
+
+  std::string weights_, state_, previous_;
+};
+
+}  // namespace lpf::detail

@@ -1,0 +1,201 @@
+// The weights of a model in a safetensors file of their own, with PyTorch's names and layouts:
+//
+//   save_weights("net.safetensors", params);     # in Python:
+//   net.load_state_dict(safetensors.torch.load_file("net.safetensors")) load_weights("net.safetensors",
+//   params);
+//
+// The names are the layers' paths. What PyTorch has channels first is turned on the way: a convolution's
+// filters are [K, kh, kw, C] here and [K, C, kh, kw] there. Buffers (running statistics, num_batches_tracked)
+// are part of the weights.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lpf/data/safetensors.hpp"
+#include "lpf/nn/parameter_store.hpp"
+#include "lpf/ops/shape.hpp"
+
+namespace lpf {
+
+struct LoadWeightsOptions {
+  bool strict = true;  ///< names that only the file or only the model has are an error
+};
+/// Names that only the model or only the file has.
+struct UnmatchedNames {
+  std::vector<std::string> missing, unexpected;
+};
+
+namespace detail {
+
+/// 64 bits of some bytes: any change within one aligned word of eight changes them, others with all but
+/// certainty. It tells files apart and finds damage; it is no protection against forgery.
+class Digest {
+ public:
+  void add(std::string_view bytes) {
+    add_word(bytes.size());
+    for (; bytes.size() >= 8; bytes.remove_prefix(8)) add_word(word_of(bytes, 8));
+    if (!bytes.empty()) add_word(word_of(bytes, bytes.size()));
+  }
+  std::uint64_t value() const { return state_; }
+
+ private:
+  static std::uint64_t word_of(std::string_view bytes, std::size_t n) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data(), n);
+    return word;
+  }
+  void add_word(std::uint64_t word) {
+    state_ = (state_ ^ word) * 0x9E3779B97F4A7C15;
+    state_ ^= state_ >> 32;
+  }
+  std::uint64_t state_ = 0x2545F4914F6CDD1D;
+};
+
+/// The digest of named tensors and texts, in any order, as 16 hexadecimal digits.
+inline std::string digest_of(const NamedTensors& items, const Metadata& texts = {}) {
+  std::uint64_t sum = 0;
+  for (const auto& [name, tensor] : items) {
+    const Tensor t = tensor.device().is_cpu() ? tensor : tensor.to(Device::cpu());
+    Digest d;
+    d.add(name);
+    d.add(concat(name_of(t.dtype()), t.shape()));
+    d.add({static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.numel()) * size_of(t.dtype())});
+    sum += d.value();
+  }
+  for (const auto& [key, text] : texts) {
+    Digest d;
+    d.add(key);
+    d.add(text);
+    sum += d.value();
+  }
+  std::string hex(16, '0');
+  for (std::size_t i = 16; i-- > 0; sum >>= 4) hex[i] = "0123456789abcdef"[sum & 15];
+  return hex;
+}
+
+/// A parameter or buffer: its tensor as the model has it, and how PyTorch has it.
+struct Weight {
+  std::string name;
+  Tensor tensor;
+  Layout layout;
+
+  Tensor to_torch() const {
+    const Tensor t = tensor.detach();
+    return layout == Layout::filter ? permute(t, {0, 3, 1, 2}) : t;
+  }
+  Shape torch_shape() const {
+    const Shape& s = tensor.shape();
+    return layout == Layout::filter ? Shape{s[0], s[3], s[1], s[2]} : s;
+  }
+  void set_from_torch(const Tensor& t) const {
+    tensor.copy_(layout == Layout::filter ? permute(t, {0, 2, 3, 1}) : t);
+  }
+};
+
+inline std::vector<Weight> weights_of(const ParameterStore& params) {
+  std::vector<Weight> out;
+  for (const auto& info : params.parameters())
+    out.push_back({info.name, params.tensor(info.index), info.layout});
+  for (const auto& buffer : params.buffers()) out.push_back({buffer.name, buffer.tensor, buffer.layout});
+  return out;
+}
+
+/// "'a', 'b' and 7 more".
+inline std::string list_of(const std::vector<std::string>& names, std::string_view quote = "'") {
+  constexpr std::size_t most = 8;
+  std::string out;
+  for (std::size_t i = 0; i < names.size() && i < most; ++i)
+    out += concat(i ? ", " : "", quote, names[i], quote);
+  return names.size() > most ? concat(out, " and ", names.size() - most, " more") : out;
+}
+
+/// Whether a file has what a model needs: ValueError naming all that does not fit.
+inline UnmatchedNames check_weights(std::string_view operation, const SafetensorsFile& file,
+                                    const std::vector<Weight>& weights, bool strict) {
+  UnmatchedNames out;
+  std::set<std::string> known;
+  std::vector<std::string> shapes, dtypes;
+  for (const Weight& w : weights) {
+    known.insert(w.name);
+    if (!file.contains(w.name)) {
+      out.missing.push_back(w.name);
+      continue;
+    }
+    const Tensor& t = file.at(w.name);
+    if (t.shape() != w.torch_shape())
+      shapes.push_back(
+          concat("'", w.name, "' ", t.shape(), " in the file, ", w.torch_shape(), " in the model"));
+    else if (is_floating(t.dtype()) != is_floating(w.tensor.dtype()))
+      dtypes.push_back(concat("'", w.name, "' ", name_of(t.dtype()), " in the file, ",
+                              name_of(w.tensor.dtype()), " in the model"));
+  }
+  for (const auto& [name, tensor] : file)
+    if (known.count(name) == 0) out.unexpected.push_back(name);
+  const bool names_fit = !strict || (out.missing.empty() && out.unexpected.empty());
+  if (names_fit && shapes.empty() && dtypes.empty()) return out;
+  std::string text;
+  const auto add = [&](const char* what, const std::vector<std::string>& list, std::string_view quote) {
+    if (!list.empty()) text += concat(text.empty() ? "" : "; ", what, list_of(list, quote));
+  };
+  if (strict) add("the file lacks ", out.missing, "'");
+  if (strict) add("the model has no ", out.unexpected, "'");
+  add("shapes differ (in PyTorch's layout): ", shapes, "");
+  add("element types differ: ", dtypes, "");
+  fail(operation, "'", file.path(), "' is not of this model: ", text);
+}
+
+/// The file, once its content is what its digest says. Files of other programs carry none.
+inline SafetensorsFile load_with_digest(std::string_view operation, const std::string& path) {
+  SafetensorsFile file = load_safetensors(path);
+  const auto found = file.metadata().find("lpf.digest");
+  if (found == file.metadata().end()) return file;
+  Metadata rest = file.metadata();
+  rest.erase("lpf.digest");
+  check<FormatError>(digest_of(file.items(), rest) == found->second, operation, "'", path,
+                     "' is damaged: its content is not what was saved; use another copy");
+  return file;
+}
+
+inline Metadata with_digest(const NamedTensors& items, Metadata metadata) {
+  metadata["lpf.digest"] = digest_of(items, metadata);
+  return metadata;
+}
+
+}  // namespace detail
+
+/// Parameters and buffers with PyTorch's names and layouts; plain ones share the model's memory.
+inline NamedTensors state_dict(const ParameterStore& params) {
+  const auto off = no_grad();
+  NamedTensors out;
+  for (const auto& w : detail::weights_of(params)) out.emplace_back(w.name, w.to_torch());
+  return out;
+}
+
+/// Writes the weights to a file that PyTorch's strict load_state_dict takes, entirely or not at all. Throws
+/// IoError.
+inline void save_weights(const std::string& path, const ParameterStore& params) {
+  const NamedTensors weights = state_dict(params);
+  save_safetensors(path, weights, detail::with_digest(weights, {{"format", "pt"}}));
+}
+
+/// Reads weights from a file of ours or of PyTorch's; floating-point numbers are converted to the model's
+/// dtype. The model is changed entirely or not at all. Returns the names that only one side has, of which
+/// there are none if strict. Throws IoError; FormatError for a broken file; ValueError that lists the names
+/// and shapes that do not fit.
+inline UnmatchedNames load_weights(const std::string& path, const ParameterStore& params,
+                                   const LoadWeightsOptions& options = {}) {
+  const SafetensorsFile file = detail::load_with_digest("load_weights", path);
+  const auto weights = detail::weights_of(params);
+  UnmatchedNames unmatched = detail::check_weights("load_weights", file, weights, options.strict);
+  const auto off = no_grad();
+  for (const auto& w : weights)
+    if (file.contains(w.name)) w.set_from_torch(file.at(w.name));
+  return unmatched;
+}
+
+}  // namespace lpf
