@@ -264,10 +264,15 @@ TEST_CASE("conv2d: only the bias, or only the weight, is replicated") {
 
 TEST_CASE("conv2d: each replica gets the bits of its convolution alone") {
   const std::int64_t m = 4;
-  for (const auto& [size, channels] : {std::pair{9, 3}, {9, 16}, {9, 72}, {3, 24}}) {
+  struct Case {
+    std::int64_t size, channels, filters;
+  };
+  // The last: filters so large that the sum over a slice is cut into few blocks.
+  for (const auto& [size, channels, filters] :
+       {Case{9, 3, 20}, {9, 16, 20}, {9, 72, 20}, {3, 24, 20}, {23, 130, 128}}) {
     const Conv2dOptions o{.padding = 1};
     const Tensor x = random({30, size, size, channels}, 1, float32).requires_grad_();
-    const Tensor w = random({m, 20, 3, 3, channels}, 2, float32).requires_grad_();
+    const Tensor w = random({m, filters, 3, 3, channels}, 2, float32).requires_grad_();
     const auto plan = std::make_shared<ReplicaPlan>(m);
     const Tensor y = conv2d(x, replicated(w, plan), {}, o);
     const Tensor dy = random(y.shape(), 3, float32);

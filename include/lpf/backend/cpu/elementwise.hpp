@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "lpf/backend/contract.hpp"
 #include "lpf/backend/cpu/isa.hpp"
@@ -15,17 +16,33 @@ inline namespace LPF_ISA {
 
 inline constexpr std::int64_t elementwise_grain = 16384;
 
-/// Calls f(T{}) with a type in which elements of a dtype are computed; bool is a byte of 0 or 1.
+/// Arithmetic is compiled for float, double and int64; narrower integers and bool are computed as int64.
+inline bool is_narrow(DType t) { return t == DType::bool_ || t == DType::uint8 || t == DType::int32; }
 template <class F>
 void visit_arithmetic(DType t, F&& f) {
-  switch (t) {
-    case DType::bool_:
-    case DType::uint8: return f(std::uint8_t{});
-    case DType::int32: return f(std::int32_t{});
-    case DType::int64: return f(std::int64_t{});
-    case DType::float32: return f(float{});
-    case DType::float64: return f(double{});
+  if (t == DType::float32) return f(float{});
+  if (t == DType::float64) return f(double{});
+  return f(std::int64_t{});
+}
+
+inline void assign(const View& y, const View& x);
+
+/// n contiguous elements as a view.
+inline View flat(void* data, DType type, std::int64_t n) { return {data, type, 1, {n}, {1}}; }
+
+/// Elements of a narrower type, converted to int64.
+inline std::vector<std::int64_t> widened(const View& x) {
+  View compact = x;
+  std::int64_t n = 1;
+  for (int i = x.rank; i-- > 0;) {
+    compact.stride[i] = n;
+    n *= x.shape[i];
   }
+  std::vector<std::int64_t> out(static_cast<std::size_t>(n));
+  compact.data = out.data();
+  compact.dtype = DType::int64;
+  if (n > 0) assign(compact, x);
+  return out;
 }
 
 /// A number as an element; in unsigned integers −1 is their largest value, as in C.
@@ -134,11 +151,21 @@ UnaryLoop unary_loop_of(Unary op) {
   }
 }
 
+/// Whether the operation writes bool.
+inline bool is_test(Unary op) {
+  return op == Unary::logical_not || op == Unary::is_finite || op == Unary::is_nan;
+}
+
 inline void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, double a, double b) {
   UnaryLoop loop = nullptr;
+  if (is_narrow(type)) {
+    std::vector<std::int64_t> wide = widened(flat(const_cast<void*>(x), type, n));
+    unary(op, DType::int64, n, wide.data(), is_test(op) ? y : wide.data(), a, b);
+    if (!is_test(op) && n > 0) assign(flat(y, type, n), flat(wide.data(), DType::int64, n));
+    return;
+  }
   visit_arithmetic(type, [&](auto zero) { loop = unary_loop_of<decltype(zero)>(op); });
-  const bool to_bool = op == Unary::logical_not || op == Unary::is_finite || op == Unary::is_nan;
-  const std::size_t step_x = size_of(type), step_y = to_bool ? 1 : step_x;
+  const std::size_t step_x = size_of(type), step_y = is_test(op) ? 1 : step_x;
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     const auto i = static_cast<std::size_t>(begin);
     loop(end - begin, static_cast<const std::byte*>(x) + i * step_x, static_cast<std::byte*>(y) + i * step_y,
@@ -248,6 +275,18 @@ inline std::byte* byte_at(const View& v, std::int64_t element) {
 }
 
 inline void binary(Binary op, const View& a, const View& b, const View& y, double alpha) {
+  if (is_narrow(a.dtype)) {
+    const auto compact = [&](std::vector<std::int64_t>& values) {  // y's shape and strides
+      View v = y;
+      v.data = values.data();
+      v.dtype = DType::int64;
+      return v;
+    };
+    std::vector<std::int64_t> u = widened(a), v = widened(b);
+    if (y.dtype != a.dtype) return binary(op, compact(u), compact(v), y, alpha);  // a comparison
+    binary(op, compact(u), compact(v), compact(u), alpha);
+    return assign(y, compact(u));
+  }
   BinaryLoop inner = nullptr;
   visit_arithmetic(a.dtype, [&](auto zero) { inner = zip_loop_of<decltype(zero)>(op); });
   const Loop<3> loop({&y, &a, &b});
@@ -308,9 +347,7 @@ inline AssignLoop assign_loop_of(DType to, DType from) {
            : size == 4 ? assign_loop<std::uint32_t, std::uint32_t>
                        : assign_loop<std::uint64_t, std::uint64_t>;
   }
-  visit(to, [&](auto r) {
-    visit_arithmetic(from, [&](auto t) { loop = assign_loop<decltype(r), decltype(t)>; });
-  });
+  visit(to, [&](auto r) { visit(from, [&](auto t) { loop = assign_loop<decltype(r), decltype(t)>; }); });
   return loop;
 }
 

@@ -165,7 +165,16 @@ void reduce_as(Reduce op, std::int64_t outer, std::int64_t n, std::int64_t inner
 }
 inline void reduce(Reduce op, DType type, std::int64_t outer, std::int64_t n, std::int64_t inner,
                    const void* x, void* y) {
-  visit(type, [&](auto zero) { reduce_as<decltype(zero)>(op, outer, n, inner, x, y); });
+  if (is_narrow(type)) {
+    const auto wide = widened(flat(const_cast<void*>(x), type, outer * n * inner));
+    const bool keeps = op == Reduce::sum || op == Reduce::product || op == Reduce::max || op == Reduce::min;
+    if (!keeps) return reduce(op, DType::int64, outer, n, inner, wide.data(), y);
+    std::vector<std::int64_t> out(static_cast<std::size_t>(outer * inner));
+    reduce(op, DType::int64, outer, n, inner, wide.data(), out.data());
+    if (!out.empty()) assign(flat(y, type, outer * inner), flat(out.data(), DType::int64, outer * inner));
+    return;
+  }
+  visit_arithmetic(type, [&](auto zero) { reduce_as<decltype(zero)>(op, outer, n, inner, x, y); });
 }
 
 inline void cumulative_sum(DType type, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
