@@ -156,6 +156,8 @@ inline bool is_test(Unary op) {
   return op == Unary::logical_not || op == Unary::is_finite || op == Unary::is_nan;
 }
 
+inline bool is_test(Binary op) { return op >= Binary::equal && op <= Binary::logical_xor; }
+
 inline void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, double a, double b) {
   UnaryLoop loop = nullptr;
   if (is_narrow(type)) {
@@ -283,7 +285,7 @@ inline void binary(Binary op, const View& a, const View& b, const View& y, doubl
       return v;
     };
     std::vector<std::int64_t> u = widened(a), v = widened(b);
-    if (y.dtype != a.dtype) return binary(op, compact(u), compact(v), y, alpha);  // a comparison
+    if (is_test(op)) return binary(op, compact(u), compact(v), y, alpha);
     binary(op, compact(u), compact(v), compact(u), alpha);
     return assign(y, compact(u));
   }
