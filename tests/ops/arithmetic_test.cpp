@@ -254,6 +254,30 @@ TEST_CASE("comparisons of integers with numbers are exact") {
   CHECK(holds(tensor({big}) == tensor({big - 1}), {1}, {0}));
 }
 
+TEST_CASE("comparisons and logic of every dtype, long enough for every path") {
+  for (const DType dtype : {DType::bool_, uint8, int32, int64, float32, float64})
+    for (const std::int64_t n : {1, 9, 100, 17001}) {
+      CAPTURE(name_of(dtype));
+      CAPTURE(n);
+      const Tensor a = uniform({n}, 0, 3, 1).to(dtype), b = uniform({n}, 0, 3, 2).to(dtype);
+      const auto u = a.to_vector(), v = b.to_vector();
+      const std::vector<Tensor> results = {
+          a == b, a != b, a < b, a >= b, logical_and(a, b), logical_or(a, b), logical_xor(a, b)};
+      std::vector<bool> right(results.size(), true);
+      for (std::size_t r = 0; r < results.size(); ++r) {
+        const auto found = results[r].to_vector<bool>();
+        for (std::size_t i = 0; i < found.size(); ++i) {
+          const bool p = u[i] != 0, q = v[i] != 0;
+          const bool expected[] = {u[i] == v[i], u[i] != v[i], u[i] < v[i], u[i] >= v[i],
+                                   p && q,       p || q,       p != q};
+          right[r] = right[r] && found[i] == expected[r];
+        }
+        CAPTURE(r);
+        CHECK(right[r]);
+      }
+    }
+}
+
 TEST_CASE("logic, is_nan, is_finite") {
   const Tensor a = tensor({true, true, false, false}), b = tensor({true, false, true, false});
   CHECK(holds(logical_and(a, b), {4}, {1, 0, 0, 0}));
