@@ -40,7 +40,7 @@ struct Convolution {
   std::int64_t samples, groups, in, out;
   const T* source;
   const T* filters;  // filters[group·group_stride + k·out_stride + c·in_stride + tap_offset[tap]]
-  std::int64_t group_stride, out_stride, in_stride;
+  std::int64_t group_stride, out_stride, in_stride;  // one of the last two is 1
   std::vector<std::int64_t> tap_offset;
   const T* bias;  // may be null
   T* target;
