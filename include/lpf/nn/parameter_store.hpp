@@ -285,4 +285,19 @@ class ParameterStore {
   std::shared_ptr<nn::detail::StoreState> state_;
 };
 
+/// Until the end of the block the model is in evaluation mode; then it is in the mode it was in before.
+class EvalMode {
+ public:
+  explicit EvalMode(ParameterStore params) : params_(std::move(params)), before_(params_.training()) {
+    params_.eval();
+  }
+  ~EvalMode() { params_.train(before_); }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+
+ private:
+  ParameterStore params_;
+  bool before_;
+};
+
 }  // namespace lpf

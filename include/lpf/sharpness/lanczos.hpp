@@ -54,7 +54,7 @@ template <class Loss>
 double lambda_max(const ParameterStore& params, Loss loss, const LanczosOptions& options = {}) {
   check(options.steps >= 1 && options.starts >= 1, "sharpness::lambda_max",
         "steps and starts must be at least 1");
-  const detail::EvalMode eval(params);
+  const EvalMode eval(params);
   const std::vector<Tensor> leaves = params.leaves();
   check(!leaves.empty(), "sharpness::lambda_max", "no parameter is trainable");
   const HessianVectorProduct hessian(loss(), leaves);

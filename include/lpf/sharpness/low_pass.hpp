@@ -44,21 +44,6 @@ std::vector<double> losses_of_pass(const ParameterStore& params, const filter::R
   return mean;
 }
 
-/// Evaluation mode until the end of the block.
-class EvalMode {
- public:
-  explicit EvalMode(const ParameterStore& params) : params_(params), before_(params.training()) {
-    params_.eval();
-  }
-  ~EvalMode() { params_.train(before_); }
-  EvalMode(const EvalMode&) = delete;
-  EvalMode& operator=(const EvalMode&) = delete;
-
- private:
-  ParameterStore params_;
-  bool before_;
-};
-
 }  // namespace detail
 
 /// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode: points of a
@@ -67,7 +52,7 @@ template <class Losses>
 std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data,
                               Losses losses, std::int64_t replicas = 8) {
   check(replicas >= 1, "sharpness::losses_at", "replicas must be at least 1, got ", replicas);
-  const detail::EvalMode eval(params);
+  const EvalMode eval(params);
   const filter::Rows rows = unit_rows(params);
   std::vector<double> out;
   for (std::int64_t at = 0; at < offsets.size(0); at += replicas) {
@@ -97,7 +82,7 @@ Estimate low_pass(const ParameterStore& params, const Data& data, Losses losses,
         options.draws);
   check(options.replicas >= 1, "sharpness::low_pass", "replicas must be at least 1, got ", options.replicas);
   check(options.sigma >= 0, "sharpness::low_pass", "sigma cannot be negative, got ", options.sigma);
-  const detail::EvalMode eval(params);
+  const EvalMode eval(params);
   const filter::Rows rows = unit_rows(params);
   const Tensor size = options.filter_normalize ? unit_sizes(params) : ones_like(params.theta());
   const Tensor scale = affine(at_rows(size, rows), options.sigma, 0);

@@ -130,21 +130,6 @@ class ConfusionMatrix {
   std::vector<std::int64_t> counts_;
 };
 
-/// Until the end of the block the model is in evaluation mode; then it is in the mode it was in before.
-class EvalMode {
- public:
-  explicit EvalMode(ParameterStore params) : params_(std::move(params)), before_(params_.training()) {
-    params_.eval();
-  }
-  ~EvalMode() { params_.train(before_); }
-  EvalMode(const EvalMode&) = delete;
-  EvalMode& operator=(const EvalMode&) = delete;
-
- private:
-  ParameterStore params_;
-  bool before_;
-};
-
 struct Evaluation {
   double loss = 0;   ///< mean over the samples
   double error = 0;  ///< share of the samples that are classified wrongly; NaN where targets are not labels
