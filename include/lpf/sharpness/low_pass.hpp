@@ -1,65 +1,78 @@
-// The loss at many perturbed copies of the weights, a few copies a pass, and the low-pass-filter measure of
-// sharpness.
+// The paper's measure of sharpness (Bisla, Wang, Choromanska 2022, section 3): the loss convolved with a
+// Gaussian,
+//
+//   LPF = E_{ε ~ N(0, σ²I)} L(θ + ε)        σ 0.01, 100 draws, after filter normalisation
+//
+// that is E L(θ + σ C ε) with C the sizes of the units. On a quadratic with Hessian H it is L + σ²/2 tr(CHC).
+// Also the losses at any other points of the landscape.
 #pragma once
 
-#include "lpf/filter/perturbation.hpp"
-#include "lpf/sharpness/units.hpp"
+#include "lpf/sharpness/blocks.hpp"
+#include "lpf/sharpness/estimate.hpp"
+#include "lpf/sharpness/landscape.hpp"
 
 namespace lpf::sharpness {
 
-/// A Monte-Carlo value and its standard error.
-struct Estimate {
-  double value = 0, standard_error = 0;
-  std::int64_t draws = 0;
+/// How many random draws a measure makes, and which.
+struct Draws {
+  std::int64_t draws = 100;
+  std::uint64_t key = 0;  ///< the same key gives two models of one shape the same noise
+  Until until = {};
 };
 
-/// Inputs and targets whose mean loss is measured.
-struct Data {
-  Tensor x, y;
-};
-
-namespace detail {
-
-/// `t` [N, …] repeated M times along its first axis: every replica sees the whole batch.
-inline Tensor repeated(const Tensor& t, std::int64_t M) {
-  const Tensor all = expand(unsqueeze(t, 0), t.shape().prepended(M));
-  return reshape(all, t.shape().with(0, M * t.size(0)));
+/// E L(θ + σ C ε), with the errors of the draws and of the data.
+inline Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
+  detail::check_draws("sharpness::low_pass", draws.draws, draws.until);
+  check(sigma >= 0 && std::isfinite(sigma), "sharpness::low_pass",
+        "sigma must be finite and not negative, got ", sigma);
+  std::vector<double> per_draw, sums(static_cast<std::size_t>(landscape.samples()), 0.0);
+  const auto now = [&] {
+    double value = 0;
+    for (const double loss : per_draw) value += loss / static_cast<double>(per_draw.size());
+    std::vector<double> per_sample = sums;
+    for (double& s : per_sample) s /= static_cast<double>(per_draw.size());
+    return estimate_of(value, per_draw, std::move(per_sample), draws.until.relative_error);
+  };
+  const auto more = [&](std::int64_t first, std::int64_t count) {
+    landscape.each_pass(draws.key, first, count, sigma, [&](std::int64_t, const ReplicaLosses& losses) {
+      for (std::int64_t r = 0; r < losses.M; ++r) {
+        per_draw.push_back(losses.mean(r));
+        for (std::int64_t i = 0; i < losses.N; ++i) sums[static_cast<std::size_t>(i)] += losses.at(r, i);
+      }
+    });
+  };
+  draw_until(draws.draws, draws.until, landscape.options().replicas, more, now);
+  return now();
 }
 
-/// Mean loss over `data` of each replica of a pass. `losses(x, y)` gives the losses of the samples, [B].
-template <class Losses>
-std::vector<double> losses_of_pass(const ParameterStore& params, const filter::Rows& rows,
-                                   const filter::PassOptions& pass, const Data& data, Losses losses) {
-  constexpr std::int64_t rows_a_pass = 8192;
-  const auto off = no_grad();
-  const std::int64_t n = data.x.size(0), step = std::max<std::int64_t>(1, std::min(n, rows_a_pass / pass.M));
-  std::vector<double> mean(static_cast<std::size_t>(pass.M), 0.0);
-  for (std::int64_t at = 0; at < n; at += step) {
-    const Tensor x = slice(data.x, 0, at, at + step), y = slice(data.y, 0, at, at + step);
-    const filter::Perturbation scope(params, rows, pass, std::make_shared<bool>());
-    const auto part = scope.replica_losses(losses(repeated(x, pass.M), repeated(y, pass.M)));
-    for (std::size_t r = 0; r < mean.size(); ++r)
-      mean[r] += part[r] * static_cast<double>(x.size(0)) / static_cast<double>(n);
-  }
-  return mean;
-}
-
-}  // namespace detail
-
-/// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode: points of a
-/// landscape.
-template <class Losses>
-std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data,
-                              Losses losses, std::int64_t replicas = 8) {
-  check(replicas >= 1, "sharpness::losses_at", "replicas must be at least 1, got ", replicas);
-  const EvalMode eval(params);
-  const filter::Rows rows = unit_rows(params);
-  std::vector<double> out;
-  for (std::int64_t at = 0; at < offsets.size(0); at += replicas) {
-    filter::PassOptions pass{.M = std::min(replicas, offsets.size(0) - at)};
-    pass.offsets = slice(offsets, 0, at, at + pass.M);
-    const auto part = detail::losses_of_pass(params, rows, pass, data, losses);
-    out.insert(out.end(), part.begin(), part.end());
+/// What noise on one block alone adds to the loss, E L(θ + σ C ε_b) − L(θ): for each block as many draws, of
+/// the noise that the whole measure has there.
+inline std::vector<BlockValue> low_pass_blocks(const Landscape& landscape, const std::vector<Block>& blocks,
+                                               double sigma = 0.01, const Draws& draws = {}) {
+  detail::check_draws("sharpness::low_pass_blocks", draws.draws, draws.until);
+  const double clean = landscape.losses().mean(0);
+  std::vector<BlockValue> out;
+  for (const Block& block : blocks) {
+    filter::Rows rows = landscape.rows();
+    std::vector<backend::Segment> own;
+    for (std::size_t p = 0; p < rows.segment_of.size(); ++p) {
+      std::int64_t& segment = rows.segment_of[p];
+      if (std::find(block.parameters.begin(), block.parameters.end(), p) == block.parameters.end())
+        segment = -1;
+      if (segment < 0) continue;
+      own.push_back(rows.segments[static_cast<std::size_t>(segment)]);
+      segment = std::ssize(own) - 1;
+    }
+    rows.segments = own;
+    if (own.empty()) continue;
+    std::vector<double> rise;
+    for (std::int64_t at = 0; at < draws.draws; at += landscape.options().replicas) {
+      const std::int64_t count = std::min(landscape.options().replicas, draws.draws - at);
+      const ReplicaLosses losses = landscape.losses(landscape.draws(draws.key, at, count, sigma), rows);
+      for (std::int64_t r = 0; r < count; ++r) rise.push_back(losses.mean(r) - clean);
+    }
+    const MeanError found = mean_error(rise);
+    out.push_back({block.name, found.mean, std::sqrt(found.squared)});
   }
   return out;
 }
@@ -72,33 +85,26 @@ struct LowPassOptions {
   std::int64_t replicas = 8;     ///< draws a pass
 };
 
-/// The paper's measure: E_{ε ~ N(0, σ²)} L(θ + ε), the mean loss of the perturbed model over `data`, in
-/// evaluation mode. (Bisla et al. 2022, section 3; reference values use σ 0.01, 100 draws.) The standard
-/// error is that of the draws.
-template <class Losses>
-Estimate low_pass(const ParameterStore& params, const Data& data, Losses losses,
-                  const LowPassOptions& options = {}) {
-  check(options.draws >= 2, "sharpness::low_pass", "at least 2 draws are needed for a standard error, got ",
-        options.draws);
-  check(options.replicas >= 1, "sharpness::low_pass", "replicas must be at least 1, got ", options.replicas);
-  check(options.sigma >= 0, "sharpness::low_pass", "sigma cannot be negative, got ", options.sigma);
-  const EvalMode eval(params);
-  const filter::Rows rows = unit_rows(params);
-  const Tensor size = options.filter_normalize ? unit_sizes(params) : ones_like(params.theta());
-  const Tensor scale = affine(at_rows(size, rows), options.sigma, 0);
-  double sum = 0, squares = 0;
-  for (std::int64_t at = 0; at < options.draws; at += options.replicas) {
-    filter::PassOptions pass{.M = std::min(options.replicas, options.draws - at)};
-    pass.key = {options.seed, Purpose::measure, static_cast<std::uint64_t>(at), 0, 0};
-    pass.scale = scale;
-    for (double loss : detail::losses_of_pass(params, rows, pass, data, losses)) {
-      sum += loss;
-      squares += loss * loss;
-    }
+/// The same of losses(x, y), which gives the losses of the samples, [B].
+inline Estimate low_pass(const ParameterStore& params, const Data& data, Landscape::Losses losses,
+                         const LowPassOptions& options = {}) {
+  const Landscape landscape(params, data, std::move(losses), {options.filter_normalize, options.replicas, 0});
+  return low_pass(landscape, options.sigma, {.draws = options.draws, .key = options.seed});
+}
+
+/// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode: points of a
+/// landscape.
+inline std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data,
+                                     Landscape::Losses losses, std::int64_t replicas = 8) {
+  const Landscape landscape(params, data, std::move(losses), {false, replicas, 0});
+  std::vector<double> out;
+  for (std::int64_t at = 0; at < offsets.size(0); at += replicas) {
+    filter::PassOptions pass{.M = std::min(replicas, offsets.size(0) - at)};
+    pass.offsets = slice(offsets, 0, at, at + pass.M);
+    const ReplicaLosses found = landscape.losses(pass);
+    for (std::int64_t r = 0; r < pass.M; ++r) out.push_back(found.mean(r));
   }
-  const auto n = static_cast<double>(options.draws);
-  const double mean = sum / n, variance = std::max(0.0, (squares - n * mean * mean) / (n - 1));
-  return {mean, std::sqrt(variance / n), options.draws};
+  return out;
 }
 
 }  // namespace lpf::sharpness

@@ -1,0 +1,56 @@
+// The blocks of parameters that a measure is split over: layers, or the stages of a network.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lpf/nn/parameter_store.hpp"
+#include "lpf/ops/arithmetic.hpp"
+
+namespace lpf::sharpness {
+
+struct Block {
+  std::string name;
+  std::vector<std::size_t> parameters;  ///< their indices in the store
+};
+
+/// What a parameter named "layer1.0.conv1.weight" belongs to.
+enum class BlockLevel {
+  layer,  ///< "layer1.0.conv1"
+  stage   ///< "layer1"
+};
+
+/// The blocks of the trained parameters, in the order of the store. A parameter with a name of one part is a
+/// block of its own.
+inline std::vector<Block> blocks_of(const ParameterStore& params, BlockLevel level = BlockLevel::layer) {
+  std::vector<Block> out;
+  for (const ParameterInfo& info : params.parameters()) {
+    if (!info.trainable) continue;
+    const auto dot = level == BlockLevel::layer ? info.name.rfind('.') : info.name.find('.');
+    const std::string name = info.name.substr(0, dot);
+    auto block = out.begin();
+    while (block != out.end() && block->name != name) ++block;
+    if (block == out.end()) block = out.insert(out.end(), {name, {}});
+    block->parameters.push_back(info.index);
+  }
+  return out;
+}
+
+/// ⟨a, b⟩ over the parameters of each block, a and b vectors over θ.
+inline std::vector<double> inner_by_block(const ParameterStore& params, const std::vector<Block>& blocks,
+                                          const Tensor& a, const Tensor& b) {
+  std::vector<double> out;
+  for (const Block& block : blocks) {
+    double sum = 0;
+    for (const std::size_t p : block.parameters) {
+      const ParameterInfo& info = params.parameters()[p];
+      const Tensor own = a.alias({info.numel()}, info.offset);
+      sum +=
+          own.backend().dot(own.dtype(), info.numel(), own.raw(), b.alias({info.numel()}, info.offset).raw());
+    }
+    out.push_back(sum);
+  }
+  return out;
+}
+
+}  // namespace lpf::sharpness

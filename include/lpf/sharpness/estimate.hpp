@@ -1,0 +1,116 @@
+// What a measure is reported as: a value with the standard error of its random draws, the error that the data
+// leave in it, and how many draws that makes sensible.
+//
+// A loss that depends on draw r and sample i varies over both. With ψ_r the value that draw r alone stands
+// for (all samples) and χ_i the value that sample i alone stands for (all draws):
+//   standard error of the draws   sd(ψ)/√R     falls with the number of draws R
+//   error of the data             sd(χ)/√N     how far another data set of N samples would move the value
+// More draws are of no use once the first is small beside the second.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "lpf/core/error.hpp"
+
+namespace lpf::sharpness {
+
+/// The part of a measure that belongs to one block of parameters (blocks.hpp).
+struct BlockValue {
+  std::string name;
+  double value = 0, standard_error = 0;
+};
+
+/// A Monte-Carlo value and its standard error.
+struct Estimate {
+  double value = 0, standard_error = 0;  ///< an exact value has error 0
+  std::int64_t draws = 0;                ///< 0: nothing random in it
+  /// Standard error of the data as a sample of all possible data; NaN where it is not estimated.
+  double data_error = std::numeric_limits<double>::quiet_NaN();
+  /// The smallest number of draws whose variance is a tenth of the data's, or which reaches the relative
+  /// error that was asked for (5 % if none was), whichever is less; 0 for an exact value.
+  std::int64_t advised_draws = 0;
+  std::vector<BlockValue> blocks = {};
+  std::vector<double> per_draw = {};    ///< ψ_r; of a function of a mean, its linearisation there
+  std::vector<double> per_sample = {};  ///< χ_i, where it is known
+};
+
+/// When to stop drawing.
+struct Until {
+  double relative_error = 0;  ///< draw until standard error ≤ this · |value|; 0: as many as `draws` says
+  std::int64_t max_draws = 10000;  ///< … but no more than this
+};
+
+/// Mean and squared standard error of the mean.
+struct MeanError {
+  double mean = 0, squared = 0;
+};
+inline MeanError mean_error(const std::vector<double>& values) {
+  MeanError out;
+  const auto n = static_cast<double>(values.size());
+  for (const double v : values) out.mean += v / n;
+  for (const double v : values) out.squared += (v - out.mean) * (v - out.mean);
+  out.squared = n > 1 ? out.squared / (n - 1) / n : 0;
+  return out;
+}
+
+/// The estimate that these ψ and χ (empty where unknown) stand for; `value` is a mean of ψ, or a function of
+/// means whose linearisation ψ and χ are.
+inline Estimate estimate_of(double value, std::vector<double> per_draw, std::vector<double> per_sample = {},
+                            double relative_error = 0) {
+  Estimate out{.value = value, .draws = std::ssize(per_draw)};
+  const double draws = mean_error(per_draw).squared;
+  out.standard_error = std::sqrt(draws);
+  double enough = std::pow((relative_error > 0 ? relative_error : 0.05) * value, 2);
+  if (per_sample.size() > 1) {
+    const double data = mean_error(per_sample).squared;
+    out.data_error = std::sqrt(data);
+    enough = std::max(enough, data / 10);
+  }
+  if (!per_draw.empty()) {
+    const double wanted = enough > 0 ? std::ceil(draws * static_cast<double>(out.draws) / enough) : 2;
+    out.advised_draws = static_cast<std::int64_t>(std::clamp(wanted, 2.0, 1e9));
+  }
+  out.per_draw = std::move(per_draw);
+  out.per_sample = std::move(per_sample);
+  return out;
+}
+
+/// Calls more(first, count) until `draws` were made or, with a relative error, now() is an estimate that has
+/// it. Counts are multiples of `group`, but for the last. The next call is as long as the error so far says,
+/// at most twice what there is.
+template <class More, class Now>
+void draw_until(std::int64_t draws, const Until& until, std::int64_t group, More more, Now now) {
+  if (until.relative_error <= 0) return more(std::int64_t{0}, draws);
+  const auto whole = [group](double n) {
+    return static_cast<std::int64_t>(std::ceil(n / static_cast<double>(group))) * group;
+  };
+  std::int64_t done = std::min(whole(16), until.max_draws);
+  more(std::int64_t{0}, done);
+  while (done < until.max_draws) {
+    const Estimate found = now();
+    const double missing = found.standard_error / (until.relative_error * std::abs(found.value));
+    if (missing <= 1) return;
+    const auto present = static_cast<double>(done);
+    const auto next = whole(std::clamp(present * (missing * missing - 1), 1.0, 2 * present));
+    const std::int64_t count = std::min(next, until.max_draws - done);
+    more(done, count);
+    done += count;
+  }
+}
+
+namespace detail {
+
+inline void check_draws(const char* operation, std::int64_t draws, const Until& until) {
+  check(draws >= 2, operation, "at least 2 draws are needed for a standard error, got ", draws);
+  check(until.relative_error >= 0 && std::isfinite(until.relative_error), operation,
+        "until.relative_error must be finite and not negative, got ", until.relative_error);
+  check(until.max_draws >= 2, operation, "until.max_draws must be at least 2, got ", until.max_draws);
+}
+
+}  // namespace detail
+}  // namespace lpf::sharpness

@@ -1,0 +1,216 @@
+// The loss of a model on data as a function of its weights, L(θ + C v) with v in units of the filters
+// (coordinates.hpp): what every measure is written with.
+//
+// Draws are replicas. A pass evaluates M of them: the samples stand in the batch M times, and slice r meets
+// θ_r. The samples are copied once for all passes, and the noise of a pass is made once for all parts of the
+// data.
+//
+// All is done in evaluation mode, on all samples, each with the same weight. The model is left as it was, to
+// the bit.
+#pragma once
+
+#include <functional>
+
+#include "lpf/autograd/engine.hpp"
+#include "lpf/filter/perturbation.hpp"
+#include "lpf/ops/reduce.hpp"
+#include "lpf/sharpness/coordinates.hpp"
+
+namespace lpf::sharpness {
+
+/// Inputs and targets whose mean loss is measured.
+struct Data {
+  Tensor x, y;
+};
+
+struct LandscapeOptions {
+  bool filter_normalize = true;  ///< v in units of each filter's size; else C is the identity
+  /// Copies of the weights a pass, M·|θ| numbers. Draws come in groups of so many that share a key: it is
+  /// part of which noise a key stands for.
+  std::int64_t replicas = 8;
+  /// Samples a pass, those of all replicas counted; 0: as many as have 2¹⁹ numbers, but from 64 to 2048.
+  std::int64_t samples = 0;
+};
+
+/// Losses of N samples at M copies of the weights.
+struct ReplicaLosses {
+  std::int64_t M, N;
+  std::vector<double> values;  ///< [M, N]
+
+  double at(std::int64_t r, std::int64_t i) const { return values[static_cast<std::size_t>(r * N + i)]; }
+  double mean(std::int64_t r) const {
+    double sum = 0;
+    for (std::int64_t i = 0; i < N; ++i) sum += at(r, i);
+    return sum / static_cast<double>(N);
+  }
+};
+
+namespace detail {
+
+/// `t` [N, …] repeated M times along its first axis: every replica sees the whole batch.
+inline Tensor repeated(const Tensor& t, std::int64_t M) {
+  if (M == 1) return t;
+  return reshape(expand(unsqueeze(t, 0), t.shape().prepended(M)), t.shape().with(0, M * t.size(0)));
+}
+
+}  // namespace detail
+
+class Landscape : public Coordinates {
+ public:
+  /// losses(x, y): the losses of the samples, [B].
+  using Losses = std::function<Tensor(const Tensor& x, const Tensor& y)>;
+
+  /// @throws ShapeError unless x and y hold the same number of samples; ValueError for none, for options out
+  /// of range, and where nothing is trainable; StateError inside a perturbed pass.
+  Landscape(const ParameterStore& params, Data data, Losses losses, const LandscapeOptions& options = {})
+      : Coordinates(params, options.filter_normalize),
+        data_(std::move(data)),
+        losses_(std::move(losses)),
+        options_(options) {
+    check<ShapeError>(data_.x.rank() >= 1 && data_.y.rank() >= 1 && data_.x.size(0) == data_.y.size(0),
+                      "sharpness", "x of shape ", data_.x.shape(), " and y of shape ", data_.y.shape(),
+                      " need the same number of samples along their first axis");
+    check(samples() > 0, "sharpness", "there are no samples to measure on");
+    check(options.replicas >= 1 && options.samples >= 0, "sharpness", "replicas must be at least 1, got ",
+          options.replicas, ", and samples not negative, got ", options.samples);
+    filter::Perturbation::check_not_open(params);
+    if (options_.samples == 0)
+      options_.samples = std::clamp<std::int64_t>(
+          (1 << 19) / std::max<std::int64_t>(1, data_.x.numel() / samples()), 64, 2048);
+  }
+
+  const Data& data() const { return data_; }
+  const LandscapeOptions& options() const { return options_; }
+  std::int64_t samples() const { return data_.x.size(0); }  ///< N
+
+  /// Losses of all samples at θ.
+  ReplicaLosses losses() const {
+    const EvalMode eval(params());
+    const auto off = no_grad();
+    ReplicaLosses out{1, samples(), {}};
+    for (std::int64_t at = 0; at < samples(); at += options_.samples) {
+      const auto values = part(at, options_.samples).to_vector();
+      out.values.insert(out.values.end(), values.begin(), values.end());
+    }
+    return out;
+  }
+  /// … and at the M copies of a perturbed pass over these rows (all, if not given).
+  ReplicaLosses losses(const filter::PassOptions& pass, const filter::Rows& rows) const;
+  ReplicaLosses losses(const filter::PassOptions& pass) const { return losses(pass, rows()); }
+
+  /// The pass of draws [first, first + count) of N(0, σ²c²), `first` a multiple of `replicas`.
+  filter::PassOptions draws(std::uint64_t key, std::int64_t first, std::int64_t count, double sigma) const {
+    filter::PassOptions pass{.M = count};
+    pass.key = {key, Purpose::measure, static_cast<std::uint64_t>(first), 0, 0};
+    pass.scale = scale(sigma);
+    return pass;
+  }
+  /// Calls f(first, losses) for the passes of draws [first, first + count).
+  template <class F>
+  void each_pass(std::uint64_t key, std::int64_t first, std::int64_t count, double sigma, F f) const {
+    for (std::int64_t at = first; at < first + count; at += options_.replicas)
+      f(at, losses(draws(key, at, std::min(options_.replicas, first + count - at), sigma)));
+  }
+  /// The pass at θ + C v_r, v [M, size].
+  filter::PassOptions at(const Tensor& v) const {
+    filter::PassOptions pass{.M = v.size(0)};
+    pass.offsets = offset(v);
+    return pass;
+  }
+
+  /// ∇_v L at θ: C ∇L.
+  Tensor gradient() const {
+    const EvalMode eval(params());
+    const Tensor out = zeros_like(units());
+    for (std::int64_t at = 0; at < samples(); at += options_.samples) {
+      const GradMode on(true);
+      const Tensor total = sum(part(at, options_.samples));
+      add_parts(grad(total, params().leaves()), 1.0 / static_cast<double>(samples()), out);
+    }
+    return mul(out, units());
+  }
+  /// Adds to `out` [M, size] the gradients ∇_v at θ + C v_r of `factor` times the summed losses of slice r of
+  /// the batch, and returns the losses, [B].
+  Tensor add_gradients(const Tensor& v, const Data& batch, double factor, const Tensor& out) const;
+
+  /// Losses of samples [at, at + n), recorded if gradients are.
+  Tensor part(std::int64_t at, std::int64_t n) const {
+    return losses_of({slice(data_.x, 0, at, at + n), slice(data_.y, 0, at, at + n)});
+  }
+  /// Samples [at, at + n), M times one after another.
+  Data copies(std::int64_t at, std::int64_t n, std::int64_t M) const {
+    const auto cut = [=](const Tensor& t, std::int64_t times) {
+      return detail::repeated(slice(t, 0, at, at + n), times);
+    };
+    constexpr auto most = static_cast<std::size_t>(256) << 20;
+    const std::size_t bytes =
+        static_cast<std::size_t>(data_.x.numel() * options_.replicas) * size_of(data_.x.dtype());
+    if (bytes > most || M > options_.replicas) return {cut(data_.x, M), cut(data_.y, M)};
+    Data& kept = copies_[{at, n}];  // fewer replicas take the first of them
+    if (!kept.x.defined()) kept = {cut(data_.x, options_.replicas), cut(data_.y, options_.replicas)};
+    return {slice(kept.x, 0, 0, M * n), slice(kept.y, 0, 0, M * n)};
+  }
+
+ private:
+  Tensor losses_of(const Data& batch) const {
+    Tensor out = losses_(batch.x, batch.y);
+    const std::int64_t n = batch.x.size(0);
+    check<ShapeError>(out.shape() == Shape{n}, "sharpness", "the losses of ", n, " samples have shape ",
+                      out.shape(), ", need [", n, "]: use Reduction::none, and the mean over other axes");
+    return out;
+  }
+
+  Data data_;
+  Losses losses_;
+  LandscapeOptions options_;
+  mutable std::map<std::pair<std::int64_t, std::int64_t>, Data> copies_;
+};
+
+inline ReplicaLosses Landscape::losses(const filter::PassOptions& pass, const filter::Rows& rows) const {
+  const EvalMode eval(params());
+  const auto off = no_grad();
+  const std::int64_t N = samples(), M = pass.M, most = std::max<std::int64_t>(1, options_.samples / M),
+                     parts = (N + most - 1) / most, n = (N + parts - 1) / parts;
+  ReplicaLosses out{M, N, std::vector<double>(static_cast<std::size_t>(M * N))};
+  for (std::int64_t at = 0; at < N;) {
+    // one scope, and so one drawing of the noise, for all parts of equal length; the last may be shorter
+    const std::int64_t length = std::min(n, N - at);
+    const filter::Perturbation scope(params(), rows, pass, std::make_shared<bool>());
+    for (; at + length <= N; at += length) {
+      const auto values = losses_of(copies(at, length, M)).to_vector();
+      for (std::int64_t r = 0; r < M; ++r)
+        std::copy_n(values.begin() + r * length, length, out.values.begin() + r * N + at);
+    }
+  }
+  return out;
+}
+
+inline Tensor Landscape::add_gradients(const Tensor& v, const Data& batch, double factor,
+                                       const Tensor& out) const {
+  const EvalMode eval(params());
+  filter::PassOptions pass = at(v);
+  pass.keep_replica_gradients = true;
+  filter::Perturbation scope(params(), rows(), pass, std::make_shared<bool>());
+  const GradMode on(true);
+  std::vector<const ParameterInfo*> infos;
+  std::vector<Tensor> replicas;
+  for (const ParameterInfo& info : params().parameters()) {
+    if (!info.trainable || info.numel() == 0) continue;
+    infos.push_back(&info);
+    replicas.push_back(scope.read(info.index));
+  }
+  const Tensor losses = losses_of(batch);
+  const auto gradients = grad(sum(losses), replicas);
+  const auto off = no_grad();
+  for (std::size_t k = 0; k < infos.size(); ++k) {
+    if (!gradients[k].is_replicated()) continue;  // the loss does not use it
+    const std::int64_t n = infos[k]->numel();
+    const Tensor all = lpf::detail::unhide(gradients[k]).to(Device::cpu()).to(float64);
+    for (std::int64_t r = 0; r < pass.M; ++r)
+      detail::add_scaled(factor, mul(all.alias({n}, r * n), units().alias({n}, infos[k]->offset)),
+                         out.alias({n}, r * size() + infos[k]->offset));
+  }
+  return losses.detach();
+}
+
+}  // namespace lpf::sharpness
