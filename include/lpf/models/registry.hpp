@@ -1,0 +1,166 @@
+// The image networks by name, for programs that choose one at run time:
+//
+//   for (const auto& m : models::list()) std::cout << m.name << "  " << m.description << "\n";
+//   const models::Model net = models::make("resnet18", params, {.classes = 100});
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lpf/models/lenet.hpp"
+#include "lpf/models/pyramidnet.hpp"
+#include "lpf/models/resnet.hpp"
+#include "lpf/models/shake_shake.hpp"
+#include "lpf/models/wide_resnet.hpp"
+
+namespace lpf::models {
+
+/// Images [B, H, W, C] → logits [B, classes].
+using Model = std::function<Tensor(const Tensor&)>;
+
+struct ModelOptions {
+  std::int64_t classes = 10;
+  Shape input = {};        ///< [H, W, C] of an image; the network's own if empty
+  std::int64_t width = 0;  ///< of ResNets, ModelInfo::width says of what; the network's own if 0
+  bool batch_norm = true;  ///< of ResNets
+  bool skip = true;        ///< of ResNets
+};
+
+struct ModelInfo {
+  std::string name, description;
+  Shape input;        ///< [H, W, C] it was made for
+  std::string width;  ///< what ModelOptions::width means; empty: it takes none of the options of ResNets
+  Model (*make)(const nn::Path&, const ModelOptions&);  ///< options complete and checked
+};
+
+namespace detail {
+
+template <class Net, class Options>
+Model small_images(const nn::Path& p, Options options, const ModelOptions& o) {
+  options.classes = o.classes;
+  options.in_channels = o.input[2];
+  return Net(p, options);
+}
+
+inline Model resnet(const nn::Path& p, ResNetOptions options, const ModelOptions& o) {
+  options.batch_norm = o.batch_norm;
+  options.skip = o.skip;
+  return small_images<ResNet>(p, std::move(options), o);
+}
+inline Model resnet_of_width(const nn::Path& p, ResNetOptions options, const ModelOptions& o) {
+  if (o.width > 0) options.width = o.width;
+  return resnet(p, std::move(options), o);
+}
+
+template <class Net, class Options>
+Model lenet(const nn::Path& p, const ModelOptions& o) {
+  check(o.input[0] == o.input[1], "models::make", "the LeNets take square images, got ", o.input);
+  Options options;
+  options.image = o.input[0];
+  return small_images<Net>(p, options, o);
+}
+
+}  // namespace detail
+
+/// All networks, in the order a user would look for them.
+inline const std::vector<ModelInfo>& list() {
+  using P = const nn::Path&;
+  using O = const ModelOptions&;
+  static const char* const channels = "channels of the first stage, 64 by default";
+  static const std::vector<ModelInfo> all{
+      {"small-lenet",
+       "LeNet 6-16-120-84, 44,426 parameters",
+       {28, 28, 1},
+       "",
+       detail::lenet<SmallLeNet, SmallLeNetOptions>},
+      {"lenet",
+       "LeNet 32-64-128 with dropout, 1.2 million parameters",
+       {28, 28, 1},
+       "",
+       detail::lenet<LeNet, LeNetOptions>},
+      {"resnet18",
+       "ResNet-18, 11.2 million",
+       {32, 32, 3},
+       channels,
+       [](P p, O o) { return detail::resnet_of_width(p, resnet18(), o); }},
+      {"resnet50",
+       "ResNet-50, 23.5 million",
+       {32, 32, 3},
+       channels,
+       [](P p, O o) { return detail::resnet_of_width(p, resnet50(), o); }},
+      {"resnet101",
+       "ResNet-101, 42.5 million",
+       {32, 32, 3},
+       channels,
+       [](P p, O o) { return detail::resnet_of_width(p, resnet101(), o); }},
+      {"narrow-resnet18",
+       "the ResNet-18 of the study of sharpness, 2.8 million at w = 4",
+       {32, 32, 3},
+       "w of the study, an eighth of the channels of the first stage, 4 by default",
+       [](P p, O o) { return detail::resnet(p, narrow_resnet18(o.width > 0 ? o.width : 4), o); }},
+      {"double-descent-resnet18",
+       "the ResNet-18 of the double-descent study",
+       {32, 32, 3},
+       "k of the study, channels of the first stage, 64 by default",
+       [](P p, O o) { return detail::resnet(p, double_descent_resnet18(o.width > 0 ? o.width : 64), o); }},
+      {"wrn-16-8",
+       "wide ResNet, 11.0 million",
+       {32, 32, 3},
+       "",
+       [](P p, O o) { return detail::small_images<WideResNet>(p, wrn_16_8(), o); }},
+      {"wrn-28-10",
+       "wide ResNet, 36.5 million",
+       {32, 32, 3},
+       "",
+       [](P p, O o) { return detail::small_images<WideResNet>(p, wrn_28_10(), o); }},
+      {"shake-shake-26-2x96d",
+       "Shake-Shake, 26.2 million",
+       {32, 32, 3},
+       "",
+       [](P p, O o) { return detail::small_images<ShakeShake>(p, shake_shake_26_2x96d(), o); }},
+      {"pyramidnet-110",
+       "PyramidNet, alpha 200, 10.7 million",
+       {32, 32, 3},
+       "",
+       [](P p, O o) { return detail::small_images<PyramidNet>(p, pyramidnet_110(), o); }},
+      {"pyramidnet-272",
+       "PyramidNet, alpha 200, 26.2 million",
+       {32, 32, 3},
+       "",
+       [](P p, O o) { return detail::small_images<PyramidNet>(p, pyramidnet_272(), o); }},
+  };
+  return all;
+}
+
+inline std::vector<std::string> names() {
+  std::vector<std::string> out;
+  for (const ModelInfo& m : list()) out.push_back(m.name);
+  return out;
+}
+
+/// @throws ValueError, which lists the names, if there is no such network.
+inline const ModelInfo& info(std::string_view name) {
+  std::string known;
+  for (const ModelInfo& m : list()) {
+    if (m.name == name) return m;
+    known += (known.empty() ? "" : ", ") + m.name;
+  }
+  fail("models", "there is no network '", name, "'; there are ", known);
+}
+
+/// A network on a path. It holds its layers; the parameters are the store's.
+/// @throws ValueError for an unknown name, or options that this network does not take.
+inline Model make(std::string_view name, const nn::Path& p, ModelOptions options = {}) {
+  const ModelInfo& m = info(name);
+  if (options.input.rank() == 0) options.input = m.input;
+  check(options.input.rank() == 3 && options.input.numel() > 0, "models::make",
+        "an image has shape [H, W, C], got ", options.input);
+  check(options.width >= 0, "models::make", "width must not be negative, got ", options.width);
+  check(!m.width.empty() || (options.width == 0 && options.batch_norm && options.skip), "models::make", "'",
+        name, "' takes no width, and has no batch norm or skip to leave out: those are options of ResNets");
+  return m.make(p, options);
+}
+
+}  // namespace lpf::models
