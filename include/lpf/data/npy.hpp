@@ -171,16 +171,15 @@ class NpyHeaderParser {
 
 }  // namespace detail
 
-/// The array of a .npy file: version 1.0 or 2.0, little-endian float32, float64, int32, int64, uint8 or bool,
-/// at most eight axes. Column-major files (fortran_order) are transposed in memory.
-/// @throws IoError if the file cannot be read; FormatError, naming path, rule and values, if it is truncated,
-/// longer than its header says, corrupt or of an unsupported kind.
-inline Tensor load_npy(const std::string& path) {
-  const detail::InputFile file(path, "load_npy");
-  const detail::NpyHeaderParser bad(path, {});
+namespace detail {
+
+/// Reads a .npy file of `size` bytes through read(offset, to, bytes); `path` names it in errors.
+template <class Read>
+Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
+  const NpyHeaderParser bad(path, {});
   char start[12] = {};
-  file.read(0, start, std::min<std::uint64_t>(file.size(), sizeof start));
-  if (std::string_view(start, 6) != detail::npy_magic)
+  read(0, start, std::min<std::uint64_t>(size, sizeof start));
+  if (std::string_view(start, 6) != npy_magic)
     bad.error("is not a .npy file: it does not begin with \\x93NUMPY");
   const int major = static_cast<unsigned char>(start[6]), minor = static_cast<unsigned char>(start[7]);
   if ((major != 1 && major != 2) || minor != 0)
@@ -188,16 +187,16 @@ inline Tensor load_npy(const std::string& path) {
   std::uint32_t length = 0;
   std::memcpy(&length, start + 8, major == 1 ? 2 : 4);
   const std::uint64_t header_begin = major == 1 ? 10 : 12, data_begin = header_begin + length;
-  if (data_begin > file.size())
-    bad.error("is truncated: its header ends at byte ", data_begin, ", the file at ", file.size());
+  if (data_begin > size)
+    bad.error("is truncated: its header ends at byte ", data_begin, ", the file at ", size);
   constexpr std::uint32_t longest = 1 << 16;  // far beyond any shape that we know
   if (length > longest) bad.error("has a header of ", length, " bytes, at most ", longest, " are read");
   std::string text(length, '\0');
-  file.read(header_begin, text.data(), length);
+  read(header_begin, text.data(), length);
 
-  const detail::NpyHeader header = detail::NpyHeaderParser(path, text).parse();
+  const NpyHeader header = NpyHeaderParser(path, text).parse();
   const std::uint64_t bytes = static_cast<std::uint64_t>(header.shape.numel()) * size_of(header.dtype);
-  const std::uint64_t there = file.size() - data_begin;
+  const std::uint64_t there = size - data_begin;
   if (bytes != there)
     bad.error(bytes > there ? "is truncated" : "is too long", ": shape ", header.shape, " of ",
               name_of(header.dtype), " needs ", bytes, " bytes, the file has ", there, " behind its header");
@@ -205,7 +204,7 @@ inline Tensor load_npy(const std::string& path) {
   const int rank = header.shape.rank();
   for (int i = 0; i < rank; ++i) stored.push_back(header.shape[header.fortran_order ? rank - 1 - i : i]);
   Tensor out = empty(stored, {.dtype = header.dtype});
-  file.read(data_begin, out.raw(), there);
+  read(data_begin, out.raw(), there);
   if (header.dtype == DType::bool_) {
     const auto* byte = static_cast<const unsigned char*>(out.raw());
     for (std::int64_t i = 0; i < out.numel(); ++i)
@@ -216,6 +215,25 @@ inline Tensor load_npy(const std::string& path) {
   Axes reversed(static_cast<std::size_t>(rank));
   std::iota(reversed.rbegin(), reversed.rend(), 0);
   return permute(out, reversed);
+}
+
+}  // namespace detail
+
+/// The array of a .npy file: version 1.0 or 2.0, little-endian float32, float64, int32, int64, uint8 or bool,
+/// at most eight axes. Column-major files (fortran_order) are transposed in memory.
+/// @throws IoError if the file cannot be read; FormatError, naming path, rule and values, if it is truncated,
+/// longer than its header says, corrupt or of an unsupported kind.
+inline Tensor load_npy(const std::string& path) {
+  const detail::InputFile file(path, "load_npy");
+  return detail::read_npy(path, file.size(),
+                          [&](std::uint64_t offset, void* to, std::uint64_t n) { file.read(offset, to, n); });
+}
+
+/// The same from bytes in memory; `path` names them in errors.
+inline Tensor parse_npy(std::string_view bytes, const std::string& path = "memory") {
+  return detail::read_npy(path, bytes.size(), [&](std::uint64_t offset, void* to, std::uint64_t n) {
+    if (n > 0) std::memcpy(to, bytes.data() + offset, n);
+  });
 }
 
 /// Writes a tensor as .npy 1.0, row-major; an existing file is replaced whole or not at all.

@@ -1,0 +1,119 @@
+// .npz as NumPy writes it, and data sets from arrays in .npz and .safetensors.
+#include "lpf/data/arrays.hpp"
+
+#include "tensor_test.hpp"
+
+using namespace lpf;
+
+#ifdef LPF_HAS_ZLIB
+
+namespace {
+
+std::string bytes_of(const std::string& fixture) {
+  return detail::read_file(test::fixture(fixture).string(), "test");
+}
+
+const Tensor& array(const NamedTensors& arrays, const std::string& name) {
+  for (const auto& [known, tensor] : arrays)
+    if (known == name) return tensor;
+  FAIL("no array ", name);
+  return arrays.front().second;
+}
+
+void check_values(const NamedTensors& arrays) {
+  const Tensor& images = array(arrays, "images");
+  CHECK(images.dtype() == uint8);
+  CHECK(images.shape() == Shape{3, 2, 4, 5});
+  CHECK(images.data<std::uint8_t>()[119] == 119);
+  CHECK(array(arrays, "labels").to_vector<int>() == std::vector<int>{2, 0, 1});
+  CHECK(array(arrays, "targets").to_vector() == std::vector<double>{.5, -1.25, 3});
+  CHECK(test::holds(array(arrays, "columns"), {2, 3}, {0, 1, 2, 3, 4, 5}));
+}
+
+}  // namespace
+
+TEST_CASE("npz: arrays that NumPy has stored or deflated") {
+  const NamedTensors stored = load_npz(test::fixture("stored.npz").string());
+  CHECK(stored.size() == 4);
+  check_values(stored);
+  const NamedTensors deflated = load_npz(test::fixture("deflated.npz").string());
+  CHECK(deflated.size() == 5);
+  check_values(deflated);
+  CHECK(test::holds(array(deflated, "zeros"), {5000}, std::vector<double>(5000)));
+  check_values(parse_npz(bytes_of("stored.npz")));
+  CHECK(parse_npz(std::string("PK\5\6") + std::string(18, '\0')).empty());
+}
+
+TEST_CASE("npz: cut or changed anywhere it is refused, or gives the same arrays") {
+  for (const char* file : {"stored.npz", "deflated.npz"}) {
+    const std::string good = bytes_of(file);
+    for (std::size_t n = 0; n < good.size(); ++n) CHECK_THROWS_AS(parse_npz(good.substr(0, n)), FormatError);
+    for (std::size_t i = 0; i < good.size(); ++i) {
+      for (const int bit : {1, 0x10, 0x80}) {
+        std::string bad = good;
+        bad[i] = static_cast<char>(bad[i] ^ bit);
+        NamedTensors arrays;
+        try {
+          arrays = parse_npz(bad);
+        } catch (const FormatError&) { continue; }
+        // a name, a time or a version may have changed, the values may not
+        for (const auto& [name, tensor] : arrays)
+          if (name == "targets") CHECK(tensor.to_vector() == std::vector<double>{.5, -1.25, 3});
+      }
+    }
+  }
+}
+
+TEST_CASE("npz: each broken rule is an error that names it") {
+  const std::string good = bytes_of("stored.npz");
+  const auto refused = [](const std::string& bytes, std::string_view part) {
+    CHECK_ERROR(parse_npz(bytes, "x.npz"), FormatError, "'x.npz", part);
+  };
+  refused("", "a zip archive's end is missing");
+  refused("\x93NUMPY", "not a .npz file");
+  const auto changed = [](std::string bytes, std::size_t at, const std::string& with) {
+    return bytes.replace(at, with.size(), with);
+  };
+  const std::size_t central = good.find("PK\1\2");
+  refused(changed(good, good.find("\x93NUMPY"), "x"), "checksum of 'images.npy'");
+  refused(changed(good, central + 10, std::string("\x0c\0", 2)), "packed by method 12");
+  refused(changed(good, central + 8, "\1"), "is encrypted");
+  refused(changed(good, central + 20, "\xff\xff\xff\xff"), "4 GB or more");
+  refused(changed(good, central, "X"), "no entry 0 of 4");
+  refused(changed(good, central + 28, "\xff\xff"), "is cut off");
+  refused(changed(good, central + 52, ".zip"), "holds arrays NAME.npy alone");
+  refused(changed(good, 0, "X"), "no header for 'images.npy'");
+  refused(changed(good, good.size() - 12, "\xff\xff"), "64-bit extension");
+}
+
+TEST_CASE("npz: a data set from arrays") {
+  const std::string path = test::fixture("deflated.npz").string();
+  const TensorDataset data = load_arrays(path, {.channels_first = true});
+  CHECK(data.images.shape() == Shape{3, 4, 5, 2});
+  CHECK(data.images.dtype() == uint8);
+  CHECK(data.images.data<std::uint8_t>()[1] == 20);  // channel 1 of pixel (0, 0)
+  CHECK(data.labels.dtype() == int64);
+  CHECK(data.classes() == 3);
+  CHECK(load_arrays(path, {.labels = "targets"}).classes() == 0);
+  CHECK_ERROR(load_arrays(path, {.images = "image"}), ValueError, "no array 'image'",
+              "did you mean 'images'?");
+  CHECK_ERROR(load_arrays(path, {.labels = "columns"}), ShapeError);
+  CHECK_ERROR(load_arrays(path, {.images = "targets", .channels_first = true}), ShapeError, "[n, c, h, w]");
+  CHECK_ERROR(load_arrays(path, {.classes = 2}), IndexError, "label 2");
+}
+
+#endif
+
+TEST_CASE("npz: a data set from .safetensors") {
+  const test::TempDir dir;
+  const std::string path = (dir / "set.safetensors").string();
+  save_safetensors(path, {{"x", full({2, 3}, 1.5)}, {"y", tensor<std::int64_t>({1, 0})}});
+  const TensorDataset data = load_arrays(path, {.images = "x", .labels = "y", .classes = 4});
+  CHECK(data.images.shape() == Shape{2, 3});
+  CHECK(data.classes() == 4);
+  CHECK_ERROR(load_arrays(path), ValueError, "no array 'images'");
+  CHECK_ERROR(load_arrays((dir / "none").string()), IoError);
+#ifndef LPF_HAS_ZLIB
+  CHECK_ERROR(load_npz(test::fixture("stored.npz").string()), IoError, "built without zlib");
+#endif
+}
