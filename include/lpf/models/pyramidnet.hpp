@@ -107,15 +107,13 @@ struct PyramidNet {
     const int n = (o.depth - 2) / 9;
     std::vector<PyramidBlock> out;
     std::int64_t in = o.stem;
-    auto width = static_cast<double>(o.stem);
-    for (int stage = 0; stage < 3; ++stage)
-      for (int i = 0; i < n; ++i) {
-        width += o.alpha / (3 * n);
-        const auto channels =
-            static_cast<std::int64_t>(std::nearbyint(width));  // halves to even, as in Python
-        out.emplace_back(p / concat("layer", stage + 1) / i, in, channels, i == 0 && stage > 0 ? 2 : 1);
-        in = PyramidBlock::expansion * channels;
-      }
+    for (int k = 1; k <= 3 * n; ++k) {
+      const int stage = (k - 1) / n, i = (k - 1) % n;
+      const double width = static_cast<double>(o.stem) + k * o.alpha / (3 * n);
+      const auto channels = static_cast<std::int64_t>(std::nearbyint(width));  // halves to even, as in Python
+      out.emplace_back(p / concat("layer", stage + 1) / i, in, channels, i == 0 && stage > 0 ? 2 : 1);
+      in = PyramidBlock::expansion * channels;
+    }
     return out;
   }
 };
