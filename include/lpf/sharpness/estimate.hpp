@@ -39,6 +39,11 @@ struct Estimate {
   std::vector<double> per_sample = {};  ///< χ_i, where it is known
 };
 
+/// A curve over x with standard errors.
+struct Curve {
+  std::vector<double> x = {}, y = {}, standard_error = {};
+};
+
 /// When to stop drawing.
 struct Until {
   double relative_error = 0;  ///< draw until standard error ≤ this · |value|; 0: as many as `draws` says

@@ -20,11 +20,10 @@ struct Draws {
   Until until = {};
 };
 
+namespace detail {
+
 /// E L(θ + σ C ε), with the errors of the draws and of the data.
-inline Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
-  detail::check_draws("sharpness::low_pass", draws.draws, draws.until);
-  check(sigma >= 0 && std::isfinite(sigma), "sharpness::low_pass",
-        "sigma must be finite and not negative, got ", sigma);
+inline Estimate mean_loss(const Landscape& landscape, double sigma, const Draws& draws) {
   std::vector<double> per_draw, sums(static_cast<std::size_t>(landscape.samples()), 0.0);
   const auto now = [&] {
     double value = 0;
@@ -43,6 +42,16 @@ inline Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const 
   };
   draw_until(draws.draws, draws.until, landscape.options().replicas, more, now);
   return now();
+}
+
+}  // namespace detail
+
+/// LPF. @throws ValueError for a negative σ, or fewer than 2 draws.
+inline Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
+  detail::check_draws("sharpness::low_pass", draws.draws, draws.until);
+  check(sigma >= 0 && std::isfinite(sigma), "sharpness::low_pass",
+        "sigma must be finite and not negative, got ", sigma);
+  return detail::mean_loss(landscape, sigma, draws);
 }
 
 /// What noise on one block alone adds to the loss, E L(θ + σ C ε_b) − L(θ): for each block as many draws, of

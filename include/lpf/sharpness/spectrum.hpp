@@ -30,11 +30,6 @@ struct Eigenpair {
   Tensor vector;           ///< over θ, in units of the filters, of length 1
 };
 
-/// A curve over x with standard errors.
-struct Curve {
-  std::vector<double> x, y, standard_error;
-};
-
 class Spectrum {
  public:
   /// The quadrature of one start: values and their weights, which add up to 1.

@@ -1,0 +1,74 @@
+// SAM's sharpness (Foret et al. 2021): the largest rise of the loss within a ball,
+//
+//   max_{‖v‖ ≤ ρ} L(θ + C v) − L(θ)        ρ 0.05, in units of the filters
+//
+// by projected gradient ascent: v ← Π(v + s·g/‖g‖), g the gradient over all samples at v, Π the projection
+// onto the ball, s from ρ/2 down to ρ/20. Several starts climb in one pass: ρ g/‖g‖ of the gradient at θ,
+// which is SAM's own single step, and random points of the sphere. The value is the best loss that was seen,
+// so it is a lower bound of the maximum.
+#pragma once
+
+#include "lpf/sharpness/estimate.hpp"
+#include "lpf/sharpness/landscape.hpp"
+
+namespace lpf::sharpness {
+
+struct AscentOptions {
+  double rho = 0.05;        ///< ρ
+  std::int64_t steps = 20;  ///< of ascent after the start
+  std::int64_t starts = 4;  ///< replicas that climb together
+  std::uint64_t key = 0;    ///< of the random starts
+};
+
+struct Ascent {
+  Estimate sharpness;
+  double first_step = 0;        ///< the rise at SAM's single step
+  std::vector<double> highest;  ///< the largest rise of each start
+};
+
+inline Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o = {}) {
+  constexpr const char* op = "sharpness::sam";
+  check(o.rho > 0 && std::isfinite(o.rho), op, "rho must be finite and positive, got ", o.rho);
+  check(o.steps >= 1 && o.starts >= 1, op, "steps and starts must be at least 1, got ", o.steps, " and ",
+        o.starts);
+  const auto off = no_grad();
+  const double clean = landscape.losses().mean(0);
+  const std::int64_t M = o.starts, N = landscape.samples();
+  const Tensor v = zeros({M, landscape.size()}, {.dtype = float64});
+  for (std::int64_t r = 0; r < M; ++r) {
+    Tensor start = r == 0 ? landscape.gradient()
+                          : landscape.random_vector(o.key, Stream::ascent, static_cast<std::uint32_t>(r));
+    if (detail::norm(start) == 0) start = landscape.random_vector(o.key, Stream::ascent, 0);
+    v[r].copy_(detail::scaled(start, o.rho / detail::norm(start)));
+  }
+  Ascent out{
+      {}, 0, std::vector<double>(static_cast<std::size_t>(M), -std::numeric_limits<double>::infinity())};
+  for (std::int64_t step = 0; step <= o.steps; ++step) {
+    const Tensor g = zeros_like(v);
+    std::vector<double> loss(static_cast<std::size_t>(M), 0.0);
+    const std::int64_t n = std::max<std::int64_t>(1, landscape.options().samples / M);
+    for (std::int64_t at = 0; at < N; at += n) {
+      const std::int64_t length = std::min(n, N - at);
+      const auto found =
+          landscape.add_gradients(v, landscape.copies(at, length, M), 1.0 / static_cast<double>(N), g)
+              .to_vector();
+      for (std::size_t i = 0; i < found.size(); ++i)
+        loss[i / static_cast<std::size_t>(length)] += found[i] / static_cast<double>(N);
+    }
+    const double rate = o.rho / 2 * std::pow(0.1, static_cast<double>(step) / static_cast<double>(o.steps));
+    for (std::int64_t r = 0; r < M; ++r) {
+      const auto i = static_cast<std::size_t>(r);
+      if (step == 0 && r == 0) out.first_step = loss[i] - clean;
+      out.highest[i] = std::max(out.highest[i], loss[i] - clean);
+      const double length = detail::norm(g[r]);
+      if (!(length > 0) || !std::isfinite(length)) continue;
+      detail::add_scaled(rate / length, g[r], v[r]);
+      const double distance = detail::norm(v[r]);
+      if (distance > o.rho) v[r].copy_(detail::scaled(v[r], o.rho / distance));
+    }
+  }
+  out.sharpness.value = *std::max_element(out.highest.begin(), out.highest.end());
+  return out;
+}
+
+}  // namespace lpf::sharpness
