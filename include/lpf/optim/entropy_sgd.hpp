@@ -1,0 +1,196 @@
+// Entropy-SGD (Chaudhari et al. 2017), as Bisla et al. (2022) ran it: descend the local entropy of the loss.
+// Its gradient at x = θ is g(x − μ), where μ is the mean of θ' under Langevin dynamics around x:
+//   θ' = x, μ = x, v = 0; L times, each with the loss of a fresh batch:
+//     d = ∇L(θ') − g(x − θ') + λ'θ';   v ← m'v + d;   θ' ← θ' − η'(v + ε ξ/√(η'/2)), ξ ~ N(0, I)
+//     μ ← aμ + (1 − a)θ'
+//   then
+//     d = x − μ + λx;   V ← mV + d;   x ← x − ηgV,   scope g = min(g₀(1 + g₁)ᵗ, g_max) at update t = 0, 1, …
+// One update costs L passes and nothing more. θ is not written during them: they read θ' = θ + o as a stored
+// replica, and o = θ' − x is what the dynamics moves.
+#pragma once
+
+#include <functional>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "lpf/autograd/engine.hpp"
+#include "lpf/filter/perturbation.hpp"
+#include "lpf/optim/optimizer.hpp"
+
+namespace lpf::optim {
+
+struct EntropySgdOptions {
+  // The update; a group may have its own, as of the dynamics those that are not said to be the optimizer's.
+  double lr = 0.5;          ///< η, times the schedule
+  double momentum = 0.9;    ///< m
+  double weight_decay = 0;  ///< λ
+  // The Langevin dynamics.
+  double inner_lr = 0.1;             ///< η'; no schedule
+  double inner_momentum = 0.9;       ///< m'
+  double inner_weight_decay = 1e-4;  ///< λ'
+  double epsilon = 1e-4;             ///< ε, thermal noise
+  double average = 0.75;             ///< a, what μ keeps of itself
+  int inner_steps = 5;               ///< L; the optimizer's
+  // The scope; the optimizer's.
+  double g0 = 0.5, g1 = 1e-4;
+  double g_max = 2.38;  ///< infinity for none, as in the published logs
+  // The passes; the optimizer's.
+  int accumulate = 1;  ///< batches whose mean gradient makes one inner step
+  /// Of ∇L in each pass, as clip_grad_norm(); 0: none.
+  double clip_norm = 0;
+  /// Batch norm in the passes. `per_replica`: as always, so that running statistics are those of θ';
+  /// `recomputed`: they are left to a clean pass of yours; `frozen`: they are used.
+  BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
+  std::uint64_t seed = 0;  ///< of ξ
+  /// ξ of inner step `draw` = t·L + i, [size of θ], to repeat a run of another program; drawn from the seed
+  /// if empty.
+  std::function<Tensor(std::uint64_t draw)> noise = {};
+};
+
+/// EntropySgd opt(params, {.lr = 0.5}); loss = opt.step([&] { auto [x, y] = next(); return
+/// cross_entropy(net(x), y);
+/// });
+class EntropySgd final : public Optimizer<EntropySgdOptions> {
+ public:
+  explicit EntropySgd(const ParameterStore& params, const EntropySgdOptions& options = {},
+                      std::vector<Group<EntropySgdOptions>> groups = {})
+      : Optimizer(params, options, groups), options_{options}, groups_(std::move(groups)) {
+    validate(options);
+    for (const auto& g : groups_) {
+      validate(g.options);
+      check(agree(g.options, options) && !g.options.noise, "EntropySgd",
+            "inner_steps, accumulate, g0, g1, g_max, clip_norm, batch_norm, seed and noise are the "
+            "optimizer's: a group "
+            "cannot "
+            "have its own; begin its options as a copy of the optimizer's");
+      options_.push_back(g.options);
+    }
+  }
+
+  /// One update. `loss` computes the mean loss of the next batch; it is called L times (L·accumulate).
+  /// Returns the mean of what it returned. If it throws, θ is as before.
+  template <class Loss>
+  Tensor step(Loss loss) {
+    const EntropySgdOptions& o = options_[0];
+    const auto rows = filter::rows_of(params_, NoiseLaw::filter_wise, {});
+    const auto ranges = detail::ranges_of(params_, groups_);
+    const Tensor offset = new_state(), velocity = new_state(), mean = new_state();  // θ' − x, v, μ − x
+    Tensor total = zeros({}, params_.theta().options());
+    for (int i = 0; i < o.inner_steps; ++i) {
+      params_.zero_grad();
+      for (int k = 0; k < o.accumulate; ++k) {
+        filter::PassOptions pass{.M = 1, .batch_norm = o.batch_norm};
+        pass.offsets = reshape(offset, {1, offset.numel()});
+        const filter::Perturbation around(params_, rows, pass, std::make_shared<bool>());
+        const Tensor l = loss();
+        l.backward(full_like(l, 1.0 / o.accumulate));
+        total = add(total, l.detach());
+      }
+      if (o.clip_norm > 0) clip_grad_norm(params_, o.clip_norm);
+      const Tensor xi =
+          noise(rows, steps_ * static_cast<std::uint64_t>(o.inner_steps) + static_cast<std::uint64_t>(i));
+      for (const auto& r : ranges) langevin(r, options_[r.group], offset, velocity, mean, xi);
+    }
+    params_.zero_grad();
+    add_to(params_.gradient(), {0, mean.numel(), 0}, -1, mean);  // x − μ
+    Optimizer::step();
+    return affine(total, 1.0 / passes(), 0);
+  }
+
+  /// g of the coming update.
+  double scope() const {
+    const EntropySgdOptions& o = options_[0];
+    return std::min(o.g0 * std::pow(1 + o.g1, static_cast<double>(steps_)), o.g_max);
+  }
+  /// Calls of the loss for one update.
+  int passes() const { return options_[0].inner_steps * options_[0].accumulate; }
+
+  std::vector<std::pair<std::string, Tensor>> state() const override {
+    if (!velocity_.defined()) velocity_ = new_state();
+    return {{"velocity", velocity_}};
+  }
+
+ private:
+  /// Whether a group leaves alone what is the optimizer's.
+  static bool agree(const EntropySgdOptions& a, const EntropySgdOptions& b) {
+    const auto shared = [](const EntropySgdOptions& o) {
+      return std::tie(o.inner_steps, o.accumulate, o.g0, o.g1, o.g_max, o.clip_norm, o.batch_norm, o.seed);
+    };
+    return shared(a) == shared(b);
+  }
+  static void validate(const EntropySgdOptions& o) {
+    const auto not_negative = [](const char* name, double x) {
+      check(std::isfinite(x) && x >= 0, "EntropySgd", name, " must be finite and not negative, got ", x);
+    };
+    not_negative("lr", o.lr);
+    not_negative("momentum", o.momentum);
+    not_negative("weight_decay", o.weight_decay);
+    not_negative("inner_momentum", o.inner_momentum);
+    not_negative("inner_weight_decay", o.inner_weight_decay);
+    not_negative("epsilon", o.epsilon);
+    not_negative("g0", o.g0);
+    not_negative("g1", o.g1);
+    not_negative("clip_norm", o.clip_norm);
+    check(std::isfinite(o.inner_lr) && o.inner_lr > 0, "EntropySgd",
+          "inner_lr must be finite and positive, got ", o.inner_lr);
+    check(o.average >= 0 && o.average < 1, "EntropySgd", "average must lie in [0, 1), got ", o.average);
+    check(o.g_max > 0, "EntropySgd", "g_max must be positive, got ", o.g_max);
+    check(o.inner_steps >= 1 && o.accumulate >= 1, "EntropySgd",
+          "inner_steps and accumulate must be at least 1, got ", o.inner_steps, " and ", o.accumulate);
+  }
+
+  /// y ← y + a·x and y ← a·y, over a range of θ.
+  static void add_to(const Tensor& y, const detail::Range& r, double a, const Tensor& x) {
+    y.backend().accumulate(y.dtype(), r.end - r.begin, a, at(x, r.begin), at(y, r.begin));
+  }
+  static void scale(const Tensor& y, const detail::Range& r, double a) {
+    y.backend().unary(backend::Unary::affine, y.dtype(), r.end - r.begin, at(y, r.begin), at(y, r.begin), a,
+                      0);
+  }
+
+  /// One inner step, from the gradient at θ', in terms of o = θ' − x: d = ∇L + (g + λ')o + λ'x.
+  void langevin(const detail::Range& r, const EntropySgdOptions& p, const Tensor& offset,
+                const Tensor& velocity, const Tensor& mean, const Tensor& xi) const {
+    scale(velocity, r, p.inner_momentum);
+    add_to(velocity, r, 1, params_.gradient());
+    add_to(velocity, r, scope() + p.inner_weight_decay, offset);
+    add_to(velocity, r, p.inner_weight_decay, params_.theta());
+    add_to(offset, r, -p.inner_lr, velocity);
+    add_to(offset, r, -p.inner_lr * p.epsilon / std::sqrt(0.5 * p.inner_lr), xi);
+    scale(mean, r, p.average);
+    add_to(mean, r, 1 - p.average, offset);
+  }
+
+  /// ξ: zero between the parameters and in frozen ones.
+  Tensor noise(const filter::Rows& rows, std::uint64_t draw) const {
+    const auto off = no_grad();
+    const EntropySgdOptions& o = options_[0];
+    const Tensor xi = new_state(), given = o.noise ? o.noise(draw) : Tensor();
+    check<ShapeError>(!given.defined() || given.shape() == xi.shape(), "EntropySgd", "the noise needs shape ",
+                      xi.shape(), ", got ", given.defined() ? given.shape() : Shape());
+    for (const auto& s : rows.segments) {
+      const Tensor part = xi.alias({s.rows * s.length}, s.offset);
+      if (given.defined())
+        part.copy_(given.alias(part.shape(), s.offset));
+      else
+        xi.backend().normal(xi.dtype(), {o.seed, Purpose::perturbation, draw, 0, s.parameter}, 0,
+                            part.numel(), part.raw());
+    }
+    return xi;
+  }
+
+  void update(const detail::Range& r, const EntropySgdOptions& o, double factor) override {
+    if (!velocity_.defined()) velocity_ = new_state();
+    const Tensor theta = params_.theta();
+    theta.backend().sgd(theta.dtype(), r.end - r.begin,
+                        {o.lr * factor * scope(), o.momentum, 0, o.weight_decay, false, steps_ == 0},
+                        at(params_.gradient(), r.begin), at(velocity_, r.begin), at(theta, r.begin));
+  }
+
+  std::vector<EntropySgdOptions> options_;  // the optimizer's, then each group's
+  std::vector<Group<EntropySgdOptions>> groups_;
+  mutable Tensor velocity_;  // V
+};
+
+}  // namespace lpf::optim

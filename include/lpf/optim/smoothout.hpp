@@ -1,0 +1,108 @@
+// SmoothOut (Wen et al. 2018): the gradient of the loss smoothed by a uniform distribution,
+//   g = ∇L(θ + s ⊙ u),   u ~ U(−1, 1) for each element, one draw for the whole batch,
+//   s = a (plain), or a·‖w_k‖₂ for output filter k and a(‖p‖₂ + 1e-16) for biases, scales and shifts
+//   (adaptive).
+// Default a = 0.009 (Bisla et al. 2022). One line more than SGD, and any optimizer takes the gradient:
+//
+//   optim::SmoothOut smooth({.a = 0.009, .adaptive = true});
+//   for (auto [x, y] : loader) {
+//     auto scope = smooth.perturb(params);
+//     cross_entropy(net(x), y).backward();
+//     optimizer.step();
+//   }
+#pragma once
+
+#include <functional>
+
+#include "lpf/filter/perturbation.hpp"
+
+namespace lpf::optim {
+
+struct SmoothOutOptions {
+  double a = 0.009;       ///< a, half the width of the distribution
+  bool adaptive = false;  ///< in proportion to the norm of each filter
+  std::int64_t M = 1;     ///< draws, each for one of M consecutive slices of the batch
+  /// Of a slice. With M = 1 it is the batch: `per_replica` is batch norm as always, with weights θ + s ⊙ u.
+  BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
+  std::uint64_t seed = 0;  ///< of the noise
+  /// Which parameters are perturbed; all trainable ones if empty.
+  std::function<bool(const ParameterInfo&)> include = {};
+  /// u of pass `draw`, [M, size of θ] in the order of θ, to repeat a run of another program; drawn from the
+  /// seed if empty.
+  std::function<Tensor(std::uint64_t draw)> noise = {};
+};
+
+/// Makes perturbed passes, each with fresh noise. Its whole state is the number of passes made.
+class SmoothOut {
+ public:
+  explicit SmoothOut(SmoothOutOptions options = {}) : options_(std::move(options)) {
+    check(std::isfinite(options_.a) && options_.a >= 0, "SmoothOut",
+          "a must be finite and not negative, got ", options_.a);
+    check(options_.M >= 1 && options_.M < 0xFFFFFF, "SmoothOut", "M must be at least 1, got ", options_.M);
+  }
+
+  /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError
+  /// if one is open already, or if the one before it ended without having met any parameter (once: the next
+  /// call goes on).
+  [[nodiscard("keep the scope: auto scope = smooth.perturb(params)")]] filter::Perturbation perturb(
+      const ParameterStore& params) {
+    filter::Perturbation::check_not_open(params);
+    const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
+    check<StateError>(
+        !before || !*before, "SmoothOut",
+        "the perturbed pass before this one ended without reading a parameter: keep its scope alive "
+        "around the forward pass (auto scope = smooth.perturb(params))");
+    filter::PassOptions pass{.M = options_.M, .batch_norm = options_.batch_norm};
+    pass.offsets = offsets(params, draws_);
+    ++draws_;
+    return filter::Perturbation(params, rows(params), pass, forgotten_);
+  }
+
+  /// The offsets s ⊙ u of pass `draw` at the present θ, [M, size of θ]: what perturb() adds.
+  Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
+    const auto off = no_grad();
+    const filter::Rows own = rows(params);
+    const Tensor theta = params.theta(), given = options_.noise ? options_.noise(draw) : Tensor();
+    const Shape shape{options_.M, theta.numel()};
+    check<ShapeError>(!given.defined() || given.shape() == shape, "SmoothOut", "noise of M = ", options_.M,
+                      " draws needs shape ", shape, ", got ", given.defined() ? given.shape() : Shape());
+    const Tensor scale = options_.adaptive ? filter::scales(params, own, options_.a)
+                                           : full({own.rows}, options_.a, theta.options());
+    const Tensor out = zeros(shape, theta.options());
+    for (const auto& s : own.segments)
+      for (std::int64_t r = 0; r < options_.M; ++r) {
+        const Shape matrix{s.rows, s.length};
+        const std::int64_t at = r * theta.numel() + s.offset;
+        const Tensor u =
+            given.defined() ? given.to(theta.dtype()).alias(matrix, at) : uniform(theta, draw, r, s);
+        out.alias(matrix, at).copy_(mul(u, reshape(narrow(scale, 0, s.first_scale, s.rows), {s.rows, 1})));
+      }
+    return out;
+  }
+
+  const SmoothOutOptions& options() const { return options_; }
+  /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
+  std::uint64_t draws() const { return draws_; }
+  void set_draws(std::uint64_t n) { draws_ = n; }
+
+ private:
+  filter::Rows rows(const ParameterStore& params) const {
+    return filter::rows_of(params, NoiseLaw::filter_wise, options_.include);
+  }
+
+  /// U(−1, 1) for the elements of one parameter.
+  Tensor uniform(const Tensor& like, std::uint64_t draw, std::int64_t replica,
+                 const backend::Segment& s) const {
+    const Tensor u = empty({s.rows, s.length}, like.options());
+    const NoiseKey key{options_.seed, Purpose::perturbation, draw, static_cast<std::uint32_t>(replica),
+                       s.parameter};
+    u.backend().uniform(u.dtype(), key, 0, u.numel(), u.raw());
+    return affine(u, 2, -1);
+  }
+
+  SmoothOutOptions options_;
+  std::uint64_t draws_ = 0;
+  std::shared_ptr<bool> forgotten_;  // of the newest pass
+};
+
+}  // namespace lpf::optim
