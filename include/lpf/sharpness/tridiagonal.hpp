@@ -32,7 +32,7 @@ inline SmallEigen eigen_of(const Tridiagonal& t) {
   for (std::size_t l = 0; l < m; ++l)
     for (int sweep = 0;; ++sweep) {
       std::size_t end = l;  // the first off-diagonal from l on that is nothing
-      while (end + 1 < m && std::abs(e[end]) > 1e-17 * (std::abs(d[end]) + std::abs(d[end + 1]))) ++end;
+      while (end + 1 < m && !(std::abs(e[end]) <= 1e-17 * (std::abs(d[end]) + std::abs(d[end + 1])))) ++end;
       if (end == l) break;
       check<NumericError>(sweep < 100 && std::isfinite(d[l]), "sharpness",
                           "the eigenvalues of a tridiagonal matrix do not converge: it holds ", d[l]);

@@ -1,0 +1,187 @@
+// Hessian products, eigenpairs and density of a small network against the full eigendecomposition (Eigen,
+// float64), and the eigenvalues of tridiagonal matrices.
+#include "lpf/sharpness/spectrum.hpp"
+
+#include "filter/networks.hpp"
+#include "lpf/sharpness/trace.hpp"
+#include "quadratic.hpp"
+
+namespace lpf::test {
+namespace {
+
+using namespace sharpness;
+
+Landscape landscape_of(const Problem& p, const LandscapeOptions& o = {}) {
+  return Landscape(
+      p.params, {p.x, p.y},
+      [&p](const Tensor& x, const Tensor& y) {
+        return cross_entropy(p.net(x), y, {.reduction = Reduction::none});
+      },
+      o);
+}
+
+/// The whole matrix, from products with unit vectors; rows and columns of padding are left out.
+Matrix dense(const Hessian& h) {
+  std::vector<std::int64_t> places;
+  for (const auto& info : h.landscape().params().parameters())
+    for (std::int64_t i = 0; i < info.numel() && info.trainable; ++i) places.push_back(info.offset + i);
+  const auto n = static_cast<Eigen::Index>(places.size());
+  Matrix out(n, n);
+  for (Eigen::Index column = 0; column < n; ++column) {
+    const Tensor unit = zeros({h.landscape().size()}, {.dtype = float64});
+    unit.data<double>()[places[static_cast<std::size_t>(column)]] = 1;
+    const Tensor product = h(unit);
+    for (Eigen::Index row = 0; row < n; ++row)
+      out(row, column) = product.data<double>()[places[static_cast<std::size_t>(row)]];
+  }
+  return out;
+}
+
+TEST_CASE("all eigenvalues and vectors of tridiagonal matrices") {
+  for (const std::int64_t n : {1, 2, 3, 10, 60})
+    for (const std::uint64_t seed : {1, 2, 3, 4}) {
+      CAPTURE(n);
+      CAPTURE(seed);
+      Tridiagonal t{normal({n}, seed).to_vector(), normal({n - 1}, seed + 10).to_vector()};
+      if (seed == 3) t.diagonal.assign(t.diagonal.size(), 0.0);
+      if (seed == 4) t.off.assign(t.off.size(), 0.0);
+      Matrix m = Matrix::Zero(n, n);
+      for (Eigen::Index i = 0; i < n; ++i) m(i, i) = t.diagonal[static_cast<std::size_t>(i)];
+      for (Eigen::Index i = 0; i + 1 < n; ++i) m(i, i + 1) = m(i + 1, i) = t.off[static_cast<std::size_t>(i)];
+      const SmallEigen found = eigen_of(t);
+      const Vector expected = eigenvalues_of(m);
+      Matrix vectors(n, n);
+      for (Eigen::Index k = 0; k < n; ++k) {
+        CHECK(std::abs(found.values[static_cast<std::size_t>(k)] - expected(k)) < 1e-12);
+        for (Eigen::Index i = 0; i < n; ++i)
+          vectors(i, k) = found.vectors[static_cast<std::size_t>(k)][static_cast<std::size_t>(i)];
+        CHECK((m * vectors.col(k) - expected(k) * vectors.col(k)).norm() < 1e-12);
+      }
+      CHECK((vectors.transpose() * vectors - Matrix::Identity(n, n)).norm() < 1e-12);
+    }
+  CHECK_THROWS_AS(eigen_of({{1, not_a_number}, {1}}), NumericError);
+}
+
+TEST_CASE("the Hessian of batches is that of all samples, each with the same weight") {
+  for (const Kind kind : {Kind::linear, Kind::conv, Kind::tied}) {
+    CAPTURE(name_of(kind));
+    const Problem p(kind, 19);
+    const Landscape whole = landscape_of(p), parts = landscape_of(p, {.samples = 4});  // the last has 3
+    const Hessian a(whole), b(parts);
+    const Tensor v = whole.random_vector(1, Stream::probes, 0);
+    CHECK(relative_error(b(v), a(v), sharpness::detail::norm(a(v))) < 1e-12);
+    CHECK(relative_error(parts.gradient(), whole.gradient(), sharpness::detail::norm(whole.gradient())) <
+          1e-12);
+    CHECK(parts.losses().mean(0) == doctest::Approx(whole.losses().mean(0)).epsilon(1e-13));
+  }
+}
+
+TEST_CASE("λ_max, eigenpairs, traces and density are those of the whole Hessian") {
+  for (const bool normalize : {false, true}) {
+    const Problem p(Kind::linear, 30);
+    p.params.set_trainable("fc2.bias", false);
+    const Landscape l = landscape_of(p, {.filter_normalize = normalize});
+    const Hessian h(l);
+    const Matrix m = dense(h);
+    REQUIRE(m.rows() == 42 + 49 + 24);
+    CHECK((m - m.transpose()).norm() < 1e-12 * m.norm());
+    const Vector lambda = eigenvalues_of(m);
+    const double top = lambda.maxCoeff();
+    CHECK(lambda.minCoeff() < 0);
+    const Spectrum s(h, {.steps = 115, .starts = 60, .eigenpairs = 5});
+    CHECK(s.dimension() == 115);
+    CHECK(s.largest() == doctest::Approx(top).epsilon(1e-9));
+    CHECK(s.smallest() == doctest::Approx(lambda.minCoeff()).epsilon(1e-9));
+    for (std::size_t k = 0; k < 5; ++k) {
+      const Eigenpair& e = s.eigenpairs()[k];
+      CHECK(e.value == doctest::Approx(lambda(114 - static_cast<Eigen::Index>(k))).epsilon(1e-8));
+      const Tensor rest = sub(h(e.vector), affine(e.vector, e.value, 0));
+      CHECK(sharpness::detail::norm(rest) < 1e-7 * top);
+    }
+    CHECK(agrees(s.trace_of([](double x) { return x; }), lambda.sum()));
+    CHECK(agrees(s.effective_dimension(), (lambda.array().max(0) / (lambda.array().max(0) + 1)).sum()));
+    CHECK(agrees(Probes(h).trace({.draws = 400}), lambda.sum()));
+    CHECK(agrees(Probes(h).frobenius_norm({.draws = 400}), lambda.norm()));
+    CHECK(agrees(trace_hutchpp(h, 60), lambda.sum()));
+    CHECK(trace_hutchpp(h, 60).standard_error < Probes(h).trace({.draws = 60}).standard_error);
+    // the density at every point, within its errors; and its integral
+    const double width = 0.05 * top;
+    const Curve density = s.density(200, width);
+    double integral = 0, outside = 0;
+    for (std::size_t i = 0; i < density.x.size(); ++i) {
+      const auto z = ((density.x[i] - lambda.array()) / width).eval();
+      const double exact = (-0.5 * z.square()).exp().sum() / (115 * width * std::sqrt(2 * std::numbers::pi));
+      outside += std::abs(density.y[i] - exact) > 4 * density.standard_error[i] + 1e-6 / width;
+      integral += density.y[i] * (density.x[1] - density.x[0]);
+    }
+    CHECK(outside == 0);
+    CHECK(integral == doctest::Approx(1).epsilon(1e-3));
+    // fewer steps than dimensions: the residual bounds the error of a value
+    for (const Eigenpair& e : Spectrum(h, {.steps = 12, .starts = 1, .eigenpairs = 12}).eigenpairs())
+      CHECK((lambda.array() - e.value).abs().minCoeff() <= e.residual * (1 + 1e-6) + 1e-12);
+  }
+}
+
+TEST_CASE("blocks: traces of their own Hessians, rows of the Frobenius norm") {
+  const Problem p(Kind::linear, 20);
+  const Landscape l = landscape_of(p);
+  const Hessian h(l);
+  const Matrix m = dense(h);
+  const auto blocks = blocks_of(p.params);
+  REQUIRE(blocks.size() == 3);
+  CHECK(blocks[1].name == "fc2");
+  CHECK(blocks[1].parameters == std::vector<std::size_t>{2, 3});
+  Probes probes(h, 2, blocks);
+  const Estimate trace = probes.trace({.draws = 600}), frobenius = probes.frobenius_norm({.draws = 600});
+  const Eigen::Index begin[] = {0, 42, 98, 122};
+  double sum = 0, squares = 0;
+  for (std::size_t b = 0; b < 3; ++b) {
+    const Eigen::Index at = begin[b], n = begin[b + 1] - at;
+    const auto inside = [](const BlockValue& v, double exact) {
+      return v.standard_error > 0 && std::abs(v.value - exact) < 4.5 * v.standard_error;
+    };
+    CHECK(inside(trace.blocks[b], m.block(at, at, n, n).trace()));
+    CHECK(inside(frobenius.blocks[b], m.middleRows(at, n).norm()));
+    sum += trace.blocks[b].value;
+    squares += std::pow(frobenius.blocks[b].value, 2);
+  }
+  CHECK(sum == doctest::Approx(trace.value).epsilon(1e-10));
+  CHECK(std::sqrt(squares) == doctest::Approx(frobenius.value).epsilon(1e-10));
+  CHECK(blocks_of(Problem(Kind::conv).params, BlockLevel::stage).size() == 6);
+}
+
+TEST_CASE("memory does not grow with the number of Hessian products") {
+  const Problem p(Kind::linear, 12);
+  for (const std::int64_t samples : {0, 5}) {  // one graph that is kept, and one a product and batch
+    const Landscape l = landscape_of(p, {.samples = samples});
+    const Hessian h(l);
+    const Tensor v = l.random_vector(1, Stream::probes, 0);
+    static_cast<void>(h(v));
+    const auto& cpu = backend::get(Device::cpu());
+    cpu.reset_peak();
+    static_cast<void>(h(v));
+    const auto before = cpu.memory_stats();
+    for (int i = 0; i < 1000; ++i) static_cast<void>(h(v));
+    const auto after = cpu.memory_stats();
+    CHECK(after.in_use == before.in_use);
+    CHECK(after.peak == before.peak);
+    CHECK(after.system_allocations == before.system_allocations);
+  }
+}
+
+TEST_CASE("spectrum: options out of range are ValueErrors, weights that are NaN a NumericError") {
+  const Problem p(Kind::linear, 6);
+  const Landscape l = landscape_of(p);
+  const Hessian h(l);
+  CHECK_ERROR(Spectrum(h, {.steps = 0}), ValueError, "steps");
+  CHECK_ERROR(Spectrum(h, {.starts = 0}), ValueError, "starts");
+  CHECK_ERROR(Spectrum(h, {.steps = 3}).density(1), ValueError, "2 points");
+  CHECK_ERROR(trace_hutchpp(h, 5), ValueError, "6 products");
+  CHECK_ERROR(Probes(h).trace({.draws = 1}), ValueError, "draws");
+  p.params.theta().data<double>()[0] = not_a_number;
+  const Landscape broken = landscape_of(p, {.filter_normalize = false});
+  CHECK_ERROR(Spectrum(Hessian(broken), {.steps = 3}), NumericError, "not finite");
+}
+
+}  // namespace
+}  // namespace lpf::test
