@@ -1,0 +1,90 @@
+// The paper's synthetic quadratics (supplement, figure 6) at a small size, and its two statements about what
+// measures see: examples/quadratics.cpp shows them at full size.
+#include <numeric>
+
+#include "lpf/sharpness/measure.hpp"
+#include "quadratic.hpp"
+
+namespace lpf::test {
+namespace {
+
+using namespace sharpness;
+
+constexpr Eigen::Index d = 20;
+
+/// The measures at the minimum of a quadratic, a little off it along the steepest direction.
+std::map<std::string, double> measures_of(const Vector& eigenvalues, const Matrix& vectors) {
+  const Quadratic q(vectors * eigenvalues.asDiagonal() * vectors.transpose(), 1, 0);
+  Eigen::Index steepest;
+  eigenvalues.maxCoeff(&steepest);
+  q.w.clean().detach().copy_(reshape(tensor_of(1e-3 * vectors.col(steepest)), {d}));
+  MeasureOptions o{.draws = 400, .filter_normalize = false, .sigma = 1};
+  o.measures = {Measure::effective_dimension, Measure::low_pass, Measure::trace,      Measure::frobenius_norm,
+                Measure::lambda_max,          Measure::epsilon,  Measure::fisher_rao, Measure::pac_bayes};
+  o.pac_bayes_draws = o.frobenius_draws = 400;
+  o.spectrum = {.steps = d, .starts = 100};
+  o.pac_bayes.initial = 3 * normal({q.params.theta().numel()}, 8);
+  const Report r = measure(q, q.params, Data{q.x, q.x}, o, q.losses());
+  std::map<std::string, double> out;
+  for (const Measurement& m : r.measurements)
+    if (m.name != "pac_bayes_norm" && m.name != "pac_bayes_sigma") out[m.name] = m.estimate.value;
+  return out;
+}
+
+/// How far each measure's curve, over its largest value, lies below 1 in the mean.
+std::map<std::string, double> reactions(const std::vector<std::map<std::string, double>>& sweep) {
+  std::map<std::string, double> out;
+  for (const auto& [name, first] : sweep[0]) {
+    double largest = 0;
+    for (const auto& point : sweep) largest = std::max(largest, point.at(name));
+    for (const auto& point : sweep)
+      out[name] += (1 - point.at(name) / largest) / static_cast<double>(sweep.size());
+  }
+  return out;
+}
+
+TEST_CASE(
+    "quadratics (a): of flat directions the effective dimension sees most, then LPF, as the trace does") {
+  const Matrix a = matrix_of(normal({d, d}, 4));
+  const Eigen::SelfAdjointEigenSolver<Matrix> base(a.transpose() * a / 2);
+  Vector lambda = base.eigenvalues();
+  std::vector<std::map<std::string, double>> sweep;
+  double exact = 0;  // reaction of the trace
+  const double whole = lambda.sum();
+  for (Eigen::Index K = 0; K <= d; K += 4) {
+    for (Eigen::Index i = 0; i < K; ++i) lambda(i) = 1e-5 + 5e-5 * static_cast<double>(i);
+    sweep.push_back(measures_of(lambda, base.eigenvectors()));
+    exact += (1 - lambda.sum() / whole) / 6;
+  }
+  const auto r = reactions(sweep);
+  for (const auto& [name, value] : r) {
+    CAPTURE(name);
+    if (name != "effective_dimension") CHECK(r.at("effective_dimension") > value + 0.05);
+    const bool same = name == "low_pass" || name == "trace" || name == "pac_bayes_distance";
+    if (same) CHECK(value == doctest::Approx(exact).epsilon(0.1));
+    if (!same && name != "effective_dimension") CHECK(r.at("low_pass") > value + 0.02);
+  }
+}
+
+TEST_CASE(
+    "quadratics (b): when all directions become flatter alike, ε-sharpness and effective dimension see "
+    "least") {
+  const Matrix vectors = Eigen::HouseholderQR<Matrix>(matrix_of(normal({d, d}, 4))).householderQ();
+  std::vector<std::map<std::string, double>> sweep;
+  for (const double kappa : {100.0, 80.0, 60.0, 40.0, 20.0, 1.0}) {
+    Vector lambda(d);
+    for (Eigen::Index i = 0; i < d; ++i) lambda(i) = kappa * (0.9 + 0.2 * static_cast<double>(i) / (d - 1));
+    sweep.push_back(measures_of(lambda, vectors));
+  }
+  const auto r = reactions(sweep);
+  for (const auto& [name, value] : r) {
+    CAPTURE(name);
+    if (name == "epsilon" || name == "effective_dimension") continue;
+    CHECK(value == doctest::Approx(1 - 301.0 / 600).epsilon(0.01));  // they follow κ itself
+    CHECK(value > r.at("epsilon") + 0.1);
+    CHECK(value > r.at("effective_dimension") + 0.1);
+  }
+}
+
+}  // namespace
+}  // namespace lpf::test
