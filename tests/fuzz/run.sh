@@ -49,7 +49,7 @@ fi
 fuzz() {
   local log=$out/$1.log result=ok
   mkdir -p "$out/corpus/$1"
-  LPF_FUZZ=$1 "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=1024 -max_len=16384 \
+  LPF_FUZZ=$1 "$program" -max_total_time="$seconds" -timeout=120 -rss_limit_mb=2048 -malloc_limit_mb=1024 -max_len=16384 \
     -print_final_stats=1 -artifact_prefix="$out/$1-" "$out/corpus/$1" "$out/seeds/$1" >"$log" 2>&1 || result=BROKEN
   printf '%-12s %10s runs, corpus %4s  %s\n' "$1" \
     "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" "$(find "$out/corpus/$1" -type f | wc -l)" "$result"
