@@ -78,7 +78,8 @@ double error(const Tensor& a, const Tensor& b) {
 
 TEST_CASE("models: the weights of PyTorch's networks give its logits, losses and gradients") {
   const TempDir dir;
-  for (const auto& [name, build] : networks()) {
+  for (const auto& network : networks()) {
+    const std::string& name = network.first;  // clang 14 captures no structured binding
     CAPTURE(name);
     const auto weights = below(name + "/weights.");
     REQUIRE_FALSE(weights.empty());
@@ -86,7 +87,7 @@ TEST_CASE("models: the weights of PyTorch's networks give its logits, losses and
     save_safetensors(path, NamedTensors(weights.begin(), weights.end()), {{"format", "pt"}});
 
     const ParameterStore params({.dtype = float64, .seed = 7});
-    const models::Model net = build(params);
+    const models::Model net = network.second(params);
     load_weights(path, params);  // strict: no name is missing, none is too many
     const Tensor x = fixtures().at(name + "/x"), target = fixtures().at(name + "/target");
     for (const std::string mode : {"eval", "train"}) {
@@ -112,13 +113,14 @@ TEST_CASE("models: the weights of PyTorch's networks give its logits, losses and
 
 TEST_CASE("models: weights are written with PyTorch's names, shapes and values") {
   const TempDir dir;
-  for (const auto& [name, build] : networks()) {
+  for (const auto& network : networks()) {
+    const std::string& name = network.first;  // clang 14 captures no structured binding
     CAPTURE(name);
     const auto weights = below(name + "/weights.");
     const std::string from = (dir / "from").string(), to = (dir / "to").string();
     save_safetensors(from, NamedTensors(weights.begin(), weights.end()), {{"format", "pt"}});
     const ParameterStore params({.dtype = float64});
-    build(params);
+    network.second(params);
     load_weights(from, params);
     save_weights(to, params);
     const SafetensorsFile written = load_safetensors(to);

@@ -15,6 +15,7 @@ TEST_CASE("models: every name of the list makes a network of the input and class
     CAPTURE(m.name);
     CHECK(seen.insert(m.name).second);
     CHECK_FALSE(m.description.empty());
+    CHECK(m.classes == models::ModelOptions().classes);
     const bool wide = m.width.find("channels") != std::string::npos;
     const ParameterStore params({.seed = 1});
     const models::Model net = models::make(m.name, params, {.classes = 7, .width = wide ? 1 : 0});

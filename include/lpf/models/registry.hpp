@@ -33,104 +33,72 @@ struct ModelInfo {
   Shape input;        ///< [H, W, C] it was made for
   std::string width;  ///< what ModelOptions::width means; empty: it takes none of the options of ResNets
   Model (*make)(const nn::Path&, const ModelOptions&);  ///< options complete and checked
+  std::int64_t classes = 10;                            ///< by default
 };
 
 namespace detail {
 
 template <class Net, class Options>
-Model small_images(const nn::Path& p, Options options, const ModelOptions& o) {
+Model lenet(const nn::Path& p, const ModelOptions& o) {
+  check(o.input[0] == o.input[1], "models::make", "the LeNets take square images, got ", o.input);
+  Options options;
   options.classes = o.classes;
+  options.image = o.input[0];
+  options.in_channels = o.input[2];
+  return Net(p, options);
+}
+
+template <class Net, auto preset>
+Model fixed(const nn::Path& p, const ModelOptions& o) {
+  auto options = preset(o.classes);
   options.in_channels = o.input[2];
   return Net(p, options);
 }
 
 inline Model resnet(const nn::Path& p, ResNetOptions options, const ModelOptions& o) {
+  options.in_channels = o.input[2];
   options.batch_norm = o.batch_norm;
   options.skip = o.skip;
-  return small_images<ResNet>(p, std::move(options), o);
+  return ResNet(p, options);
 }
-inline Model resnet_of_width(const nn::Path& p, ResNetOptions options, const ModelOptions& o) {
+template <auto preset>
+Model resnet(const nn::Path& p, const ModelOptions& o) {
+  ResNetOptions options = preset(o.classes);
   if (o.width > 0) options.width = o.width;
-  return resnet(p, std::move(options), o);
+  return resnet(p, options, o);
 }
-
-template <class Net, class Options>
-Model lenet(const nn::Path& p, const ModelOptions& o) {
-  check(o.input[0] == o.input[1], "models::make", "the LeNets take square images, got ", o.input);
-  Options options;
-  options.image = o.input[0];
-  return small_images<Net>(p, options, o);
+template <auto preset, int own_width>
+Model resnet_by_width(const nn::Path& p, const ModelOptions& o) {
+  return resnet(p, preset(o.width > 0 ? o.width : own_width, o.classes), o);
 }
 
 }  // namespace detail
 
 /// All networks, in the order a user would look for them.
 inline const std::vector<ModelInfo>& list() {
-  using P = const nn::Path&;
-  using O = const ModelOptions&;
-  static const char* const channels = "channels of the first stage, 64 by default";
+  static const Shape mnist{28, 28, 1}, cifar{32, 32, 3};
+  static const char *const width = "channels of the first stage, 64 by default",
+                           *const w = "w of the study: 8w channels in the first stage, 4 by default",
+                           *const k = "k of the study: channels of the first stage, 64 by default";
   static const std::vector<ModelInfo> all{
-      {"small-lenet",
-       "LeNet 6-16-120-84, 44,426 parameters",
-       {28, 28, 1},
-       "",
+      {"small-lenet", "LeNet 6-16-120-84, 44,426 parameters", mnist, "",
        detail::lenet<SmallLeNet, SmallLeNetOptions>},
-      {"lenet",
-       "LeNet 32-64-128 with dropout, 1.2 million parameters",
-       {28, 28, 1},
-       "",
-       detail::lenet<LeNet, LeNetOptions>},
-      {"resnet18",
-       "ResNet-18, 11.2 million",
-       {32, 32, 3},
-       channels,
-       [](P p, O o) { return detail::resnet_of_width(p, resnet18(), o); }},
-      {"resnet50",
-       "ResNet-50, 23.5 million",
-       {32, 32, 3},
-       channels,
-       [](P p, O o) { return detail::resnet_of_width(p, resnet50(), o); }},
-      {"resnet101",
-       "ResNet-101, 42.5 million",
-       {32, 32, 3},
-       channels,
-       [](P p, O o) { return detail::resnet_of_width(p, resnet101(), o); }},
-      {"narrow-resnet18",
-       "the ResNet-18 of the study of sharpness, 2.8 million at w = 4",
-       {32, 32, 3},
-       "w of the study, an eighth of the channels of the first stage, 4 by default",
-       [](P p, O o) { return detail::resnet(p, narrow_resnet18(o.width > 0 ? o.width : 4), o); }},
-      {"double-descent-resnet18",
-       "the ResNet-18 of the double-descent study",
-       {32, 32, 3},
-       "k of the study, channels of the first stage, 64 by default",
-       [](P p, O o) { return detail::resnet(p, double_descent_resnet18(o.width > 0 ? o.width : 64), o); }},
-      {"wrn-16-8",
-       "wide ResNet, 11.0 million",
-       {32, 32, 3},
-       "",
-       [](P p, O o) { return detail::small_images<WideResNet>(p, wrn_16_8(), o); }},
-      {"wrn-28-10",
-       "wide ResNet, 36.5 million",
-       {32, 32, 3},
-       "",
-       [](P p, O o) { return detail::small_images<WideResNet>(p, wrn_28_10(), o); }},
-      {"shake-shake-26-2x96d",
-       "Shake-Shake, 26.2 million",
-       {32, 32, 3},
-       "",
-       [](P p, O o) { return detail::small_images<ShakeShake>(p, shake_shake_26_2x96d(), o); }},
-      {"pyramidnet-110",
-       "PyramidNet, alpha 200, 10.7 million",
-       {32, 32, 3},
-       "",
-       [](P p, O o) { return detail::small_images<PyramidNet>(p, pyramidnet_110(), o); }},
-      {"pyramidnet-272",
-       "PyramidNet, alpha 200, 26.2 million",
-       {32, 32, 3},
-       "",
-       [](P p, O o) { return detail::small_images<PyramidNet>(p, pyramidnet_272(), o); }},
-  };
+      {"lenet", "LeNet 32-64-128 with dropout, 1.2 million", mnist, "", detail::lenet<LeNet, LeNetOptions>},
+      {"resnet18", "ResNet-18, 11.2 million", cifar, width, detail::resnet<resnet18>},
+      {"resnet50", "ResNet-50, 23.5 million", cifar, width, detail::resnet<resnet50>},
+      {"resnet101", "ResNet-101, 42.5 million", cifar, width, detail::resnet<resnet101>},
+      {"narrow-resnet18", "of the study of sharpness, 2.8 million", cifar, w,
+       detail::resnet_by_width<narrow_resnet18, 4>},
+      {"double-descent-resnet18", "of the double-descent study, 2,991 to 11.2 million", cifar, k,
+       detail::resnet_by_width<double_descent_resnet18, 64>},
+      {"wrn-16-8", "wide ResNet, 11.0 million", cifar, "", detail::fixed<WideResNet, wrn_16_8>},
+      {"wrn-28-10", "wide ResNet, 36.5 million", cifar, "", detail::fixed<WideResNet, wrn_28_10>},
+      {"shake-shake-26-2x96d", "Shake-Shake, 26.2 million", cifar, "",
+       detail::fixed<ShakeShake, shake_shake_26_2x96d>},
+      {"pyramidnet-110", "PyramidNet, alpha 200, 10.7 million", cifar, "",
+       detail::fixed<PyramidNet, pyramidnet_110>},
+      {"pyramidnet-272", "PyramidNet, alpha 200, 26.2 million", cifar, "",
+       detail::fixed<PyramidNet, pyramidnet_272>}};
   return all;
 }
 
