@@ -218,9 +218,8 @@ inline std::unique_ptr<ByteSource> unpacked(std::unique_ptr<RawBytes> raw, const
     cannot_unpack(path, operation, "gzip", "gunzip", "zlib1g", "LPF_HAS_ZLIB", "-lz");
 #endif
   }
-  if (raw->starts_with(std::string_view("\xfd"
-                                        "7zXZ\0",
-                                        6))) {
+  constexpr char xz_magic[] = {'\xfd', '7', 'z', 'X', 'Z', '\0'};
+  if (raw->starts_with({xz_magic, sizeof xz_magic})) {
 #ifdef LPF_HAS_LZMA
     return std::make_unique<XzBytes>(PackedInput(std::move(raw), "xz", path, operation));
 #else

@@ -95,7 +95,7 @@ inline void affine(const ImageBytes& image, const std::array<double, 6>& a, std:
     for (std::int64_t x = 0; x < image.width; ++x, at_x += x_x, at_y += y_x, to += image.channels) {
       const std::int64_t column = at_x >> 16, row = at_y >> 16;
       const bool inside = column >= 0 && column < image.width && row >= 0 && row < image.height;
-      const std::uint8_t* pixel = from + (row * image.width + column) * image.channels;
+      const std::uint8_t* pixel = from + (inside ? (row * image.width + column) * image.channels : 0);
       for (std::int64_t c = 0; c < image.channels; ++c) to[c] = inside ? pixel[c] : fill;
     }
   }
