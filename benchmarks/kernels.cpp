@@ -1,0 +1,172 @@
+// Products and convolutions of the six networks of step.cpp against what this processor can do: its measured
+// peak of multiply-adds and its measured memory bandwidth. One thread and all.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <lpf/lpf.hpp>
+#include <lpf/train/atomic_file.hpp>
+#include <lpf/train/table.hpp>
+#include <nlohmann/json.hpp>
+
+using namespace lpf;
+
+namespace {
+
+double median_seconds(const std::function<void()>& f) {
+  using Clock = std::chrono::steady_clock;
+  const auto once = [&](int calls) {
+    const auto start = Clock::now();
+    for (int i = 0; i < calls; ++i) f();
+    return std::chrono::duration<double>(Clock::now() - start).count() / calls;
+  };
+  const int calls = std::clamp(static_cast<int>(0.005 / once(1)), 1, 10000);
+  std::vector<double> times;
+  for (int i = 0; i < 15; ++i) times.push_back(once(calls));
+  std::nth_element(times.begin(), times.begin() + 7, times.end());
+  return times[7];
+}
+
+/// Multiply-adds a second, counted as two, from registers: as many independent chains as hide the latency.
+double peak_gflops(int threads) {
+  constexpr int width = 16, chains = 20;
+  constexpr std::int64_t rounds = 200000;
+  std::vector<float> sums(static_cast<std::size_t>(threads));
+  set_num_threads(threads);
+  const double seconds = median_seconds([&] {
+    backend::cpu::parallel_for(threads, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (; begin < end; ++begin) {
+        typedef float Lanes __attribute__((vector_size(width * sizeof(float))));
+        Lanes a[chains], x = Lanes{} + 0.999f, y = Lanes{} + 1e-3f;
+        for (int c = 0; c < chains; ++c) a[c] = Lanes{} + static_cast<float>(c);
+        for (std::int64_t i = 0; i < rounds; ++i)
+          for (int c = 0; c < chains; ++c) a[c] = a[c] * x + y;
+        for (int c = 1; c < chains; ++c) a[0] += a[c];
+        sums[static_cast<std::size_t>(begin)] = a[0][0];
+      }
+    });
+  });
+  return 2.0 * width * chains * static_cast<double>(rounds) * threads / seconds * 1e-9;
+}
+
+/// y += a·x over arrays that no cache holds: bytes read and written a second.
+double bandwidth_gb(int threads) {
+  set_num_threads(threads);
+  constexpr std::int64_t n = 1 << 26;
+  const Tensor x = ones({n}), y = ones({n});
+  return 12.0 * n / median_seconds([&] { x.backend().accumulate(float32, n, 1e-3, x.raw(), y.raw()); }) *
+         1e-9;
+}
+
+struct Product {
+  const char* what;
+  std::int64_t batch, m, n, k;
+  bool transpose_a, transpose_b;
+};
+const Product products[] = {
+    {"1024³", 1, 1024, 1024, 1024, false, false},
+    {"mlp-784 fc1, forward", 1, 128, 512, 784, false, true},
+    {"mlp-784 fc1, forward, M = 8", 8, 16, 512, 784, false, true},
+    {"mlp-784 fc1, forward, M = 32", 32, 4, 512, 784, false, true},
+    {"mlp-784 fc2, input's gradient", 1, 128, 512, 512, false, false},
+    {"mlp-784 fc2, input's gradient, M = 8", 8, 16, 512, 512, false, false},
+    {"mlp-784 fc1, weight's gradient", 1, 512, 784, 128, true, false},
+    {"mlp-64 fc1, forward", 1, 128, 128, 64, false, true},
+    {"mlp-64 fc1, forward, M = 8", 8, 16, 128, 64, false, true},
+    {"mlp-64 fc2, forward", 1, 128, 10, 128, false, true},
+};
+
+struct Image {
+  const char* what;
+  std::int64_t size, in, out, kernel, stride, padding;
+};
+const Image convolutions[] = {
+    {"lenet conv1", 28, 1, 6, 5, 1, 0},
+    {"lenet conv2", 12, 6, 16, 5, 1, 0},
+    {"resnet stem, width 8", 32, 3, 8, 3, 1, 1},
+    {"3×3, 8 channels, 32²", 32, 8, 8, 3, 1, 1},
+    {"3×3, 16 channels, 16²", 16, 16, 16, 3, 1, 1},
+    {"3×3, 32 channels, 32²", 32, 32, 32, 3, 1, 1},
+    {"3×3, 64 channels, 32²", 32, 64, 64, 3, 1, 1},
+    {"3×3, 128 channels, 16²", 16, 128, 128, 3, 1, 1},
+    {"3×3, 256 channels, 8²", 8, 256, 256, 3, 1, 1},
+    {"3×3, 512 channels, 4²", 4, 512, 512, 3, 1, 1},
+    {"3×3 stride 2, 64 to 128, 32²", 32, 64, 128, 3, 2, 1},
+    {"1×1 stride 2, 64 to 128, 32²", 32, 64, 128, 1, 2, 0},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Products and convolutions against this processor's peak.");
+  std::string json;
+  std::int64_t batch = 128;
+  app.add_option("--json", json, "write all figures to this file");
+  app.add_option("--batch", batch, "images in a batch")->check(CLI::PositiveNumber)->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  const int all = num_threads();
+  nlohmann::json records = nlohmann::json::array();
+  for (const int threads : all > 1 ? std::vector{1, all} : std::vector{1}) {
+    const double peak = peak_gflops(threads), bandwidth = bandwidth_gb(threads);
+    std::printf("%s, %d thread%s: peak %.0f GFLOP/s, memory %.1f GB/s\n", backend::get(Device::cpu()).name,
+                threads, threads == 1 ? "" : "s", peak, bandwidth);
+    TextTable table({"", "GFLOP/s", "of peak"});
+    const auto add = [&](const std::string& what, double flops, const std::function<void()>& f) {
+      set_num_threads(threads);
+      const double rate = flops / median_seconds(f) * 1e-9;
+      table.add_row({what, format_fixed(rate, 1), format_fixed(100 * rate / peak, 0) + " %"});
+      records.push_back({{"what", what},
+                         {"threads", threads},
+                         {"gflops", rate},
+                         {"peak_gflops", peak},
+                         {"bandwidth_gb", bandwidth}});
+    };
+    for (const Product& p : products) {
+      const Tensor a = ones({p.batch, p.m, p.k}), b = ones({p.batch, p.k, p.n}),
+                   c = zeros({p.batch, p.m, p.n});
+      const backend::Gemm g{float32,
+                            p.transpose_a,
+                            p.transpose_b,
+                            p.m,
+                            p.n,
+                            p.k,
+                            a.raw(),
+                            p.transpose_a ? p.m : p.k,
+                            p.m * p.k,
+                            b.raw(),
+                            p.transpose_b ? p.k : p.n,
+                            p.k * p.n,
+                            c.raw(),
+                            p.n,
+                            p.m * p.n,
+                            p.batch,
+                            1,
+                            0};
+      add(concat("product, ", p.what),
+          2.0 * static_cast<double>(p.batch * p.m * p.n) * static_cast<double>(p.k),
+          [&] { a.backend().gemm(g); });
+    }
+    for (const Image& i : convolutions) {
+      const std::int64_t q = (i.size + 2 * i.padding - i.kernel) / i.stride + 1;
+      const Tensor x = ones({batch, i.size, i.size, i.in}), w = ones({i.out, i.kernel, i.kernel, i.in}),
+                   y = zeros({batch, q, q, i.out});
+      const Tensor dx = zeros(x.shape()), dw = zeros(w.shape());
+      const std::int64_t whole[] = {0, batch};
+      const backend::Conv2d c{float32,  batch, i.size, i.size,   i.in,     i.out,     i.kernel,
+                              i.kernel, q,     q,      i.stride, i.stride, i.padding, i.padding,
+                              1,        1,     1,      1,        whole,    0,         0};
+      const double flops =
+          2.0 * static_cast<double>(batch * q * q) * static_cast<double>(i.out * i.kernel * i.kernel * i.in);
+      add(concat("convolution, ", i.what, ", forward"), flops,
+          [&] { x.backend().conv2d(c, x.raw(), w.raw(), nullptr, y.raw()); });
+      add(concat("convolution, ", i.what, ", input's gradient"), flops,
+          [&] { x.backend().conv2d_backward_data(c, y.raw(), w.raw(), dx.raw()); });
+      add(concat("convolution, ", i.what, ", weight's gradient"), flops,
+          [&] { x.backend().conv2d_backward_filter(c, x.raw(), y.raw(), dw.raw(), false); });
+    }
+    std::printf("%s\n", table.to_string().c_str());
+    std::fflush(stdout);
+  }
+  if (!json.empty()) write_file_atomically(json, records.dump(1) + "\n");
+}

@@ -1,0 +1,171 @@
+"""PyTorch's side of benchmarks/step.cpp: the same networks, methods and batch.
+
+Reads requests "net method M estimator threads steps" and answers each with the milliseconds of one step (the mean over
+`steps`), or -1 for what PyTorch cannot do. LPF-SGD "published" is M forward and backward passes one after another with
+noise added to the weights and taken away again; "vmap" is torch.func.vmap over M copies.
+"""
+import argparse
+import resource
+import sys
+import time
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class Block(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        blocks, channels = [], width
+        for stage in range(4):
+            for block in range(2):
+                outputs = width * 2**stage
+                blocks.append(Block(channels, outputs, 2 if stage > 0 and block == 0 else 1))
+                channels = outputs
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.blocks = nn.Sequential(*blocks)
+        self.linear = nn.Linear(channels, 10)
+
+    def forward(self, x):
+        return self.linear(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+def mlp(*sizes):
+    layers = []
+    for a, b in zip(sizes, sizes[1:]):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def lenet():
+    return nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+                         nn.Flatten(), nn.Linear(256, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
+
+
+NETS = {
+    "mlp-64": ((64,), lambda: mlp(64, 128, 10)),
+    "mlp-784": ((784,), lambda: mlp(784, 512, 512, 10)),
+    "lenet": ((1, 28, 28), lenet),
+    "resnet18-8": ((3, 32, 32), lambda: ResNet18(8)),
+    "resnet18-32": ((3, 32, 32), lambda: ResNet18(32)),
+    "resnet18-64": ((3, 32, 32), lambda: ResNet18(64)),
+}
+
+
+class Training:
+    def __init__(self, net, method, m, estimator, batch):
+        torch.manual_seed(1)
+        shape, make = NETS[net]
+        self.net, self.method, self.m, self.estimator = make(), method, m, estimator
+        self.x, self.y = torch.randn(batch, *shape), torch.arange(batch) * 7 % 10
+        if len(shape) == 3:  # the faster layout of the two for these networks on a CPU, and ours
+            self.net, self.x = self.net.to(memory_format=torch.channels_last), self.x.to(memory_format=torch.channels_last)
+        self.params = list(self.net.parameters())
+        self.optimizer = torch.optim.SGD(self.params, lr=0.01, momentum=0.9)
+        if estimator == "vmap" and any(isinstance(c, nn.BatchNorm2d) for c in self.net.modules()):
+            raise NotImplementedError
+        if estimator == "vmap" and batch % m:
+            raise NotImplementedError
+
+    def scales(self):
+        return [p.flatten(1).norm(dim=1).view(-1, *[1] * (p.dim() - 1)) * 1e-3 if p.dim() > 1 else p.norm() * 1e-3
+                for p in self.params]
+
+    def loss(self, x, y):
+        return F.cross_entropy(self.net(x), y)
+
+    def step(self):
+        self.optimizer.zero_grad(set_to_none=False)
+        if self.method == "sgd":
+            self.loss(self.x, self.y).backward()
+        elif self.method == "sam":
+            self.loss(self.x, self.y).backward()
+            with torch.no_grad():
+                norm = torch.sqrt(sum((p.grad**2).sum() for p in self.params))
+                moves = [p.grad * (0.05 / (norm + 1e-12)) for p in self.params]
+                for p, e in zip(self.params, moves):
+                    p.add_(e)
+            self.optimizer.zero_grad(set_to_none=False)
+            self.loss(self.x, self.y).backward()
+            with torch.no_grad():
+                for p, e in zip(self.params, moves):
+                    p.sub_(e)
+        elif self.estimator == "published":
+            for x, y in zip(self.x.chunk(self.m), self.y.chunk(self.m)):
+                with torch.no_grad():
+                    noise = [torch.randn_like(p).mul_(s) for p, s in zip(self.params, self.scales())]
+                    for p, e in zip(self.params, noise):
+                        p.add_(e)
+                (self.loss(x, y) / self.m).backward()
+                with torch.no_grad():
+                    for p, e in zip(self.params, noise):
+                        p.sub_(e)
+        else:
+            names = [n for n, _ in self.net.named_parameters()]
+            with torch.no_grad():
+                replicas = {n: p + torch.randn(self.m, *p.shape) * s
+                            for n, p, s in zip(names, self.params, self.scales())}
+
+            def loss(weights, x, y):
+                return F.cross_entropy(torch.func.functional_call(self.net, weights, (x,)), y)
+
+            shape = (self.m, self.x.shape[0] // self.m)
+            grads = torch.func.vmap(torch.func.grad(loss))(
+                replicas, self.x.reshape(*shape, *self.x.shape[1:]), self.y.reshape(shape))
+            for n, p in zip(names, self.params):
+                p.grad = grads[n].mean(0)
+        self.optimizer.step()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--memory-of", help="print the peak memory (MB) of a process that does only this")
+    options = parser.parse_args()
+    if options.memory_of:
+        net, method, m, estimator = options.memory_of.split()
+        training = Training(net, method, int(m), estimator, options.batch)
+        for _ in range(3):
+            training.step()
+        print(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    print(torch.__version__, flush=True)
+    trainings = {}
+    for line in sys.stdin:
+        net, method, m, estimator, threads, steps = line.split()
+        torch.set_num_threads(int(threads))
+        key = (net, method, m, estimator)
+        if key not in trainings:
+            if any(k[0] != net for k in trainings):
+                trainings.clear()
+            try:
+                trainings[key] = Training(net, method, int(m), estimator, options.batch)
+                trainings[key].step()
+            except NotImplementedError:
+                print(-1, flush=True)
+                continue
+        start = time.perf_counter()
+        for _ in range(int(steps)):
+            trainings[key].step()
+        print((time.perf_counter() - start) * 1e3 / int(steps), flush=True)
+
+
+if __name__ == "__main__":
+    main()

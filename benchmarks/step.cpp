@@ -1,0 +1,482 @@
+// Milliseconds of one training step (forward, backward, update; data in memory) for six networks and every
+// method, interleaved in one process, and beside PyTorch if asked: step --help.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <lpf/lpf.hpp>
+#include <lpf/models/lenet.hpp>
+#include <lpf/models/resnet.hpp>
+#include <lpf/train/atomic_file.hpp>
+#include <lpf/train/table.hpp>
+#include <nlohmann/json.hpp>
+
+using namespace lpf;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Net = std::function<Tensor(const Tensor&)>;
+
+struct Mlp {
+  std::vector<nn::Linear> layers;
+  Mlp(const nn::Path& p, const std::vector<std::int64_t>& sizes) {
+    for (std::size_t i = 0; i + 1 < sizes.size(); ++i)
+      layers.emplace_back(p / concat("fc", i + 1), sizes[i], sizes[i + 1]);
+  }
+  Tensor operator()(const Tensor& x) const {
+    Tensor y = x;
+    for (std::size_t i = 0; i < layers.size(); ++i)
+      y = i + 1 < layers.size() ? relu(layers[i](y)) : layers[i](y);
+    return y;
+  }
+};
+
+struct NetInfo {
+  const char* name;
+  Shape input;  // of one sample
+  std::function<Net(const nn::Path&)> make;
+};
+const std::vector<NetInfo>& networks() {
+  static const std::vector<NetInfo> all{
+      {"mlp-64",
+       {64},
+       [](const nn::Path& p) {
+         return Mlp(p, {64, 128, 10});
+       }},
+      {"mlp-784",
+       {784},
+       [](const nn::Path& p) {
+         return Mlp(p, {784, 512, 512, 10});
+       }},
+      {"lenet", {28, 28, 1}, [](const nn::Path& p) { return models::SmallLeNet(p); }},
+      {"resnet18-8",
+       {32, 32, 3},
+       [](const nn::Path& p) { return models::ResNet(p, models::double_descent_resnet18(8)); }},
+      {"resnet18-32",
+       {32, 32, 3},
+       [](const nn::Path& p) { return models::ResNet(p, models::double_descent_resnet18(32)); }},
+      {"resnet18-64", {32, 32, 3}, [](const nn::Path& p) {
+         return models::ResNet(p, models::double_descent_resnet18(64));
+       }}};
+  return all;
+}
+
+// One row of the table: a network, what trains it, and who runs it.
+struct Job {
+  std::string net, method = "sgd", estimator = "replicas", by = "lpf";
+  std::int64_t M = 1;
+  int threads = 1;
+
+  bool filtered() const { return method == "lpf-sgd"; }
+  std::string label() const {
+    if (!filtered()) return method;
+    return concat(method, " M=", M, estimator == "replicas" ? "" : concat(" ", estimator));
+  }
+};
+
+const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replicas},
+                                                  {"antithetic", Estimator::antithetic},
+                                                  {"per-sample", Estimator::per_sample}};
+
+/// A job of this library: its own model, optimizer and data.
+class Training {
+ public:
+  Training(const Job& job, std::int64_t batch)
+      : job_(job), params_({.seed = 1}), sgd_(params_, {.lr = 0.01, .momentum = 0.9}) {
+    const auto info = std::find_if(networks().begin(), networks().end(),
+                                   [&](const NetInfo& n) { return n.name == job.net; });
+    check(info != networks().end(), "step", "there is no network '", job.net, "'");
+    net_ = info->make(params_);
+    std::vector<std::int64_t> shape{batch};
+    for (int i = 0; i < info->input.rank(); ++i) shape.push_back(info->input[i]);
+    x_ = zeros(Shape(shape));
+    x_.backend().normal(x_.dtype(), {.seed = 2, .purpose = Purpose::measure}, 0, x_.numel(), x_.raw());
+    std::vector<std::int64_t> labels(static_cast<std::size_t>(batch));
+    for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::int64_t>(i * 7 % 10);
+    y_ = from_vector(labels, {batch});
+    if (job.filtered())
+      filter_.emplace(
+          LowPassFilterOptions{.M = job.M, .gamma = 1e-3, .estimator = estimators.at(job.estimator)});
+    if (job.method == "sam") sam_.emplace(params_, sgd_, optim::SamOptions{.rho = 0.05});
+  }
+
+  void step() {
+    const auto loss = [&] { return cross_entropy(net_(x_), y_); };
+    if (sam_) {
+      loss_ = sam_->step(loss).item();
+    } else if (filter_) {
+      const auto scope = filter_->perturb(params_);
+      const Tensor l = loss();
+      l.backward();
+      sgd_.step();
+      loss_ = l.item();
+    } else {
+      const Tensor l = loss();
+      l.backward();
+      sgd_.step();
+      loss_ = l.item();
+    }
+  }
+  std::int64_t parameters() const { return params_.numel(); }
+
+ private:
+  Job job_;
+  ParameterStore params_;
+  optim::SGD sgd_;
+  Net net_;
+  Tensor x_, y_;
+  std::optional<LowPassFilter> filter_;
+  std::optional<optim::Sam<optim::SGD>> sam_;
+  double loss_ = 0;
+};
+
+// What the products and convolutions of a step multiply and add, counted where the backend is called.
+double flops_done = 0;
+backend::Table uncounted;
+double convolution_flops(const backend::Conv2d& c) {
+  return 2.0 * static_cast<double>(c.n * c.p * c.q) *
+         static_cast<double>(c.k * c.kh * c.kw * (c.c / c.groups));
+}
+double count_flops(Training& training) {
+  uncounted = backend::cpu_table;
+  backend::cpu_table.gemm = [](const backend::Gemm& g) {
+    flops_done += 2.0 * static_cast<double>(g.m * g.n) * static_cast<double>(g.k * g.batch);
+    uncounted.gemm(g);
+  };
+  backend::cpu_table.conv2d = [](const backend::Conv2d& c, const void* x, const void* w, const void* b,
+                                 void* y) {
+    flops_done += convolution_flops(c);
+    uncounted.conv2d(c, x, w, b, y);
+  };
+  backend::cpu_table.conv2d_backward_data = [](const backend::Conv2d& c, const void* dy, const void* w,
+                                               void* dx) {
+    flops_done += convolution_flops(c);
+    uncounted.conv2d_backward_data(c, dy, w, dx);
+  };
+  backend::cpu_table.conv2d_backward_filter = [](const backend::Conv2d& c, const void* x, const void* dy,
+                                                 void* dw, bool per_replica) {
+    flops_done += convolution_flops(c);
+    uncounted.conv2d_backward_filter(c, x, dy, dw, per_replica);
+  };
+  flops_done = 0;
+  training.step();
+  backend::cpu_table = uncounted;
+  return flops_done;
+}
+
+/// PyTorch in a process of its own: one line a request, one line an answer.
+class Peer {
+ public:
+  Peer(const std::string& python, std::int64_t batch) {
+    int to[2], from[2];
+    check<IoError>(::pipe(to) == 0 && ::pipe(from) == 0, "peer", "no pipe: ", std::strerror(errno));
+    child_ = ::fork();
+    check<IoError>(child_ >= 0, "peer", "no process: ", std::strerror(errno));
+    if (child_ == 0) {
+      ::dup2(to[0], 0);
+      ::dup2(from[1], 1);
+      for (const int end : {to[0], to[1], from[0], from[1]}) ::close(end);
+      ::execlp(python.c_str(), python.c_str(), LPF_PEER_SCRIPT, "--batch", std::to_string(batch).c_str(),
+               nullptr);
+      std::perror(python.c_str());
+      ::_exit(127);
+    }
+    ::close(to[0]);
+    ::close(from[1]);
+    to_ = ::fdopen(to[1], "w");
+    from_ = ::fdopen(from[0], "r");
+    version_ = answer();
+  }
+  ~Peer() {
+    std::fclose(to_);
+    std::fclose(from_);
+    ::waitpid(child_, nullptr, 0);
+  }
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  const std::string& version() const { return version_; }
+  /// Milliseconds of one step, the mean over `steps`; negative if PyTorch cannot do it (vmap and batch norm).
+  double step_ms(const Job& job, int steps) {
+    std::fprintf(to_, "%s %s %lld %s %d %d\n", job.net.c_str(), job.method.c_str(),
+                 static_cast<long long>(job.M), job.estimator.c_str(), job.threads, steps);
+    std::fflush(to_);
+    return std::stod(answer());
+  }
+
+ private:
+  std::string answer() {
+    char line[256];
+    check<IoError>(std::fgets(line, sizeof line, from_) != nullptr, "peer",
+                   "PyTorch's process ended; try it alone: python3 benchmarks/peer.py");
+    std::string text(line);
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+  }
+  pid_t child_;
+  std::FILE *to_, *from_;
+  std::string version_;
+};
+
+struct Result {
+  Job job;
+  std::vector<double> ms;
+  double gflop = 0, noise_ms = 0;
+  std::int64_t parameters = 0;
+  std::uint64_t allocations = 0;
+  double peak_mb = 0, peak_rss_mb = 0;
+
+  double quantile(double q) const {
+    std::vector<double> sorted = ms;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1) + 0.5)];
+  }
+};
+
+double milliseconds_of(const std::function<void()>& f) {
+  const auto start = Clock::now();
+  f();
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// Drawing n Gaussian numbers and nothing else, in pieces that stay in the cache.
+double draw_ms(std::int64_t n) {
+  const auto& cpu = backend::get(Device::cpu());
+  static const Tensor piece = zeros({1 << 16});
+  return milliseconds_of([&] {
+    for (std::int64_t i = 0; i < n; i += piece.numel())
+      cpu.normal(DType::float32, {.seed = 3, .purpose = Purpose::measure}, i, std::min(piece.numel(), n - i),
+                 piece.raw());
+  });
+}
+
+struct Options {
+  std::vector<std::string> nets, methods{"sgd", "sam", "lpf-sgd"},
+      estimators{"replicas", "antithetic", "per-sample"};
+  std::vector<std::int64_t> M{1, 8, 32};
+  std::vector<int> threads;
+  std::int64_t batch = 128;
+  int rounds = 11;
+  double seconds = 30;
+  std::string json, peer, memory_of;
+};
+
+std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, bool peer) {
+  std::vector<Job> jobs;
+  for (const std::string& method : o.methods) {
+    if (method != "lpf-sgd") {
+      jobs.push_back({.net = net, .method = method, .threads = threads});
+      if (peer) jobs.push_back({.net = net, .method = method, .by = "pytorch", .threads = threads});
+      continue;
+    }
+    for (const std::int64_t M : o.M) {
+      for (const std::string& estimator : o.estimators) {
+        if (estimator == "antithetic" && M % 2) continue;
+        if (estimator == "per-sample" && M != o.M.back()) continue;  // M does not matter to it
+        jobs.push_back({net, method, estimator, "lpf", M, threads});
+      }
+      if (peer) jobs.push_back({net, method, "published", "pytorch", M, threads});
+      if (peer && M > 1) jobs.push_back({net, method, "vmap", "pytorch", M, threads});
+    }
+  }
+  return jobs;
+}
+
+/// Interleaved rounds: each job makes a few steps in turn, so that a change of the machine's speed meets all.
+std::vector<Result> measure(const Options& o, const std::string& net, int threads, Peer* peer) {
+  set_num_threads(threads);
+  std::vector<Result> results;
+  std::vector<std::unique_ptr<Training>> trainings;
+  std::vector<int> steps;
+  for (const Job& job : jobs_of(o, net, threads, peer != nullptr)) {
+    Result r{.job = job};
+    std::unique_ptr<Training> training;
+    double ms = 0;
+    if (job.by == "lpf") {
+      training = std::make_unique<Training>(job, o.batch);
+      training->step();
+      r.gflop = count_flops(*training) * 1e-9;
+      r.parameters = training->parameters();
+      const auto before = backend::get(Device::cpu()).memory_stats().system_allocations;
+      ms = milliseconds_of([&] { training->step(); });
+      r.allocations = backend::get(Device::cpu()).memory_stats().system_allocations - before;
+    } else {
+      ms = peer->step_ms(job, 1);
+      if (ms < 0) continue;  // it cannot
+      ms = peer->step_ms(job, 1);
+    }
+    steps.push_back(std::clamp(static_cast<int>(10 / ms), 1, 200));
+    results.push_back(std::move(r));
+    trainings.push_back(std::move(training));
+  }
+  const auto start = Clock::now();
+  for (int round = 0; round < o.rounds; ++round) {
+    const std::chrono::duration<double> spent = Clock::now() - start;
+    if (round >= 3 && spent.count() * (round + 1) / round > o.seconds) break;
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      Result& r = results[i];
+      if (!trainings[i]) {
+        r.ms.push_back(peer->step_ms(r.job, steps[i]));
+        continue;
+      }
+      const double ms = milliseconds_of([&] {
+        for (int s = 0; s < steps[i]; ++s) trainings[i]->step();
+      });
+      r.ms.push_back(ms / steps[i]);
+      if (r.job.filtered() && r.job.estimator == "replicas") {
+        const double draw = draw_ms(r.job.M * r.parameters);
+        r.noise_ms = r.noise_ms == 0 ? draw : std::min(r.noise_ms, draw);
+      }
+    }
+    std::fprintf(stderr, "\r%s, %d thread%s: round %d of %d ", net.c_str(), threads, threads == 1 ? "" : "s",
+                 round + 1, o.rounds);
+  }
+  std::fprintf(stderr, "\r%40s\r", "");
+  return results;
+}
+
+/// The memory of one job, measured in a process of its own: peaks of the allocator and of the process, in MB.
+void print_memory(const Options& o) {
+  std::istringstream words(o.memory_of);
+  Job job;
+  words >> job.net >> job.method >> job.M >> job.estimator;
+  Training training(job, o.batch);
+  const auto& cpu = backend::get(Device::cpu());
+  for (int i = 0; i < 3; ++i) training.step();
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  std::printf("%.3f %.3f\n", static_cast<double>(cpu.memory_stats().peak) * 1e-6,
+              static_cast<double>(usage.ru_maxrss) / 1024);
+}
+void ask_memory(const std::string& program, const Options& o, Result& r) {
+  const std::string job = concat(r.job.net, " ", r.job.method, " ", r.job.M, " ", r.job.estimator);
+  const std::string command =
+      r.job.by == "lpf"
+          ? concat("'", program, "' --batch ", o.batch, " --memory-of '", job, "'")
+          : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --batch ", o.batch, " --memory-of '", job, "'");
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  check<IoError>(pipe != nullptr, "step", "cannot run ", command);
+  if (std::fscanf(pipe, "%lf %lf", &r.peak_mb, &r.peak_rss_mb) != 2) r.peak_mb = r.peak_rss_mb = 0;
+  ::pclose(pipe);
+}
+
+void print(const std::vector<Result>& results) {
+  const auto find = [&](auto&& is) {
+    const auto r = std::find_if(results.begin(), results.end(), is);
+    return r == results.end() ? 0.0 : r->quantile(.5);
+  };
+  const double sgd = find([](const Result& r) { return r.job.by == "lpf" && r.job.method == "sgd"; });
+  TextTable table({"", "by", "median ms", "quartiles", "GFLOP/s", "/ own SGD", "added / noise",
+                   "PyTorch / LPF", "peak MB", "RSS MB", "allocations"});
+  for (const Result& r : results) {
+    const bool ours = r.job.by == "lpf";
+    const double median = r.quantile(.5);
+    const double peer = !ours ? 0 : find([&](const Result& p) {
+      return p.job.by == "pytorch" && p.job.method == r.job.method && p.job.M == r.job.M &&
+             p.job.estimator != "vmap";
+    });
+    const auto or_none = [](double v, int digits) { return v > 0 ? format_fixed(v, digits) : std::string(); };
+    table.add_row({r.job.label(), r.job.by, format_fixed(median, 3),
+                   concat(format_fixed(r.quantile(.25), 3), " – ", format_fixed(r.quantile(.75), 3)),
+                   or_none(r.gflop / median * 1e3, 1), ours && sgd > 0 ? format_fixed(median / sgd, 2) : "",
+                   r.noise_ms > 0 && sgd > 0 ? format_fixed((median - sgd) / r.noise_ms, 2) : "",
+                   or_none(peer / median, 2), or_none(r.peak_mb, 1), or_none(r.peak_rss_mb, 0),
+                   ours ? std::to_string(r.allocations) : ""});
+  }
+  std::printf("%s, %d thread%s\n%s\n", results[0].job.net.c_str(), results[0].job.threads,
+              results[0].job.threads == 1 ? "" : "s", table.to_string().c_str());
+  std::fflush(stdout);
+}
+
+int run(int argc, char** argv) {
+  Options o;
+  CLI::App app(
+      "Milliseconds of a training step: SGD, SAM and LPF-SGD, six networks, beside PyTorch if asked.");
+  for (const NetInfo& n : networks()) o.nets.push_back(n.name);
+  app.add_option("--nets", o.nets, "networks")
+      ->check(CLI::IsMember(o.nets))
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--methods", o.methods, "methods")
+      ->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}))
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--estimators", o.estimators, "of LPF-SGD")
+      ->check(CLI::IsMember({"replicas", "antithetic", "per-sample"}))
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("-M", o.M, "replicas of LPF-SGD")
+      ->check(CLI::PositiveNumber)
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--threads", o.threads, "numbers of threads (default: 1 and all)")
+      ->check(CLI::PositiveNumber)
+      ->delimiter(',');
+  app.add_option("--batch", o.batch, "samples in a batch")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--rounds", o.rounds, "rounds of interleaved timings")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--seconds", o.seconds, "limit for a network and number of threads; 3 rounds at least")
+      ->capture_default_str();
+  app.add_option("--json", o.json, "write all figures to this file");
+  app.add_option("--peer", o.peer, "a Python with PyTorch, to run the same beside it");
+  app.add_option("--memory-of", o.memory_of, "internal: the memory of one row")->group("");
+  CLI11_PARSE(app, argc, argv);
+  if (!o.memory_of.empty()) return print_memory(o), 0;
+  if (o.threads.empty()) {
+    o.threads = {1};
+    if (num_threads() > 1) o.threads.push_back(num_threads());
+  }
+  std::unique_ptr<Peer> peer;
+  if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, o.batch);
+  std::printf("%s, batch %lld, float32%s%s\n", backend::get(Device::cpu()).name,
+              static_cast<long long>(o.batch), peer ? ", beside PyTorch " : "",
+              peer ? peer->version().c_str() : "");
+  std::printf(
+      "added / noise: time that the replicas add to SGD's step / time of drawing M·d numbers alone.\n\n");
+  nlohmann::json records = nlohmann::json::array();
+  for (const std::string& net : o.nets)
+    for (const int threads : o.threads) {
+      std::vector<Result> results = measure(o, net, threads, peer.get());
+      for (Result& r : results) {
+        if (threads == o.threads.back()) ask_memory(argv[0], o, r);
+        records.push_back({{"net", r.job.net},
+                           {"method", r.job.method},
+                           {"M", r.job.filtered() ? r.job.M : 0},
+                           {"estimator", r.job.filtered() ? r.job.estimator : ""},
+                           {"threads", threads},
+                           {"by", r.job.by},
+                           {"batch", o.batch},
+                           {"parameters", r.parameters},
+                           {"median_ms", r.quantile(.5)},
+                           {"min_ms", r.quantile(0)},
+                           {"quartile1_ms", r.quantile(.25)},
+                           {"quartile3_ms", r.quantile(.75)},
+                           {"rounds", r.ms.size()},
+                           {"gflops", r.gflop / r.quantile(.5) * 1e3},
+                           {"noise_ms", r.noise_ms},
+                           {"peak_mb", r.peak_mb},
+                           {"peak_rss_mb", r.peak_rss_mb},
+                           {"system_allocations", r.allocations}});
+      }
+      print(results);
+      if (!o.json.empty()) write_file_atomically(o.json, records.dump(1) + "\n");
+    }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "step: %s\n", error.what());
+    return 1;
+  }
+}
