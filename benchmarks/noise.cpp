@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "lpf/backend/cpu/simd_noise.hpp"
+#include "lpf/backend/cpu/cpu.hpp"
 
 namespace {
 
@@ -42,8 +42,8 @@ int main() {
   measure("philox, 32-bit words", kNumbers, [&](auto& key) { word_fill(key, 0, kNumbers, words.data()); });
   measure("uniform, float", kNumbers, [&](auto& key) { uniform_fill(key, 0, kNumbers, f32.data()); });
   measure("uniform, double", kNumbers, [&](auto& key) { uniform_fill(key, 0, kNumbers, f64.data()); });
-  measure("dropout mask, float", kNumbers,
-          [&](auto& key) { bernoulli_fill(key, 0, kNumbers, 0.5, 2, f32.data()); });
+  measure("dropout, float", kNumbers,
+          [&](auto& key) { dropout(DType::float32, key, 0, kNumbers, 0.5, theta.data(), f32.data()); });
   measure("gaussian, float", kNumbers, [&](auto& key) { normal_fill(key, 0, kNumbers, f32.data()); });
   measure("gaussian, double", kNumbers, [&](auto& key) { normal_fill(key, 0, kNumbers, f64.data()); });
   for (const std::int64_t len : {1, 10, 25, 128, 784}) {
@@ -54,6 +54,6 @@ int main() {
             [&](auto& key) { perturb_rows(key, rows, len, theta.data(), scale.data(), f32.data()); });
   }
   measure("theta ± s e, rows of 784, a pair", kNumbers / 784 * 784, [&](auto& key) {
-    perturb_rows_both(key, {0, kNumbers / 784}, 784, theta.data(), scale.data(), f32.data(), other.data());
+    perturb_rows(key, {0, kNumbers / 784}, 784, theta.data(), scale.data(), f32.data(), other.data());
   });
 }

@@ -189,8 +189,6 @@ struct Table {
   // Reductions of x [outer, n, inner] over the middle; argmax and argmin write int64.
   void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
                  void* y);
-  void (*cumulative_sum)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
-                         void* y);
   double (*dot)(DType, std::int64_t n, const void* x, const void* y);  // in double; waits for the device
 
   // Indexing. x [outer, n, inner]; index in [0, n), out-of-range was refused above.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdio>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -61,18 +62,28 @@ class FormatError : public Error {
 
 namespace detail {
 
+LPF_ONCE inline void append_integer(std::string& out, long long value) { out += std::to_string(value); }
+LPF_ONCE inline void append_unsigned(std::string& out, unsigned long long value) {
+  out += std::to_string(value);
+}
+LPF_ONCE inline void append_real(std::string& out, double value) {
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, "%.6g", value);
+  out += buffer;
+}
+
 template <class T>
 void append(std::string& out, const T& value) {
   if constexpr (std::is_same_v<T, bool>) {
     out += value ? "true" : "false";
   } else if constexpr (std::is_same_v<T, char>) {
     out += value;
+  } else if constexpr (std::is_integral_v<T> && std::is_unsigned_v<T>) {
+    append_unsigned(out, value);
   } else if constexpr (std::is_integral_v<T>) {
-    out += std::to_string(value);
+    append_integer(out, value);
   } else if constexpr (std::is_floating_point_v<T>) {
-    char buffer[32];
-    std::snprintf(buffer, sizeof buffer, "%.6g", static_cast<double>(value));
-    out += buffer;
+    append_real(out, static_cast<double>(value));
   } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
     out += std::string_view(value);
   } else {
@@ -80,20 +91,44 @@ void append(std::string& out, const T& value) {
   }
 }
 
+/// A value and how it is printed. Messages are lists of these, so that the compiler meets each type once and
+/// not each combination of types.
+struct Printable {
+  const void* value;
+  void (*append_to)(std::string&, const void*);
+
+  template <class T>
+  Printable(const T& v)  // NOLINT: implicit, a reference until the end of the full expression
+      : value(&v),
+        append_to([](std::string& out, const void* p) { append(out, *static_cast<const T*>(p)); }) {}
+  Printable(const char* text)  // NOLINT: likewise; literals of all lengths
+      : value(text), append_to([](std::string& out, const void* p) { out += static_cast<const char*>(p); }) {}
+};
+
+LPF_ONCE inline std::string join(std::initializer_list<Printable> values) {
+  std::string out;
+  for (const Printable& v : values) v.append_to(out, v.value);
+  return out;
+}
+
+template <class E>
+[[noreturn, gnu::cold, gnu::noinline]] void throw_error(std::string_view operation,
+                                                        std::initializer_list<Printable> values) {
+  throw E("[" + std::string(operation) + "] " + join(values));
+}
+
 }  // namespace detail
 
 /// Text of several values one after another; anything with to_string() prints itself.
 template <class... Args>
 std::string concat(const Args&... args) {
-  std::string out;
-  (detail::append(out, args), ...);
-  return out;
+  return detail::join({detail::Printable(args)...});
 }
 
 /// Throws E with the message "[operation] args…".
 template <class E = ValueError, class... Args>
 [[noreturn]] void fail(std::string_view operation, const Args&... args) {
-  throw E(concat("[", operation, "] ", args...));
+  detail::throw_error<E>(operation, {detail::Printable(args)...});
 }
 
 /// Throws E unless `ok`: check<ShapeError>(ok, "matmul", "inner sizes differ: ", a, " and ", b).

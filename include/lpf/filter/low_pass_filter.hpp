@@ -36,7 +36,7 @@ struct LowPassFilterOptions {
 /// passes made.
 class LowPassFilter {
  public:
-  explicit LowPassFilter(LowPassFilterOptions options) : options_(std::move(options)) {
+  LPF_ONCE inline explicit LowPassFilter(LowPassFilterOptions options) : options_(std::move(options)) {
     const auto& o = options_;
     check(o.M >= 1 && o.M < 0xFFFFFF, "LowPassFilter", "M must be at least 1, got ", o.M);
     check(std::isfinite(o.gamma) && o.gamma >= 0, "LowPassFilter",
@@ -56,8 +56,8 @@ class LowPassFilter {
   /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError
   /// if one is open already, or if the one before it ended without having met any parameter (once: the next
   /// call goes on).
-  [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(
-      const ParameterStore& params) {
+  [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] LPF_ONCE inline filter::Perturbation
+  perturb(const ParameterStore& params) {
     filter::Perturbation::check_not_open(params);
     const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
     check<StateError>(!before || !*before, "perturb",
@@ -70,7 +70,7 @@ class LowPassFilter {
   }
 
   /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ: what perturb() adds.
-  Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
+  LPF_ONCE inline Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
     const auto off = no_grad();
     const filter::Rows rows = filter::rows_of(params, options_.law, options_.include);
     const filter::PassOptions pass = options_of(params, draw);

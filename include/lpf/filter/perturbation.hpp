@@ -44,8 +44,8 @@ struct GradientStatistics {
 class Perturbation final : public nn::PerturbedPass {
  public:
   /// `forgotten` becomes true if the pass ends, not by an exception, before any parameter was read.
-  Perturbation(const ParameterStore& params, Rows rows, const PassOptions& options,
-               std::shared_ptr<bool> forgotten)
+  LPF_ONCE inline Perturbation(const ParameterStore& params, Rows rows, const PassOptions& options,
+                               std::shared_ptr<bool> forgotten)
       : params_(params),
         rows_(std::move(rows)),
         options_(options),
@@ -69,7 +69,7 @@ class Perturbation final : public nn::PerturbedPass {
     read_.resize(params_.parameters().size());
     nn::detail::active_passes.push_back({params_.id(), this});
   }
-  ~Perturbation() override {
+  LPF_ONCE inline ~Perturbation() override {
     std::erase_if(nn::detail::active_passes, [this](const auto& active) { return active.pass == this; });
     if (!used_ && std::uncaught_exceptions() <= exceptions_) *forgotten_ = true;
   }
@@ -91,7 +91,7 @@ class Perturbation final : public nn::PerturbedPass {
   const Tensor& scale() const { return scale_; }
 
   /// Mean loss of each replica over its slice, from the losses of the samples [B].
-  std::vector<double> replica_losses(const Tensor& losses) const {
+  LPF_ONCE inline std::vector<double> replica_losses(const Tensor& losses) const {
     const auto off = no_grad();
     check<ShapeError>(losses.rank() == 1, "replica_losses", "needs one loss a sample, [B], got ",
                       losses.shape(), ": use Reduction::none, and the mean over other axes");
@@ -147,7 +147,7 @@ class Perturbation final : public nn::PerturbedPass {
                       "the parameters were updated inside this perturbed pass: end its scope, and open a new "
                       "one for the next pass");
   }
-  void draw(const backend::Segment* segments, std::int64_t count) {
+  LPF_ONCE inline void draw(const backend::Segment* segments, std::int64_t count) {
     const Tensor theta = params_.theta();
     if (!replicas_.defined()) replicas_ = empty({options_.M * theta.numel()}, theta.options());
     if (options_.offsets.defined()) return shift(segments, count);
@@ -155,7 +155,7 @@ class Perturbation final : public nn::PerturbedPass {
                             options_.M, options_.estimator == Estimator::antithetic, replicas_.raw());
   }
   /// θ_r = θ + offset_r, from stored offsets.
-  void shift(const backend::Segment* segments, std::int64_t count) {
+  LPF_ONCE inline void shift(const backend::Segment* segments, std::int64_t count) {
     const auto off = no_grad();
     const Tensor theta = params_.theta();
     for (const auto& s : std::span(segments, static_cast<std::size_t>(count))) {

@@ -16,7 +16,8 @@ struct LinearOptions {
 struct Linear {
   Parameter weight, bias;
 
-  Linear(const Path& p, std::int64_t in, std::int64_t out, const LinearOptions& options = {}) {
+  LPF_ONCE inline Linear(const Path& p, std::int64_t in, std::int64_t out,
+                         const LinearOptions& options = {}) {
     check(in > 0 && out > 0, "Linear", "'", p.name(), "' needs at least one input and output, got ", in,
           " and ", out);
     const auto initial = init::fan_in_uniform(static_cast<double>(in));
@@ -24,7 +25,7 @@ struct Linear {
     if (options.bias) bias = p.parameter("bias", {out}, options.bias_init ? options.bias_init : initial);
   }
 
-  Tensor operator()(const Tensor& x) const {
+  LPF_ONCE inline Tensor operator()(const Tensor& x) const {
     if (PerturbedPass* pass = weight.pass(); pass && x.rank() == 2) {
       const std::size_t bias_index = bias.index();
       const Tensor noise =

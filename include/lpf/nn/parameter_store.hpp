@@ -72,7 +72,7 @@ struct StoreState {
   bool training = true;
   std::uint64_t updates = 0;
 
-  void claim(const std::string& name) {
+  LPF_ONCE inline void claim(const std::string& name) {
     check<StateError>(
         !theta.defined(), "ParameterStore", "'", name,
         "' is added after the parameters were first used: build the whole model before the first pass");
@@ -81,7 +81,7 @@ struct StoreState {
   }
 
   /// Moves all parameters into θ: each begins at a multiple of 64 bytes, what lies between stays zero.
-  void materialize() {
+  LPF_ONCE inline void materialize() {
     if (theta.defined()) return;
     const auto align = static_cast<std::int64_t>(64 / size_of(options.dtype));
     std::int64_t size = 0;
@@ -104,7 +104,7 @@ struct StoreState {
 
   /// Makes parameter i a leaf that collects its gradient in the flat buffer, or plain data if it is not
   /// trained.
-  void connect(std::size_t i) {
+  LPF_ONCE inline void connect(std::size_t i) {
     tensors[i].set_node(nullptr);
     if (!infos[i].trainable) return;
     tensors[i].requires_grad_();
@@ -159,8 +159,9 @@ class Path {
   const std::string& name() const { return prefix_; }
 
   /// A new parameter with its initial values.
-  Parameter parameter(std::string_view name, const Shape& shape, const init::Initializer& initializer,
-                      Layout layout = Layout::plain) const {
+  LPF_ONCE inline Parameter parameter(std::string_view name, const Shape& shape,
+                                      const init::Initializer& initializer,
+                                      Layout layout = Layout::plain) const {
     auto& s = *state_;
     ParameterInfo info{(*this / name).name(), shape, layout, 0, s.infos.size(), true};
     s.claim(info.name);
@@ -173,7 +174,7 @@ class Path {
 
   /// A tensor that belongs to the model's state but is not trained (running statistics); updated with
   /// copy_().
-  Tensor buffer(std::string_view name, Tensor initial) const {
+  LPF_ONCE inline Tensor buffer(std::string_view name, Tensor initial) const {
     const std::string full = (*this / name).name();
     state_->claim(full);
     initial = initial.to(state_->options.device);
@@ -182,7 +183,7 @@ class Path {
   }
 
   /// A number that counts a layer's random draws. It is part of the training state, not of the weights.
-  std::shared_ptr<std::uint64_t> counter(std::string_view name) const {
+  LPF_ONCE inline std::shared_ptr<std::uint64_t> counter(std::string_view name) const {
     const std::string full = (*this / name).name();
     state_->claim(full);
     state_->counters.push_back({full, std::make_shared<std::uint64_t>(0)});
@@ -244,7 +245,7 @@ class ParameterStore {
   }
 
   /// Excludes a parameter from (or returns it to) training: no gradient, no update, no perturbation.
-  void set_trainable(std::string_view name, bool trainable) const {
+  LPF_ONCE inline void set_trainable(std::string_view name, bool trainable) const {
     const std::size_t i = index_of(name);
     state_->infos[i].trainable = trainable;
     gradient();

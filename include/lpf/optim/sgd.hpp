@@ -16,20 +16,20 @@ struct SgdOptions {
 
 class SGD final : public Optimizer<SgdOptions> {
  public:
-  explicit SGD(const ParameterStore& params, const SgdOptions& options = {},
-               std::vector<Group<SgdOptions>> groups = {})
+  LPF_ONCE inline explicit SGD(const ParameterStore& params, const SgdOptions& options = {},
+                               std::vector<Group<SgdOptions>> groups = {})
       : Optimizer(params, options, groups) {
     validate(options);
     for (const auto& g : groups) validate(g.options);
   }
 
-  std::vector<std::pair<std::string, Tensor>> state() const override {
+  LPF_ONCE inline std::vector<std::pair<std::string, Tensor>> state() const override {
     if (!velocity_.defined()) velocity_ = new_state();
     return {{"velocity", velocity_}};
   }
 
  private:
-  static void validate(const SgdOptions& o) {
+  LPF_ONCE static inline void validate(const SgdOptions& o) {
     check(o.lr >= 0 && std::isfinite(o.lr), "SGD", "lr must be finite and not negative, got ", o.lr);
     check(
         o.momentum >= 0 && std::isfinite(o.momentum) && o.weight_decay >= 0 && std::isfinite(o.weight_decay),
@@ -39,7 +39,7 @@ class SGD final : public Optimizer<SgdOptions> {
     check(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD",
           "nesterov needs momentum > 0 and dampening 0, got ", o.momentum, " and ", o.dampening);
   }
-  void update(const detail::Range& r, const SgdOptions& o, double factor) override {
+  LPF_ONCE inline void update(const detail::Range& r, const SgdOptions& o, double factor) override {
     if (o.momentum > 0 && !velocity_.defined()) velocity_ = new_state();
     const Tensor theta = params_.theta();
     theta.backend().sgd(theta.dtype(), r.end - r.begin,

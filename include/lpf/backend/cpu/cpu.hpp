@@ -41,7 +41,6 @@ inline void fill_core(Table& t) {
   t.assign = assign;
   t.accumulate = accumulate;
   t.reduce = reduce;
-  t.cumulative_sum = cumulative_sum;
   t.dot = dot;
   t.take = take;
   t.put_add = put_add;

@@ -178,27 +178,17 @@ inline void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, 
 // --- two operands, broadcast
 // -------------------------------------------------------------------------------------------
 
-/// y[i] = f(a[i·sa], b[i·sb]; alpha) for i in [0, n).
-using BinaryLoop = void (*)(std::int64_t n, const void* a, std::int64_t sa, const void* b, std::int64_t sb,
-                            void* y, double alpha);
+/// y[0 … n) = f(a[0 … n), b[0 … n); alpha).
+using BinaryLoop = void (*)(std::int64_t n, const void* a, const void* b, void* y, double alpha);
 
 template <class T, class R, class F>
-void binary_loop(std::int64_t n, const void* a, std::int64_t sa, const void* b, std::int64_t sb, void* y,
-                 double alpha) {
+void binary_loop(std::int64_t n, const void* a, const void* b, void* y, double alpha) {
   const T* u = static_cast<const T*>(a);
   const T* v = static_cast<const T*>(b);
   R* to = static_cast<R*>(y);
   const T s = static_cast<T>(alpha);
-  if (sa == 1 && sb == 1) {
-    LPF_SIMD
-    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i], v[i], s));
-  } else if (sa == 1 && sb == 0) {
-    const T w = *v;
-    LPF_SIMD
-    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i], w, s));
-  } else {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i * sa], v[i * sb], s));
-  }
+  LPF_SIMD
+  for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i], v[i], s));
 }
 template <class T, class R = T, class F>
 BinaryLoop zip_of(F) {
@@ -276,6 +266,15 @@ inline std::byte* byte_at(const View& v, std::int64_t element) {
   return static_cast<std::byte*>(v.data) + static_cast<std::size_t>(element) * size_of(v.dtype);
 }
 
+/// to[i] = from[i·stride]: strided and broadcast operands become contiguous in pieces that stay in the cache.
+template <class Bits>
+void pack(std::int64_t n, const void* from, std::int64_t stride, void* to) {
+  const Bits* x = static_cast<const Bits*>(from);
+  Bits* y = static_cast<Bits*>(to);
+  if (stride == 0) return std::fill(y, y + n, *x), void();
+  for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
+}
+
 inline void binary(Binary op, const View& a, const View& b, const View& y, double alpha) {
   if (is_narrow(a.dtype)) {
     const auto compact = [&](std::vector<std::int64_t>& values) {  // y's shape and strides
@@ -292,9 +291,27 @@ inline void binary(Binary op, const View& a, const View& b, const View& y, doubl
   BinaryLoop inner = nullptr;
   visit_arithmetic(a.dtype, [&](auto zero) { inner = zip_loop_of<decltype(zero)>(op); });
   const Loop<3> loop({&y, &a, &b});
+  const std::size_t size = size_of(a.dtype), size_y = size_of(y.dtype);
+  const auto pack_piece = size == 4 ? pack<std::uint32_t> : pack<std::uint64_t>;
   loop.run(elementwise_grain, [&](const std::array<std::int64_t, 3>& at, std::int64_t n) {
-    inner(n, byte_at(a, at[1]), loop.inner_stride(1), byte_at(b, at[2]), loop.inner_stride(2),
-          byte_at(y, at[0]), alpha);
+    const std::byte *u = byte_at(a, at[1]), *v = byte_at(b, at[2]);
+    std::byte* to = byte_at(y, at[0]);
+    const std::int64_t su = loop.inner_stride(1), sv = loop.inner_stride(2);
+    if (su == 1 && sv == 1) return inner(n, u, v, to, alpha);
+    constexpr std::int64_t piece = 512;
+    alignas(64) std::uint64_t buffer[2][piece];
+    for (std::int64_t i = 0; i < n; i += piece) {
+      const std::int64_t m = std::min(piece, n - i);
+      const auto contiguous = [&](const std::byte* x, std::int64_t stride,
+                                  std::uint64_t* space) -> const void* {
+        if (stride == 1) return x + static_cast<std::size_t>(i) * size;
+        if (stride != 0 || i == 0)
+          pack_piece(m, x + static_cast<std::size_t>(i * stride) * size, stride, space);
+        return space;
+      };
+      inner(m, contiguous(u, su, buffer[0]), contiguous(v, sv, buffer[1]),
+            to + static_cast<std::size_t>(i) * size_y, alpha);
+    }
   });
 }
 
@@ -321,47 +338,58 @@ inline void where(const View& condition, const View& a, const View& b, const Vie
 // --- layout and conversion
 // ---------------------------------------------------------------------------------------------
 
-using AssignLoop = void (*)(std::int64_t n, const void* x, std::int64_t sx, void* y, std::int64_t sy);
+/// to[i·step_to] = from[i·step_from], converted as C++ does; to bool, whether it is not 0.
+using ConvertLoop = void (*)(std::int64_t n, const void* from, std::int64_t step_from, void* to,
+                             std::int64_t step_to);
 
 template <class R, class T>
-void assign_loop(std::int64_t n, const void* x, std::int64_t sx, void* y, std::int64_t sy) {
-  R* to = static_cast<R*>(y);
-  const T* from = static_cast<const T*>(x);
-  const auto convert = [](T v) {
+void convert_loop(std::int64_t n, const void* from, std::int64_t step_from, void* to, std::int64_t step_to) {
+  const T* x = static_cast<const T*>(from);
+  R* y = static_cast<R*>(to);
+  for (std::int64_t i = 0; i < n; ++i) {
     if constexpr (std::is_same_v<R, bool>) {
-      return v != T(0);
+      y[i * step_to] = x[i * step_from] != T(0);
     } else {
-      return static_cast<R>(v);
+      y[i * step_to] = static_cast<R>(x[i * step_from]);
     }
-  };
-  if (sx == 1 && sy == 1) {
-    for (std::int64_t i = 0; i < n; ++i) to[i] = convert(from[i]);
-  } else {
-    for (std::int64_t i = 0; i < n; ++i) to[i * sy] = convert(from[i * sx]);
   }
 }
 
-inline AssignLoop assign_loop_of(DType to, DType from) {
-  AssignLoop loop = nullptr;
-  if (to == from) {  // only bits are moved
-    const std::size_t size = size_of(to);
-    return size == 1   ? assign_loop<std::uint8_t, std::uint8_t>
-           : size == 4 ? assign_loop<std::uint32_t, std::uint32_t>
-                       : assign_loop<std::uint64_t, std::uint64_t>;
-  }
-  visit(to, [&](auto r) { visit(from, [&](auto t) { loop = assign_loop<decltype(r), decltype(t)>; }); });
-  return loop;
-}
-
+/// A conversion goes through the widest type of its kind, double or int64, which holds every value of the
+/// others: two loops for each type instead of one for each pair.
 inline void assign(const View& y, const View& x) {
-  const AssignLoop inner = assign_loop_of(y.dtype, x.dtype);
+  ConvertLoop widen = nullptr, narrow = nullptr;
+  const DType wide = is_floating(x.dtype) ? DType::float64 : DType::int64;
+  if (y.dtype == x.dtype) {  // only bits are moved
+    const std::size_t size = size_of(y.dtype);
+    narrow = size == 1   ? convert_loop<std::uint8_t, std::uint8_t>
+             : size == 4 ? convert_loop<std::uint32_t, std::uint32_t>
+                         : convert_loop<std::uint64_t, std::uint64_t>;
+  } else {
+    visit_arithmetic(wide, [&](auto w) {
+      using W = decltype(w);
+      visit(x.dtype, [&](auto t) {
+        if constexpr (std::is_floating_point_v<W> == std::is_floating_point_v<decltype(t)>)
+          widen = convert_loop<W, decltype(t)>;
+      });
+      visit(y.dtype, [&](auto r) { narrow = convert_loop<decltype(r), W>; });
+    });
+  }
   const Loop<2> loop({&y, &x});
   loop.run(elementwise_grain, [&](const std::array<std::int64_t, 2>& at, std::int64_t n) {
     const std::int64_t sy = loop.inner_stride(0), sx = loop.inner_stride(1);
-    if (y.dtype == x.dtype && sy == 1 && sx == 1) {
+    if (widen) {
+      constexpr std::int64_t piece = 256;
+      std::uint64_t buffer[piece];
+      for (std::int64_t i = 0; i < n; i += piece) {
+        const std::int64_t m = std::min(piece, n - i);
+        widen(m, byte_at(x, at[1] + i * sx), sx, buffer, 1);
+        narrow(m, buffer, 1, byte_at(y, at[0] + i * sy), sy);
+      }
+    } else if (sy == 1 && sx == 1) {
       std::memcpy(byte_at(y, at[0]), byte_at(x, at[1]), static_cast<std::size_t>(n) * size_of(y.dtype));
     } else {
-      inner(n, byte_at(x, at[1]), sx, byte_at(y, at[0]), sy);
+      narrow(n, byte_at(x, at[1]), sx, byte_at(y, at[0]), sy);
     }
   });
 }

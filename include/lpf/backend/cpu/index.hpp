@@ -22,7 +22,7 @@ inline void take(DType type, std::int64_t outer, std::int64_t n, std::int64_t in
 
 inline void put_add(DType type, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
                     const void* y, const std::int64_t* index, void* x) {
-  visit(type, [&](auto zero) {
+  visit_floating("put_add", type, [&](auto zero) {
     using T = decltype(zero);
     parallel_for(outer, 1, [&](std::int64_t o, std::int64_t end) {
       for (; o < end; ++o)
@@ -37,13 +37,13 @@ inline void put_add(DType type, std::int64_t outer, std::int64_t n, std::int64_t
 
 inline void gather(DType type, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m,
                    const void* x, const std::int64_t* index, void* y) {
-  visit(type, [&](auto zero) {
-    using T = decltype(zero);
-    parallel_for(outer * m * inner, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t k = begin; k < end; ++k)
-        static_cast<T*>(y)[k] =
-            static_cast<const T*>(x)[(k / (m * inner) * n + index[k]) * inner + k % inner];
-    });
+  const std::size_t size = size_of(type);
+  parallel_for(outer * m * inner, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t k = begin; k < end; ++k) {
+      const auto from = static_cast<std::size_t>((k / (m * inner) * n + index[k]) * inner + k % inner);
+      std::memcpy(static_cast<std::byte*>(y) + static_cast<std::size_t>(k) * size,
+                  static_cast<const std::byte*>(x) + from * size, size);
+    }
   });
 }
 

@@ -20,9 +20,8 @@ inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double eps
             T* to = static_cast<T*>(y) + row * n;
             const auto count = static_cast<double>(n);
             const double m =
-                sum_blocks<double>(n, [from](std::int64_t i) { return static_cast<double>(from[i]); }) /
-                count;
-            const double squares = sum_blocks<double>(n, [from, m](std::int64_t i) {
+                sum_tree<double>(n, [from](std::int64_t i) { return static_cast<double>(from[i]); }) / count;
+            const double squares = sum_tree<double>(n, [from, m](std::int64_t i) {
               const double d = static_cast<double>(from[i]) - m;
               return d * d;
             });
@@ -72,9 +71,9 @@ inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, c
         }
         const auto count = static_cast<double>(n);
         const T offset = static_cast<T>(
-            sum_blocks<double>(n, [g](std::int64_t i) { return static_cast<double>(g[i]); }) / count);
+            sum_tree<double>(n, [g](std::int64_t i) { return static_cast<double>(g[i]); }) / count);
         const T slope = static_cast<T>(
-            sum_blocks<double>(
+            sum_tree<double>(
                 n, [=](std::int64_t i) { return static_cast<double>(g[i] * ((from[i] - m) * r)); }) /
             count);
         if (dx) {

@@ -41,6 +41,7 @@ class RangeFunction {
 
 inline void parallel_ranges(std::int64_t n, [[maybe_unused]] std::int64_t grain, RangeFunction f) {
   if (n <= 0) return;
+  if (n <= grain) return f(0, n);
 #ifdef _OPENMP
   const std::int64_t parts = std::min<std::int64_t>(num_threads(), (n + grain - 1) / grain);
   if (parts > 1 && !omp_in_parallel()) {
@@ -68,10 +69,6 @@ inline void parallel_ranges(std::int64_t n, [[maybe_unused]] std::int64_t grain,
 /// exception thrown in a part is thrown again here.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
-  if (n <= grain) {
-    if (n > 0) f(std::int64_t{0}, n);
-    return;
-  }
   parallel_ranges(n, grain, RangeFunction(f));
 }
 

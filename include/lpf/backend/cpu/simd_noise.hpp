@@ -144,11 +144,10 @@ struct Normal {
   }
 };
 
-/// Hands elements [first, first + n) of the stream to `sink` in order: sink.chunk(i, e) takes a chunk, which
-/// begins with element first + i, and sink.one(i, e) a single number. Chunks start where a block does; the
-/// ragged ends go through a buffer.
-template <class Law, class T, class Sink>
-LPF_INLINE void sweep(const NoiseKey& key, std::int64_t first, std::int64_t n, Sink sink) {
+/// out[i] = element first + i of the stream under a law, i < n. Chunks start where a block does; the ragged
+/// ends go through a buffer.
+template <class Law, class T>
+void sweep(const NoiseKey& key, std::int64_t first, std::int64_t n, T* out) {
   constexpr std::int64_t size = chunk<T>, per_block = 16 / sizeof(T);
   check_noise_range(key, first, n, per_block);
   const Stream stream(key);
@@ -163,78 +162,16 @@ LPF_INLINE void sweep(const NoiseKey& key, std::int64_t first, std::int64_t n, S
     for (std::int64_t c = 0; c < chunks; ++c, i += size) {
       V<T> e[4];
       Law::draw(w[c], e);
-      if (i >= 0 && i + size <= n) {
-        sink.chunk(i, e);
-      } else {
-        T ragged[size];
-        for (int k = 0; k < 4; ++k) store(ragged + k * lanes<T>, e[k]);
-        const std::int64_t end = std::min(size, n - i);
-        for (std::int64_t k = std::max<std::int64_t>(0, -i); k < end; ++k) sink.one(i + k, ragged[k]);
-      }
+      const bool whole = i >= 0 && i + size <= n;
+      T ragged[size];
+      T* to = whole ? out + i : ragged;
+      for (int k = 0; k < 4; ++k) store(to + k * lanes<T>, e[k]);
+      if (whole) continue;
+      const std::int64_t begin = std::max<std::int64_t>(0, -i), end = std::min(size, n - i);
+      for (std::int64_t k = begin; k < end; ++k) out[i + k] = ragged[k];
     }
   }
 }
-
-/// Writes the numbers themselves.
-template <class T>
-struct Fill {
-  T* out;
-  LPF_INLINE void chunk(std::int64_t i, const V<T> (&e)[4]) const {
-    for (int k = 0; k < 4; ++k) store(out + i + k * lanes<T>, e[k]);
-  }
-  LPF_INLINE void one(std::int64_t i, T e) const { out[i] = e; }
-};
-
-enum class Signs { plus, minus, both };
-
-/// Writes theta + s e to `plus`, theta - s e to `minus`, or both; s is scale[row] in a row of `len` elements.
-template <class T, Signs signs>
-class Perturb {
- public:
-  LPF_INLINE Perturb(std::int64_t len, const T* theta, const T* scale, T* plus, T* minus)
-      : len_(len), row_end_(len), theta_(theta), scale_(scale), plus_(plus), minus_(minus) {}
-
-  LPF_INLINE void chunk(std::int64_t i, const V<T> (&e)[4]) {
-    constexpr std::int64_t size = noise::chunk<T>, step = lanes<T>;
-    advance(i);
-    if (i + size <= row_end_) {
-      for (int k = 0; k < 4; ++k) put(i + k * step, e[k], V<T>(*scale_));
-      return;
-    }
-    // Several rows: a scale for each number. A row's last store may run over into what the next row
-    // overwrites.
-    T s[size + step];
-    for (std::int64_t k = 0; k < size;) {
-      advance(i + k);
-      const std::int64_t row_end = std::min(size, row_end_ - i);
-      for (std::int64_t j = k; j < row_end; j += step) store(s + j, V<T>(*scale_));
-      k = row_end;
-    }
-    for (int k = 0; k < 4; ++k) put(i + k * step, e[k], load(s + k * step));
-  }
-
-  LPF_INLINE void one(std::int64_t i, T e) {
-    advance(i);
-    if constexpr (signs != Signs::minus) plus_[i] = lpf::detail::fmadd(*scale_, e, theta_[i]);
-    if constexpr (signs != Signs::plus) minus_[i] = lpf::detail::fnmadd(*scale_, e, theta_[i]);
-  }
-
- private:
-  LPF_INLINE void put(std::int64_t i, V<T> e, V<T> s) const {
-    const V<T> theta = load(theta_ + i);
-    if constexpr (signs != Signs::minus) store(plus_ + i, fmadd(s, e, theta));
-    if constexpr (signs != Signs::plus) store(minus_ + i, fnmadd(s, e, theta));
-  }
-
-  /// Moves to the row of element i, which is in the present row or begins the next.
-  LPF_INLINE void advance(std::int64_t i) {
-    if (i == row_end_) row_end_ += len_, ++scale_;
-  }
-
-  std::int64_t len_, row_end_;
-  const T *theta_, *scale_;
-  T *plus_, *minus_;
-};
 
 }  // namespace noise
 
@@ -242,42 +179,18 @@ class Perturb {
 /// As all functions here, throws ValueError if the key or an element is out of the counter's range.
 template <class T>
 void normal_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, T* out) {
-  noise::sweep<noise::Normal, T>(key, first_element, n, noise::Fill<T>{out});
+  noise::sweep<noise::Normal>(key, first_element, n, out);
 }
 
 /// out[i] = uniform number first_element + i of the stream in [0, 1), i < n.
 template <class T>
 void uniform_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, T* out) {
-  noise::sweep<noise::Uniform, T>(key, first_element, n, noise::Fill<T>{out});
+  noise::sweep<noise::Uniform>(key, first_element, n, out);
 }
 
 /// out[i] = 32-bit word first_element + i of the stream, i < n.
 inline void word_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, std::uint32_t* out) {
-  noise::sweep<noise::Words, std::uint32_t>(key, first_element, n, noise::Fill<std::uint32_t>{out});
-}
-
-/// out[i] = `one` where bernoulli_at(key, first_element + i, probability), else 0: dropout's mask if one = 1
-/// / probability.
-template <class T>
-void bernoulli_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, double probability,
-                    std::type_identity_t<T> one, T* out) {
-  const std::uint64_t threshold = bernoulli_threshold(probability);
-  check_noise_range(key, first_element, n, 4);
-  std::uint32_t words[1024];
-  for (std::int64_t begin = 0; begin < n; begin += 1024) {
-    const std::int64_t size = std::min<std::int64_t>(1024, n - begin);
-    word_fill(key, first_element + begin, size, words);
-    for (std::int64_t i = 0; i < size; ++i) out[begin + i] = words[i] < threshold ? one : T(0);
-  }
-}
-
-/// out[i] = theta[i] + scale * e, e = Gaussian number first_element + i of the stream, i < n. `out` may be
-/// theta.
-template <class T>
-void perturb_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, const T* theta,
-                  std::type_identity_t<T> scale, T* out) {
-  using Sink = noise::Perturb<T, noise::Signs::plus>;
-  noise::sweep<noise::Normal, T>(key, first_element, n, Sink(n, theta, &scale, out, nullptr));
+  noise::sweep<noise::Words>(key, first_element, n, out);
 }
 
 /// Rows [begin, end) of a parameter: the part of it that one call perturbs.
@@ -285,43 +198,50 @@ struct RowRange {
   std::int64_t begin, end;
 };
 
-namespace noise {
-
-template <Signs signs, class T>
+/// A row of a parameter (a filter) is `len` contiguous elements with a noise scale of its own:
+///   plus[row, col] = theta[row, col] + scale[row] * e, e = Gaussian number row * len + col of the stream,
+/// for the rows of the range, and minus[row, col] = theta[row, col] - scale[row] * e, the other half of an
+/// antithetic pair, if there is one. theta and scale are the whole parameter's; plus and minus begin with row
+/// rows.begin, and without minus plus may be that row of theta. Throws ValueError for an impossible range.
+template <class T>
 void perturb_rows(const NoiseKey& key, RowRange rows, std::int64_t len, const T* theta, const T* scale,
-                  T* plus, T* minus) {
+                  T* plus, T* minus = nullptr) {
   check(len >= 0 && rows.begin >= 0 && rows.begin <= rows.end &&
             rows.end <= INT64_MAX / std::max<std::int64_t>(1, len),
         "perturb_rows", "rows must be a range [begin, end), 0 <= begin <= end, of a length >= 0: got [",
         rows.begin, ", ", rows.end, ") of ", len);
-  const std::int64_t first = rows.begin * len, n = (rows.end - rows.begin) * len;
-  sweep<Normal, T>(key, first, n, Perturb<T, signs>(len, theta + first, scale + rows.begin, plus, minus));
-}
-
-}  // namespace noise
-
-/// A row of a parameter (a filter) is `len` contiguous elements with a noise scale of its own:
-///   out[row, col] = theta[row, col] + scale[row] * e, e = Gaussian number row * len + col of the stream,
-/// for the rows of the range. theta and scale are the whole parameter's; out begins with row rows.begin and
-/// may be that row of theta. Throws ValueError for an impossible range.
-template <class T>
-void perturb_rows(const NoiseKey& key, RowRange rows, std::int64_t len, const T* theta, const T* scale,
-                  T* out) {
-  noise::perturb_rows<noise::Signs::plus, T>(key, rows, len, theta, scale, out, nullptr);
-}
-
-/// perturb_rows with theta[row, col] - scale[row] * e: the other half of an antithetic pair.
-template <class T>
-void perturb_rows_minus(const NoiseKey& key, RowRange rows, std::int64_t len, const T* theta, const T* scale,
-                        T* out) {
-  noise::perturb_rows<noise::Signs::minus, T>(key, rows, len, theta, scale, nullptr, out);
-}
-
-/// Both halves of an antithetic pair from one draw; neither output may be theta.
-template <class T>
-void perturb_rows_both(const NoiseKey& key, RowRange rows, std::int64_t len, const T* theta, const T* scale,
-                       T* plus, T* minus) {
-  noise::perturb_rows<noise::Signs::both, T>(key, rows, len, theta, scale, plus, minus);
+  constexpr std::int64_t tile = 2048;  // numbers, which stay in the first-level cache
+  alignas(64) T noise[tile], s[tile + 16];
+  const std::int64_t first = rows.begin * len, end = rows.end * len;
+  const auto shift = [&](std::int64_t i, const T* e, std::int64_t n, auto scale_of) {
+    const T* from = theta + i;
+    T *up = plus + (i - first), *down = minus + (i - first);
+    if (minus) {
+      LPF_SIMD
+      for (std::int64_t k = 0; k < n; ++k) down[k] = lpf::detail::fnmadd(scale_of(k), e[k], from[k]);
+    }
+    LPF_SIMD
+    for (std::int64_t k = 0; k < n; ++k) up[k] = lpf::detail::fmadd(scale_of(k), e[k], from[k]);
+  };
+  const T* scale_here = scale + rows.begin;
+  std::int64_t row_end = first + len;
+  for (std::int64_t i = first; i < end;) {
+    const std::int64_t n = std::min(end - i, tile - i % 4);  // tiles after the first begin with a block
+    normal_fill(key, i, n, noise);
+    for (std::int64_t k = 0; k < n;) {  // row by row; short rows get their scales written out
+      if (i + k == row_end) row_end += len, ++scale_here;
+      const std::int64_t stop = std::min(n, row_end - i);
+      if (len >= 64) {
+        shift(i + k, noise + k, stop - k, [w = *scale_here](std::int64_t) { return w; });
+      } else {
+        for (std::int64_t j = k; j < stop; j += 16)  // beyond the row too: the next one writes over it
+          std::fill_n(s + j, 16, *scale_here);
+      }
+      k = stop;
+    }
+    if (len < 64) shift(i, noise, n, [&s](std::int64_t k) { return s[k]; });
+    i += n;
+  }
 }
 
 }  // namespace LPF_ISA

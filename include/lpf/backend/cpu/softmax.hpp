@@ -17,8 +17,7 @@ T row_max(std::int64_t n, const T* x) {
 /// Σ exp(x − top) over a row.
 template <class T>
 double sum_of_exponentials(std::int64_t n, const T* x, T top) {
-  return sum_blocks<double>(n,
-                            [x, top](std::int64_t i) { return static_cast<double>(std::exp(x[i] - top)); });
+  return sum_tree<double>(n, [x, top](std::int64_t i) { return static_cast<double>(std::exp(x[i] - top)); });
 }
 
 /// f(row) for each row, on threads.
@@ -45,7 +44,7 @@ inline void softmax(DType type, std::int64_t rows, std::int64_t n, bool logarith
         return;
       }
       for (std::int64_t i = 0; i < n; ++i) to[i] = std::exp(from[i] - top);
-      const double sum = sum_blocks<double>(n, [to](std::int64_t i) { return static_cast<double>(to[i]); });
+      const double sum = sum_tree<double>(n, AsDouble<T>{to});
       const T scale = static_cast<T>(1 / sum);
       LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i) to[i] *= scale;
@@ -62,11 +61,10 @@ inline void softmax_backward(DType type, std::int64_t rows, std::int64_t n, bool
       const T* g = static_cast<const T*>(dy) + row * n;
       T* to = static_cast<T*>(dx) + row * n;
       if (logarithm) {
-        const T sum =
-            static_cast<T>(sum_blocks<double>(n, [g](std::int64_t i) { return static_cast<double>(g[i]); }));
+        const T sum = static_cast<T>(sum_tree<double>(n, AsDouble<T>{g}));
         for (std::int64_t i = 0; i < n; ++i) to[i] = g[i] - std::exp(p[i]) * sum;
       } else {
-        const T sum = static_cast<T>(sum_blocks<double>(
+        const T sum = static_cast<T>(sum_tree<double>(
             n, [p, g](std::int64_t i) { return static_cast<double>(p[i]) * static_cast<double>(g[i]); }));
         LPF_SIMD
         for (std::int64_t i = 0; i < n; ++i) to[i] = p[i] * (g[i] - sum);
@@ -91,7 +89,7 @@ inline void cross_entropy(DType type, std::int64_t rows, std::int64_t n, double 
       double sum = log_sum - static_cast<double>(logit[target[row]] - top);
       if (smoothing > 0) {  // a logit of −∞ (a masked class) may not meet a factor of 0
         const double others =
-            sum_blocks<double>(n, [&](std::int64_t i) { return static_cast<double>(logit[i] - top); });
+            sum_tree<double>(n, [&](std::int64_t i) { return static_cast<double>(logit[i] - top); });
         sum = (1 - smoothing) * sum + smoothing * (log_sum - others / static_cast<double>(n));
       }
       value = static_cast<T>(sum);

@@ -27,15 +27,24 @@ inline void uniform(DType type, const NoiseKey& key, std::int64_t first, std::in
 inline void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, double p,
                     const void* x, void* y) {
   check_noise_range(key, first, n, 4);
-  const std::uint64_t threshold = bernoulli_threshold(1 - p);
+  const std::uint64_t threshold = bernoulli_threshold(1 - p);  // up to 2^32; words below it are kept
+  const auto largest = static_cast<std::uint32_t>(std::max<std::uint64_t>(threshold, 1) - 1);
   visit_floating("dropout", type, [&](auto zero) {
     using T = decltype(zero);
-    const T scale = p < 1 ? static_cast<T>(1 / (1 - p)) : T(0);
-    parallel_for(n, 4096, [&](std::int64_t i, std::int64_t end) {
-      while (i < end) {
-        const PhiloxWords words = noise_words(key, static_cast<std::uint32_t>((first + i) / 4));
-        for (auto lane = static_cast<std::size_t>((first + i) % 4); lane < 4 && i < end; ++lane, ++i)
-          static_cast<T*>(y)[i] = words.word[lane] < threshold ? static_cast<const T*>(x)[i] * scale : T(0);
+    const T scale = threshold > 0 ? static_cast<T>(1 / (1 - p)) : T(0);
+    constexpr std::int64_t tile = 1024;
+    parallel_for(n, 4 * tile, [&](std::int64_t begin, std::int64_t end) {
+      std::uint32_t words[tile];
+      for (; begin < end; begin += tile) {
+        const std::int64_t size = std::min(tile, end - begin);
+        word_fill(key, first + begin, size, words);
+        const T* from = static_cast<const T*>(x) + begin;
+        T* to = static_cast<T*>(y) + begin;
+        LPF_SIMD
+        for (std::int64_t i = 0; i < size; ++i) {
+          const T kept = from[i] * scale;
+          to[i] = words[i] <= largest ? kept : T(0);
+        }
       }
     });
   });
@@ -52,7 +61,7 @@ inline void filter_norms(DType type, const Segment* segments, std::int64_t count
                    [&](std::int64_t row, std::int64_t end) {
                      for (; row < end; ++row) {
                        const T* w = static_cast<const T*>(theta) + segment.offset + row * segment.length;
-                       const double squares = sum_blocks<double>(segment.length, [w](std::int64_t i) {
+                       const double squares = sum_tree<double>(segment.length, [w](std::int64_t i) {
                          return static_cast<double>(w[i]) * static_cast<double>(w[i]);
                        });
                        static_cast<T*>(norm)[segment.first_scale + row] = static_cast<T>(std::sqrt(squares));
@@ -96,8 +105,8 @@ inline void perturb(DType type, const Segment* segments, std::int64_t count, con
         T* to = static_cast<T*>(out) + replicas * segment.offset + task.row * segment.length;
         const RowRange rows{task.row, task.end};
         if (antithetic) {
-          perturb_rows_both(stream, rows, segment.length, from, s, to + 2 * draw * size,
-                            to + (2 * draw + 1) * size);
+          perturb_rows(stream, rows, segment.length, from, s, to + 2 * draw * size,
+                       to + (2 * draw + 1) * size);
         } else {
           perturb_rows(stream, rows, segment.length, from, s, to + draw * size);
         }
