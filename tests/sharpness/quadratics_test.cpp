@@ -57,7 +57,9 @@ TEST_CASE(
     exact += (1 - lambda.sum() / whole) / 6;
   }
   const auto r = reactions(sweep);
-  for (const auto& [name, value] : r) {
+  for (const auto& found : r) {
+    const std::string& name = found.first;
+    const double value = found.second;
     CAPTURE(name);
     if (name != "effective_dimension") CHECK(r.at("effective_dimension") > value + 0.05);
     const bool same = name == "low_pass" || name == "trace" || name == "pac_bayes_distance";
@@ -77,7 +79,9 @@ TEST_CASE(
     sweep.push_back(measures_of(lambda, vectors));
   }
   const auto r = reactions(sweep);
-  for (const auto& [name, value] : r) {
+  for (const auto& found : r) {
+    const std::string& name = found.first;
+    const double value = found.second;
     CAPTURE(name);
     if (name == "epsilon" || name == "effective_dimension") continue;
     CHECK(value == doctest::Approx(1 - 301.0 / 600).epsilon(0.01));  // they follow κ itself
