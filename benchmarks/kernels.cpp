@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <functional>
+#include <lpf/backend/cpu/parallel.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/train/atomic_file.hpp>
 #include <lpf/train/table.hpp>

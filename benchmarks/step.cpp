@@ -294,7 +294,8 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
   std::vector<std::unique_ptr<Training>> trainings;
   std::vector<int> steps;
   for (const Job& job : jobs_of(o, net, threads, peer != nullptr)) {
-    Result r{.job = job};
+    Result r;
+    r.job = job;
     std::unique_ptr<Training> training;
     double ms = 0;
     if (job.by == "lpf") {
