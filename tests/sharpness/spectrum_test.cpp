@@ -39,7 +39,7 @@ Matrix dense(const Hessian& h) {
 
 TEST_CASE("all eigenvalues and vectors of tridiagonal matrices") {
   for (const std::int64_t n : {1, 2, 3, 10, 60})
-    for (const std::uint64_t seed : {1, 2, 3, 4}) {
+    for (const std::uint64_t seed : {1u, 2u, 3u, 4u}) {
       CAPTURE(n);
       CAPTURE(seed);
       Tridiagonal t{normal({n}, seed).to_vector(), normal({n - 1}, seed + 10).to_vector()};
