@@ -161,6 +161,8 @@ def main():
             except NotImplementedError:
                 print(-1, flush=True)
                 continue
+        if int(steps) > 1:
+            trainings[key].step()
         start = time.perf_counter()
         for _ in range(int(steps)):
             trainings[key].step()

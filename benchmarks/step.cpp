@@ -14,6 +14,7 @@
 #include <lpf/train/atomic_file.hpp>
 #include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 using namespace lpf;
 
@@ -321,6 +322,9 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
     if (round >= 3 && spent.count() * (round + 1) / round > o.seconds) break;
     for (std::size_t i = 0; i < results.size(); ++i) {
       Result& r = results[i];
+      // Let the other side's threads stop spinning, and this job's data come back to the cache.
+      if (peer) std::this_thread::sleep_for(std::chrono::milliseconds(30));
+      if (trainings[i] && steps[i] > 1) trainings[i]->step();
       if (!trainings[i]) {
         r.ms.push_back(peer->step_ms(r.job, steps[i]));
         continue;
