@@ -117,7 +117,8 @@ TEST_CASE("λ_max, eigenpairs, traces and density are those of the whole Hessian
     CHECK(outside == 0);
     CHECK(integral == doctest::Approx(1).epsilon(1e-3));
     // fewer steps than dimensions: the residual bounds the error of a value
-    for (const Eigenpair& e : Spectrum(h, {.steps = 12, .starts = 1, .eigenpairs = 12}).eigenpairs())
+    const Spectrum spectrum(h, {.steps = 12, .starts = 1, .eigenpairs = 12});
+    for (const Eigenpair& e : spectrum.eigenpairs())
       CHECK((lambda.array() - e.value).abs().minCoeff() <= e.residual * (1 + 1e-6) + 1e-12);
   }
 }
