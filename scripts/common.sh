@@ -34,6 +34,8 @@ have() {
     nlohmann-json3-dev) file=nlohmann/json.hpp ;;
     libcli11-dev) file=CLI/CLI.hpp ;;
     zlib1g-dev) file=zlib.h ;;
+    liblzma-dev) file=lzma.h ;;
+    libstb-dev) file=stb/stb_image.h ;;
     doctest-dev) file=doctest/doctest.h ;;
     *) file=$1 ;;
   esac
