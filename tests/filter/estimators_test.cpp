@@ -228,6 +228,20 @@ TEST_CASE("per sample: the gradient is that of the formula as it stands, and 0 w
       y = (*layer)(x);
     }
     const Tensor dx = grad(y, {x}, {.retain_graph = true, .gradient = g})[0];
+    const Tensor composed = grad(y, {x}, {.create_graph = true, .gradient = g})[0];
+    CHECK(relative_error(composed.detach(), dx) < 1e-14);
+    // the second derivative, along a direction, against the composed gradient at points beside x
+    const Tensor v = normal({5, 4}, 8), second = grad(sum(mul(composed, v)), {x}, {.retain_graph = true})[0];
+    const auto gradient_at = [&](double step) {
+      const Tensor beside = add(x.detach(), affine(v, step, 0)).requires_grad_();
+      LowPassFilter same({.M = 2, .gamma = gamma, .estimator = Estimator::per_sample});
+      const auto scope = same.perturb(params);
+      return grad((*layer)(beside), {beside}, {.gradient = g})[0];
+    };
+    const Tensor numeric = affine(sub(gradient_at(1e-5), gradient_at(-1e-5)), 1 / 2e-5, 0);
+    const Tensor here = narrow(second, 0, 0, 2),
+                 there = narrow(numeric, 0, 0, 2);  // row 2 is the kink at x = 0
+    CHECK(relative_error(here, there) < 1e-7);
     y.backward(g);
     x.zero_grad();
     const auto off = no_grad();

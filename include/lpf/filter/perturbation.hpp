@@ -214,8 +214,36 @@ LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
   return known;
 }
 
-/// ξ ⊙ t with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample, without
-/// the weights' noise. The gradient with respect to x goes through t as it stands; where t = 0 it is 0.
+namespace detail {
+
+/// t ⊙ ξ [B, out] with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample,
+/// without w and b. x [B, in], σ [out] and σ_β [1], where undefined 0. The gradient with respect to x goes
+/// through t as it stands, ∂/∂x_b = σ_k²ξ/t·x_b; where t = 0 it is 0.
+LPF_ONCE inline Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Tensor& sigma,
+                                            const Tensor& sigma_bias, const NoiseKey& key,
+                                            std::int64_t first) {
+  const std::int64_t batch = x.size(0);
+  Tensor noise = empty({batch, out}, x.options()), slope = empty({batch, out}, x.options());
+  const auto raw = [](const Tensor& t) { return t.defined() ? t.raw() : nullptr; };
+  x.backend().pre_activation_noise(x.dtype(), batch, x.size(1), out, key, first, x.raw(), raw(sigma),
+                                   raw(sigma_bias), noise.raw(), slope.raw());
+  return record("pre_activation_noise", std::move(noise), {x}, [=](const Tensor& g, Need) {
+    Tensor dt = slope;
+    if (is_grad_enabled() && sigma.defined()) {  // the same, composed of operations that have derivatives
+      Tensor xi = empty({batch, out}, x.options());
+      x.backend().normal(x.dtype(), key, first, xi.numel(), xi.raw());
+      const Tensor variance = reshape(square(sigma), {1, out});
+      Tensor t2 = mul(sum(square(x), {1}, true), variance);
+      if (sigma_bias.defined()) t2 = add(t2, reshape(square(sigma_bias), {1, 1}));
+      const Tensor positive = t2.detach() > 0.0, one = ones({}, x.options());
+      dt = where(positive, div(mul(variance, xi), sqrt(where(positive, t2, one))), zeros({}, x.options()));
+    }
+    return Grads{mul(x, sum(mul(g, dt), {1}, true))};
+  });
+}
+
+}  // namespace detail
+
 LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight,
                                                           const std::size_t* bias) {
   if (options_.estimator != Estimator::per_sample) return {};
@@ -236,21 +264,14 @@ LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::
   if (b) use_once(*bias);
   const std::int64_t batch = x.size(0), out = params_.parameters()[weight].shape[0];
   plan_->slices("perturb", batch);
-  const auto square_of = [&](const backend::Segment& s) {
-    return square(narrow(scale_, 0, s.first_scale, s.rows).detach());
+  const auto scale_of = [&](const backend::Segment* row) {
+    return row ? narrow(scale_, 0, row->first_scale, row->rows).detach() : Tensor();
   };
-  const Tensor zero = zeros({1, 1}, x.options());
-  Tensor variance = w ? mul(sum(square(x), {1}, true), reshape(square_of(*w), {1, w->rows})) : zero;
-  if (b) variance = add(variance, reshape(square_of(*b), {1, 1}));
-  const Tensor positive = variance.detach() > 0.0;
-  const Tensor t =
-      where(positive, sqrt(where(positive, variance, ones({}, x.options()))), zeros({}, x.options()));
-  Tensor xi = empty({batch, out}, x.options());
   NoiseKey key = options_.key;
   key.replica = 0xFFFFFF;  // apart from the streams of replicas
   key.parameter = static_cast<std::uint32_t>(w ? weight : *bias);
-  x.backend().normal(x.dtype(), key, nn::PartOfBatch::first_sample() * out, batch * out, xi.raw());
-  return mul(t, xi);
+  return detail::pre_activation_noise(x, out, scale_of(w), scale_of(b), key,
+                                      nn::PartOfBatch::first_sample() * out);
 }
 
 LPF_ONCE inline GradientStatistics Perturbation::gradient_statistics() const {

@@ -58,6 +58,7 @@ inline void fill_core(Table& t) {
   t.perturb = perturb;
   t.sgd = sgd;
   t.adam = adam;
+  t.pre_activation_noise = pre_activation_noise;
 }
 inline const bool core_registered = register_cpu(Family::core, LPF_VECTOR_BYTES, fill_core);
 

@@ -115,6 +115,35 @@ inline void perturb(DType type, const Segment* segments, std::int64_t count, con
   });
 }
 
+inline void pre_activation_noise(DType type, std::int64_t rows, std::int64_t in, std::int64_t out,
+                                 const NoiseKey& key, std::int64_t first, const void* x, const void* sigma,
+                                 const void* sigma_bias, void* noise, void* slope) {
+  visit_floating("pre_activation_noise", type, [&](auto zero) {
+    using T = decltype(zero);
+    const T* s = static_cast<const T*>(sigma);
+    const T bias = sigma_bias ? *static_cast<const T*>(sigma_bias) : T(0);
+    parallel_for(rows, std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, out)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   T* y = static_cast<T*>(noise) + begin * out;
+                   T* dy = static_cast<T*>(slope) + begin * out;
+                   normal_fill(key, first + begin * out, (end - begin) * out, y);
+                   for (std::int64_t row = begin; row < end; ++row, y += out, dy += out) {
+                     const T* from = static_cast<const T*>(x) + row * in;
+                     const T squares =
+                         s ? sum_tree<T>(in, [from](std::int64_t i) { return from[i] * from[i]; }) : T(0);
+                     LPF_SIMD
+                     for (std::int64_t k = 0; k < out; ++k) {
+                       const T variance = s ? s[k] * s[k] : T(0);
+                       const T t = std::sqrt(squares * variance + bias * bias);
+                       const T xi = y[k], ratio = variance * xi / t;
+                       dy[k] = t > T(0) ? ratio : T(0);
+                       y[k] = t * xi;
+                     }
+                   }
+                 });
+  });
+}
+
 inline void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity,
                 void* theta) {
   visit_floating("sgd", type, [&](auto zero) {
