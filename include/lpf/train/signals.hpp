@@ -1,0 +1,60 @@
+// Stopping in good order: SIGINT (Ctrl-C) and SIGTERM are noted, and the training loop looks between steps.
+//
+//   const StopSignals stop;
+//   for (auto [x, y] : loader) {
+//     …
+//     if (stop.received()) { checkpoint.save("out/run"); return; }
+//   }
+//
+// The second signal of a kind ends the program at once, as it would have without this.
+#pragma once
+
+#include <signal.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <string>
+
+#include "lpf/core/error.hpp"
+
+namespace lpf {
+
+namespace detail {
+inline std::atomic<int> stop_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may touch nothing else");
+inline std::atomic<bool> stop_signals_watched{false};
+}  // namespace detail
+
+/// Watches SIGINT and SIGTERM until its end, when what was there before is back. One at a time in a program:
+/// StateError.
+class StopSignals {
+ public:
+  StopSignals() {
+    check<StateError>(!detail::stop_signals_watched.exchange(true), "StopSignals",
+                      "another one watches already: one is enough for a program");
+    detail::stop_signal = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int signal) { detail::stop_signal = signal; };
+    // RESETHAND: the second one is not caught. RESTART: a file being written is not disturbed.
+    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+    ::sigemptyset(&action.sa_mask);
+    for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &action, &before_[i]);
+  }
+  ~StopSignals() {
+    for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
+    detail::stop_signals_watched = false;
+  }
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  /// The last signal that came; 0 before.
+  int received() const { return detail::stop_signal; }
+  static std::string name_of(int signal) { return signal == SIGTERM ? "SIGTERM" : "SIGINT"; }
+
+ private:
+  static constexpr std::array<int, 2> signals{SIGINT, SIGTERM};
+  std::array<struct sigaction, 2> before_{};
+};
+
+}  // namespace lpf
