@@ -85,15 +85,24 @@ void gemm_tile(const Gemm& g, const T* a, const T* b, T* c, std::int64_t i, std:
 }
 
 /// Tile sizes for an m×n product of depth k, from the shape alone: small products stay whole, larger ones are
-/// cut so that a few threads find work, first along the longer side.
+/// cut into an even number of equal bands of rows, so that two threads finish together, and long rows into
+/// pieces; few rows are cut along n instead.
 inline void gemm_tile_sizes(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t& tile_m,
                             std::int64_t& tile_n) {
   tile_m = m;
   tile_n = n;
   constexpr std::int64_t worth_cutting = 1 << 19;  // multiply-adds, some 10 µs
   if (m * n * k < worth_cutting) return;
-  tile_n = n > 240 ? 192 : (n >= 96 && n >= m ? 96 : n);
-  tile_m = m > 512 ? 256 : (m >= 128 && tile_n == n ? 64 : m);
+  const auto even_parts = [](std::int64_t size, std::int64_t largest, std::int64_t unit) {
+    const std::int64_t parts = 2 * ((size + 2 * largest - 1) / (2 * largest));
+    return ((size + parts - 1) / parts + unit - 1) / unit * unit;
+  };
+  if (m >= 128) {
+    tile_m = even_parts(m, 256, 1);
+    if (n > 512) tile_n = even_parts(n, 384, 48);  // Eigen's kernel works on 48 columns at a time
+  } else if (n >= 96) {
+    tile_n = even_parts(n, 192, 16);
+  }
 }
 
 template <class T>
