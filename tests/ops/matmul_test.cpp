@@ -1,6 +1,8 @@
 #include "lpf/ops/matmul.hpp"
 
 #include "lpf/core/threads.hpp"
+#include "lpf/ops/math.hpp"
+#include "lpf/ops/reduce.hpp"
 #include "lpf/ops/replicate.hpp"
 #include "tensor_test.hpp"
 
@@ -153,6 +155,34 @@ TEST_CASE("matmul: errors") {
   CHECK_ERROR(matmul(zeros({3, 3}), w), ReplicaError, "[matmul]", "M = 2", "[3, 3]", "linear()");
 }
 
+TEST_CASE_TEMPLATE("products of few rows and many: every size around the kernels' blocks, added or not", T,
+                   float, double) {
+  const DType type = dtype_of<T>();
+  for (const std::int64_t m : {1, 3, 4, 7, 16, 32, 33, 129})
+    for (const std::int64_t n : {1, 3, 31, 64, 130})
+      for (const std::int64_t k : {1, 15, 16, 255, 256, 301})
+        for (const bool transposed : {false, true})
+          for (const double beta : {0.0, 1.0}) {
+            const Tensor a = normal({m, k}, 1, type), b = normal({k, n}, 2, type),
+                         c = normal({m, n}, 3, type);
+            Tensor expected = looped(a.to(float64), b.to(float64));
+            if (beta == 1) expected = add(expected, c.to(float64));
+            const Tensor stored = transposed ? transpose(b).clone() : b;
+            a.backend().gemm({type, false, transposed, m, n, k, a.raw(), k, 0, stored.raw(),
+                              transposed ? k : n, 0, c.raw(), n, 0, 1, 1.0, beta});
+            CAPTURE(Shape({m, n, k}).to_string());
+            CAPTURE(transposed);
+            // the bound of a sum of k products in any order: (k + 1)·ε·Σ|a||b|, and of the one that it is
+            // added to
+            const Tensor bound = add(looped(abs(a.to(float64)), abs(b.to(float64))), abs(expected));
+            double ratio = 0;
+            for (const double r : div(abs(sub(c.to(float64), expected)), bound).to_vector())
+              ratio = std::max(ratio, r);
+            CHECK(ratio <=
+                  static_cast<double>(k + 1) * static_cast<double>(std::numeric_limits<T>::epsilon()));
+          }
+}
+
 TEST_CASE("products do not depend on the number of threads") {
   struct Case {
     Shape a, b;
@@ -163,7 +193,8 @@ TEST_CASE("products do not depend on the number of threads") {
                                {{16, 784}, {784, 512}},
                                {{8, 16, 784}, {8, 784, 64}},
                                {{1000, 30}, {30, 20}},
-                               {{37, 301}, {301, 129}}}) {
+                               {{37, 301}, {301, 129}},
+                               {{4, 784}, {784, 512}}}) {
     CAPTURE(sa.to_string());
     const Tensor a = normal(sa, 1, float32).requires_grad_(), b = normal(sb, 2, float32).requires_grad_();
     const auto run = [&] {

@@ -8,6 +8,7 @@
 #include <Eigen/Core>
 
 #include "lpf/backend/cpu/elementwise.hpp"
+#include "lpf/backend/cpu/gemm_rows.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
@@ -65,6 +66,17 @@ void gemm_tile(const Gemm& g, const T* a, const T* b, T* c, std::int64_t i, std:
   b += g.transpose_b ? j * g.ldb : j;
   c += i * g.ldc + j;
   const T alpha = static_cast<T>(g.alpha), beta = static_cast<T>(g.beta);
+#if LPF_VECTOR_BYTES
+  if (g.m <= 32 && !g.transpose_a && g.alpha == 1 && (g.beta == 0 || g.beta == 1) &&
+      g.k >= (g.transpose_b ? 256 : 16)) {
+    using Product = RowsProduct<T>;
+    const std::int64_t step = g.transpose_b ? Product::columns_transposed : Product::columns;
+    for (; n >= step; n -= step, c += step, b += g.transpose_b ? step * g.ldb : step)
+      (g.transpose_b ? Product::transposed : Product::plain)(m, g.k, a, g.lda, b, g.ldb, c, g.ldc,
+                                                             g.beta == 1);
+    if (n == 0) return;
+  }
+#endif
   if (g.beta != 1) {
     for (std::int64_t r = 0; r < m; ++r) {
       T* row = c + r * g.ldc;
@@ -101,7 +113,7 @@ inline void gemm_tile_sizes(std::int64_t m, std::int64_t n, std::int64_t k, std:
     tile_m = even_parts(m, 256, 1);
     if (n > 512) tile_n = even_parts(n, 384, 48);  // Eigen's kernel works on 48 columns at a time
   } else if (n >= 96) {
-    tile_n = even_parts(n, 192, 16);
+    tile_n = even_parts(n, 192, 64);
   }
 }
 
