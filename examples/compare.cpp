@@ -95,7 +95,7 @@ double last_test_error(const Run& r) { return r.history.back().test_error; }
 
 TextTable table_of(const std::vector<Group>& groups) {
   TextTable table({"configuration", "seeds", "best epoch, test error, %", "last epoch, test error, %",
-                   "validation error, %", "training loss", "an epoch"});
+                   "validation error, %", "training loss", "an epoch, s"});
   for (const Group& g : groups) {
     const auto cell = [&](auto f, int decimals = 2) {
       return format_mean_sd(mean_sd(g.values(f)), decimals);
@@ -103,11 +103,13 @@ TextTable table_of(const std::vector<Group>& groups) {
     table.add_row({g.name, std::to_string(g.runs.size()), cell(best_test_error), cell(last_test_error),
                    cell([](const Run& r) { return experiment::best_epoch(r.history).validation_error; }),
                    cell([](const Run& r) { return r.history.back().train_loss; }, 4),
-                   format_duration(mean_sd(g.values([](const Run& r) {
-                                     double seconds = 0;
-                                     for (const Epoch& e : r.history) seconds += e.seconds;
-                                     return seconds / static_cast<double>(r.history.size());
-                                   })).mean)});
+                   cell(
+                       [](const Run& r) {
+                         double seconds = 0;
+                         for (const Epoch& e : r.history) seconds += e.seconds;
+                         return seconds / static_cast<double>(r.history.size());
+                       },
+                       1)});
   }
   return table;
 }

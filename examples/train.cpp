@@ -71,12 +71,11 @@ Settings settings_of(const Options& o, const Given& given) {
     const auto found = given.find(name);
     return found == given.end() ? std::string() : found->second;
   };
-  const std::string config = o.out + "/config.json";
   Settings s;
-  if (o.resume && Checkpoint::exists(o.out + "/checkpoint")) {
-    s = experiment::read_config(config);
-  } else if (!o.recipe.empty()) {
+  if (!o.recipe.empty()) {
     s = experiment::recipe(o.recipe).settings;
+  } else if (o.resume && Checkpoint::exists(o.out + "/checkpoint")) {
+    s = experiment::read_config(o.out + "/config.json");
   } else {
     s = experiment::paper(
         {or_empty("dataset"), or_empty("model"), or_empty("optimizer"), or_empty("augment")});
@@ -106,7 +105,7 @@ void print_dry_run(const Settings& s) {
   parts.add_rule().add_row({"all", "", std::to_string(e.parameters)});
   std::printf("%s\n\n%s", experiment::title_of(s).c_str(), parts.to_string().c_str());
   const auto mb = [](double x) { return concat(format_fixed(x, x < 10 ? 1 : 0), " MB"); };
-  TextTable table({"", ""}, {.align = {Align::left, Align::left}});
+  TextTable table({"it takes", ""}, {.align = {Align::left, Align::left}});
   table.add_row({"parameters, gradient, state", concat(e.vectors, " × ", mb(e.vector_mb))});
   table.add_row({"replicas", mb(e.replicas_mb)});
   table.add_row({"images", mb(e.data_mb)});

@@ -58,7 +58,7 @@ double seconds_of(F f) {
 
 }  // namespace detail
 
-/// Builds the network, makes a few steps and reckons. A step that would take more than ten seconds is
+/// Builds the network, makes a few steps and reckons. A step that would take more than three seconds is
 /// measured on fewer images.
 inline Estimate dry_run(const Settings& s) {
   const DataShape data = data_shape(s);
@@ -82,7 +82,8 @@ inline Estimate dry_run(const Settings& s) {
   out.vectors = 2 + method.state_vectors();
   out.vector_mb = static_cast<double>(params.theta().numel()) * 4 / megabyte;
   out.replicas_mb = static_cast<double>(replicas) * out.vector_mb;
-  out.data_mb = static_cast<double>((data.train + data.test) * data.input.numel()) / megabyte;
+  const std::int64_t training_byte = s.dataset == "digits" || s.data_noise > 0 ? 4 : 1;  // float, or uint8
+  out.data_mb = static_cast<double>((training_byte * data.train + data.test) * data.input.numel()) / megabyte;
 
   const double before = detail::peak_megabytes();
   const auto step = [&](std::int64_t n) {
@@ -96,7 +97,7 @@ inline Estimate dry_run(const Settings& s) {
   step(n);  // allocates
   const auto scale = [&] { return static_cast<double>(full) / static_cast<double>(n); };
   double seconds = step(n);
-  if (seconds * scale() < 10 && n < full) {
+  if (seconds * scale() < 3 && n < full) {
     n = full;
     step(n);
     seconds = step(n);

@@ -166,8 +166,9 @@ class Run {
   double speed() const { return static_cast<double>(samples_) / seconds_; }
 
   void check_finite(double value, const char* what) const {
-    check<NumericError>(std::isfinite(value), "train", "the ", what, " is ", value, " after ",
-                        params_.updates(), " updates, in epoch ", epoch_ + 1, ": lower ", method_.remedy(),
+    check<NumericError>(std::isfinite(value), "train", "the ", what, " is ",
+                        std::isnan(value) ? "NaN" : "infinite", " after ", params_.updates(),
+                        " updates, in epoch ", epoch_ + 1, ": lower ", method_.remedy(),
                         ", or bound the gradient with --clip-norm, and start anew in another --out",
                         epoch_ > 0 ? concat(" ('", options_.out, "' keeps what was up to epoch ", epoch_, ")")
                                    : std::string());
@@ -199,9 +200,13 @@ class Run {
     loss_sum_ = seconds_ = 0, errors_ = samples_ = 0;
     checkpoint_.save(file("checkpoint"));  // now the epoch counts
     run_report(settings_, history_, options_.command).write(file("report.html"));
-    bar.print(concat("epoch ", e.epoch, ": training loss ", format_general(e.train_loss), ", test error ",
-                     format_fixed(e.test_error, 2), " %, best ",
-                     format_fixed(best_epoch(history_).test_error, 2), " %"));
+    if (options_.progress != ProgressStyle::none) bar.print(line_of(e));
+  }
+
+  std::string line_of(const Epoch& e) const {
+    return concat("epoch ", e.epoch, ": training loss ", format_general(e.train_loss), ", test error ",
+                  detail::per_cent(e.test_error), ", best ",
+                  detail::per_cent(best_epoch(history_).test_error));
   }
 
   void write(const Epoch& e) {

@@ -1,8 +1,9 @@
 // The network of a run and how it is trained, by name: one step() whatever the optimizer.
 #pragma once
 
-#include <functional>
+#include <algorithm>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>

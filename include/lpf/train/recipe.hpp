@@ -8,6 +8,7 @@
 // 300 epochs, Entropy-SGD's scope without a bound.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>

@@ -1,6 +1,9 @@
 // The data of a run: which images it learns from, and which it is judged by.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <filesystem>
 #include <string>
 #include <utility>
 
