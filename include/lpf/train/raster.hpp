@@ -79,13 +79,13 @@ inline HeightField normalized(const HeightField& field, const RasterOptions& o) 
 /// An image with a depth for each pixel.
 class Raster {
  public:
-  Raster(std::int64_t width, std::int64_t height, const Rgb& paper)
+  Raster(std::int64_t width, std::int64_t height, const Rgb& background)
       : width_(width),
         height_(height),
         image_(empty({height, width, 3}, {.dtype = uint8})),
         depth_(static_cast<std::size_t>(width * height), -std::numeric_limits<double>::infinity()) {
     for (std::int64_t y = 0; y < height; ++y)
-      for (std::int64_t x = 0; x < width; ++x) put(x, y, paper);
+      for (std::int64_t x = 0; x < width; ++x) put(x, y, background);
   }
   void put(std::int64_t x, std::int64_t y, const Rgb& color) {
     for (std::size_t c = 0; c < 3; ++c)
