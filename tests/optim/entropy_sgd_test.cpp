@@ -75,6 +75,7 @@ TEST_CASE("Entropy-SGD agrees with the formula, the noise handed over") {
     EntropySgd optimizer(params, options);
     const Tensor x = c.at("x"), target = c.at("target");
     const std::int64_t steps = c.hyper["steps"];
+    CHECK(steps == 20);
     for (std::int64_t t = 0; t < steps; ++t) {
       CAPTURE(t);
       CHECK(optimizer.scope() == doctest::Approx(c.at("scope")[t].item()).epsilon(1e-14));

@@ -5,9 +5,11 @@
 #include <limits>
 
 #include "lpf/filter/low_pass_filter.hpp"
+#include "lpf/nn/normalization.hpp"
 #include "lpf/optim/adam.hpp"
 #include "lpf/optim/sgd.hpp"
 #include "replay.hpp"
+#include "tensor_test.hpp"
 
 using namespace lpf;
 using namespace lpf::test;
@@ -65,7 +67,7 @@ void replay_filter(const FixtureCase& c, ParameterStore params, const TanhNet& n
 TEST_CASE("SAM, ASAM and m-sharpness agree with the formulas") {
   const auto file = cases();
   const auto names = cases_of(file, [](const Json& h) { return h["op"] == "sam" || h["op"] == "asam"; });
-  CHECK(names.size() == 5);
+  CHECK(names.size() == 9);
   for (const auto& name : names) {
     CAPTURE(name);
     const FixtureCase c(file, name);
@@ -73,13 +75,26 @@ TEST_CASE("SAM, ASAM and m-sharpness agree with the formulas") {
     ParameterStore params({.dtype = DType::float64});
     const TanhNet net(params);
     c.initialize(params);
-    optim::SGD sgd(params, sgd_from(h["base"]));
-    optim::SamOptions options{.rho = h["rho"], .slices = h["slices"]};
+    std::vector<optim::Group<optim::SgdOptions>> groups;
+    if (h["base"].contains("biases")) groups.push_back({optim::is_vector, sgd_from(h["base"]["biases"])});
+    optim::SGD sgd(params, sgd_from(h["base"]), groups);
+    const std::int64_t parts = h["parts"], slices = h["slices"];
+    optim::SamOptions options{.rho = h["rho"],
+                              .slices = slices > 1 ? slices / parts : 1,
+                              .accumulate = parts,
+                              .clip_norm = h["clip_norm"]};
     if (h["op"] == "asam") options.adaptive = true, options.eta = h["eta"];
     optim::Sam sam(params, sgd, options);
     const Tensor x = c.at("x"), target = c.at("target");
+    const std::int64_t size = x.size(1) / parts;
     for (std::int64_t t = 0; t < 20; ++t) {
-      const Tensor loss = sam.step([&] { return cross_entropy(net(x[t]), target[t]); });
+      int calls = 0;
+      const Tensor loss = sam.step([&](std::int64_t k) {
+        ++calls;
+        return cross_entropy(net(x[t].slice(0, k * size, (k + 1) * size)),
+                             target[t].slice(0, k * size, (k + 1) * size));
+      });
+      CHECK(calls == 2 * parts);
       CHECK(loss.item() == doctest::Approx(c.at("loss")[t].item()).epsilon(1e-12));
       CHECK_FALSE(loss.requires_grad());
       CHECK(difference_after(c, params, t) < 1e-12);
@@ -119,13 +134,6 @@ TEST_CASE("the radius follows its cosine, both ends included") {
   CHECK(Radius{0.1, 1, 0}.at(5) == 0.1);
 }
 
-TEST_CASE("every case of the SAM fixtures is tested or belongs to an optimizer that LPF does not have yet") {
-  const auto file = cases();
-  const auto later =
-      cases_of(file, [](const Json& h) { return h["op"] == "smoothout" || h["op"] == "entropy_sgd"; });
-  CHECK(cases_of(file, [](const Json&) { return true; }).size() == 5 + 7 + 1 + later.size());
-}
-
 TEST_CASE("SAM: ragged slices ascend by their own gradients") {
   const Task task(1, 11);
   const Tensor x = task.x[0], y = task.y[0];
@@ -152,6 +160,44 @@ TEST_CASE("SAM: ragged slices ascend by their own gradients") {
   optim::Sam sam(params, sgd, {.rho = 0.3, .slices = 3});
   sam.step([&] { return cross_entropy(net(x), y); });
   CHECK(difference(params.theta(), sub(theta, wanted)) < 1e-10);
+}
+
+TEST_CASE("SAM: batch norm's policy is that of the second pass") {
+  const Task task(2);
+  const auto step = [&](BatchNormPolicy policy, std::int64_t slices) {
+    const ParameterStore params({.dtype = DType::float64, .seed = 1});
+    const nn::Linear in(params / "in", 6, 5), out(params / "out", 5, 3);
+    const nn::BatchNorm norm(params / "norm", 5);
+    optim::SGD sgd(params, {.lr = 0.1});
+    optim::Sam sam(params, sgd, {.rho = 0.5, .slices = slices, .batch_norm = policy});
+    for (std::int64_t t = 0; t < 2; ++t)
+      sam.step([&] { return cross_entropy(out(norm(in(task.x[t]))), task.y[t]); });
+    return std::pair(norm.num_batches_tracked.item(), values_of(params));
+  };
+  using enum BatchNormPolicy;
+  CHECK(step(recomputed, 1).first == 2);   // the first passes
+  CHECK(step(per_replica, 1).first == 4);  // both
+  CHECK(step(frozen, 1).first == 2);
+  CHECK(step(recomputed, 3).first == 6);  // each slice of the first passes
+  CHECK(step(per_replica, 3).first == 12);
+  CHECK(step(recomputed, 1).second == step(per_replica, 1).second);  // statistics of the batch in both
+  CHECK(step(frozen, 1).second != step(recomputed, 1).second);
+}
+
+TEST_CASE("SAM: a gradient that is there already, and parts that are not told apart, are refused") {
+  const Task task(2);
+  ParameterStore params({.dtype = DType::float64});
+  const TanhNet net(params);
+  optim::SGD sgd(params, {.lr = 0.1});
+  optim::Sam sam(params, sgd), parts(params, sgd, {.accumulate = 2});
+  const auto before = values_of(params);
+  const auto loss = [&] { return cross_entropy(net(task.x[0]), task.y[0]); };
+  loss().backward();
+  CHECK_ERROR(sam.step(loss), StateError, "there is a gradient already", "accumulate", "zero_grad");
+  CHECK(optim::grad_norm(params) > 0);  // it was not thrown away
+  CHECK_ERROR((params.zero_grad(), parts.step(loss)), ValueError, "accumulate is 2", "number of the part");
+  CHECK(values_of(params) == before);
+  CHECK_NOTHROW(parts.step([&](auto k) { return cross_entropy(net(task.x[k]), task.y[k]); }));
 }
 
 TEST_CASE("SAM leaves frozen parameters, and one that the loss does not use, as they are") {
@@ -192,6 +238,7 @@ TEST_CASE("SAM: θ is not written between the passes, and a loss that throws lea
       };
       CHECK_THROWS_WITH(sam.step(loss), "the user's");
       CHECK(values_of(params) == before);
+      CHECK(optim::grad_norm(params) == 0);
     }
   }
   optim::Sam sam(params, sgd);
@@ -209,8 +256,10 @@ TEST_CASE(
   for (const double bad : {-0.1, nan, inf}) {
     CHECK_THROWS_AS(Sam(params, sgd, {.rho = bad}), ValueError);
     CHECK_THROWS_AS(Sam(params, sgd, {.eta = bad}), ValueError);
+    CHECK_THROWS_AS(Sam(params, sgd, {.clip_norm = bad}), ValueError);
   }
   CHECK_THROWS_AS(Sam(params, sgd, {.slices = 0}), ValueError);
+  CHECK_THROWS_AS(Sam(params, sgd, {.accumulate = 0}), ValueError);
   const auto loss = [&] { return cross_entropy(net(task.x[0]), task.y[0]); };
   Sam too_many(params, sgd, {.slices = 4});
   CHECK_THROWS_AS(too_many.step(loss), ShapeError);

@@ -3,7 +3,15 @@
 // 1e-12), T = |θ| + η. m-sharpness (Foret et al., section 4.2): the batch is cut into slices, and each
 // ascends by its own gradient. Two passes, however many slices. The second reads θ + e as stored replicas: θ
 // is not written.
+//
+//   optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9, .weight_decay = 5e-4});
+//   optim::Sam sam(params, sgd, {.rho = 0.05});
+//   for (auto [x, y] : loader) sam.step([&, x = x, y = y] { return cross_entropy(net(x), y); });
+//
+// Weight decay, groups and the schedule are the base's: neither norm has the decay in it.
 #pragma once
+
+#include <type_traits>
 
 #include "lpf/autograd/engine.hpp"
 #include "lpf/filter/perturbation.hpp"
@@ -21,10 +29,13 @@ struct SamOptions {
   /// Batch norm in the second pass. `recomputed`: the batch's statistics, running ones left to the first pass
   /// (sound); `per_replica`: updated by both passes; `frozen`: running statistics used.
   BatchNormPolicy batch_norm = BatchNormPolicy::recomputed;
+  /// Parts of equal size in which the batch comes, where it is too large for one pass: step() takes loss(k),
+  /// the mean loss of part k.
+  std::int64_t accumulate = 1;
+  double clip_norm = 0;  ///< of the gradient that the base takes, as clip_grad_norm(); 0: none
 };
 
-/// SAM around a base optimizer: Sam sam(params, sgd); loss = sam.step([&] { return cross_entropy(net(x), y);
-/// });
+/// SAM around a base optimizer.
 template <class Base>
 class Sam {
  public:
@@ -32,22 +43,32 @@ class Sam {
       : params_(params), base_(base), options_(options) {
     check(options.rho >= 0 && std::isfinite(options.rho) && options.eta >= 0 && std::isfinite(options.eta),
           "SAM", "rho and eta must be finite and not negative, got ", options.rho, " and ", options.eta);
-    check(options.slices >= 1, "SAM", "slices must be at least 1, got ", options.slices);
+    check(options.slices >= 1 && options.accumulate >= 1, "SAM",
+          "slices and accumulate must be at least 1, got ", options.slices, " and ", options.accumulate);
+    check(std::isfinite(options.clip_norm) && options.clip_norm >= 0, "SAM",
+          "clip_norm must be finite and not negative, got ", options.clip_norm);
   }
 
-  /// One update. `loss` computes the mean loss of the batch; it is called twice. Returns the first pass's
-  /// loss, at θ.
+  /// One update. loss() computes the mean loss of the batch, or loss(k) that of part k of it; each is called
+  /// twice. Returns the first pass's loss, at θ. If it throws, θ is as before and the gradient zero.
+  /// StateError if there is a gradient already.
   template <class Loss>
   Tensor step(Loss loss) {
-    params_.zero_grad();
-    const auto [at_theta, offsets] = options_.slices == 1 ? ascend(loss) : ascend_by_slice(loss);
-    params_.zero_grad();
-    {
-      const auto scope = pass_at(offsets, options_.batch_norm);
-      loss().backward();
+    check<StateError>(
+        optim::grad_norm(params_) == 0, "SAM",
+        "there is a gradient already, of a backward() before, which its two passes cannot be added "
+        "to: give it the parts of a batch by accumulate = N and step([&](auto k) { loss of part k }), "
+        "or clear it with params.zero_grad()");
+    Tensor at_theta;
+    try {
+      at_theta = options_.slices == 1 ? gradient_of_whole(loss) : gradient_by_slice(loss);
+    } catch (...) {
+      params_.zero_grad();
+      throw;
     }
+    if (options_.clip_norm > 0) clip_grad_norm(params_, options_.clip_norm);
     base_.step();
-    return at_theta.detach();
+    return at_theta;
   }
 
  private:
@@ -55,17 +76,57 @@ class Sam {
     Tensor loss, offsets;  // offsets: [slices, size of θ]
   };
 
+  /// The ascent is that of all parts together.
   template <class Loss>
-  Ascent ascend(Loss& loss) const {
-    const Tensor at_theta = loss();
-    at_theta.backward();
-    return {at_theta, reshape(ascent(params_.gradient()), {1, params_.gradient().numel()})};
+  Tensor gradient_of_whole(Loss& loss) const {
+    Tensor total = zeros({}, params_.theta().options());
+    for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add(total, backward(loss, k));
+    const Tensor offsets = reshape(ascent(params_.gradient()), {1, params_.gradient().numel()});
+    params_.zero_grad();
+    for (std::int64_t k = 0; k < options_.accumulate; ++k) {
+      const auto scope = pass_at(offsets, options_.batch_norm);
+      backward(loss, k);
+    }
+    return total;
+  }
+
+  template <class Loss>
+  Tensor gradient_by_slice(Loss& loss) const {
+    Tensor total = zeros({}, params_.theta().options());
+    for (std::int64_t k = 0; k < options_.accumulate; ++k) {
+      const auto [at_theta, offsets] = ascend_by_slice(loss, k);
+      const auto scope = pass_at(offsets, options_.batch_norm);
+      backward(loss, k);
+      total = add(total, affine(at_theta.detach(), share(), 0));
+    }
+    return total;
+  }
+
+  double share() const { return 1.0 / static_cast<double>(options_.accumulate); }
+
+  template <class Loss>
+  Tensor loss_of(Loss& loss, std::int64_t k) const {
+    if constexpr (std::is_invocable_v<Loss&, std::int64_t>) {
+      return loss(k);
+    } else {
+      check(options_.accumulate == 1, "SAM", "accumulate is ", options_.accumulate,
+            ": the loss must take the number of the part, step([&](auto k) { loss of part k })");
+      return loss();
+    }
+  }
+
+  /// Adds the gradient of part k; returns its share of the loss.
+  template <class Loss>
+  Tensor backward(Loss& loss, std::int64_t k) const {
+    const Tensor l = loss_of(loss, k);
+    l.backward(full_like(l, share()));
+    return affine(l.detach(), share(), 0);
   }
 
   /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r;
   /// that it carries the slice's share of the batch does not matter to its direction.
   template <class Loss>
-  Ascent ascend_by_slice(Loss& loss) const {
+  Ascent ascend_by_slice(Loss& loss, std::int64_t k) const {
     const std::int64_t m = options_.slices, size = params_.theta().numel();
     auto scope = pass_at(zeros({m, size}, params_.theta().options()), BatchNormPolicy::per_replica, true);
     std::vector<const ParameterInfo*> infos;
@@ -75,7 +136,7 @@ class Sam {
       infos.push_back(&info);
       replicas.push_back(scope.read(info.index));
     }
-    const Tensor at_theta = loss();
+    const Tensor at_theta = loss_of(loss, k);
     const auto gradients = grad(at_theta, replicas);
     const auto off = no_grad();
     const Tensor offsets = zeros({m, size}, params_.theta().options());
