@@ -102,7 +102,8 @@ class Method {
                                      .adaptive = base == "asam",
                                      .eta = s.eta,
                                      .slices = s.slices,
-                                     .batch_norm = batch_norm_of(s)});
+                                     .batch_norm = batch_norm_of(s),
+                                     .clip_norm = s.clip_norm});
   }
   Method(const Method&) = delete;
   Method& operator=(const Method&) = delete;

@@ -227,8 +227,6 @@ inline void validate(const Settings& s) {
         "--schedule multistep needs --milestones, as 60,120,160");
   check(s.augment != "autoaugment" || (s.data_noise == 0 && s.dataset != "digits"), "train",
         "--augment autoaugment works on bytes: it goes neither with --data-noise nor with digits");
-  check(s.clip_norm == 0 || (s.optimizer != "sam" && s.optimizer != "asam"), "train",
-        "--clip-norm does not go with ", s.optimizer, ", which takes its step by itself");
   if (s.optimizer.starts_with("lpf") || s.optimizer == "smoothout")
     check(s.M <= s.batch, "train", "--M ", s.M, " slices cannot be cut from a --batch of ", s.batch);
 }
