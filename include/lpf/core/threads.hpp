@@ -1,20 +1,25 @@
 // How many threads the CPU kernels use.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "lpf/backend/registry.hpp"
 
 namespace lpf {
 
 namespace detail {
-inline std::atomic<int> thread_count{0};  // 0: as many as the backend offers
-}
+inline std::atomic<int> thread_count{0};   // 0: as many as the backend offers
+inline thread_local int thread_limit = 0;  // of the kernels that this thread calls; 0: none
+}  // namespace detail
 
-/// Number of threads that CPU kernels use; by default what OpenMP offers (OMP_NUM_THREADS), 1 without OpenMP.
+/// Number of threads that CPU kernels called here use; by default what OpenMP offers (OMP_NUM_THREADS), 1
+/// without OpenMP.
 inline int num_threads() {
   const int wanted = detail::thread_count.load(std::memory_order_relaxed);
-  return wanted > 0 ? wanted : backend::get(Device::cpu()).max_threads();
+  const int all = wanted > 0 ? wanted : backend::get(Device::cpu()).max_threads();
+  return detail::thread_limit > 0 ? std::min(all, detail::thread_limit) : all;
 }
 /// Sets it for the whole program; 0 restores the default. Results do not depend on it. ValueError if
 /// negative.
@@ -22,5 +27,18 @@ inline void set_num_threads(int n) {
   check(n >= 0, "set_num_threads", "the number of threads cannot be negative, got ", n);
   detail::thread_count = n;
 }
+
+/// Until the end of the block, kernels that this thread calls use at most n ≥ 1 threads: for programs that
+/// have threads of their own.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int n) : before_(std::exchange(detail::thread_limit, n)) {}
+  ~ThreadLimit() { detail::thread_limit = before_; }
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int before_;
+};
 
 }  // namespace lpf
