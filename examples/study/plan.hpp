@@ -1,0 +1,192 @@
+// What a study trains: factors and their values, on top of settings that all models share.
+#pragma once
+
+#include <cmath>
+#include <lpf/core/error.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace study {
+
+using Settings = std::map<std::string, double>;
+
+/// A hyper-parameter and its values.
+struct Factor {
+  std::string name;
+  std::vector<double> values;
+};
+
+enum class Network { mlp, narrow_resnet, resnet, double_descent };
+enum Optimizer { sgd, sam, lpf_sgd, adam };
+inline const std::vector<std::string> optimizer_names{"SGD", "SAM", "LPF-SGD", "Adam"};
+
+struct Plan {
+  std::string study, grid;           ///< its name: --study, --grid
+  std::string description;           ///< data and network
+  Network network;                   ///< mlp: on digits; the others: on CIFAR-10
+  std::vector<Factor> factors;       ///< the seeds first
+  Settings shared = {};              ///< of all models
+  int epochs;                        ///< at most, where `stop` is given
+  std::vector<int> milestones = {};  ///< epochs: learning rate × 0.1; none with `cosine`
+  bool cosine = false;               ///< to 0 at the last epoch
+  double stop = 0;  ///< training loss that ends the training, and without which none is measured
+  double local_entropy_gamma = 100;
+
+  std::size_t size() const {
+    std::size_t n = 1;
+    for (const Factor& f : factors) n *= f.values.size();
+    return n;
+  }
+  std::size_t seeds() const { return factors[0].values.size(); }
+  /// Models without regard to the seed.
+  std::size_t configurations() const { return size() / seeds(); }
+  /// Settings of model `id`; the seed varies slowest, so that the beginning of a study is one of whole seeds.
+  Settings settings(std::size_t id) const {
+    Settings out = shared;
+    for (std::size_t k = factors.size(); k-- > 0; id /= factors[k].values.size())
+      out[factors[k].name] = factors[k].values[id % factors[k].values.size()];
+    return out;
+  }
+};
+
+namespace detail {
+
+inline std::vector<double> range(double first, double last, double step) {
+  std::vector<double> out;
+  for (int i = 0; first + i * step <= last + step / 2; ++i)
+    out.push_back(std::round((first + i * step) * 1e6) / 1e6);
+  return out;
+}
+
+inline std::vector<Plan> make_plans() {
+  const std::vector<double> three{0, 1, 2}, five{0, 1, 2, 3, 4}, off_on{0, 1};
+  const std::vector<double> label_levels = range(0, 0.9, 0.1), data_levels = range(0, 3.8, 0.2);
+  const Settings noisy{{"lr", 0.1}, {"momentum", 0.9}, {"weight_decay", 5e-4}, {"batch_size", 128}};
+  const auto with = [](Settings a, const Settings& b) {
+    for (const auto& [name, value] : b) a[name] = value;
+    return a;
+  };
+  std::vector<double> widths = range(1, 61, 2);
+  widths.push_back(64);
+  return {
+      {.study = "grid",
+       .grid = "small",
+       .description = "digits, 300 to train and 1497 to test; network 64-w-w-10",
+       .network = Network::mlp,
+       .factors = {{"seed", five},
+                   {"momentum", {0, 0.5, 0.9}},
+                   {"width", {32, 64, 128}},
+                   {"weight_decay", {0, 5e-4, 2e-3}},
+                   {"lr", {0.1, 0.05, 0.025}},
+                   {"batch_size", {8, 32, 128}},
+                   {"batch_norm", off_on}},
+       .shared = {{"train", 300}},
+       .epochs = 2000,
+       .stop = 0.01},
+      {.study = "grid",
+       .grid = "paper",
+       .description = "CIFAR-10, narrow ResNet-18 of 8w channels",
+       .network = Network::narrow_resnet,
+       .factors = {{"seed", three},
+                   {"momentum", {0, 0.5, 0.9}},
+                   {"width", {4, 6, 8}},
+                   {"weight_decay", {0, 1e-4, 5e-4}},
+                   {"lr", {0.01, 0.0075, 0.005}},
+                   {"batch_size", {32, 128, 512}},
+                   {"skip", off_on},
+                   {"batch_norm", off_on}},
+       .epochs = 500,
+       .milestones = {150, 200},
+       .stop = 0.01},
+      {.study = "label-noise",
+       .grid = "small",
+       .description = "digits, 1000 to train and 797 to test; network 64-256-256-10",
+       .network = Network::mlp,
+       .factors = {{"seed", five}, {"label_noise", label_levels}},
+       .shared = with(noisy, {{"train", 1000}, {"width", 256}}),
+       .epochs = 350,
+       .milestones = {150, 200},
+       .local_entropy_gamma = 10},
+      {.study = "label-noise",
+       .grid = "paper",
+       .description = "CIFAR-10, ResNet-18",
+       .network = Network::resnet,
+       .factors = {{"seed", five}, {"label_noise", label_levels}},
+       .shared = noisy,
+       .epochs = 350,
+       .milestones = {150, 200},
+       .local_entropy_gamma = 10},
+      {.study = "data-noise",
+       .grid = "small",
+       .description = "digits, 1000 to train and 797 to test; network 64-256-256-10",
+       .network = Network::mlp,
+       .factors = {{"seed", five}, {"data_noise", data_levels}},
+       .shared = with(noisy, {{"train", 1000}, {"width", 256}}),
+       .epochs = 350,
+       .milestones = {150, 200},
+       .local_entropy_gamma = 10},
+      {.study = "data-noise",
+       .grid = "paper",
+       .description = "CIFAR-10, ResNet-18",
+       .network = Network::resnet,
+       .factors = {{"seed", five}, {"data_noise", data_levels}},
+       .shared = noisy,
+       .epochs = 350,
+       .milestones = {150, 200},
+       .local_entropy_gamma = 10},
+      {.study = "double-descent",
+       .grid = "small",
+       .description = "digits, 1000 to train, a fifth of them with labels drawn at random, and 797 to test; "
+                      "network 64-w-w-10",
+       .network = Network::mlp,
+       .factors = {{"seed", five},
+                   {"width", {2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128}}},
+       .shared =
+           {{"train", 1000}, {"label_noise", 0.2}, {"optimizer", adam}, {"lr", 1e-3}, {"batch_size", 128}},
+       .epochs = 1000,
+       .local_entropy_gamma = 10},
+      {.study = "double-descent",
+       .grid = "paper",
+       .description = "CIFAR-10, a fifth of the labels drawn at random; ResNet-18 of w channels",
+       .network = Network::double_descent,
+       .factors = {{"seed", three}, {"width", widths}},
+       .shared = {{"label_noise", 0.2}, {"optimizer", adam}, {"lr", 1e-4}, {"batch_size", 128}},
+       .epochs = 4000,
+       .local_entropy_gamma = 10},
+      {.study = "optimizers",
+       .grid = "small",
+       .description =
+           "digits, 1000 to train and 797 to test; network 64-128-128-10; SAM ρ 0.4, LPF-SGD γ 0.06, M 8",
+       .network = Network::mlp,
+       .factors = {{"seed", {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}, {"optimizer", {sgd, sam, lpf_sgd}}},
+       .shared = {{"train", 1000},
+                  {"width", 128},
+                  {"lr", 0.1},
+                  {"momentum", 0.9},
+                  {"batch_size", 64},
+                  {"rho", 0.4},
+                  {"gamma", 0.06},
+                  {"M", 8}},
+       .epochs = 60,
+       .cosine = true},
+      {.study = "optimizers",
+       .grid = "paper",
+       .description = "CIFAR-10, ResNet-18; SAM ρ 0.05, LPF-SGD γ 0.002, M 1, tensor-wise",
+       .network = Network::resnet,
+       .factors = {{"seed", five}, {"optimizer", {sgd, sam, lpf_sgd}}},
+       .shared = with(noisy, {{"rho", 0.05}, {"gamma", 0.002}, {"M", 1}, {"tensor_wise", 1}}),
+       .epochs = 200,
+       .milestones = {100, 120}}};
+}
+
+}  // namespace detail
+
+inline const Plan& plan_of(const std::string& study, const std::string& grid) {
+  static const std::vector<Plan> plans = detail::make_plans();
+  for (const Plan& p : plans)
+    if (p.study == study && p.grid == grid) return p;
+  lpf::fail("study", "there is no study '", study, "' of size '", grid, "'");
+}
+
+}  // namespace study
