@@ -81,5 +81,25 @@ TEST_CASE("kendall: an interval holds its value, is repeated with its seed, and 
   CHECK_ERROR(sharpness::kendall(x, y, {.level = 1}), ValueError, "level");
 }
 
+TEST_CASE(
+    "kendall: the granulated coefficient is the mean over groups, and does not see what lies between them") {
+  // Within groups τ is 1, 1/3 and −1; over all y falls with the group while x rises.
+  const std::vector<std::size_t> group{0, 5, 0, 5, 0, 5, 9, 9, 7};
+  const Values x{1, 11, 2, 12, 3, 13, 21, 22, 30}, y{91, 81, 92, 83, 93, 82, 72, 71, 60};
+  const auto found = sharpness::granulated_kendall(group, x, y);  // group 7 has one model
+  CHECK(found.value == doctest::Approx((1 + 1.0 / 3 - 1) / 3).epsilon(1e-14));
+  CHECK(kendall_tau_b(x, y) < -0.5);
+  CHECK(found.low == -1);
+  CHECK(found.high == 1);
+  CHECK(std::isnan(
+      sharpness::granulated_kendall(std::vector<std::size_t>{0, 1}, Values{1, 2}, Values{1, 2}).value));
+  // y the same within a group has no order: it is left out, not counted as 0.
+  CHECK(sharpness::granulated_kendall(std::vector<std::size_t>{0, 0, 1, 1}, Values{1, 2, 1, 2},
+                                      Values{3, 4, 5, 5})
+            .value == 1);
+  CHECK_ERROR(sharpness::granulated_kendall(std::vector<std::size_t>{0}, x, y), ShapeError,
+              "1 groups, 9 x and 9 y");
+}
+
 }  // namespace
 }  // namespace lpf::test

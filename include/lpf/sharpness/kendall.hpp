@@ -5,13 +5,17 @@
 //
 // over the n₀ = n(n−1)/2 pairs: C have the same order in x and y, D the opposite one, n₁ are tied in x and n₂
 // in y (Kendall 1945). Knight's algorithm (1966): sort by x, then count the exchanges that sort y, n log n.
+// The granulated coefficient is the mean of τ_b over groups of models that differ in one hyper-parameter
+// alone, so that no other one can make the order (Jiang et al. 2020).
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -135,6 +139,31 @@ inline Interval kendall(std::span<const double> x, std::span<const double> y,
         std::vector<double> a, b;
         for (const std::size_t i : index) a.push_back(x[i]), b.push_back(y[i]);
         return kendall_tau_b(a, b);
+      },
+      options);
+}
+
+/// The mean of τ_b over the groups: model i is in group[i]. Groups in which τ_b is NaN (all x or all y the
+/// same, or fewer than two models) are left out. The interval resamples groups.
+inline Interval granulated_kendall(std::span<const std::size_t> group, std::span<const double> x,
+                                   std::span<const double> y, const BootstrapOptions& options = {}) {
+  check<ShapeError>(x.size() == y.size() && group.size() == x.size(), "granulated_kendall", "there are ",
+                    group.size(), " groups, ", x.size(), " x and ", y.size(), " y");
+  std::map<std::size_t, std::array<std::vector<double>, 2>> members;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    auto& [a, b] = members[group[i]];
+    a.push_back(x[i]), b.push_back(y[i]);
+  }
+  std::vector<double> taus;
+  for (const auto& [number, member] : members)
+    if (const double tau = kendall_tau_b(member[0], member[1]); !std::isnan(tau)) taus.push_back(tau);
+  if (taus.empty()) return {};
+  return bootstrap(
+      taus.size(),
+      [&](std::span<const std::size_t> index) {
+        double mean = 0;
+        for (const std::size_t i : index) mean += taus[i] / static_cast<double>(index.size());
+        return mean;
       },
       options);
 }
