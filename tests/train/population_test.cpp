@@ -34,6 +34,23 @@ struct Mlp {
   Tensor operator()(const Tensor& x) const { return fc3(relu(fc2(relu(fc1(x))))); }
 };
 
+/// Threads that wait for one another: nobody goes on before n are here.
+class Meeting {
+ public:
+  explicit Meeting(int n) : n_(n) {}
+  /// False if some did not come within a few seconds.
+  bool all_came() {
+    ++came_;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (came_ < n_ && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    return came_ >= n_;
+  }
+
+ private:
+  int n_;
+  std::atomic<int> came_{0};
+};
+
 constexpr std::int64_t samples = 100;  // the second batch of an epoch has 36, which 8 replicas share unevenly
 constexpr int epochs = 10;             // of 2 steps
 
@@ -187,20 +204,14 @@ TEST_CASE("population: as many members at once as there are threads, which kerne
   const auto kernel_threads = [](int threads, std::int64_t size) {
     const Threads set(threads);
     Population members(size, [](std::int64_t k) { return Member(k); });
-    std::atomic<int> waiting{0};
-    const int together = static_cast<int>(std::min<std::int64_t>(threads, size));
+    Meeting meeting(static_cast<int>(std::min<std::int64_t>(threads, size)));
     const auto inside = members.each([&](Member&) {
-      ++waiting;  // nobody leaves before `together` members are here
-      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-      while (waiting < together && std::chrono::steady_clock::now() < end) std::this_thread::yield();
-      return std::pair(waiting >= together, num_threads());
+      CHECK(meeting.all_came());
+      return num_threads();
     });
-    for (const auto& [met, n] : inside) {
-      CHECK(met);
-      CHECK(n == inside[0].second);
-    }
+    CHECK(inside == std::vector(static_cast<std::size_t>(size), inside[0]));
     CHECK(num_threads() == threads);
-    return inside[0].second;
+    return inside[0];
   };
   CHECK(kernel_threads(1, 3) == 1);
   CHECK(kernel_threads(2, 5) == 1);
@@ -222,11 +233,17 @@ TEST_CASE("population: within a member's turn another population works on its ow
 
 TEST_CASE("population: what the calling thread records, and searches for NaN, the members do") {
   const Threads set(2);
-  Population members(4, [](std::int64_t k) { return Member(k); });
-  const auto off = no_grad();
-  const AnomalyMode search;
-  CHECK(members.each([](Member&) { return is_grad_enabled(); }) == std::vector<bool>(4, false));
-  CHECK(members.each([](Member&) { return is_anomaly_enabled(); }) == std::vector<bool>(4, true));
+  Population members(2, [](std::int64_t k) { return Member(k); });
+  for (const bool on : {false, true}) {
+    const GradMode record(!on);
+    const AnomalyMode search(on);
+    Meeting meeting(2);
+    const auto found = members.each([&](Member&) {
+      CHECK(meeting.all_came());
+      return std::pair(is_grad_enabled(), is_anomaly_enabled());
+    });
+    CHECK(found == std::vector(2, std::pair(!on, on)));
+  }
 }
 
 TEST_CASE("population: an exception is that of the first member, after all have had their turn") {
