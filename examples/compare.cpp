@@ -1,12 +1,16 @@
 // Runs of train.cpp side by side: what differs between them, mean ± standard deviation over the seeds, and
 // their curves in one page.
 //
-//   for s in 0 1 2; do train --seed $s --out runs/sgd-$s --optimizer sgd; train --seed $s --out runs/lpf-$s;
-//   done compare runs/*
+//   for s in 0 1 2; do
+//     train --seed $s --out runs/sgd-$s --optimizer sgd
+//     train --seed $s --out runs/lpf-$s
+//   done
+//   compare runs/*
 //
 // Runs with the same settings but the seed are one row.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <lpf/train/history.hpp>
@@ -14,7 +18,6 @@
 #include <lpf/train/report.hpp>
 #include <lpf/train/svg.hpp>
 #include <map>
-#include <set>
 
 using namespace lpf;
 using experiment::Epoch;
@@ -70,28 +73,25 @@ std::vector<Group> read_runs(const std::vector<std::string>& folders) {
   return groups;
 }
 
-// "lpf-sgd, M 8, gamma 0.06": the optimizer, and what differs between the groups.
+// "lpf-sgd, M 8, gamma 0.06": the optimizer, and what differs between its groups. What follows from the
+// optimizer alone would make a name long.
 void name_groups(std::vector<Group>& groups) {
-  std::set<std::string> different;
-  for (const Group& g : groups)
-    for (const auto& [name, text] : g.settings)
-      if (text != groups[0].settings.at(name)) different.insert(name);
   for (Group& g : groups) {
     g.name = g.settings.at("optimizer");
-    for (const auto& name : different)
-      if (name != "optimizer") g.name += concat(", ", name, " ", g.settings.at(name));
-  }
-  // Settings that only follow from the optimizer make a name long: they go if it stays the only one.
-  for (Group& g : groups) {
-    const auto same = [&](const Group& other) {
-      return other.settings.at("optimizer") == g.settings.at("optimizer");
-    };
-    if (std::count_if(groups.begin(), groups.end(), same) == 1) g.name = g.settings.at("optimizer");
+    for (const auto& [name, text] : g.settings)
+      if (std::any_of(groups.begin(), groups.end(), [&, n = name, t = text](const Group& other) {
+            return other.settings.at("optimizer") == g.settings.at("optimizer") && other.settings.at(n) != t;
+          }))
+        g.name += concat(", ", name, " ", text);
   }
 }
 
 double best_test_error(const Run& r) { return experiment::best_epoch(r.history).test_error; }
-double last_test_error(const Run& r) { return r.history.back().test_error; }
+double last_test_error(const Run& r) {
+  const auto judged = [](const Epoch& e) { return !std::isnan(e.test_error); };
+  const auto last = std::find_if(r.history.rbegin(), r.history.rend(), judged);
+  return last == r.history.rend() ? Epoch::none : last->test_error;
+}
 
 TextTable table_of(const std::vector<Group>& groups) {
   TextTable table({"configuration", "seeds", "best epoch, test error, %", "last epoch, test error, %",
@@ -119,11 +119,12 @@ plot::Series curve(const Group& g, double Epoch::*column) {
   std::size_t epochs = g.runs[0].history.size();
   for (const Run& r : g.runs) epochs = std::min(epochs, r.history.size());
   std::vector<double> x;
-  for (std::size_t i = 1; i <= epochs; ++i) x.push_back(static_cast<double>(i));
-  std::vector<std::vector<double>> y;
-  for (const Run& r : g.runs)
-    for (auto& values = y.emplace_back(); values.size() < epochs;)
-      values.push_back(r.history[values.size()].*column);
+  std::vector<std::vector<double>> y(g.runs.size());
+  for (std::size_t i = 0; i < epochs; ++i) {
+    if (std::isnan(g.runs[0].history[i].*column)) continue;  // not evaluated then, in any of them
+    x.push_back(static_cast<double>(i + 1));
+    for (std::size_t k = 0; k < g.runs.size(); ++k) y[k].push_back(g.runs[k].history[i].*column);
+  }
   return plot::mean_band(g.name, x, y);
 }
 
@@ -164,8 +165,12 @@ int main(int argc, char** argv) {
   CLI::App app("Compares runs of train: mean and standard deviation over seeds, and curves.");
   app.add_option("runs", folders, "folders that train wrote")->required();
   app.add_option("--out", out, "the page to write")->capture_default_str();
+  app.allow_extras();
   CLI11_PARSE(app, argc, argv);
   try {
+    for (const auto& extra : app.remaining())
+      fail("compare", "there is no flag '", extra, "'",
+           lpf::detail::suggest(extra, std::vector<std::string>{"--out", "--help"}));
     std::vector<Group> groups = read_runs(folders);
     name_groups(groups);
     const TextTable table = table_of(groups);

@@ -59,6 +59,7 @@ void add_settings(CLI::App& app, Given& given) {
 
 // "--epohcs" → "; did you mean '--epochs'?"
 std::string suggestion(const CLI::App& app, const std::string& wrong) {
+  if (!wrong.starts_with("-")) return ": what it takes are flags, with two dashes; --help lists them";
   std::vector<std::string> flags;
   for (const CLI::Option* o : app.get_options())
     for (const auto& name : o->get_lnames()) flags.push_back("--" + name);
@@ -89,10 +90,12 @@ void print_recipes() {
   for (const auto& r : experiment::recipes()) {
     const Settings& s = r.settings;
     const bool lpf = s.optimizer == "lpf-sgd";
-    table.add_row({r.name, concat(format_fixed(r.error, 2), r.sd > 0 ? " ± " + format_fixed(r.sd, 2) : ""),
-                   std::to_string(s.epochs), std::to_string(s.batch), format_general(s.lr),
-                   lpf ? std::to_string(s.M) : "", lpf ? format_general(s.gamma) : "",
-                   lpf ? format_general(s.alpha) : ""});
+    table.add_row(
+        {r.name,
+         concat(format_fixed(r.error, r.error < 1 ? 3 : 2), r.sd > 0 ? " ± " + format_fixed(r.sd, 2) : ""),
+         std::to_string(s.epochs), std::to_string(s.batch), format_general(s.lr),
+         lpf ? std::to_string(s.M) : "", lpf ? format_general(s.gamma) : "",
+         lpf ? format_general(s.alpha) : ""});
   }
   std::printf("%s", table.to_string().c_str());
 }

@@ -38,9 +38,10 @@ std::vector<double> numbers(const std::vector<Epoch>& history) {
   std::vector<double> out;
   for (Epoch e : history) {
     e.images_per_second = e.seconds = 0;
-    if (std::isnan(e.gamma)) e.gamma = -1;
-    experiment::for_each_column(e,
-                                [&](const char*, auto value) { out.push_back(static_cast<double>(value)); });
+    experiment::for_each_column(e, [&](const char*, auto value) {
+      const auto number = static_cast<double>(value);
+      out.push_back(std::isnan(number) ? -1 : number);
+    });
   }
   return out;
 }
@@ -109,9 +110,32 @@ TEST_CASE("run: leaves settings, logs, report, the best weights, and learns") {
   CHECK(run(s, out, true).history.size() == 12);  // it is finished
 }
 
+TEST_CASE("run: epochs between evaluations are in the log without errors, and change nothing") {
+  const TempDir dir;
+  Settings s = small("sam");
+  s.epochs = 5, s.clip_norm = 1;
+  const auto all = run(s, (dir / "all").string()).history;
+  s.evaluate_every = 2;
+  const auto some = run(s, (dir / "some").string()).history;
+  REQUIRE(some.size() == 5);
+  for (std::size_t i = 0; i < 5; ++i) {
+    CHECK(some[i].train_loss == all[i].train_loss);
+    if (i % 2 == 1 || i == 4)
+      CHECK(some[i].validation_error == all[i].validation_error);
+    else
+      CHECK((std::isnan(some[i].validation_error) && std::isnan(some[i].test_error)));
+  }
+  CHECK(experiment::best_epoch(some).epoch % 2 * (experiment::best_epoch(some).epoch - 5) == 0);
+  s.optimizer = "entropy-sgd", s.inner_lr = 0.05;  // stopped before the first evaluation
+  check_resumed(s, 7);
+}
+
 TEST_CASE("run: a run that was stopped goes on to the bit, with another number of threads") {
   for (const char* optimizer : {"sgd", "lpf-sgd", "sam", "entropy-sgd", "smoothout", "lpf-adam"})
     check_resumed(small(optimizer), 7);
+  Settings clipped = small("asam");
+  clipped.clip_norm = 0.5, clipped.slices = 3;
+  check_resumed(clipped, 7);
   check_resumed(small("lpf-sgd"), 10);  // at the end of an epoch, before it was judged
 }
 

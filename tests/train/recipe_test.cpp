@@ -104,6 +104,7 @@ TEST_CASE("recipes: ResNets without augmentation have the reference's numbers") 
   const Settings entropy = recipe("paper/cifar10-resnet18-entropy-sgd").settings;
   CHECK((entropy.lr == 0.5 && entropy.epochs == 40 && entropy.inner_steps == 5 && entropy.g_max == 0));
   CHECK(entropy.milestones == Milestones{20, 24});
+  CHECK((entropy.weight_decay == 5e-4 && entropy.batch == 128));
   CHECK((entropy.g0 == 0.5 && entropy.g1 == 1e-4 && entropy.inner_lr == 0.1 && entropy.momentum == 0.9));
 
   const Settings mnist = recipe("paper/mnist-lenet-lpf").settings;

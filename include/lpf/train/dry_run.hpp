@@ -118,8 +118,9 @@ inline Estimate dry_run(const Settings& s) {
     const double forward = detail::seconds_of([&] { net(batch.x); });
     out.evaluation_seconds = forward / static_cast<double>(n) * static_cast<double>(data.test + s.validation);
   }
-  out.run_seconds = static_cast<double>(s.epochs) *
-                    (static_cast<double>(out.steps) * out.step_seconds + out.evaluation_seconds);
+  const std::int64_t evaluations = (s.epochs + s.evaluate_every - 1) / s.evaluate_every;
+  out.run_seconds = static_cast<double>(s.epochs * out.steps) * out.step_seconds +
+                    static_cast<double>(evaluations) * out.evaluation_seconds;
   return out;
 }
 

@@ -183,8 +183,11 @@ class Run {
 
   void finish_epoch(ProgressBar& bar) {
     Epoch e = last_;
-    const Evaluation validation = evaluated(task_.validation), test = evaluated(task_.test);
     e.epoch = epoch_ + 1;
+    const bool judged = e.epoch % settings_.evaluate_every == 0 || e.epoch == settings_.epochs;
+    const Evaluation none{Epoch::none, Epoch::none, 0};
+    const Evaluation validation = judged ? evaluated(task_.validation) : none;
+    const Evaluation test = judged ? evaluated(task_.test) : none;
     e.updates = static_cast<std::int64_t>(params_.updates());
     e.train_loss = loss_sum_ / static_cast<double>(samples_), e.train_error = 100 * error();
     e.validation_loss = validation.loss, e.validation_error = 100 * validation.error;

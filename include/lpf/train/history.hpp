@@ -27,7 +27,7 @@ struct Epoch {
   double validation_loss = none, validation_error = none, test_loss = none, test_error = none;
   double images_per_second = none, seconds = none;  ///< of training
 
-  /// By which the best epoch is chosen.
+  /// By which the best epoch is chosen; NaN where it was not evaluated.
   double selection() const { return std::isnan(validation_error) ? test_error : validation_error; }
 };
 

@@ -92,7 +92,7 @@ inline void set_optimizer(Settings& s) {
   }
   if (s.optimizer == "entropy-sgd") {  // an epoch is five passes
     s.lr = 0.5, s.epochs = std::max<std::int64_t>(1, s.epochs / 5), s.nesterov = false;
-    s.weight_decay = 0, s.g_max = 0;
+    s.g_max = 0;
     for (auto& m : s.milestones) m /= 5;
   }
 }

@@ -15,10 +15,11 @@ namespace lpf::experiment {
 
 namespace detail {
 
-/// A column of the history over the epochs.
+/// A column of the history over the epochs that have it.
 inline plot::Series curve(const std::string& name, const std::vector<Epoch>& history, double Epoch::*column) {
   plot::Series out{.name = name};
   for (const Epoch& e : history) {
+    if (std::isnan(e.*column)) continue;
     out.x.push_back(static_cast<double>(e.epoch));
     out.y.push_back(e.*column);
   }
@@ -30,8 +31,7 @@ inline std::vector<plot::Series> curves(const std::vector<Epoch>& history,
   std::vector<plot::Series> out;
   for (const auto& [name, column] : columns) {
     plot::Series s = curve(name, history, column);
-    if (std::any_of(s.y.begin(), s.y.end(), [](double y) { return !std::isnan(y); }))
-      out.push_back(std::move(s));
+    if (!s.y.empty()) out.push_back(std::move(s));
   }
   return out;
 }

@@ -35,7 +35,7 @@ struct Settings {
   bool skip = true, bn_layers = true;
 
   std::string optimizer = "lpf-sgd";
-  std::int64_t epochs = 60, batch = 64;
+  std::int64_t epochs = 60, evaluate_every = 1, batch = 64;
   double lr = 0.1, momentum = 0.9, weight_decay = 0, clip_norm = 0;
   bool nesterov = false;
   std::string schedule = "cosine";
@@ -74,6 +74,7 @@ void for_each_setting(S& s, F f) {
   f("bn-layers", s.bn_layers, "batch norm in ResNets");
   f("optimizer", s.optimizer, "how it is trained");
   f("epochs", s.epochs, "passes over the training images; of entropy-sgd, each inner-steps passes");
+  f("evaluate-every", s.evaluate_every, "epochs between evaluations; after the last there is one always");
   f("batch", s.batch, "images of a step");
   f("lr", s.lr, "learning rate");
   f("momentum", s.momentum, "of SGD");
@@ -218,7 +219,8 @@ inline void validate(const Settings& s) {
   const auto positive = [](const char* name, std::int64_t value) {
     check(value > 0, "train", "--", name, " must be at least 1, got ", value);
   };
-  positive("epochs", s.epochs), positive("batch", s.batch), positive("M", s.M);
+  positive("epochs", s.epochs), positive("evaluate-every", s.evaluate_every);
+  positive("batch", s.batch), positive("M", s.M);
   positive("slices", s.slices), positive("inner-steps", s.inner_steps);
   check(s.label_noise <= 1, "train", "--label-noise is a fraction, got ", s.label_noise);
   check(s.dataset == "digits" || !s.data.empty(), "train", "--dataset ", s.dataset,

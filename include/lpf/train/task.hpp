@@ -83,7 +83,10 @@ inline Task make_task(const Settings& s) {
     const std::int64_t wanted = s.train_samples;
     if (s.dataset == "digits") {
       const TensorDataset all = digits({.flat = false});
-      return split(all, {wanted > 0 ? wanted : all.size() - 500 - s.validation, s.validation, 500}, s.seed);
+      const std::int64_t rest = all.size() - 500 - s.validation;
+      check(rest > 0 && wanted <= rest, "train", "--train-samples ", wanted, " and --validation ",
+            s.validation, " are more than the ", all.size() - 500, " digits that are not test images");
+      return split(all, {wanted > 0 ? wanted : rest, s.validation, 500}, s.seed);
     }
     auto [train, test] = detail::read_source(s);
     if (wanted == 0 && s.validation == 0) return {train, train.take(0), test};

@@ -120,9 +120,9 @@ inline double wall_seconds() {
 /// once, so that TensorBoard sees it and a killed process loses none. Throws IoError.
 class TensorBoardWriter {
  public:
-  /// A run that goes on after step `first_step` says so: TensorBoard then drops what files before this one
+  /// A run that goes on after step `last_step` says so: TensorBoard then drops what files before this one
   /// have beyond it.
-  explicit TensorBoardWriter(const std::string& folder, std::uint64_t first_step = 0) {
+  explicit TensorBoardWriter(const std::string& folder, std::uint64_t last_step = 0) {
     static std::atomic<unsigned> count{0};
     create_directories(folder);
     char host[256] = "localhost";
@@ -133,7 +133,8 @@ class TensorBoardWriter {
     file_.reset(::open(path_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_APPEND | O_CLOEXEC, 0666));
     if (!file_) detail::file_error("TensorBoardWriter", "create", path_, errno);
     put(event(0).bytes(3, "brain.Event:2"));
-    if (first_step > 0) put(event(first_step).bytes(7, detail::ProtoWriter().varint(1, 1).str()));
+    // A START drops the events of its own step too.
+    if (last_step > 0) put(event(last_step + 1).bytes(7, detail::ProtoWriter().varint(1, 1).str()));
   }
 
   /// A point of the curve `tag`; "a/b" and "a/c" stand together.
