@@ -1,7 +1,8 @@
 """PyTorch's side of benchmarks/step.cpp: the same networks, methods and batch.
 
 Reads requests "net method M estimator threads steps" and answers each with the milliseconds of one step (the mean over
-`steps`), or -1 for what PyTorch cannot do. LPF-SGD "published" is M forward and backward passes one after another with
+`steps`), or -1 for what PyTorch cannot do. For benchmarks/population.cpp: "population method M threads members steps",
+answered with the milliseconds of training so many networks one after another. LPF-SGD "published" is M forward and backward passes one after another with
 noise added to the weights and taken away again; "vmap" is torch.func.vmap over M copies.
 """
 import argparse
@@ -61,6 +62,7 @@ def lenet():
 
 NETS = {
     "mlp-64": ((64,), lambda: mlp(64, 128, 10)),
+    "mlp-64-128": ((64,), lambda: mlp(64, 128, 128, 10)),
     "mlp-784": ((784,), lambda: mlp(784, 512, 512, 10)),
     "lenet": ((1, 28, 28), lenet),
     "resnet18-8": ((3, 32, 32), lambda: ResNet18(8)),
@@ -134,6 +136,20 @@ class Training:
         self.optimizer.step()
 
 
+class Population:
+    """Networks 64-128-128-10 that train one after another, each for `steps` steps."""
+
+    def __init__(self, method, m, members, batch):
+        self.trainings = [Training("mlp-64-128", method, m, "published", batch) for _ in range(members)]
+
+    def run(self, steps):
+        start = time.perf_counter()
+        for training in self.trainings:
+            for _ in range(steps):
+                training.step()
+        return (time.perf_counter() - start) * 1e3
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=128)
@@ -147,8 +163,16 @@ def main():
         print(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     print(torch.__version__, flush=True)
-    trainings = {}
+    trainings, populations = {}, {}
     for line in sys.stdin:
+        if line.startswith("population"):
+            method, m, threads, members, steps = line.split()[1:]
+            torch.set_num_threads(int(threads))
+            key = (method, m, members)
+            if key not in populations:
+                populations[key] = Population(method, int(m), int(members), options.batch)
+            print(populations[key].run(int(steps)), flush=True)
+            continue
         net, method, m, estimator, threads, steps = line.split()
         torch.set_num_threads(int(threads))
         key = (net, method, m, estimator)

@@ -1,0 +1,293 @@
+// Training K small networks (64-128-128-10, handwritten digits, batch 64): as a population, as separate runs
+// of this library with as many at a time as there are threads, and, if asked, in PyTorch one after another on
+// all threads. In turn, in one sitting: population --help.
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <lpf/data/digits.hpp>
+#include <lpf/lpf.hpp>
+#include <lpf/train/atomic_file.hpp>
+#include <lpf/train/population.hpp>
+#include <lpf/train/table.hpp>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+using namespace lpf;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::int64_t members = 32, batch = 64, M = 8;
+  std::vector<std::string> methods{"sgd", "lpf-sgd"};
+  int rounds = 9, epochs = 4, threads = 0;
+  std::string json, peer, runs_of;
+};
+
+struct Mlp {
+  nn::Linear fc1, fc2, fc3;
+  explicit Mlp(const nn::Path& p)
+      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 128), fc3(p / "fc3", 128, 10) {}
+  Tensor operator()(const Tensor& x) const { return fc3(relu(fc2(relu(fc1(x))))); }
+};
+
+const TensorDataset& training_set() {
+  static const TensorDataset data = split(digits(), {1000, 797}, 0)[0];
+  return data;
+}
+
+/// One run, as a program for one would have it.
+struct Run {
+  ParameterStore params;
+  Mlp net;
+  optim::SGD sgd;
+  LowPassFilter filter;
+  DataLoader loader;
+  bool filtered;
+
+  Run(std::int64_t k, const Options& o, const std::string& method)
+      : params({.seed = static_cast<std::uint64_t>(k)}),
+        net(params),
+        sgd(params, {.lr = 0.05, .momentum = 0.9}),
+        filter({.M = o.M, .gamma = 0.01, .seed = params.seed()}),
+        loader(training_set(), {.batch_size = o.batch, .drop_last = true, .seed = params.seed()}),
+        filtered(method == "lpf-sgd") {}
+
+  void step(const Tensor& x, const Tensor& y) {
+    if (filtered) {
+      const auto scope = filter.perturb(params);
+      cross_entropy(net(x), y).backward();
+    } else {
+      cross_entropy(net(x), y).backward();
+    }
+    sgd.step();
+  }
+  void train(int epochs) {
+    for (int e = 0; e < epochs; ++e)
+      for (auto [x, y] : loader) step(x, y);
+  }
+};
+
+/// θ in a few letters: FNV-1a of its bytes.
+std::string fingerprint(const ParameterStore& params) {
+  std::uint64_t hash = 14695981039346656037u;
+  for (const float value : params.theta().span<float>())
+    hash = (hash ^ std::bit_cast<std::uint32_t>(value)) * 1099511628211u;
+  return std::to_string(hash);
+}
+
+/// A process of its own: one line a request, one line an answer.
+class Process {
+ public:
+  explicit Process(const std::vector<std::string>& command) {
+    int to[2], from[2];
+    check<IoError>(::pipe2(to, O_CLOEXEC) == 0 && ::pipe2(from, O_CLOEXEC) == 0, "population",
+                   "no pipe: ", std::strerror(errno));
+    child_ = ::fork();
+    check<IoError>(child_ >= 0, "population", "no process: ", std::strerror(errno));
+    if (child_ == 0) {
+      ::dup2(to[0], 0);
+      ::dup2(from[1], 1);
+      std::vector<char*> words;
+      for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+      words.push_back(nullptr);
+      ::execvp(words[0], words.data());
+      std::perror(words[0]);
+      ::_exit(127);
+    }
+    ::close(to[0]);
+    ::close(from[1]);
+    to_ = ::fdopen(to[1], "w");
+    from_ = ::fdopen(from[0], "r");
+  }
+  ~Process() {
+    std::fclose(to_);
+    std::fclose(from_);
+    ::waitpid(child_, nullptr, 0);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  void ask(const std::string& line) {
+    std::fprintf(to_, "%s\n", line.c_str());
+    std::fflush(to_);
+  }
+  std::string answer() {
+    char line[256];
+    check<IoError>(std::fgets(line, sizeof line, from_) != nullptr, "population",
+                   "a process beside this one ended");
+    std::string text(line);
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+  }
+
+ private:
+  pid_t child_;
+  std::FILE *to_, *from_;
+};
+
+struct Result {
+  std::string method, by;
+  std::vector<double> ms = {};  // of all members' training in one round
+
+  double quantile(double q) const {
+    std::vector<double> sorted = ms;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1) + 0.5)];
+  }
+};
+
+double milliseconds_of(const std::function<void()>& f) {
+  const auto start = Clock::now();
+  f();
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+/// The internal mode of a separate process: trains its runs one after another at each request.
+int serve_runs(const Options& o) {
+  std::istringstream words(o.runs_of);
+  std::string method;
+  std::int64_t first = 0, apart = 1;
+  words >> method >> first >> apart;
+  std::vector<std::unique_ptr<Run>> runs;
+  for (std::int64_t k = first; k < o.members; k += apart) runs.push_back(std::make_unique<Run>(k, o, method));
+  for (std::string request; std::getline(std::cin, request);) {
+    for (const auto& run : runs) run->train(o.epochs);
+    std::printf("%s\n", runs.empty() ? "" : fingerprint(runs[0]->params).c_str());
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+/// Interleaved rounds: each way trains all members for some epochs in turn.
+std::vector<Result> measure(const Options& o, const std::string& method, const std::string& program,
+                            Process* peer) {
+  Population members(o.members, [&](std::int64_t k) { return Run(k, o, method); });
+  Population lockstep(o.members, [&](std::int64_t k) { return Run(k, o, method); });
+  const std::int64_t steps = o.epochs * members[0].loader.batches();
+  std::vector<std::unique_ptr<Process>> separate;
+  for (int i = 0; i < o.threads; ++i)
+    separate.push_back(std::make_unique<Process>(std::vector<std::string>{
+        program, "--threads", "1", "--members", std::to_string(o.members), "--batch", std::to_string(o.batch),
+        "-M", std::to_string(o.M), "--epochs", std::to_string(o.epochs), "--runs-of",
+        concat(method, " ", i, " ", o.threads)}));
+
+  std::vector<std::string> answers;  // of the separate runs: each process's first member
+
+  std::vector<std::pair<Result, std::function<double()>>> ways;
+  ways.emplace_back(Result{method, "population"}, [&] {
+    return milliseconds_of([&] { members.each([&](Run& run) { run.train(o.epochs); }); });
+  });
+  ways.emplace_back(Result{method, "… a step at a time"}, [&] {
+    return milliseconds_of([&] {
+      for (int e = 0; e < o.epochs; ++e)
+        for (auto [x, y] : lockstep[0].loader) lockstep.each([&, x = x, y = y](Run& run) { run.step(x, y); });
+    });
+  });
+  ways.emplace_back(Result{method, "separate runs"}, [&] {
+    answers.clear();
+    return milliseconds_of([&] {
+      for (auto& process : separate) process->ask("train");
+      for (auto& process : separate) answers.push_back(process->answer());
+    });
+  });
+  if (peer)
+    ways.emplace_back(Result{method, "PyTorch"}, [&] {
+      peer->ask(concat("population ", method == "sgd" ? "sgd" : "lpf-sgd", " ", o.M, " ", o.threads, " ",
+                       o.members, " ", steps));
+      return std::stod(peer->answer());
+    });
+  for (int round = -1; round < o.rounds; ++round)
+    for (auto& [result, run] : ways) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(30));  // the others' threads stop spinning
+      const double ms = run();
+      if (round >= 0) result.ms.push_back(ms);
+    }
+  for (std::int64_t k = 0; k < std::min<std::int64_t>(o.threads, o.members); ++k)
+    check<StateError>(answers[static_cast<std::size_t>(k)] == fingerprint(members[k].params), "population",
+                      "member ", k, " is not where its separate run is: they must agree to the bit");
+
+  std::vector<Result> results;
+  for (auto& [result, run] : ways) results.push_back(std::move(result));
+  return results;
+}
+
+int run(int argc, char** argv) {
+  Options o;
+  CLI::App app("Training many small networks: as a population, as separate runs, and in PyTorch if asked.");
+  app.option_defaults()->always_capture_default();
+  app.add_option("--members", o.members, "networks")->check(CLI::PositiveNumber);
+  app.add_option("--methods", o.methods, "methods")->check(CLI::IsMember({"sgd", "lpf-sgd"}))->delimiter(',');
+  app.add_option("-M", o.M, "replicas of LPF-SGD")->check(CLI::PositiveNumber);
+  app.add_option("--batch", o.batch, "samples in a batch")->check(CLI::Range(1, 1000));
+  app.add_option("--epochs", o.epochs, "of 1,000 digits that each member trains in a round")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--rounds", o.rounds, "rounds of interleaved timings")->check(CLI::PositiveNumber);
+  app.add_option("--threads", o.threads, "number of threads; 0: all")->check(CLI::NonNegativeNumber);
+  app.add_option("--json", o.json, "write all figures to this file");
+  app.add_option("--peer", o.peer, "a Python with PyTorch, to run the same beside it");
+  app.add_option("--runs-of", o.runs_of, "internal: a process of separate runs")->group("");
+  CLI11_PARSE(app, argc, argv);
+  set_num_threads(o.threads);
+  o.threads = num_threads();
+  if (!o.runs_of.empty()) return serve_runs(o);
+
+  std::unique_ptr<Process> peer;
+  std::string version;
+  if (!o.peer.empty()) {
+    peer = std::make_unique<Process>(
+        std::vector<std::string>{o.peer, LPF_PEER_SCRIPT, "--batch", std::to_string(o.batch)});
+    version = peer->answer();
+  }
+  std::printf("%lld networks 64-128-128-10, batch %lld, float32, %d thread%s%s%s\n",
+              static_cast<long long>(o.members), static_cast<long long>(o.batch), o.threads,
+              o.threads == 1 ? "" : "s", peer ? ", beside PyTorch " : "", version.c_str());
+  nlohmann::json records = nlohmann::json::array();
+  TextTable table({"", "by", "µs a member's step", "quartiles", "steps / s", "population is faster by"});
+  for (const std::string& method : o.methods) {
+    const std::vector<Result> results = measure(o, method, argv[0], peer.get());
+    const double steps = static_cast<double>(o.members * o.epochs * (1000 / o.batch));
+    for (const Result& r : results) {
+      const auto us = [&](double q) { return r.quantile(q) * 1e3 / steps; };
+      table.add_row({method == "sgd" ? method : concat(method, " M=", o.M), r.by, format_fixed(us(.5), 1),
+                     concat(format_fixed(us(.25), 1), " – ", format_fixed(us(.75), 1)),
+                     format_fixed(1e6 / us(.5), 0),
+                     concat(format_fixed(r.quantile(.5) / results[0].quantile(.5), 2), " ×")});
+      records.push_back({{"method", method},
+                         {"M", method == "sgd" ? 0 : o.M},
+                         {"by", r.by},
+                         {"members", o.members},
+                         {"batch", o.batch},
+                         {"threads", o.threads},
+                         {"rounds", r.ms.size()},
+                         {"median_us", us(.5)},
+                         {"min_us", us(0)},
+                         {"quartile1_us", us(.25)},
+                         {"quartile3_us", us(.75)},
+                         {"steps_per_second", 1e6 / us(.5)}});
+    }
+  }
+  std::printf("%s", table.to_string().c_str());
+  if (!o.json.empty()) write_file_atomically(o.json, records.dump(1) + "\n");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "population: %s\n", error.what());
+    return 1;
+  }
+}
