@@ -115,8 +115,11 @@ void print_dry_run(const Settings& s) {
   table.add_row({"all of a step, without the images", mb(e.peak_mb)});
   table.add_row({"a step", concat(format_general(1000 * e.step_seconds, 3), " ms for ", s.batch, " images")});
   table.add_row(
-      {"an epoch", concat(e.steps, " steps, ", format_duration(static_cast<double>(e.steps) * e.step_seconds),
-                          ", and ", format_duration(e.evaluation_seconds), " for the evaluation")});
+      {"a step, its images loaded", concat(format_general(1000 * e.loaded_seconds, 3), " ms, ",
+                                           format_fixed(e.loaded_seconds / e.step_seconds, 2), " times")});
+  table.add_row({"an epoch",
+                 concat(e.steps, " steps, ", format_duration(static_cast<double>(e.steps) * e.loaded_seconds),
+                        ", and ", format_duration(e.evaluation_seconds), " for the evaluation")});
   table.add_row({concat("the run, ", s.epochs, " epochs"), format_duration(e.run_seconds)});
   std::printf("\n%s", table.to_string().c_str());
   if (e.measured_batch < s.batch)

@@ -30,7 +30,9 @@ struct Estimate {
   double data_mb = 0, peak_mb = 0;  ///< of the images; of a step, everything but the images
   std::int64_t steps = 0;           ///< of an epoch
   std::int64_t measured_batch = 0;  ///< smaller than the batch: what follows was extrapolated
-  double step_seconds = 0, evaluation_seconds = 0, run_seconds = 0;  ///< evaluation: of the test images
+  double step_seconds = 0;          ///< on images in memory
+  double loaded_seconds = 0;        ///< a step with its images loaded and augmented
+  double evaluation_seconds = 0, run_seconds = 0;  ///< evaluation: of the test images
 };
 
 namespace detail {
@@ -49,11 +51,46 @@ inline Batch noise_batch(const DataShape& data, std::int64_t n) {
   return out;
 }
 
+/// A data set of n such images.
+inline Task noise_task(const Settings& s, const DataShape& data, std::int64_t n) {
+  Tensor x = empty({n, data.input[0], data.input[1], data.input[2]});
+  x.backend().uniform(x.dtype(), {.seed = 1}, 0, x.numel(), x.raw());
+  if (s.dataset != "digits" && s.data_noise == 0) x = affine(x, 255, 0).to(uint8);
+  const Tensor y = empty({n}, {.dtype = int64});
+  for (std::int64_t i = 0; i < n; ++i) y.data<std::int64_t>()[i] = i % data.classes;
+  const TensorDataset all(x, y, data.classes);
+  return {all, all.take(0), all.take(0), scaling_of(s, x)};
+}
+
 template <class F>
 double seconds_of(F f) {
   const double begin = lpf::detail::monotonic_seconds();
   f();
   return lpf::detail::monotonic_seconds() - begin;
+}
+
+/// Sixteen steps on one batch in memory, and as many on batches from the loader, in turn.
+inline void measure_loading(const Settings& s, const DataShape& data, Method& method,
+                            const models::Model& net, Estimate& out) {
+  constexpr std::int64_t steps = 16, rounds = 5;
+  const Task task = noise_task(s, data, steps * s.batch);
+  DataLoader loader = train_loader(s, task);
+  const Batch kept = *loader.begin();
+  const auto step = [&](const Batch& batch) {
+    method.step([&] { return batch; }, [&](const Batch& b) { return cross_entropy(net(b.x), b.y); });
+  };
+  std::vector<double> in_memory, loaded;
+  for (std::int64_t r = 0; r < rounds; ++r) {
+    in_memory.push_back(seconds_of([&] {
+      for (std::int64_t i = 0; i < steps; ++i) step(kept);
+    }));
+    loader.set_epoch(r + 1);
+    loaded.push_back(seconds_of([&] {
+      for (const Batch& batch : loader) step(batch);
+    }));
+  }
+  out.step_seconds = *std::min_element(in_memory.begin(), in_memory.end()) / steps;
+  out.loaded_seconds = *std::min_element(loaded.begin(), loaded.end()) / steps;
 }
 
 }  // namespace detail
@@ -109,8 +146,9 @@ inline Estimate dry_run(const Settings& s) {
     seconds = more[2];
   }
   out.measured_batch = n;
-  out.step_seconds = seconds * scale();
+  out.step_seconds = out.loaded_seconds = seconds * scale();
   out.peak_mb = before + (detail::peak_megabytes() - before) * scale();
+  if (n == s.batch && seconds < 0.5) detail::measure_loading(s, data, method, net, out);
   {
     const EvalMode mode(params);
     const auto off = no_grad();
@@ -119,7 +157,7 @@ inline Estimate dry_run(const Settings& s) {
     out.evaluation_seconds = forward / static_cast<double>(n) * static_cast<double>(data.test + s.validation);
   }
   const std::int64_t evaluations = (s.epochs + s.evaluate_every - 1) / s.evaluate_every;
-  out.run_seconds = static_cast<double>(s.epochs * out.steps) * out.step_seconds +
+  out.run_seconds = static_cast<double>(s.epochs * out.steps) * out.loaded_seconds +
                     static_cast<double>(evaluations) * out.evaluation_seconds;
   return out;
 }
