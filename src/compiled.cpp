@@ -8,6 +8,7 @@ namespace lpf::backend::cpu {
 bool register_compiled();
 bool register_compiled() {
   register_cpu(Family::core, LPF_VECTOR_BYTES, fill_core);
+  register_cpu(Family::core_float64, LPF_VECTOR_BYTES, fill_float64);
   register_cpu(Family::convolution, LPF_VECTOR_BYTES, fill_convolution);
   register_cpu(Family::pooling, LPF_VECTOR_BYTES, fill_pooling);
   register_cpu(Family::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);

@@ -5,6 +5,7 @@
 
 #include "lpf/core/print.hpp"
 #include "lpf/dense.hpp"
+#include "lpf/float64.hpp"
 #include "lpf/nn/activation.hpp"
 #include "lpf/nn/conv.hpp"
 #include "lpf/nn/dropout.hpp"

@@ -2,10 +2,8 @@
 // arrived.
 #pragma once
 
-#include <algorithm>
-#include <queue>
-#include <unordered_map>
-#include <unordered_set>
+#include <iterator>
+#include <map>
 
 #include "lpf/autograd/node.hpp"
 #include "lpf/ops/replicate.hpp"
@@ -14,79 +12,76 @@ namespace lpf {
 
 namespace detail {
 
-/// Gradients that have arrived at nodes which have not been visited yet.
-class Arrivals {
- public:
-  void add(const std::shared_ptr<Node>& node, Tensor g) {
-    auto [it, is_new] = sums_.try_emplace(node.get(), Sum{node, {}});
-    Tensor& sum = it->second.gradient;
-    if (is_new) {
-      order_.push({node->sequence(), node.get()});
-      sum = std::move(g);
-    } else if (sum.is_replicated() == g.is_replicated() && !grad_enabled && sum.use_count() == 1 &&
-               sum.impl().storage.use_count() == 1) {
-      const std::int64_t n = sum.numel() * (sum.is_replicated() ? sum.impl().replicas->count() : 1);
-      sum.backend().accumulate(sum.dtype(), n, 1.0, g.raw_with_replicas(), sum.raw_with_replicas());
-    } else {
-      sum = add_gradients(sum, g);
-    }
-  }
-  bool empty() const { return order_.empty(); }
-  std::pair<std::shared_ptr<Node>, Tensor> next() {
-    auto it = sums_.find(order_.top().second);
-    order_.pop();
-    auto out = std::make_pair(std::move(it->second.node), std::move(it->second.gradient));
-    sums_.erase(it);
-    return out;
-  }
-
- private:
-  struct Sum {
-    std::shared_ptr<Node> node;
-    Tensor gradient;
-  };
-  std::unordered_map<Node*, Sum> sums_;
-  std::priority_queue<std::pair<std::uint64_t, Node*>> order_;  // largest sequence first
+/// What backward knows of a node.
+struct Visit {
+  std::shared_ptr<Node> node;
+  Tensor gradient;     // what has arrived so far
+  bool leads = false;  // to one of the nodes whose gradients are asked for
 };
+/// By sequence number: operands come before results.
+using Visits = std::map<std::uint64_t, Visit>;
+
+/// Adds a gradient that arrives at `node`.
+LPF_ONCE inline void arrive(Visits& visits, const std::shared_ptr<Node>& node, Tensor g) {
+  Visit& visit = visits[node->sequence()];
+  Tensor& sum = visit.gradient;
+  if (!visit.node) {
+    visit.node = node;
+    sum = std::move(g);
+  } else if (sum.is_replicated() == g.is_replicated() && !grad_enabled && sum.use_count() == 1 &&
+             sum.impl().storage.use_count() == 1) {
+    const std::int64_t n = sum.numel() * (sum.is_replicated() ? sum.impl().replicas->count() : 1);
+    sum.backend().accumulate(sum.dtype(), n, 1.0, g.raw_with_replicas(), sum.raw_with_replicas());
+  } else {
+    sum = add_gradients(sum, g);
+  }
+}
 
 LPF_ONCE inline void check_not_released(const Node& node) {
   check<StateError>(!node.released(), "backward", "the graph behind '", node.name(),
                     "' was freed by an earlier backward: pass retain_graph = true to the first");
 }
 
-/// The nodes below `root` from which one of `targets` can be reached.
-LPF_ONCE inline std::unordered_set<const Node*> nodes_leading_to(
-    const Node* root, const std::unordered_map<Node*, Tensor>& targets) {
-  std::vector<const Node*> reachable{root};
-  std::unordered_set<const Node*> seen{root};
-  for (std::size_t i = 0; i < reachable.size(); ++i) {
-    check_not_released(*reachable[i]);
-    for (const auto& edge : reachable[i]->edges())
-      if (edge.node && seen.insert(edge.node.get()).second) reachable.push_back(edge.node.get());
+/// The nodes below `root`, and which of them lead to one of `targets`.
+LPF_ONCE inline Visits nodes_leading_to(const std::shared_ptr<Node>& root, const Visits& targets) {
+  Visits reachable;
+  std::vector<Node*> waiting;
+  const auto reach = [&](const std::shared_ptr<Node>& node) {
+    Visit& visit = reachable[node->sequence()];
+    if (visit.node) return;
+    visit.node = node;
+    waiting.push_back(node.get());
+  };
+  reach(root);
+  while (!waiting.empty()) {
+    const Node& node = *waiting.back();
+    waiting.pop_back();
+    check_not_released(node);
+    for (const auto& edge : node.edges())
+      if (edge.node) reach(edge.node);
   }
-  std::sort(reachable.begin(), reachable.end(), [](auto a, auto b) { return a->sequence() < b->sequence(); });
-  std::unordered_set<const Node*> leading;
-  for (const Node* node : reachable) {  // operands before results
-    bool leads = targets.count(const_cast<Node*>(node)) > 0;
-    for (const auto& edge : node->edges()) leads |= edge.node && leading.count(edge.node.get()) > 0;
-    if (leads) leading.insert(node);
+  for (auto& [sequence, visit] : reachable) {
+    visit.leads = targets.count(sequence) > 0;
+    for (const auto& edge : visit.node->edges())
+      visit.leads |= edge.node && reachable.find(edge.node->sequence())->second.leads;
   }
-  return leading;
+  return reachable;
 }
 
 /// Runs backward from `root`. With `targets`, collects the gradients of those nodes and touches no leaf;
 /// without, adds to the gradients of all leaves.
-LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient,
-                                  std::unordered_map<Node*, Tensor>* targets, bool retain_graph) {
-  std::unordered_set<const Node*> leading;
-  if (targets) leading = nodes_leading_to(root.node().get(), *targets);
-  Arrivals arrivals;
-  arrivals.add(root.node(), std::move(gradient));
+LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, Visits* targets, bool retain_graph) {
+  Visits reachable, arrived;
+  if (targets) reachable = nodes_leading_to(root.node(), *targets);
+  arrive(arrived, root.node(), std::move(gradient));
   std::vector<char> need;
-  while (!arrivals.empty()) {
-    auto [node, g] = arrivals.next();
+  while (!arrived.empty()) {
+    const auto last = std::prev(arrived.end());
+    const std::shared_ptr<Node> node = std::move(last->second.node);
+    Tensor g = std::move(last->second.gradient);
+    arrived.erase(last);
     if (targets) {
-      if (auto it = targets->find(node.get()); it != targets->end()) it->second = g;
+      if (auto it = targets->find(node->sequence()); it != targets->end()) it->second.gradient = g;
     } else if (node->is_leaf()) {  // backward() called on a leaf itself
       static_cast<LeafNode&>(*node).accumulate(g);
     }
@@ -97,7 +92,7 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient,
     bool any = false;
     for (std::size_t i = 0; i < edges.size(); ++i) {
       const auto& edge = edges[i];
-      need[i] = edge.node && (!targets || leading.count(edge.node.get()));
+      need[i] = edge.node && (!targets || reachable.find(edge.node->sequence())->second.leads);
       any |= need[i] != 0;
       check<StateError>(!edge.node || !edge.node->is_leaf() ||
                             edge.version == static_cast<const LeafNode&>(*edge.node).storage().version(),
@@ -117,7 +112,7 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient,
       if (!targets && edges[i].node->is_leaf()) {
         static_cast<LeafNode&>(*edges[i].node).accumulate(grads[i]);
       } else {
-        arrivals.add(edges[i].node, std::move(grads[i]));
+        arrive(arrived, edges[i].node, std::move(grads[i]));
       }
     }
     if (!retain_graph) node->release();
@@ -158,11 +153,11 @@ struct GradOptions {
 /// gradients and the flat gradient buffer are not touched.
 LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs,
                                          const GradOptions& options = {}) {
-  std::unordered_map<Node*, Tensor> targets;
+  detail::Visits targets;
   for (const Tensor& t : inputs) {
     check<StateError>(t.requires_grad(), "grad", "an input of shape ", t.shape(),
                       " does not require a gradient");
-    targets[t.node().get()];
+    targets[t.node()->sequence()];
   }
   {
     const GradMode mode(options.create_graph);
@@ -171,7 +166,7 @@ LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::span<const T
   }
   std::vector<Tensor> out;
   for (const Tensor& t : inputs) {
-    Tensor g = targets[t.node().get()];
+    const Tensor& g = targets[t.node()->sequence()].gradient;
     out.push_back(g.defined() ? g : zeros_like(t));
   }
   return out;

@@ -14,6 +14,7 @@
 
 #include "lpf/autograd/engine.hpp"
 #include "lpf/core/gaussian.hpp"
+#include "lpf/float64.hpp"
 
 namespace lpf {
 

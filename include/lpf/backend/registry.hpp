@@ -10,10 +10,28 @@ namespace lpf::backend {
 
 /// Kernels come in families, each brought in by the operations that use it: a program that never includes
 /// ops/conv.hpp does not compile convolutions.
-enum class Family : int { core, convolution, pooling, batch_normalization, layer_normalization };
+enum class Family : int {
+  core,
+  core_float64,
+  convolution,
+  pooling,
+  batch_normalization,
+  layer_normalization
+};
 
 inline Table cpu_table{};
-inline int cpu_level[] = {-1, -1, -1, -1, -1};  // of each family; -1: not there
+inline int cpu_level[] = {-1, -1, -1, -1, -1, -1};  // of each family; -1: not there
+
+/// The CPU's kernels for one element type each; entries that do not depend on a type are in cpu_table only.
+inline Table cpu_float32{}, cpu_float64{}, cpu_int64{}, cpu_narrow_integers{};
+inline const Table& cpu_typed_table(DType type) {
+  switch (type) {
+    case DType::float32: return cpu_float32;
+    case DType::float64: return cpu_float64;
+    case DType::int64: return cpu_int64;
+    default: return cpu_narrow_integers;
+  }
+}
 inline std::atomic<const Table*> cuda_table_in_use{nullptr};
 
 /// Fills in a family of CPU kernels. Of several (translation units built for different processors) that of

@@ -96,6 +96,8 @@ class Tensor {
   /// All elements, converted to T and copied to the host.
   template <class T = double>
   std::vector<T> to_vector() const;
+  /// All elements, converted to `type`, to an array on the host.
+  void copy_to_host(DType type, void* to) const;
   std::string to_string() const;  // core/print.hpp
 
   // --- autograd
@@ -287,22 +289,22 @@ inline Tensor arange(std::int64_t stop) { return arange(0, stop); }
 
 template <class T>
 std::vector<T> Tensor::to_vector() const {
-  const auto n = static_cast<std::size_t>(numel());
-  std::vector<T> out(n);
-  std::vector<std::byte> host(n * size_of(dtype()));
-  backend().copy_to_host(host.data(), raw(), host.size());
-  visit(dtype(), [&](auto zero) {
-    using S = decltype(zero);
-    const S* from = reinterpret_cast<const S*>(host.data());
-    for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<T>(from[i]);
-  });
+  std::vector<T> out(static_cast<std::size_t>(numel()));
+  if constexpr (std::is_same_v<T, bool>) {  // a vector of bool is no array
+    const auto bytes = to_vector<std::uint8_t>();
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = bytes[i] != 0;
+  } else {
+    copy_to_host(dtype_of<T>(), out.data());
+  }
   return out;
 }
 
 template <class T>
 T Tensor::item() const {
   check<ShapeError>(numel() == 1, "item", "needs exactly one element, the tensor has shape ", shape());
-  return to_vector<T>()[0];
+  T value;
+  copy_to_host(dtype_of<T>(), &value);
+  return value;
 }
 
 }  // namespace lpf

@@ -155,15 +155,15 @@ LPF_ONCE inline ChannelStatistics channel_statistics(const Tensor& images) {
   check(images.numel() > 0, "channel_statistics", "there are no images: shape ", images.shape());
   std::vector<double> mean(channels), sd(channels);
   const double count = static_cast<double>(images.numel()) / static_cast<double>(channels);
-  visit(images.dtype(), [&]<class T>(T) {
-    const auto x = images.span<T>();
-    for (std::size_t i = 0; i < x.size(); i += channels)
-      for (std::size_t c = 0; c < channels; ++c) mean[c] += static_cast<double>(x[i + c]);
-    for (double& m : mean) m /= count;
-    for (std::size_t i = 0; i < x.size(); i += channels)
-      for (std::size_t c = 0; c < channels; ++c)
-        sd[c] += std::pow(static_cast<double>(x[i + c]) - mean[c], 2) / count;
-  });
+  const auto add_up = [&](std::vector<double>& sums, auto term) {
+    for (std::int64_t row = 0; row < images.size(0); ++row) {
+      const std::vector<double> x = images[row].to_vector();
+      for (std::size_t i = 0; i < x.size(); ++i) sums[i % channels] += term(x[i], i % channels);
+    }
+  };
+  add_up(mean, [](double x, std::size_t) { return x; });
+  for (double& m : mean) m /= count;
+  add_up(sd, [&](double x, std::size_t c) { return (x - mean[c]) * (x - mean[c]) / count; });
   for (double& s : sd) s = std::sqrt(s);
   return {std::move(mean), std::move(sd)};
 }

@@ -10,9 +10,9 @@
 //   } net(params);
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
 #include "lpf/autograd/node.hpp"
@@ -67,7 +67,7 @@ struct StoreState {
   std::vector<Tensor> tensors;  // initial values of their own, then views into theta
   std::vector<NamedBuffer> buffers;
   std::vector<NamedCounter> counters;
-  std::unordered_set<std::string> names;
+  std::vector<std::string> names;
   Tensor theta, gradient;  // undefined until first used
   bool training = true;
   std::uint64_t updates = 0;
@@ -76,8 +76,9 @@ struct StoreState {
     check<StateError>(
         !theta.defined(), "ParameterStore", "'", name,
         "' is added after the parameters were first used: build the whole model before the first pass");
-    check(names.insert(name).second, "ParameterStore", "there are two things named '", name,
-          "': give each layer a path of its own (p / \"name\")");
+    check(std::find(names.begin(), names.end(), name) == names.end(), "ParameterStore",
+          "there are two things named '", name, "': give each layer a path of its own (p / \"name\")");
+    names.push_back(name);
   }
 
   /// Moves all parameters into θ: each begins at a multiple of 64 bytes, what lies between stays zero.

@@ -2,8 +2,7 @@
 // threads.
 #pragma once
 
-#include <algorithm>
-#include <functional>
+#include <array>
 
 #include "lpf/ops/shape.hpp"
 
@@ -13,13 +12,15 @@ namespace detail {
 
 /// Axes normalised, ascending, unique; all of them for an empty list.
 LPF_ONCE inline Axes reduced_axes(const char* operation, const Axes& axes, int rank) {
+  std::array<bool, max_rank> named{};
+  for (int a : axes) {
+    bool& seen = named[static_cast<std::size_t>(normalize_axis(operation, a, rank))];
+    check<ShapeError>(!seen, operation, "axis ", a, " is named twice");
+    seen = true;
+  }
   Axes out;
-  if (axes.empty())
-    for (int i = 0; i < rank; ++i) out.push_back(i);
-  for (int a : axes) out.push_back(normalize_axis(operation, a, rank));
-  std::sort(out.begin(), out.end());
-  check<ShapeError>(std::adjacent_find(out.begin(), out.end()) == out.end(), operation,
-                    "an axis is named twice");
+  for (int i = 0; i < rank; ++i)
+    if (axes.empty() || named[static_cast<std::size_t>(i)]) out.push_back(i);
   return out;
 }
 

@@ -272,6 +272,11 @@ LPF_ONCE inline Tensor Tensor::to(DType dtype) const {
                 [from = this->dtype()](const Tensor& g, Need) { return Grads{g.to(from)}; });
 }
 
+LPF_ONCE inline void Tensor::copy_to_host(DType type, void* to) const {
+  const Tensor x = detach().to(type);
+  backend().copy_to_host(to, x.raw(), static_cast<std::size_t>(x.numel()) * size_of(type));
+}
+
 /// The elements on another device; x itself if it is there already.
 LPF_ONCE inline Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;

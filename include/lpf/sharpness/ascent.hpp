@@ -8,6 +8,7 @@
 // so it is a lower bound of the maximum.
 #pragma once
 
+#include "lpf/float64.hpp"
 #include "lpf/sharpness/estimate.hpp"
 #include "lpf/sharpness/landscape.hpp"
 

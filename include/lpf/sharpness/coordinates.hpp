@@ -3,6 +3,7 @@
 // parameters and where nothing is trained.
 #pragma once
 
+#include "lpf/float64.hpp"
 #include "lpf/ops/arithmetic.hpp"
 #include "lpf/sharpness/units.hpp"
 

@@ -13,6 +13,7 @@
 
 #include "lpf/autograd/engine.hpp"
 #include "lpf/filter/perturbation.hpp"
+#include "lpf/float64.hpp"
 #include "lpf/ops/reduce.hpp"
 #include "lpf/sharpness/coordinates.hpp"
 

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "lpf/data/dataset.hpp"
+#include "lpf/float64.hpp"
 #include "lpf/sharpness/low_pass.hpp"
 
 namespace lpf::sharpness {

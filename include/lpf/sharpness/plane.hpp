@@ -12,6 +12,7 @@
 #include <array>
 #include <numeric>
 
+#include "lpf/float64.hpp"
 #include "lpf/sharpness/coordinates.hpp"
 
 namespace lpf::sharpness {

@@ -2,6 +2,7 @@
 // output [B, …, classes]. Nothing is drawn; the error is that of the data.
 #pragma once
 
+#include "lpf/float64.hpp"
 #include "lpf/ops/softmax.hpp"
 #include "lpf/sharpness/estimate.hpp"
 #include "lpf/sharpness/landscape.hpp"

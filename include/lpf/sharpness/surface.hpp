@@ -10,6 +10,7 @@
 //   const Surface s = surface(landscape, {random_direction(landscape, 1), random_direction(landscape, 2)});
 #pragma once
 
+#include "lpf/float64.hpp"
 #include "lpf/sharpness/landscape.hpp"
 #include "lpf/sharpness/plane.hpp"
 

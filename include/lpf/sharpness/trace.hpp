@@ -13,6 +13,7 @@
 // The paper's published code calls the sum of 100 Ritz values the trace, which it is not.
 #pragma once
 
+#include "lpf/float64.hpp"
 #include "lpf/sharpness/hessian.hpp"
 #include "lpf/sharpness/low_pass.hpp"
 

@@ -63,7 +63,7 @@ class FilterSums {
   void finish() const {
     for (std::int64_t i = 0; i < count(); ++i)
       if (!block(i).first)
-        accumulate(dtype_of<T>(), weights_, 1.0, place(i), dw_ + block(i).slice * weights_);
+        accumulate<T>(dtype_of<T>(), weights_, 1.0, place(i), dw_ + block(i).slice * weights_);
   }
 
  private:

@@ -8,6 +8,7 @@
 #include "lpf/backend/cpu/index.hpp"
 #include "lpf/backend/cpu/reduce.hpp"
 #include "lpf/backend/cpu/softmax.hpp"
+#include "lpf/backend/cpu/typed.hpp"
 #include "lpf/backend/cpu/vectors.hpp"
 #include "lpf/backend/registry.hpp"
 
@@ -20,8 +21,40 @@ inline void copy(void* to, const void* from, std::size_t bytes) {
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
+/// Arithmetic for one element type.
+template <class T>
+void fill_arithmetic(Table& t) {
+  t.unary = unary<T>;
+  t.binary = binary<T>;
+  t.reduce = reduce<T>;
+}
+template <class T>
+void fill_floating(Table& t) {
+  fill_arithmetic<T>(t);
+  t.accumulate = accumulate<T>;
+  t.dot = dot<T>;
+  t.put_add = put_add<T>;
+  t.gemm = gemm<T>;
+  t.softmax = softmax<T>;
+  t.softmax_backward = softmax_backward<T>;
+  t.cross_entropy = cross_entropy<T>;
+  t.cross_entropy_backward = cross_entropy_backward<T>;
+  t.dropout = dropout<T>;
+  t.filter_norms = filter_norms<T>;
+  t.perturb = perturb<T>;
+  t.sgd = sgd<T>;
+  t.adam = adam<T>;
+  t.pre_activation_noise = pre_activation_noise<T>;
+}
+
 /// The kernels that nearly every program uses.
 inline void fill_core(Table& t) {
+  fill_floating<float>(cpu_float32);
+  fill_arithmetic<std::int64_t>(cpu_int64);
+  cpu_narrow_integers.unary = narrow_unary;
+  cpu_narrow_integers.binary = narrow_binary;
+  cpu_narrow_integers.reduce = narrow_reduce;
+
   t.version = contract_version;
   t.name = "cpu (" LPF_ISA_NAME ")";
   t.allocate = allocate;
@@ -35,31 +68,33 @@ inline void fill_core(Table& t) {
   t.reset_peak = [] { CachingAllocator::instance().reset_peak(); };
   t.release_cache = [] { CachingAllocator::instance().release_cache(); };
   t.fill = fill;
-  t.unary = unary;
-  t.binary = binary;
+  t.unary = ByType<&Table::unary>::call;
+  t.binary = ByType<&Table::binary>::call;
   t.where = where;
   t.assign = assign;
-  t.accumulate = accumulate;
-  t.reduce = reduce;
-  t.dot = dot;
+  t.accumulate = ByType<&Table::accumulate>::call;
+  t.reduce = ByType<&Table::reduce>::call;
+  t.dot = ByType<&Table::dot>::call;
   t.take = take;
-  t.put_add = put_add;
+  t.put_add = ByType<&Table::put_add>::call;
   t.gather = gather;
   t.scatter_add = scatter_add;
-  t.gemm = gemm;
-  t.softmax = softmax;
-  t.softmax_backward = softmax_backward;
-  t.cross_entropy = cross_entropy;
-  t.cross_entropy_backward = cross_entropy_backward;
+  t.gemm = ByType<&Table::gemm>::call;
+  t.softmax = ByType<&Table::softmax>::call;
+  t.softmax_backward = ByType<&Table::softmax_backward>::call;
+  t.cross_entropy = ByType<&Table::cross_entropy>::call;
+  t.cross_entropy_backward = ByType<&Table::cross_entropy_backward>::call;
   t.normal = normal;
   t.uniform = uniform;
-  t.dropout = dropout;
-  t.filter_norms = filter_norms;
-  t.perturb = perturb;
-  t.sgd = sgd;
-  t.adam = adam;
-  t.pre_activation_noise = pre_activation_noise;
+  t.dropout = ByType<&Table::dropout>::call;
+  t.filter_norms = ByType<&Table::filter_norms>::call;
+  t.perturb = ByType<&Table::perturb>::call;
+  t.sgd = ByType<&Table::sgd>::call;
+  t.adam = ByType<&Table::adam>::call;
+  t.pre_activation_noise = ByType<&Table::pre_activation_noise>::call;
 }
+inline void fill_float64(Table&) { fill_floating<double>(cpu_float64); }
+
 inline const bool core_registered = register_cpu(Family::core, LPF_VECTOR_BYTES, fill_core);
 
 }  // namespace LPF_ISA

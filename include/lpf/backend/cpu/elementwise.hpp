@@ -18,12 +18,6 @@ inline constexpr std::int64_t elementwise_grain = 16384;
 
 /// Arithmetic is compiled for float, double and int64; narrower integers and bool are computed as int64.
 inline bool is_narrow(DType t) { return t == DType::bool_ || t == DType::uint8 || t == DType::int32; }
-template <class F>
-void visit_arithmetic(DType t, F&& f) {
-  if (t == DType::float32) return f(float{});
-  if (t == DType::float64) return f(double{});
-  return f(std::int64_t{});
-}
 
 inline void assign(const View& y, const View& x);
 
@@ -158,21 +152,23 @@ inline bool is_test(Unary op) {
 
 inline bool is_test(Binary op) { return op >= Binary::equal && op <= Binary::logical_xor; }
 
-inline void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, double a, double b) {
-  UnaryLoop loop = nullptr;
-  if (is_narrow(type)) {
-    std::vector<std::int64_t> wide = widened(flat(const_cast<void*>(x), type, n));
-    unary(op, DType::int64, n, wide.data(), is_test(op) ? y : wide.data(), a, b);
-    if (!is_test(op) && n > 0) assign(flat(y, type, n), flat(wide.data(), DType::int64, n));
-    return;
-  }
-  visit_arithmetic(type, [&](auto zero) { loop = unary_loop_of<decltype(zero)>(op); });
+inline void unary_with(UnaryLoop loop, Unary op, DType type, std::int64_t n, const void* x, void* y, double a,
+                       double b) {
   const std::size_t step_x = size_of(type), step_y = is_test(op) ? 1 : step_x;
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     const auto i = static_cast<std::size_t>(begin);
     loop(end - begin, static_cast<const std::byte*>(x) + i * step_x, static_cast<std::byte*>(y) + i * step_y,
          a, b);
   });
+}
+template <class T>
+void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, double a, double b) {
+  unary_with(unary_loop_of<T>(op), op, type, n, x, y, a, b);
+}
+inline void narrow_unary(Unary op, DType type, std::int64_t n, const void* x, void* y, double a, double b) {
+  std::vector<std::int64_t> wide = widened(flat(const_cast<void*>(x), type, n));
+  unary<std::int64_t>(op, DType::int64, n, wide.data(), is_test(op) ? y : wide.data(), a, b);
+  if (!is_test(op) && n > 0) assign(flat(y, type, n), flat(wide.data(), DType::int64, n));
 }
 
 // --- two operands, broadcast
@@ -275,21 +271,7 @@ void pack(std::int64_t n, const void* from, std::int64_t stride, void* to) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = x[i * stride];
 }
 
-inline void binary(Binary op, const View& a, const View& b, const View& y, double alpha) {
-  if (is_narrow(a.dtype)) {
-    const auto compact = [&](std::vector<std::int64_t>& values) {  // y's shape and strides
-      View v = y;
-      v.data = values.data();
-      v.dtype = DType::int64;
-      return v;
-    };
-    std::vector<std::int64_t> u = widened(a), v = widened(b);
-    if (is_test(op)) return binary(op, compact(u), compact(v), y, alpha);
-    binary(op, compact(u), compact(v), compact(u), alpha);
-    return assign(y, compact(u));
-  }
-  BinaryLoop inner = nullptr;
-  visit_arithmetic(a.dtype, [&](auto zero) { inner = zip_loop_of<decltype(zero)>(op); });
+inline void binary_with(BinaryLoop inner, const View& a, const View& b, const View& y, double alpha) {
   const Loop<3> loop({&y, &a, &b});
   const std::size_t size = size_of(a.dtype), size_y = size_of(y.dtype);
   const auto pack_piece = size == 4 ? pack<std::uint32_t> : pack<std::uint64_t>;
@@ -313,6 +295,22 @@ inline void binary(Binary op, const View& a, const View& b, const View& y, doubl
             to + static_cast<std::size_t>(i) * size_y, alpha);
     }
   });
+}
+template <class T>
+void binary(Binary op, const View& a, const View& b, const View& y, double alpha) {
+  binary_with(zip_loop_of<T>(op), a, b, y, alpha);
+}
+inline void narrow_binary(Binary op, const View& a, const View& b, const View& y, double alpha) {
+  const auto compact = [&](std::vector<std::int64_t>& values) {  // y's shape and strides
+    View v = y;
+    v.data = values.data();
+    v.dtype = DType::int64;
+    return v;
+  };
+  std::vector<std::int64_t> u = widened(a), v = widened(b);
+  if (is_test(op)) return binary<std::int64_t>(op, compact(u), compact(v), y, alpha);
+  binary<std::int64_t>(op, compact(u), compact(v), compact(u), alpha);
+  assign(y, compact(u));
 }
 
 inline void where(const View& condition, const View& a, const View& b, const View& y) {
@@ -359,21 +357,21 @@ void convert_loop(std::int64_t n, const void* from, std::int64_t step_from, void
 /// others: two loops for each type instead of one for each pair.
 inline void assign(const View& y, const View& x) {
   ConvertLoop widen = nullptr, narrow = nullptr;
-  const DType wide = is_floating(x.dtype) ? DType::float64 : DType::int64;
   if (y.dtype == x.dtype) {  // only bits are moved
     const std::size_t size = size_of(y.dtype);
     narrow = size == 1   ? convert_loop<std::uint8_t, std::uint8_t>
              : size == 4 ? convert_loop<std::uint32_t, std::uint32_t>
                          : convert_loop<std::uint64_t, std::uint64_t>;
   } else {
-    visit_arithmetic(wide, [&](auto w) {
+    const auto through = [&](auto w) {
       using W = decltype(w);
       visit(x.dtype, [&](auto t) {
         if constexpr (std::is_floating_point_v<W> == std::is_floating_point_v<decltype(t)>)
           widen = convert_loop<W, decltype(t)>;
       });
       visit(y.dtype, [&](auto r) { narrow = convert_loop<decltype(r), W>; });
-    });
+    };
+    is_floating(x.dtype) ? through(double{}) : through(std::int64_t{});
   }
   const Loop<2> loop({&y, &x});
   loop.run(elementwise_grain, [&](const std::array<std::int64_t, 2>& at, std::int64_t n) {
@@ -394,16 +392,14 @@ inline void assign(const View& y, const View& x) {
   });
 }
 
-inline void accumulate(DType type, std::int64_t n, double a, const void* x, void* y) {
-  visit_floating("accumulate", type, [&](auto zero) {
-    using T = decltype(zero);
-    const T* from = static_cast<const T*>(x);
-    T* to = static_cast<T*>(y);
-    const T factor = static_cast<T>(a);
-    parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-      LPF_SIMD
-      for (std::int64_t i = begin; i < end; ++i) to[i] += factor * from[i];
-    });
+template <class T>
+void accumulate(DType, std::int64_t n, double a, const void* x, void* y) {
+  const T* from = static_cast<const T*>(x);
+  T* to = static_cast<T*>(y);
+  const T factor = static_cast<T>(a);
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    LPF_SIMD
+    for (std::int64_t i = begin; i < end; ++i) to[i] += factor * from[i];
   });
 }
 

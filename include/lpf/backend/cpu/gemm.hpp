@@ -13,48 +13,77 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Scratch memory for Eigen's packed blocks, kept by each thread.
+/// Scratch memory for a packed block, kept by each thread.
 template <class T>
-class PackingSpace : public Eigen::internal::level3_blocking<T, T> {
-  using Base = Eigen::internal::level3_blocking<T, T>;
-
- public:
-  PackingSpace(Eigen::Index rows, Eigen::Index cols, Eigen::Index depth) {
-    this->m_mc = rows;
-    this->m_nc = cols;
-    this->m_kc = depth;
-    Eigen::internal::computeProductBlockingSizes<T, T>(this->m_kc, this->m_mc, this->m_nc, Eigen::Index{1});
-    this->m_blockA = scratch(0, static_cast<std::size_t>(this->m_mc * this->m_kc));
-    this->m_blockB = scratch(1, static_cast<std::size_t>(this->m_kc * this->m_nc));
+T* packing_space(int which, Eigen::Index count) {
+  struct Aligned {
+    T* data = nullptr;
+    Eigen::Index size = 0;
+    ~Aligned() { ::operator delete (data, std::align_val_t{64}); }
+  };
+  thread_local Aligned blocks[2];
+  Aligned& block = blocks[which];
+  if (block.size < count) {
+    ::operator delete (block.data, std::align_val_t{64});
+    block.data = nullptr;
+    block.data =
+        static_cast<T*>(::operator new (static_cast<std::size_t>(count) * sizeof(T), std::align_val_t{64}));
+    block.size = count;
   }
+  return block.data;
+}
 
- private:
-  static T* scratch(int which, std::size_t count) {
-    struct Aligned {
-      T* data = nullptr;
-      std::size_t size = 0;
-      ~Aligned() { ::operator delete (data, std::align_val_t{64}); }
-    };
-    thread_local Aligned blocks[2];
-    Aligned& block = blocks[which];
-    if (block.size < count) {
-      ::operator delete (block.data, std::align_val_t{64});
-      block.data = nullptr;
-      block.data = static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}));
-      block.size = count;
-    }
-    return block.data;
-  }
+/// A column-major matrix, or the transpose of one.
+template <class T>
+struct Operand {
+  const T* data;
+  Eigen::Index stride;
+  bool transposed;
 };
 
-/// C += alpha·A·B, all column-major but for the given storage orders: one call of Eigen's kernel.
-template <class T, int OrderA, int OrderB>
-void eigen_product(Eigen::Index rows, Eigen::Index cols, Eigen::Index depth, const T* a, Eigen::Index lda,
-                   const T* b, Eigen::Index ldb, T* c, Eigen::Index ldc, T alpha) {
-  PackingSpace<T> space(rows, cols, depth);
-  Eigen::internal::general_matrix_matrix_product<Eigen::Index, T, OrderA, false, T, OrderB, false,
-                                                 Eigen::ColMajor, 1>::run(rows, cols, depth, a, lda, b, ldb,
-                                                                          c, 1, ldc, alpha, space, nullptr);
+/// C += alpha·A·B, C column-major: blocks of A and B that fit the caches are packed into the order in which
+/// Eigen's kernel reads them, and multiplied.
+template <class T>
+void eigen_product(Eigen::Index rows, Eigen::Index cols, Eigen::Index depth, const Operand<T>& a,
+                   const Operand<T>& b, T* c, Eigen::Index ldc, T alpha) {
+  using namespace Eigen::internal;
+  using Eigen::Index;
+  using Traits = gebp_traits<T, T>;
+  const auto pack_a = [&]<int order>(std::integral_constant<int, order>, T* to, Index row, Index k, Index m,
+                                     Index n) {
+    using From = const_blas_data_mapper<T, Index, order>;
+    gemm_pack_lhs<T, Index, From, Traits::mr, Traits::LhsProgress, typename Traits::LhsPacket4Packing,
+                  order>()(to, From(a.data, a.stride).getSubMapper(row, k), n, m);
+  };
+  const auto pack_b = [&]<int order>(std::integral_constant<int, order>, T* to, Index k, Index column,
+                                     Index n, Index m) {
+    using From = const_blas_data_mapper<T, Index, order>;
+    gemm_pack_rhs<T, Index, From, Traits::nr, order>()(to, From(b.data, b.stride).getSubMapper(k, column), n,
+                                                       m);
+  };
+  using To = blas_data_mapper<T, Index, Eigen::ColMajor, Eigen::Unaligned, 1>;
+  gebp_kernel<T, T, Index, To, Traits::mr, Traits::nr, false, false> multiply;
+  constexpr std::integral_constant<int, Eigen::ColMajor> as_it_lies;
+  constexpr std::integral_constant<int, Eigen::RowMajor> transposed;
+
+  Index block_rows = rows, block_cols = cols, block_depth = depth;
+  computeProductBlockingSizes<T, T>(block_depth, block_rows, block_cols, Index{1});
+  T* packed_a = packing_space<T>(0, block_rows * block_depth);
+  T* packed_b = packing_space<T>(1, block_depth * block_cols);
+  const bool b_stays = block_depth == depth && block_cols == cols;  // packed once, for all rows of A
+  for (Index i = 0; i < rows; i += block_rows) {
+    const Index m = std::min(block_rows, rows - i);
+    for (Index k = 0; k < depth; k += block_depth) {
+      const Index d = std::min(block_depth, depth - k);
+      a.transposed ? pack_a(transposed, packed_a, i, k, m, d) : pack_a(as_it_lies, packed_a, i, k, m, d);
+      for (Index j = 0; j < cols; j += block_cols) {
+        const Index n = std::min(block_cols, cols - j);
+        if (!b_stays || i == 0)
+          b.transposed ? pack_b(transposed, packed_b, k, j, d, n) : pack_b(as_it_lies, packed_b, k, j, d, n);
+        multiply(To(c + i + j * ldc, ldc), packed_a, packed_b, m, d, n, alpha);
+      }
+    }
+  }
 }
 
 /// A tile of the row-major product: rows [i, i + m), columns [j, j + n) of C. A row-major matrix is its
@@ -88,12 +117,7 @@ void gemm_tile(const Gemm& g, const T* a, const T* b, T* c, std::int64_t i, std:
     }
   }
   if (g.k == 0) return;
-  constexpr int col = Eigen::ColMajor, row = Eigen::RowMajor;
-  if (!g.transpose_a && !g.transpose_b)
-    return eigen_product<T, col, col>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
-  if (!g.transpose_a) return eigen_product<T, row, col>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
-  if (!g.transpose_b) return eigen_product<T, col, row>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
-  return eigen_product<T, row, row>(n, m, g.k, b, g.ldb, a, g.lda, c, g.ldc, alpha);
+  eigen_product<T>(n, m, g.k, {b, g.ldb, g.transpose_b}, {a, g.lda, g.transpose_a}, c, g.ldc, alpha);
 }
 
 /// Tile sizes for an m×n product of depth k, from the shape alone: small products stay whole, larger ones are
@@ -118,7 +142,7 @@ inline void gemm_tile_sizes(std::int64_t m, std::int64_t n, std::int64_t k, std:
 }
 
 template <class T>
-void gemm_as(const Gemm& g) {
+void gemm(const Gemm& g) {
   if (g.m <= 0 || g.n <= 0) return;
   std::int64_t tile_m, tile_n;
   gemm_tile_sizes(g.m, g.n, g.k, tile_m, tile_n);
@@ -137,10 +161,6 @@ void gemm_as(const Gemm& g) {
                              std::min(tile_n, g.n - j));
                  }
                });
-}
-
-inline void gemm(const Gemm& g) {
-  visit_floating("gemm", g.dtype, [&](auto zero) { gemm_as<decltype(zero)>(g); });
 }
 
 }  // namespace LPF_ISA

@@ -20,18 +20,16 @@ inline void take(DType type, std::int64_t outer, std::int64_t n, std::int64_t in
                });
 }
 
-inline void put_add(DType type, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
-                    const void* y, const std::int64_t* index, void* x) {
-  visit_floating("put_add", type, [&](auto zero) {
-    using T = decltype(zero);
-    parallel_for(outer, 1, [&](std::int64_t o, std::int64_t end) {
-      for (; o < end; ++o)
-        for (std::int64_t j = 0; j < count; ++j) {
-          const T* from = static_cast<const T*>(y) + (o * count + j) * inner;
-          T* to = static_cast<T*>(x) + (o * n + index[j]) * inner;
-          for (std::int64_t i = 0; i < inner; ++i) to[i] = static_cast<T>(to[i] + from[i]);
-        }
-    });
+template <class T>
+void put_add(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count, const void* y,
+             const std::int64_t* index, void* x) {
+  parallel_for(outer, 1, [&](std::int64_t o, std::int64_t end) {
+    for (; o < end; ++o)
+      for (std::int64_t j = 0; j < count; ++j) {
+        const T* from = static_cast<const T*>(y) + (o * count + j) * inner;
+        T* to = static_cast<T*>(x) + (o * n + index[j]) * inner;
+        for (std::int64_t i = 0; i < inner; ++i) to[i] = static_cast<T>(to[i] + from[i]);
+      }
   });
 }
 

@@ -116,7 +116,8 @@ void for_each_column(std::int64_t outer, std::int64_t n, std::int64_t inner, con
 }
 
 template <class T>
-void reduce_as(Reduce op, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x, void* y) {
+void reduce(Reduce op, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
+            void* y) {
   const T* from = static_cast<const T*>(x);
   switch (op) {
     case Reduce::sum: return reduce_sum(outer, n, inner, from, static_cast<T*>(y));
@@ -151,28 +152,22 @@ void reduce_as(Reduce op, std::int64_t outer, std::int64_t n, std::int64_t inner
   }
 }
 
-inline void reduce(Reduce op, DType type, std::int64_t outer, std::int64_t n, std::int64_t inner,
-                   const void* x, void* y) {
-  if (is_narrow(type)) {
-    const auto wide = widened(flat(const_cast<void*>(x), type, outer * n * inner));
-    const bool keeps = op == Reduce::sum || op == Reduce::product || op == Reduce::max || op == Reduce::min;
-    if (!keeps) return reduce(op, DType::int64, outer, n, inner, wide.data(), y);
-    std::vector<std::int64_t> out(static_cast<std::size_t>(outer * inner));
-    reduce(op, DType::int64, outer, n, inner, wide.data(), out.data());
-    if (!out.empty()) assign(flat(y, type, outer * inner), flat(out.data(), DType::int64, outer * inner));
-    return;
-  }
-  visit_arithmetic(type, [&](auto zero) { reduce_as<decltype(zero)>(op, outer, n, inner, x, y); });
+inline void narrow_reduce(Reduce op, DType type, std::int64_t outer, std::int64_t n, std::int64_t inner,
+                          const void* x, void* y) {
+  const auto wide = widened(flat(const_cast<void*>(x), type, outer * n * inner));
+  const bool keeps = op == Reduce::sum || op == Reduce::product || op == Reduce::max || op == Reduce::min;
+  if (!keeps) return reduce<std::int64_t>(op, DType::int64, outer, n, inner, wide.data(), y);
+  std::vector<std::int64_t> out(static_cast<std::size_t>(outer * inner));
+  reduce<std::int64_t>(op, DType::int64, outer, n, inner, wide.data(), out.data());
+  if (!out.empty()) assign(flat(y, type, outer * inner), flat(out.data(), DType::int64, outer * inner));
 }
 
-inline double dot(DType type, std::int64_t n, const void* x, const void* y) {
-  return visit_floating("dot", type, [&](auto zero) {
-    using T = decltype(zero);
-    const T* a = static_cast<const T*>(x);
-    const T* b = static_cast<const T*>(y);
-    return sum_blocks<double>(
-        n, [a, b](std::int64_t i) { return static_cast<double>(a[i]) * static_cast<double>(b[i]); });
-  });
+template <class T>
+double dot(DType, std::int64_t n, const void* x, const void* y) {
+  const T* a = static_cast<const T*>(x);
+  const T* b = static_cast<const T*>(y);
+  return sum_blocks<double>(
+      n, [a, b](std::int64_t i) { return static_cast<double>(a[i]) * static_cast<double>(b[i]); });
 }
 
 }  // namespace LPF_ISA

@@ -29,91 +29,81 @@ void for_each_row(std::int64_t rows, std::int64_t n, F f) {
                });
 }
 
-inline void softmax(DType type, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y) {
+template <class T>
+void softmax(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y) {
   if (n == 0) return;
-  visit_floating("softmax", type, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_row(rows, n, [&](std::int64_t row) {
-      const T* from = static_cast<const T*>(x) + row * n;
-      T* to = static_cast<T*>(y) + row * n;
-      const T top = row_max(n, from);
-      if (logarithm) {
-        const T log_sum = static_cast<T>(std::log(sum_of_exponentials(n, from, top)));
-        LPF_SIMD
-        for (std::int64_t i = 0; i < n; ++i) to[i] = from[i] - top - log_sum;
-        return;
-      }
-      for (std::int64_t i = 0; i < n; ++i) to[i] = std::exp(from[i] - top);
-      const double sum = sum_tree<double>(n, AsDouble<T>{to});
-      const T scale = static_cast<T>(1 / sum);
+  for_each_row(rows, n, [&](std::int64_t row) {
+    const T* from = static_cast<const T*>(x) + row * n;
+    T* to = static_cast<T*>(y) + row * n;
+    const T top = row_max(n, from);
+    if (logarithm) {
+      const T log_sum = static_cast<T>(std::log(sum_of_exponentials(n, from, top)));
       LPF_SIMD
-      for (std::int64_t i = 0; i < n; ++i) to[i] *= scale;
-    });
+      for (std::int64_t i = 0; i < n; ++i) to[i] = from[i] - top - log_sum;
+      return;
+    }
+    for (std::int64_t i = 0; i < n; ++i) to[i] = std::exp(from[i] - top);
+    const double sum = sum_tree<double>(n, AsDouble<T>{to});
+    const T scale = static_cast<T>(1 / sum);
+    LPF_SIMD
+    for (std::int64_t i = 0; i < n; ++i) to[i] *= scale;
   });
 }
 
-inline void softmax_backward(DType type, std::int64_t rows, std::int64_t n, bool logarithm, const void* y,
-                             const void* dy, void* dx) {
-  visit_floating("softmax", type, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_row(rows, n, [&](std::int64_t row) {
-      const T* p = static_cast<const T*>(y) + row * n;
-      const T* g = static_cast<const T*>(dy) + row * n;
-      T* to = static_cast<T*>(dx) + row * n;
-      if (logarithm) {
-        const T sum = static_cast<T>(sum_tree<double>(n, AsDouble<T>{g}));
-        for (std::int64_t i = 0; i < n; ++i) to[i] = g[i] - std::exp(p[i]) * sum;
-      } else {
-        const T sum = static_cast<T>(sum_tree<double>(
-            n, [p, g](std::int64_t i) { return static_cast<double>(p[i]) * static_cast<double>(g[i]); }));
-        LPF_SIMD
-        for (std::int64_t i = 0; i < n; ++i) to[i] = p[i] * (g[i] - sum);
-      }
-    });
+template <class T>
+void softmax_backward(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* y, const void* dy,
+                      void* dx) {
+  for_each_row(rows, n, [&](std::int64_t row) {
+    const T* p = static_cast<const T*>(y) + row * n;
+    const T* g = static_cast<const T*>(dy) + row * n;
+    T* to = static_cast<T*>(dx) + row * n;
+    if (logarithm) {
+      const T sum = static_cast<T>(sum_tree<double>(n, AsDouble<T>{g}));
+      for (std::int64_t i = 0; i < n; ++i) to[i] = g[i] - std::exp(p[i]) * sum;
+    } else {
+      const T sum = static_cast<T>(sum_tree<double>(
+          n, [p, g](std::int64_t i) { return static_cast<double>(p[i]) * static_cast<double>(g[i]); }));
+      LPF_SIMD
+      for (std::int64_t i = 0; i < n; ++i) to[i] = p[i] * (g[i] - sum);
+    }
   });
 }
 
-inline void cross_entropy(DType type, std::int64_t rows, std::int64_t n, double smoothing,
-                          std::int64_t ignore_index, const void* x, const std::int64_t* target, void* loss,
-                          void* log_normalizer) {
-  visit_floating("cross_entropy", type, [&](auto zero) {
-    using T = decltype(zero);
-    for_each_row(rows, n, [&](std::int64_t row) {
-      const T* logit = static_cast<const T*>(x) + row * n;
-      T& value = static_cast<T*>(loss)[row];
-      T& normalizer = static_cast<T*>(log_normalizer)[row];
-      value = normalizer = T(0);
-      if (target[row] == ignore_index) return;
-      const T top = row_max(n, logit);
-      const double log_sum = std::log(sum_of_exponentials(n, logit, top));
-      double sum = log_sum - static_cast<double>(logit[target[row]] - top);
-      if (smoothing > 0) {  // a logit of −∞ (a masked class) may not meet a factor of 0
-        const double others =
-            sum_tree<double>(n, [&](std::int64_t i) { return static_cast<double>(logit[i] - top); });
-        sum = (1 - smoothing) * sum + smoothing * (log_sum - others / static_cast<double>(n));
-      }
-      value = static_cast<T>(sum);
-      normalizer = static_cast<T>(static_cast<double>(top) + log_sum);
-    });
+template <class T>
+void cross_entropy(DType, std::int64_t rows, std::int64_t n, double smoothing, std::int64_t ignore_index,
+                   const void* x, const std::int64_t* target, void* loss, void* log_normalizer) {
+  for_each_row(rows, n, [&](std::int64_t row) {
+    const T* logit = static_cast<const T*>(x) + row * n;
+    T& value = static_cast<T*>(loss)[row];
+    T& normalizer = static_cast<T*>(log_normalizer)[row];
+    value = normalizer = T(0);
+    if (target[row] == ignore_index) return;
+    const T top = row_max(n, logit);
+    const double log_sum = std::log(sum_of_exponentials(n, logit, top));
+    double sum = log_sum - static_cast<double>(logit[target[row]] - top);
+    if (smoothing > 0) {  // a logit of −∞ (a masked class) may not meet a factor of 0
+      const double others =
+          sum_tree<double>(n, [&](std::int64_t i) { return static_cast<double>(logit[i] - top); });
+      sum = (1 - smoothing) * sum + smoothing * (log_sum - others / static_cast<double>(n));
+    }
+    value = static_cast<T>(sum);
+    normalizer = static_cast<T>(static_cast<double>(top) + log_sum);
   });
 }
 
-inline void cross_entropy_backward(DType type, std::int64_t rows, std::int64_t n, double smoothing,
-                                   std::int64_t ignore_index, const void* x, const std::int64_t* target,
-                                   const void* log_normalizer, const void* dloss, void* dx) {
-  visit_floating("cross_entropy", type, [&](auto zero) {
-    using T = decltype(zero);
-    const T spread = static_cast<T>(smoothing / static_cast<double>(n)),
-            label = static_cast<T>(1 - smoothing);
-    for_each_row(rows, n, [&](std::int64_t row) {
-      const T* logit = static_cast<const T*>(x) + row * n;
-      T* to = static_cast<T*>(dx) + row * n;
-      if (target[row] == ignore_index) return std::fill(to, to + n, T(0));
-      const T normalizer = static_cast<const T*>(log_normalizer)[row];
-      const T g = static_cast<const T*>(dloss)[row];
-      for (std::int64_t i = 0; i < n; ++i) to[i] = g * (std::exp(logit[i] - normalizer) - spread);
-      to[target[row]] -= g * label;
-    });
+template <class T>
+void cross_entropy_backward(DType, std::int64_t rows, std::int64_t n, double smoothing,
+                            std::int64_t ignore_index, const void* x, const std::int64_t* target,
+                            const void* log_normalizer, const void* dloss, void* dx) {
+  const T spread = static_cast<T>(smoothing / static_cast<double>(n)), label = static_cast<T>(1 - smoothing);
+  for_each_row(rows, n, [&](std::int64_t row) {
+    const T* logit = static_cast<const T*>(x) + row * n;
+    T* to = static_cast<T*>(dx) + row * n;
+    if (target[row] == ignore_index) return std::fill(to, to + n, T(0));
+    const T normalizer = static_cast<const T*>(log_normalizer)[row];
+    const T g = static_cast<const T*>(dloss)[row];
+    for (std::int64_t i = 0; i < n; ++i) to[i] = g * (std::exp(logit[i] - normalizer) - spread);
+    to[target[row]] -= g * label;
   });
 }
 

@@ -24,181 +24,165 @@ inline void uniform(DType type, const NoiseKey& key, std::int64_t first, std::in
   });
 }
 
-inline void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, double p,
-                    const void* x, void* y) {
+template <class T>
+void dropout(DType, const NoiseKey& key, std::int64_t first, std::int64_t n, double p, const void* x,
+             void* y) {
   check_noise_range(key, first, n, 4);
   const std::uint64_t threshold = bernoulli_threshold(1 - p);  // up to 2^32; words below it are kept
   const auto largest = static_cast<std::uint32_t>(std::max<std::uint64_t>(threshold, 1) - 1);
-  visit_floating("dropout", type, [&](auto zero) {
-    using T = decltype(zero);
-    const T scale = threshold > 0 ? static_cast<T>(1 / (1 - p)) : T(0);
-    constexpr std::int64_t tile = 1024;
-    parallel_for(n, 4 * tile, [&](std::int64_t begin, std::int64_t end) {
-      std::uint32_t words[tile];
-      for (; begin < end; begin += tile) {
-        const std::int64_t size = std::min(tile, end - begin);
-        word_fill(key, first + begin, size, words);
-        const T* from = static_cast<const T*>(x) + begin;
-        T* to = static_cast<T*>(y) + begin;
-        LPF_SIMD
-        for (std::int64_t i = 0; i < size; ++i) {
-          const T kept = from[i] * scale;
-          to[i] = words[i] <= largest ? kept : T(0);
-        }
+  const T scale = threshold > 0 ? static_cast<T>(1 / (1 - p)) : T(0);
+  constexpr std::int64_t tile = 1024;
+  parallel_for(n, 4 * tile, [&](std::int64_t begin, std::int64_t end) {
+    std::uint32_t words[tile];
+    for (; begin < end; begin += tile) {
+      const std::int64_t size = std::min(tile, end - begin);
+      word_fill(key, first + begin, size, words);
+      const T* from = static_cast<const T*>(x) + begin;
+      T* to = static_cast<T*>(y) + begin;
+      LPF_SIMD
+      for (std::int64_t i = 0; i < size; ++i) {
+        const T kept = from[i] * scale;
+        to[i] = words[i] <= largest ? kept : T(0);
       }
-    });
-  });
-}
-
-inline void filter_norms(DType type, const Segment* segments, std::int64_t count, const void* theta,
-                         void* norm) {
-  visit_floating("filter_norms", type, [&](auto zero) {
-    using T = decltype(zero);
-    for (std::int64_t s = 0; s < count; ++s) {
-      const Segment& segment = segments[s];
-      parallel_for(segment.rows,
-                   std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, segment.length)),
-                   [&](std::int64_t row, std::int64_t end) {
-                     for (; row < end; ++row) {
-                       const T* w = static_cast<const T*>(theta) + segment.offset + row * segment.length;
-                       const double squares = sum_tree<double>(segment.length, [w](std::int64_t i) {
-                         return static_cast<double>(w[i]) * static_cast<double>(w[i]);
-                       });
-                       static_cast<T*>(norm)[segment.first_scale + row] = static_cast<T>(std::sqrt(squares));
-                     }
-                   });
     }
   });
 }
 
-inline void perturb(DType type, const Segment* segments, std::int64_t count, const NoiseKey& key,
-                    const void* theta, const void* scale, std::int64_t replicas, bool antithetic, void* out) {
-  visit_floating("perturb", type, [&](auto zero) {
-    using T = decltype(zero);
-    // One task is a few rows of one parameter for one draw; rows are grouped into tasks of some ten
-    // microseconds.
-    struct Task {
-      std::int64_t segment, row, end;
-    };
-    thread_local std::vector<Task> tasks;
-    tasks.clear();
-    for (std::int64_t s = 0; s < count; ++s) {
-      const std::int64_t step =
-          std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, segments[s].length));
-      for (std::int64_t row = 0; row < segments[s].rows; row += step)
-        tasks.push_back({s, row, std::min(segments[s].rows, row + step)});
-    }
-    const std::vector<Task>& all = tasks;
-    const auto per_draw = static_cast<std::int64_t>(all.size());
-    const std::int64_t draws = antithetic ? replicas / 2 : replicas;
-    parallel_for(draws * per_draw, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t t = begin; t < end; ++t) {
-        const Task& task = all[static_cast<std::size_t>(t % per_draw)];
-        const Segment& segment = segments[task.segment];
-        const std::int64_t draw = t / per_draw;
-        NoiseKey stream = key;
-        stream.replica = static_cast<std::uint32_t>(draw);
-        stream.parameter = segment.parameter;
-        const T* from = static_cast<const T*>(theta) + segment.offset;
-        const T* s = static_cast<const T*>(scale) + segment.first_scale;
-        const std::int64_t size = segment.rows * segment.length;
-        T* to = static_cast<T*>(out) + replicas * segment.offset + task.row * segment.length;
-        const RowRange rows{task.row, task.end};
-        if (antithetic) {
-          perturb_rows(stream, rows, segment.length, from, s, to + 2 * draw * size,
-                       to + (2 * draw + 1) * size);
-        } else {
-          perturb_rows(stream, rows, segment.length, from, s, to + draw * size);
-        }
-      }
-    });
-  });
-}
-
-inline void pre_activation_noise(DType type, std::int64_t rows, std::int64_t in, std::int64_t out,
-                                 const NoiseKey& key, std::int64_t first, const void* x, const void* sigma,
-                                 const void* sigma_bias, void* noise, void* slope) {
-  visit_floating("pre_activation_noise", type, [&](auto zero) {
-    using T = decltype(zero);
-    const T* s = static_cast<const T*>(sigma);
-    const T bias = sigma_bias ? *static_cast<const T*>(sigma_bias) : T(0);
-    parallel_for(rows, std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, out)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   T* y = static_cast<T*>(noise) + begin * out;
-                   T* dy = static_cast<T*>(slope) + begin * out;
-                   normal_fill(key, first + begin * out, (end - begin) * out, y);
-                   for (std::int64_t row = begin; row < end; ++row, y += out, dy += out) {
-                     const T* from = static_cast<const T*>(x) + row * in;
-                     const T squares =
-                         s ? sum_tree<T>(in, [from](std::int64_t i) { return from[i] * from[i]; }) : T(0);
-                     LPF_SIMD
-                     for (std::int64_t k = 0; k < out; ++k) {
-                       const T variance = s ? s[k] * s[k] : T(0);
-                       const T t = std::sqrt(squares * variance + bias * bias);
-                       const T xi = y[k], ratio = variance * xi / t;
-                       dy[k] = t > T(0) ? ratio : T(0);
-                       y[k] = t * xi;
-                     }
+template <class T>
+void filter_norms(DType, const Segment* segments, std::int64_t count, const void* theta, void* norm) {
+  for (std::int64_t s = 0; s < count; ++s) {
+    const Segment& segment = segments[s];
+    parallel_for(segment.rows,
+                 std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, segment.length)),
+                 [&](std::int64_t row, std::int64_t end) {
+                   for (; row < end; ++row) {
+                     const T* w = static_cast<const T*>(theta) + segment.offset + row * segment.length;
+                     const double squares = sum_tree<double>(segment.length, [w](std::int64_t i) {
+                       return static_cast<double>(w[i]) * static_cast<double>(w[i]);
+                     });
+                     static_cast<T*>(norm)[segment.first_scale + row] = static_cast<T>(std::sqrt(squares));
                    }
                  });
-  });
+  }
 }
 
-inline void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity,
-                void* theta) {
-  visit_floating("sgd", type, [&](auto zero) {
-    using T = decltype(zero);
-    const T* g = static_cast<const T*>(gradient);
-    T* v = static_cast<T*>(velocity);
-    T* w = static_cast<T*>(theta);
-    const T lr = static_cast<T>(o.lr), mu = static_cast<T>(o.momentum),
-            decay = static_cast<T>(o.weight_decay);
-    const T fresh = o.first ? T(1) : static_cast<T>(1 - o.dampening), keep = o.first ? T(0) : mu;
-    parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-      if (mu == T(0)) {
-        LPF_SIMD
-        for (std::int64_t i = begin; i < end; ++i) w[i] -= lr * (g[i] + decay * w[i]);
-      } else if (o.nesterov) {
-        LPF_SIMD
-        for (std::int64_t i = begin; i < end; ++i) {
-          const T d = g[i] + decay * w[i];
-          v[i] = keep * v[i] + fresh * d;
-          w[i] -= lr * (d + mu * v[i]);
-        }
+template <class T>
+void perturb(DType, const Segment* segments, std::int64_t count, const NoiseKey& key, const void* theta,
+             const void* scale, std::int64_t replicas, bool antithetic, void* out) {
+  // One task is a few rows of one parameter for one draw; rows are grouped into tasks of some ten
+  // microseconds. The tasks of segment s begin at first_task[s].
+  const auto rows_a_task = [](const Segment& segment) {
+    return std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, segment.length));
+  };
+  std::vector<std::int64_t> first_task(static_cast<std::size_t>(count) + 1);
+  for (std::int64_t s = 0; s < count; ++s)
+    first_task[static_cast<std::size_t>(s) + 1] =
+        first_task[static_cast<std::size_t>(s)] +
+        (segments[s].rows + rows_a_task(segments[s]) - 1) / rows_a_task(segments[s]);
+  const std::int64_t per_draw = first_task.back();
+  const std::int64_t draws = antithetic ? replicas / 2 : replicas;
+  parallel_for(draws * per_draw, 1, [&](std::int64_t begin, std::int64_t end) {
+    std::size_t at = 0;
+    for (std::int64_t t = begin; t < end; ++t) {
+      const std::int64_t task = t % per_draw;
+      if (task == 0) at = 0;
+      while (first_task[at + 1] <= task) ++at;
+      const Segment& segment = segments[at];
+      const std::int64_t step = rows_a_task(segment), row = (task - first_task[at]) * step;
+      const std::int64_t draw = t / per_draw;
+      NoiseKey stream = key;
+      stream.replica = static_cast<std::uint32_t>(draw);
+      stream.parameter = segment.parameter;
+      const T* from = static_cast<const T*>(theta) + segment.offset;
+      const T* s = static_cast<const T*>(scale) + segment.first_scale;
+      const std::int64_t size = segment.rows * segment.length;
+      T* to = static_cast<T*>(out) + replicas * segment.offset + row * segment.length;
+      const RowRange rows{row, std::min(segment.rows, row + step)};
+      if (antithetic) {
+        perturb_rows(stream, rows, segment.length, from, s, to + 2 * draw * size, to + (2 * draw + 1) * size);
       } else {
-        LPF_SIMD
-        for (std::int64_t i = begin; i < end; ++i) {
-          v[i] = keep * v[i] + fresh * (g[i] + decay * w[i]);
-          w[i] -= lr * v[i];
-        }
+        perturb_rows(stream, rows, segment.length, from, s, to + draw * size);
       }
-    });
+    }
   });
 }
 
-inline void adam(DType type, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v,
-                 void* v_max, void* theta) {
-  visit_floating("adam", type, [&](auto zero) {
-    using T = decltype(zero);
-    const T* g = static_cast<const T*>(gradient);
-    T *first = static_cast<T*>(m), *second = static_cast<T*>(v), *largest = static_cast<T*>(v_max),
-      *w = static_cast<T*>(theta);
-    const T b1 = static_cast<T>(o.beta1), b2 = static_cast<T>(o.beta2), c1 = static_cast<T>(1 - o.beta1),
-            c2 = static_cast<T>(1 - o.beta2), epsilon = static_cast<T>(o.epsilon);
-    const T step = static_cast<T>(o.lr / o.correction1), root = static_cast<T>(1 / std::sqrt(o.correction2));
-    const T coupled = o.decoupled ? T(0) : static_cast<T>(o.weight_decay);
-    const T shrink = o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1);
-    parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+template <class T>
+void pre_activation_noise(DType, std::int64_t rows, std::int64_t in, std::int64_t out, const NoiseKey& key,
+                          std::int64_t first, const void* x, const void* sigma, const void* sigma_bias,
+                          void* noise, void* slope) {
+  const T* s = static_cast<const T*>(sigma);
+  const T bias = sigma_bias ? *static_cast<const T*>(sigma_bias) : T(0);
+  parallel_for(rows, std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, out)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 T* y = static_cast<T*>(noise) + begin * out;
+                 T* dy = static_cast<T*>(slope) + begin * out;
+                 normal_fill(key, first + begin * out, (end - begin) * out, y);
+                 for (std::int64_t row = begin; row < end; ++row, y += out, dy += out) {
+                   const T* from = static_cast<const T*>(x) + row * in;
+                   const T squares =
+                       s ? sum_tree<T>(in, [from](std::int64_t i) { return from[i] * from[i]; }) : T(0);
+                   LPF_SIMD
+                   for (std::int64_t k = 0; k < out; ++k) {
+                     const T variance = s ? s[k] * s[k] : T(0);
+                     const T t = std::sqrt(squares * variance + bias * bias);
+                     const T xi = y[k], ratio = variance * xi / t;
+                     dy[k] = t > T(0) ? ratio : T(0);
+                     y[k] = t * xi;
+                   }
+                 }
+               });
+}
+
+template <class T>
+void sgd(DType, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity, void* theta) {
+  const T* g = static_cast<const T*>(gradient);
+  T* v = static_cast<T*>(velocity);
+  T* w = static_cast<T*>(theta);
+  const T lr = static_cast<T>(o.lr), mu = static_cast<T>(o.momentum), decay = static_cast<T>(o.weight_decay);
+  const T fresh = o.first ? T(1) : static_cast<T>(1 - o.dampening), keep = o.first ? T(0) : mu;
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    if (mu == T(0)) {
+      LPF_SIMD
+      for (std::int64_t i = begin; i < end; ++i) w[i] -= lr * (g[i] + decay * w[i]);
+    } else if (o.nesterov) {
       LPF_SIMD
       for (std::int64_t i = begin; i < end; ++i) {
-        const T d = g[i] + coupled * w[i];
-        first[i] = b1 * first[i] + c1 * d;
-        second[i] = b2 * second[i] + c2 * d * d;
-        T spread = second[i];
-        if (largest) spread = largest[i] = std::max(largest[i], second[i]);
-        w[i] = shrink * w[i] - step * first[i] / (std::sqrt(spread) * root + epsilon);
+        const T d = g[i] + decay * w[i];
+        v[i] = keep * v[i] + fresh * d;
+        w[i] -= lr * (d + mu * v[i]);
       }
-    });
+    } else {
+      LPF_SIMD
+      for (std::int64_t i = begin; i < end; ++i) {
+        v[i] = keep * v[i] + fresh * (g[i] + decay * w[i]);
+        w[i] -= lr * v[i];
+      }
+    }
+  });
+}
+
+template <class T>
+void adam(DType, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v, void* v_max,
+          void* theta) {
+  const T* g = static_cast<const T*>(gradient);
+  T *first = static_cast<T*>(m), *second = static_cast<T*>(v), *largest = static_cast<T*>(v_max),
+    *w = static_cast<T*>(theta);
+  const T b1 = static_cast<T>(o.beta1), b2 = static_cast<T>(o.beta2), c1 = static_cast<T>(1 - o.beta1),
+          c2 = static_cast<T>(1 - o.beta2), epsilon = static_cast<T>(o.epsilon);
+  const T step = static_cast<T>(o.lr / o.correction1), root = static_cast<T>(1 / std::sqrt(o.correction2));
+  const T coupled = o.decoupled ? T(0) : static_cast<T>(o.weight_decay);
+  const T shrink = o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1);
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    LPF_SIMD
+    for (std::int64_t i = begin; i < end; ++i) {
+      const T d = g[i] + coupled * w[i];
+      first[i] = b1 * first[i] + c1 * d;
+      second[i] = b2 * second[i] + c2 * d * d;
+      T spread = second[i];
+      if (largest) spread = largest[i] = std::max(largest[i], second[i]);
+      w[i] = shrink * w[i] - step * first[i] / (std::sqrt(spread) * root + epsilon);
+    }
   });
 }
 
