@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <lpf/core/error.hpp>
 #include <map>
 #include <string>
@@ -22,15 +23,19 @@ enum Optimizer { sgd, sam, lpf_sgd, adam };
 inline const std::vector<std::string> optimizer_names{"SGD", "SAM", "LPF-SGD", "Adam"};
 
 struct Plan {
-  std::string study, grid;           ///< its name: --study, --grid
-  std::string description;           ///< data and network
-  Network network;                   ///< mlp: on digits; the others: on CIFAR-10
-  std::vector<Factor> factors;       ///< the seeds first
-  Settings shared = {};              ///< of all models
-  int epochs;                        ///< at most, where `stop` is given
-  std::vector<int> milestones = {};  ///< epochs: learning rate × 0.1; none with `cosine`
-  bool cosine = false;               ///< to 0 at the last epoch
+  std::string study, grid;             ///< its name: --study, --grid
+  std::string description;             ///< data and network
+  Network network;                     ///< mlp: on digits; the others: on CIFAR-10
+  std::vector<Factor> factors;         ///< the seeds first
+  Settings shared = {};                ///< of all models
+  int epochs;                          ///< at most, where `stop` is given
+  std::vector<int> milestones = {};    ///< epochs: learning rate × 0.1; none with `cosine`
+  bool cosine = false;                 ///< to 0 at the last epoch
+  std::uint64_t updates = 1ull << 40;  ///< at most, too
   double stop = 0;  ///< training loss that ends the training, and without which none is measured
+  /// Updates between evaluations once the loss is within twice `stop`, so that all stop at about the same
+  /// loss; 0: after each epoch alone, as published.
+  int check = 0;
   double local_entropy_gamma = 100;
 
   std::size_t size() const {
@@ -72,18 +77,21 @@ inline std::vector<Plan> make_plans() {
   return {
       {.study = "grid",
        .grid = "small",
-       .description = "digits, 300 to train and 1497 to test; network 64-w-w-10",
+       .description = "digits, 300 to train, a tenth of them with labels drawn at random, and 1497 to test; "
+                      "network 64-w-w-10",
        .network = Network::mlp,
-       .factors = {{"seed", five},
+       .factors = {{"seed", three},
                    {"momentum", {0, 0.5, 0.9}},
                    {"width", {32, 64, 128}},
-                   {"weight_decay", {0, 5e-4, 2e-3}},
-                   {"lr", {0.1, 0.05, 0.025}},
+                   {"weight_decay", {0, 1e-4, 3e-4}},
+                   {"lr", {0.08, 0.04, 0.02}},
                    {"batch_size", {8, 32, 128}},
                    {"batch_norm", off_on}},
-       .shared = {{"train", 300}},
-       .epochs = 2000,
-       .stop = 0.01},
+       .shared = {{"train", 300}, {"label_noise", 0.1}},
+       .epochs = 6000,
+       .updates = 20000,
+       .stop = 0.01,
+       .check = 4},
       {.study = "grid",
        .grid = "paper",
        .description = "CIFAR-10, narrow ResNet-18 of 8w channels",

@@ -225,8 +225,9 @@ class Tables {
     const std::vector<double>& kinds = plan_.factors[1].values;
     std::vector<std::string> header{"measure"};
     for (const double kind : kinds) header.push_back(optimizer_names[static_cast<std::size_t>(kind)]);
+    TextTable plain(header);
     header.push_back("the paper's");
-    TextTable table(header), plain(header);
+    TextTable table(header);
     const auto value = [&](const std::vector<Result>& means, double kind, const std::string& key) {
       for (const Result& m : means)
         if (m.at("optimizer") == kind) return m.at(key);
@@ -264,7 +265,6 @@ class Tables {
           if (r.at("optimizer") == kind) values.push_back(r.at(key));
         cells.push_back(format_mean_sd(mean_sd(values), 4));
       }
-      cells.push_back("–");
       plain.add_row(cells);
     }
     show("In their own units", "Mean ± sample standard deviation over the seeds; errors in %.", plain);
@@ -328,8 +328,8 @@ class Tables {
       for (const auto& [name, value] : r) rows.back().emplace_back(name, value);
     }
     write_csv_records(out_ + "/models.csv", rows);
-    std::printf("\nPictures: %s/report.html, %s/*.png   numbers: %s/values.csv, %s/models.csv\n",
-                out_.c_str(), out_.c_str(), out_.c_str(), out_.c_str());
+    std::printf("\nPictures: %s/report.html%s   numbers: %s/values.csv, %s/models.csv\n", out_.c_str(),
+                plan_.study == "optimizers" ? "" : " and beside it", out_.c_str(), out_.c_str());
   }
 
   const Plan& plan_;

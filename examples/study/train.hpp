@@ -152,15 +152,22 @@ inline Trained train(const Plan& plan, const Settings& s, const ParameterStore& 
   };
   Trained out;
   bool finite = true;
-  while (out.epochs < plan.epochs && finite && !(out.train.loss <= plan.stop)) {
+  const auto reached = [&] { return plan.stop > 0 && out.train.loss <= plan.stop; };
+  const auto time_left = [&] { return out.epochs < plan.epochs && params.updates() < plan.updates; };
+  while (time_left() && finite && !reached()) {
     RunningMean mean;
+    const bool near = plan.check > 0 && out.train.loss <= 2 * plan.stop;
     for (auto [x, y] : loader) {
       mean.add(step([&, x = x, y = y] { return cross_entropy(net(x), y); }), static_cast<double>(x.size(0)));
-      if (finite = std::isfinite(mean.value()); !finite) break;
+      finite = std::isfinite(mean.value());
+      if (near && params.updates() % static_cast<std::uint64_t>(plan.check) == 0)
+        out.train = over(task.train);
+      if (!finite || reached()) break;
     }
     ++out.epochs;
     // An evaluation of all data costs a third of an epoch: only where it may end the training.
-    if (finite && (out.epochs == plan.epochs || mean.value() <= 10 * plan.stop)) out.train = over(task.train);
+    if (finite && !reached() && (!time_left() || mean.value() <= 100 * plan.stop))
+      out.train = over(task.train);
   }
   out.test = over(task.test);
   out.converged = finite && (plan.stop == 0 ? std::isfinite(out.train.loss) : out.train.loss <= plan.stop);
