@@ -138,11 +138,12 @@ function button(f,name,act){const b=document.createElement('button');b.textConte
 
 function surfaces(id,all){
   const f=parts(id);let shown=0,turn=.6,tilt=.9,zoom=1,drag=null,log=true,spots=[];
-  const all_z=all.flatMap(s=>s.z);
+  let least=Infinity,most=-Infinity;
+  for(const s of all)for(const v of s.z)if(v!==null){least=Math.min(least,v);most=Math.max(most,v);}
   const buttons=all.map((s,k)=>button(f,s.name,()=>{shown=k;draw();}));
   const scale=button(f,'logarithmic height',()=>{log=!log;draw();});
-  const height=v=>log?Math.log(Math.max(v,1e-6)):v;
-  const low=()=>height(Math.min(...all_z)),high=()=>height(Math.max(...all_z));
+  const height=v=>log?Math.log(Math.max(v??most,1e-6)):v??most;
+  const low=()=>height(least),high=()=>height(most);
   function draw(){
     buttons.forEach((b,k)=>b.setAttribute('aria-pressed',k===shown));scale.setAttribute('aria-pressed',log);
     const [w,h]=size(f,.75),s=all[shown],nx=s.x.length,ny=s.y.length,lo=low(),span=Math.max(high()-lo,1e-12),g=f.g;
