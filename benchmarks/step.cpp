@@ -81,6 +81,7 @@ struct Job {
 };
 
 const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replicas},
+                                                  {"remade", Estimator::replicas},
                                                   {"antithetic", Estimator::antithetic},
                                                   {"per-sample", Estimator::per_sample}};
 
@@ -101,8 +102,11 @@ class Training {
     for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::int64_t>(i * 7 % 10);
     y_ = from_vector(labels, {batch});
     if (job.filtered())
-      filter_.emplace(
-          LowPassFilterOptions{.M = job.M, .gamma = 1e-3, .estimator = estimators.at(job.estimator)});
+      filter_.emplace(LowPassFilterOptions{
+          .M = job.M,
+          .gamma = 1e-3,
+          .estimator = estimators.at(job.estimator),
+          .memory = job.estimator == "remade" ? ReplicaMemory::remade : ReplicaMemory::kept});
     if (job.method == "sam") sam_.emplace(params_, sgd_, optim::SamOptions{.rho = 0.05});
   }
 
@@ -258,7 +262,7 @@ double draw_ms(std::int64_t n) {
 
 struct Options {
   std::vector<std::string> nets, methods{"sgd", "sam", "lpf-sgd"},
-      estimators{"replicas", "antithetic", "per-sample"};
+      estimators{"replicas", "remade", "antithetic", "per-sample"};
   std::vector<std::int64_t> M{1, 8, 32};
   std::vector<int> threads;
   std::int64_t batch = 128;
@@ -278,6 +282,7 @@ std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, 
     for (const std::int64_t M : o.M) {
       for (const std::string& estimator : o.estimators) {
         if (estimator == "antithetic" && M % 2) continue;
+        if (estimator == "remade" && M == 1) continue;
         if (estimator == "per-sample" && M != o.M.back()) continue;  // M does not matter to it
         jobs.push_back({net, method, estimator, "lpf", M, threads});
       }
@@ -411,8 +416,9 @@ int run(int argc, char** argv) {
       ->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}))
       ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--estimators", o.estimators, "of LPF-SGD")
-      ->check(CLI::IsMember({"replicas", "antithetic", "per-sample"}))
+  app.add_option("--estimators", o.estimators,
+                 "of LPF-SGD; remade: replicas that are drawn again in backward instead of kept")
+      ->check(CLI::IsMember({"replicas", "remade", "antithetic", "per-sample"}))
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("-M", o.M, "replicas of LPF-SGD")

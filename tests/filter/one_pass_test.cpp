@@ -45,6 +45,65 @@ TEST_CASE("one pass is the published loop: gradient, loss, running statistics; Î
           }
 }
 
+TEST_CASE("remade replicas: the same bits as kept ones") {
+  for (const Kind kind : kinds)
+    for (const auto estimator : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample}) {
+      CAPTURE(name_of(kind));
+      const Problem kept(kind, 19), remade(kind, 19);
+      LowPassFilterOptions options{.M = 4, .gamma = 0.1, .estimator = estimator, .seed = 5};
+      LowPassFilter keeps(options);
+      options.memory = ReplicaMemory::remade;
+      LowPassFilter remakes(options);
+      for (int pass = 0; pass < 2; ++pass) {
+        CHECK(one_pass(kept, keeps) == one_pass(remade, remakes));
+        CHECK(same_bits(kept.params.gradient(), remade.params.gradient()));
+      }
+      CHECK(same_bits(kept.params.theta(), remade.params.theta()));
+    }
+}
+
+TEST_CASE("remade replicas: second derivatives, and an update before backward is an error") {
+  const auto curvature = [](ReplicaMemory memory) {
+    const Problem p(Kind::linear, 16);
+    LowPassFilter filter({.M = 4, .gamma = 0.1, .seed = 5, .memory = memory});
+    const auto scope = filter.perturb(p.params);
+    const std::vector<Tensor> leaves = p.params.leaves();
+    const auto g = grad(p.loss(), leaves, {.create_graph = true});
+    return grad(sum(square(g[0])), leaves)[0];
+  };
+  CHECK(same_bits(curvature(ReplicaMemory::kept), curvature(ReplicaMemory::remade)));
+
+  const Problem p(Kind::linear, 16);
+  LowPassFilter filter({.M = 4, .gamma = 0.1, .memory = ReplicaMemory::remade});
+  const auto scope = filter.perturb(p.params);
+  const Tensor loss = p.loss();
+  p.params.changed();
+  CHECK_THROWS_AS(loss.backward(), StateError);
+}
+
+TEST_CASE("remade replicas: memory for the largest parameter's, not for all") {
+  constexpr std::int64_t width = 256, layers = 6, M = 8;
+  const auto peak = [&](ReplicaMemory memory) {
+    ParameterStore params;
+    std::vector<nn::Linear> net;
+    for (int i = 0; i < layers; ++i) net.emplace_back(params / ("fc" + std::to_string(i)), width, width);
+    const Tensor x = ones({M, width});
+    params.gradient();
+    const auto& cpu = backend::get(Device::cpu());
+    LowPassFilter filter({.M = M, .gamma = 0.1, .memory = memory});
+    cpu.reset_peak();
+    const std::size_t before = cpu.memory_stats().in_use;
+    const auto scope = filter.perturb(params);
+    Tensor y = x;
+    for (const nn::Linear& layer : net) y = tanh(layer(y));
+    mean(y).backward();
+    return cpu.memory_stats().peak - before;
+  };
+  constexpr std::size_t replicas = M * width * width * sizeof(float);  // of one layer
+  CHECK(peak(ReplicaMemory::kept) >= layers * replicas);
+  CHECK(peak(ReplicaMemory::remade) < 2 * replicas);
+}
+
 TEST_CASE("one pass is M passes at weights written by hand") {
   for (const Kind kind : kinds)
     for (const std::int64_t batch : {16, 19})

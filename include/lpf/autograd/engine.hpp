@@ -105,6 +105,7 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, Visits* t
       const AnomalyMode off(false);  // what is found below is named after the operation itself
       grads = node->backward(g, need);
     }
+    Storage::forget_remade();
     g = Tensor();
     for (std::size_t i = 0; i < edges.size() && i < grads.size(); ++i) {
       if (!need[i] || !grads[i].defined()) continue;

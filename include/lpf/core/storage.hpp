@@ -1,14 +1,18 @@
 // Reference-counted memory on a device.
 #pragma once
 
+#include <algorithm>
+#include <functional>
 #include <memory>
+#include <vector>
 
 #include "lpf/backend/backend.hpp"
 #include "lpf/core/threads.hpp"
 
 namespace lpf {
 
-/// A block of device memory, from the backend's caching allocator or wrapped from the user.
+/// A block of device memory, from the backend's caching allocator or wrapped from the user. One whose content
+/// can be made again takes memory only from its first use until forget_remade(), and anew at the next use.
 class Storage {
  public:
   Storage(std::size_t bytes, Device device)
@@ -16,13 +20,21 @@ class Storage {
   /// Memory of somebody else's: kept alive by `owner` (may be null), never freed here.
   Storage(void* data, std::size_t bytes, std::shared_ptr<void> owner)
       : backend_(nullptr), data_(data), bytes_(bytes), owner_(std::move(owner)) {}
+  /// Memory that `make` fills whenever it is used and not there.
+  Storage(std::size_t bytes, Device device, std::function<void(void*)> make)
+      : backend_(&backend::get(device)), bytes_(bytes), device_(device), make_(std::move(make)) {}
   ~Storage() {
-    if (backend_) backend_->deallocate(data_, bytes_);
+    if (make_) std::erase(remade(), this);
+    if (backend_ && data_) backend_->deallocate(data_, bytes_);
   }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
-  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  std::byte* data() const {
+    if (make_ && !data_) [[unlikely]]
+      remake();
+    return static_cast<std::byte*>(data_);
+  }
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
@@ -30,13 +42,39 @@ class Storage {
   std::uint64_t version() const { return version_; }
   void bump_version() { ++version_; }
 
+  /// Gives back what this thread remade; called between operations, never within one.
+  static void forget_remade() {
+    for (const Storage* s : remade()) {
+      s->backend_->deallocate(s->data_, s->bytes_);
+      s->data_ = nullptr;
+    }
+    remade().clear();
+  }
+
  private:
+  [[gnu::noinline]] void remake() const {
+    void* memory = backend_->allocate(bytes_);
+    try {
+      make_(memory);
+      remade().push_back(this);
+    } catch (...) {
+      backend_->deallocate(memory, bytes_);
+      throw;
+    }
+    data_ = memory;
+  }
+  static std::vector<const Storage*>& remade() {
+    thread_local std::vector<const Storage*> storages;
+    return storages;
+  }
+
   const backend::Table* backend_;
-  void* data_;
+  mutable void* data_ = nullptr;
   std::size_t bytes_;
   Device device_{};
   std::uint64_t version_ = 0;
   std::shared_ptr<void> owner_;
+  std::function<void(void*)> make_;
 };
 
 }  // namespace lpf

@@ -30,6 +30,7 @@ struct LowPassFilterOptions {
   /// Keep each replica's gradient for Perturbation::gradient_statistics(), at the price of [M, d] memory and
   /// M products.
   bool keep_replica_gradients = false;
+  ReplicaMemory memory = ReplicaMemory::kept;  ///< of the perturbed copies between forward and backward
 };
 
 /// The low-pass filter: makes perturbed passes, each with fresh noise. Its whole state is the number of
@@ -105,7 +106,8 @@ class LowPassFilter {
             options_.estimator,
             options_.batch_norm,
             options_.keep_replica_gradients,
-            NoiseKey{options_.seed, Purpose::perturbation, draw, 0, 0}};
+            NoiseKey{options_.seed, Purpose::perturbation, draw, 0, 0},
+            options_.memory};
   }
 
   LowPassFilterOptions options_;

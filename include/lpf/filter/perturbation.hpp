@@ -19,6 +19,13 @@ enum class Estimator {
               ///< law
 };
 
+/// Where the perturbed copies of θ are between forward and backward.
+enum class ReplicaMemory {
+  kept,   ///< in memory, M times θ
+  remade  ///< nowhere: each parameter's are made where they are used, in forward and again in backward; for
+          ///< large networks. The same bits, the noise drawn twice
+};
+
 namespace filter {
 
 struct PassOptions {
@@ -28,6 +35,7 @@ struct PassOptions {
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   bool keep_replica_gradients = false;
   NoiseKey key = {};
+  ReplicaMemory memory = ReplicaMemory::kept;  ///< stored offsets are always kept
   Tensor scale = {};  ///< [rows]: these standard deviations instead of γ times the norms
   Tensor offsets =
       {};  ///< [M, size of θ]: use these offsets instead of noise (SAM's ascent, directions of a landscape)
@@ -147,6 +155,29 @@ class Perturbation final : public nn::PerturbedPass {
                       "the parameters were updated inside this perturbed pass: end its scope, and open a new "
                       "one for the next pass");
   }
+  /// The replicas of one parameter in a memory of their own, which is filled where it is used.
+  LPF_ONCE inline Tensor remade(const backend::Segment& segment, const Shape& shape) const {
+    const Tensor theta = params_.theta();
+    backend::Segment alone = segment;
+    alone.offset = 0;
+    auto make = [params = params_, version = version_,
+                 w = theta.alias({segment.rows * segment.length}, segment.offset), alone, scale = scale_,
+                 key = options_.key, M = options_.M,
+                 antithetic = options_.estimator == Estimator::antithetic](void* out) {
+      check<StateError>(
+          params.version() == version, "backward",
+          "the parameters were updated between forward and backward, and the replicas of this pass "
+          "are remade: update after backward()");
+      w.backend().perturb(w.dtype(), &alone, 1, key, w.raw(), scale.raw(), M, antithetic, out);
+    };
+    const auto bytes = static_cast<std::size_t>(options_.M * shape.numel()) * size_of(theta.dtype());
+    auto* impl = new lpf::detail::TensorImpl;
+    const Tensor out(impl);
+    impl->shape = shape;
+    impl->dtype = theta.dtype();
+    impl->storage = std::make_shared<Storage>(bytes, theta.device(), std::move(make));
+    return out;
+  }
   LPF_ONCE inline void draw(const backend::Segment* segments, std::int64_t count) {
     const Tensor theta = params_.theta();
     if (!replicas_.defined()) replicas_ = empty({options_.M * theta.numel()}, theta.options());
@@ -196,12 +227,16 @@ LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
                     "weight used once; use Estimator::replicas");
   Tensor& known = read_[parameter];
   if (known.defined() && (known.requires_grad() || !is_grad_enabled())) return known;
-  if (options_.estimator == Estimator::per_sample) {
+  const bool remakes = options_.memory == ReplicaMemory::remade && !options_.offsets.defined();
+  if (remakes) {
+    Storage::forget_remade();
+  } else if (options_.estimator == Estimator::per_sample) {
     if (!known.defined()) draw(segment, 1);  // most parameters never need replicas here
   } else if (!replicas_.defined()) {
     draw(rows_.segments.data(), std::ssize(rows_.segments));
   }
-  Tensor t = replicas_.alias(leaf.shape(), options_.M * segment->offset);
+  Tensor t =
+      remakes ? remade(*segment, leaf.shape()) : replicas_.alias(leaf.shape(), options_.M * segment->offset);
   t.impl().replicas = plan_;
   t.impl().sum_gradient = !options_.keep_replica_gradients;
   if (options_.keep_replica_gradients) kept_->resize(read_.size());
