@@ -113,10 +113,14 @@ void print_dry_run(const Settings& s) {
   table.add_row({"replicas", mb(e.replicas_mb)});
   table.add_row({"images", mb(e.data_mb)});
   table.add_row({"all of a step, without the images", mb(e.peak_mb)});
-  table.add_row({"a step", concat(format_general(1000 * e.step_seconds, 3), " ms for ", s.batch, " images")});
-  table.add_row(
-      {"a step, its images loaded", concat(format_general(1000 * e.loaded_seconds, 3), " ms, ",
-                                           format_fixed(e.loaded_seconds / e.step_seconds, 2), " times")});
+  const auto time = [](double x) {
+    return x < 1 ? format_general(1000 * x, 3) + " ms" : format_fixed(x, 1) + " s";
+  };
+  table.add_row({"a step", concat(time(e.step_seconds), " for ", s.batch, " images")});
+  if (e.loaded_seconds != e.step_seconds)
+    table.add_row({"a step, its images loaded",
+                   concat(time(e.loaded_seconds), ", ", format_fixed(e.loaded_seconds / e.step_seconds, 2),
+                          " times that")});
   table.add_row({"an epoch",
                  concat(e.steps, " steps, ", format_duration(static_cast<double>(e.steps) * e.loaded_seconds),
                         ", and ", format_duration(e.evaluation_seconds), " for the evaluation")});

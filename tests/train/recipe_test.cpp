@@ -187,5 +187,9 @@ TEST_CASE("settings: what is not given is the paper's, and a wrong name says the
   CHECK_ERROR(invalid("schedule", "multistep")(), ValueError, "--milestones");
   CHECK_ERROR(invalid("M", "65")(), ValueError, "--M 65", "64");
   CHECK_ERROR(invalid("label-noise", "1.5")(), ValueError, "--label-noise");
+  CHECK_ERROR(invalid("evaluate-every", "0")(), ValueError, "--evaluate-every");
+  Settings sliced = paper({.optimizer = "sam"});
+  sliced.slices = 65;
+  CHECK_ERROR(experiment::validate(sliced), ValueError, "--slices 65", "64");
   CHECK_ERROR(invalid("augment", "autoaugment")(), ValueError, "digits");
 }

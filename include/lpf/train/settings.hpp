@@ -231,6 +231,8 @@ inline void validate(const Settings& s) {
         "--augment autoaugment works on bytes: it goes neither with --data-noise nor with digits");
   if (s.optimizer.starts_with("lpf") || s.optimizer == "smoothout")
     check(s.M <= s.batch, "train", "--M ", s.M, " slices cannot be cut from a --batch of ", s.batch);
+  if (s.optimizer.ends_with("sam"))
+    check(s.slices <= s.batch, "train", "--slices ", s.slices, " cannot be cut from a --batch of ", s.batch);
 }
 
 }  // namespace lpf::experiment
