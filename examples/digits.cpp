@@ -12,9 +12,11 @@
 #include <lpf/lpf.hpp>
 #include <lpf/sharpness/lanczos.hpp>
 #include <lpf/train/log.hpp>
+#include <lpf/train/population.hpp>
 #include <lpf/train/progress.hpp>
 #include <lpf/train/report.hpp>
 #include <lpf/train/svg.hpp>
+#include <mutex>
 
 using namespace lpf;
 
@@ -103,67 +105,90 @@ Tensor landscape_offsets(const ParameterStore& params) {
   return from_vector(all, {directions * slice_points, static_cast<std::int64_t>(n)});
 }
 
-template <class Report>
-Run train(const Options& o, const std::string& optimizer, double label_noise, int seed, bool measure,
-          Report report) {
-  const Task task = make_task(static_cast<std::uint64_t>(seed), label_noise);
-  DataLoader loader(task.train, {.batch_size = 64, .seed = static_cast<std::uint64_t>(seed)});
-  ParameterStore params({.seed = static_cast<std::uint64_t>(seed)});
-  const Mlp net(params);
-  const std::int64_t steps = o.epochs * loader.batches();
-  optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9});
-  sgd.set_schedule(schedule::cosine(static_cast<std::uint64_t>(steps)));
-  optim::Sam sam(params, sgd, {.rho = o.rho});
-  LowPassFilter filter({.M = o.M,
-                        .gamma = o.gamma,
-                        .alpha = o.alpha,
-                        .total_steps = steps,
-                        .estimator = estimators.at(o.estimator),
-                        .seed = static_cast<std::uint64_t>(seed)});
+// A training run with all that is its own: a member of the population of seeds and optimizers.
+struct Training {
+  const Options& o;
+  Task task;
+  DataLoader loader;
+  ParameterStore params;
+  Mlp net;
+  optim::SGD sgd;
+  optim::Sam<optim::SGD> sam;
+  LowPassFilter filter;
+  Run run;
 
-  Run run{label_noise, optimizer, seed, 0, 0, 0, 0, 0, {}, {}, {}, {}};
-  std::vector<double> step_ms;
-  for (int epoch = 0; epoch < o.epochs; ++epoch) {
-    for (auto [x, y] : loader) {
-      const auto start = std::chrono::steady_clock::now();
-      if (optimizer == "sam") {
-        sam.step([&, x = x, y = y] { return cross_entropy(net(x), y); });
-      } else if (optimizer == "lpf-sgd") {
-        auto scope = filter.perturb(params);
-        cross_entropy(net(x), y).backward();
-        sgd.step();
-      } else {
-        cross_entropy(net(x), y).backward();
-        sgd.step();
+  Training(const Options& options, const std::string& optimizer, double label_noise, int seed)
+      : Training(options, optimizer, label_noise, seed, static_cast<std::uint64_t>(seed)) {}
+
+  Training(const Training&) = delete;  // sam refers to sgd
+  Training& operator=(const Training&) = delete;
+
+  // Trains to the end. What it reports after each epoch: the training loss.
+  template <class Report>
+  Run train(bool measure, Report report) {
+    std::vector<double> step_ms;
+    for (int epoch = 0; epoch < o.epochs; ++epoch) {
+      for (auto [x, y] : loader) {
+        const auto start = std::chrono::steady_clock::now();
+        if (run.optimizer == "sam") {
+          sam.step([&, x = x, y = y] { return cross_entropy(net(x), y); });
+        } else if (run.optimizer == "lpf-sgd") {
+          auto scope = filter.perturb(params);
+          cross_entropy(net(x), y).backward();
+          sgd.step();
+        } else {
+          cross_entropy(net(x), y).backward();
+          sgd.step();
+        }
+        step_ms.push_back(
+            std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
       }
-      step_ms.push_back(
-          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+      run.train_loss = mean_loss(net, task.train);
+      check<NumericError>(std::isfinite(run.train_loss), "digits", "the loss of ", titles.at(run.optimizer),
+                          " is ", run.train_loss, " after epoch ", epoch + 1, ": lower --gamma or --alpha");
+      run.loss_curve.push_back(run.train_loss);
+      run.error_curve.push_back(measure ? error_percent(net, task.test) : 0);
+      report(run.train_loss);
     }
-    run.train_loss = mean_loss(net, task.train);
-    check<NumericError>(std::isfinite(run.train_loss), "digits", "the loss of ", titles.at(optimizer), " is ",
-                        run.train_loss, " after epoch ", epoch + 1, ": lower --gamma or --alpha");
-    run.loss_curve.push_back(run.train_loss);
-    run.error_curve.push_back(measure ? error_percent(net, task.test) : 0);
-    report(epoch, run.train_loss);
-  }
-  run.validation_error = error_percent(net, task.validation);
-  if (!measure) return run;  // tuning never looks at the test set
+    run.validation_error = error_percent(net, task.validation);
+    if (!measure) return run;  // tuning never looks at the test set
 
-  std::nth_element(step_ms.begin(), step_ms.begin() + std::ssize(step_ms) / 2, step_ms.end());
-  run.step_ms = step_ms[step_ms.size() / 2];
-  run.test_error = error_percent(net, task.test);
-  const sharpness::Data data{task.train.images, task.train.labels};
-  const auto losses = [&](const Tensor& x, const Tensor& y) {
-    return cross_entropy(net(x), y, {.reduction = Reduction::none});
-  };
-  run.lpf = sharpness::low_pass(params, data, losses, {.sigma = 0.05, .draws = 96});
-  run.lambda_max = sharpness::lambda_max(params, [&] { return cross_entropy(net(data.x), data.y); },
-                                         {.steps = 60, .starts = 1});
-  const auto along = sharpness::losses_at(params, landscape_offsets(params), data, losses);
-  for (int k = 0; k < directions; ++k)
-    run.slices.emplace_back(along.begin() + k * slice_points, along.begin() + (k + 1) * slice_points);
-  return run;
-}
+    std::nth_element(step_ms.begin(), step_ms.begin() + std::ssize(step_ms) / 2, step_ms.end());
+    run.step_ms = step_ms[step_ms.size() / 2];
+    run.test_error = error_percent(net, task.test);
+    const sharpness::Data data{task.train.images, task.train.labels};
+    const auto losses = [&](const Tensor& x, const Tensor& y) {
+      return cross_entropy(net(x), y, {.reduction = Reduction::none});
+    };
+    run.lpf = sharpness::low_pass(params, data, losses, {.sigma = 0.05, .draws = 96});
+    run.lambda_max = sharpness::lambda_max(params, [&] { return cross_entropy(net(data.x), data.y); },
+                                           {.steps = 60, .starts = 1});
+    const auto along = sharpness::losses_at(params, landscape_offsets(params), data, losses);
+    for (int k = 0; k < directions; ++k)
+      run.slices.emplace_back(along.begin() + k * slice_points, along.begin() + (k + 1) * slice_points);
+    return run;
+  }
+
+ private:
+  Training(const Options& options, const std::string& optimizer, double label_noise, int number,
+           std::uint64_t seed)
+      : o(options),
+        task(make_task(seed, label_noise)),
+        loader(task.train, {.batch_size = 64, .seed = seed}),
+        params({.seed = seed}),
+        net(params),
+        sgd(params, {.lr = 0.1, .momentum = 0.9}),
+        sam(params, sgd, {.rho = o.rho}),
+        filter({.M = o.M,
+                .gamma = o.gamma,
+                .alpha = o.alpha,
+                .total_steps = o.epochs * loader.batches(),
+                .estimator = estimators.at(o.estimator),
+                .seed = seed}),
+        run{label_noise, optimizer, number, 0, 0, 0, 0, 0, {}, {}, {}, {}} {
+    sgd.set_schedule(schedule::cosine(static_cast<std::uint64_t>(o.epochs * loader.batches())));
+  }
+};
 
 const std::vector<std::pair<std::string, std::string>> columns{
     {"test error",
@@ -301,12 +326,12 @@ int tune(const Options& o) {
   for (Candidate& c : candidates) {
     std::vector<std::string> row{titles.at(c.optimizer), c.setting};
     for (double noise : o.label_noise) {
-      std::vector<double> errors;
-      for (int s = 0; s < o.seeds; ++s) {
-        errors.push_back(
-            train(c.options, c.optimizer, noise, 1000 + s, false, [](int, double) {}).validation_error);
-        bar.update(++done);
-      }
+      Population seeds(o.seeds, [&](std::int64_t s) {
+        return Training(c.options, c.optimizer, noise, 1000 + static_cast<int>(s));
+      });
+      const std::vector<double> errors =
+          seeds.each([](Training& t) { return t.train(false, [](double) {}).validation_error; });
+      bar.update(done += errors.size());
       row.push_back(format_mean_sd(mean_sd(errors)));
       c.mean += mean_sd(errors).mean / static_cast<double>(o.label_noise.size());
     }
@@ -333,12 +358,19 @@ int compare(const Options& o, const std::string& command) {
   ProgressBar bar(total, {.label = "training"});
   std::vector<Run> runs;
   std::size_t done = 0;
-  for (double noise : o.label_noise)
-    for (int seed = 0; seed < o.seeds; ++seed)
-      for (const auto& optimizer :
-           o.optimizers)  // in turn, so that a slow moment of the machine meets all of them
-        runs.push_back(
-            train(o, optimizer, noise, seed, true, [&](int, double loss) { bar.update(++done, loss); }));
+  std::mutex one_at_a_time;
+  const auto report_epoch = [&](double loss) {
+    const std::lock_guard lock(one_at_a_time);
+    bar.update(++done, loss);
+  };
+  for (double noise : o.label_noise) {
+    const std::int64_t n = std::ssize(o.optimizers);
+    Population members(o.seeds * n, [&](std::int64_t k) {  // optimizers in turn: a slow moment meets them all
+      return Training(o, o.optimizers[static_cast<std::size_t>(k % n)], noise, static_cast<int>(k / n));
+    });
+    for (Run& run : members.each([&](Training& t) { return t.train(true, report_epoch); }))
+      runs.push_back(std::move(run));
+  }
   bar.finish();
 
   HtmlReport report({.title = "Flat minima read digits better",
