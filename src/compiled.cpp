@@ -2,6 +2,12 @@
 // compiled with LPF_COMPILED, sees their declarations, and emits none of them.
 #define LPF_COMPILING
 #include "lpf/lpf.hpp"
+#include "lpf/sharpness/compare.hpp"
+#include "lpf/sharpness/kendall.hpp"
+#include "lpf/sharpness/measure.hpp"
+#include "lpf/sharpness/plane.hpp"
+#include "lpf/sharpness/profile.hpp"
+#include "lpf/sharpness/surface.hpp"
 
 namespace lpf::backend::cpu {
 

@@ -130,7 +130,8 @@ Tensor smoothed_loss(const ParameterStore& params, const SmallNet& net, const Te
   return mean(add(add(square(sub(mean_output, y)), of_hidden), add(of_weights, square(b2))));
 }
 
-TEST_CASE("a small network, biases perturbed: every estimator's mean is the gradient of the smoothed loss") {
+TEST_CASE(
+    "a small network, biases perturbed: every estimator's mean is the gradient of the smoothed loss [slow]") {
   const ParameterStore params({.dtype = float64, .seed = 5});
   const SmallNet net(params);
   const std::int64_t batch = 16;
@@ -166,7 +167,7 @@ TEST_CASE("a small network, biases perturbed: every estimator's mean is the grad
   CHECK(antithetic < 2 * replicas);
 }
 
-TEST_CASE("per sample: the pre-activations have the law of a fresh ε for every sample") {
+TEST_CASE("per sample: the pre-activations have the law of a fresh ε for every sample [slow]") {
   const ParameterStore params({.dtype = float64, .seed = 3});
   const nn::Linear fc(params / "fc", 4, 3);
   const std::int64_t batch = 5, outputs = batch * 3;

@@ -15,10 +15,11 @@ namespace {
 Tensor looped(const Tensor& a, const Tensor& b) {
   const std::int64_t m = a.size(0), k = a.size(1), n = b.size(1);
   Tensor y = zeros({m, n}, {.dtype = float64});
+  const double *left = a.data<double>(), *right = b.data<double>();
+  double* to = y.data<double>();
   for (std::int64_t i = 0; i < m; ++i)
     for (std::int64_t l = 0; l < k; ++l)
-      for (std::int64_t j = 0; j < n; ++j)
-        y.data<double>()[i * n + j] += a.data<double>()[i * k + l] * b.data<double>()[l * n + j];
+      for (std::int64_t j = 0; j < n; ++j) to[i * n + j] += left[i * k + l] * right[l * n + j];
   return y;
 }
 
@@ -160,27 +161,30 @@ TEST_CASE_TEMPLATE("products of few rows and many: every size around the kernels
   const DType type = dtype_of<T>();
   for (const std::int64_t m : {1, 3, 4, 7, 16, 32, 33, 129})
     for (const std::int64_t n : {1, 3, 31, 64, 130})
-      for (const std::int64_t k : {1, 15, 16, 255, 256, 301})
+      for (const std::int64_t k : {1, 15, 16, 255, 256, 301}) {
+        const Tensor a = normal({m, k}, 1, type), b = normal({k, n}, 2, type),
+                     b_transposed = transpose(b).clone();
+        const Tensor product = looped(a.to(float64), b.to(float64));
+        const Tensor sizes = looped(abs(a.to(float64)), abs(b.to(float64)));
         for (const bool transposed : {false, true})
           for (const double beta : {0.0, 1.0}) {
-            const Tensor a = normal({m, k}, 1, type), b = normal({k, n}, 2, type),
-                         c = normal({m, n}, 3, type);
-            Tensor expected = looped(a.to(float64), b.to(float64));
-            if (beta == 1) expected = add(expected, c.to(float64));
-            const Tensor stored = transposed ? transpose(b).clone() : b;
-            a.backend().gemm({type, false, transposed, m, n, k, a.raw(), k, 0, stored.raw(),
-                              transposed ? k : n, 0, c.raw(), n, 0, 1, 1.0, beta});
+            const Tensor c = normal({m, n}, 3, type);
+            const Tensor expected = beta == 1 ? add(product, c.to(float64)) : product;
+            a.backend().gemm({type, false, transposed, m, n, k, a.raw(), k, 0,
+                              transposed ? b_transposed.raw() : b.raw(), transposed ? k : n, 0, c.raw(), n, 0,
+                              1, 1.0, beta});
             CAPTURE(Shape({m, n, k}).to_string());
             CAPTURE(transposed);
             // the bound of a sum of k products in any order: (k + 1)·ε·Σ|a||b|, and of the one that it is
             // added to
-            const Tensor bound = add(looped(abs(a.to(float64)), abs(b.to(float64))), abs(expected));
+            const Tensor bound = add(sizes, abs(expected));
             double ratio = 0;
             for (const double r : div(abs(sub(c.to(float64), expected)), bound).to_vector())
               ratio = std::max(ratio, r);
             CHECK(ratio <=
                   static_cast<double>(k + 1) * static_cast<double>(std::numeric_limits<T>::epsilon()));
           }
+      }
 }
 
 TEST_CASE("products do not depend on the number of threads") {

@@ -1,7 +1,7 @@
 // LPF_ONCE marks inline functions of some size. In headers alone it means nothing. In a program that links
 // lpf::compiled (which defines LPF_COMPILED) they are declarations whose code is not emitted: it is in the
 // library, where src/compiled.cpp emits each once. That is what makes such a program quick to compile. Only
-// headers that lpf/lpf.hpp includes may use it.
+// headers that src/compiled.cpp includes (lpf/lpf.hpp's, and those of sharpness/) may use it.
 #pragma once
 
 #if defined(LPF_COMPILED) && defined(__clang__)

@@ -27,7 +27,7 @@ struct Ascent {
   std::vector<double> highest;  ///< the largest rise of each start
 };
 
-inline Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o = {}) {
+LPF_ONCE inline Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o = {}) {
   constexpr const char* op = "sharpness::sam";
   check(o.rho > 0 && std::isfinite(o.rho), op, "rho must be finite and positive, got ", o.rho);
   check(o.steps >= 1 && o.starts >= 1, op, "steps and starts must be at least 1, got ", o.steps, " and ",

@@ -36,7 +36,7 @@ inline void add_scaled(double a, const Tensor& x, const Tensor& y) {
 class Coordinates {
  public:
   /// Without `filter_normalize` C is the identity. ValueError if nothing is trainable.
-  explicit Coordinates(const ParameterStore& params, bool filter_normalize = true)
+  LPF_ONCE inline explicit Coordinates(const ParameterStore& params, bool filter_normalize = true)
       : params_(params), rows_(unit_rows(params)) {
     check(rows_.rows > 0, "sharpness", "no parameter is trainable: there is nothing to perturb");
     const auto off = no_grad();
@@ -55,12 +55,12 @@ class Coordinates {
   Tensor scale(double sigma) const { return affine(at_rows(sizes_, rows_), sigma, 0); }
 
   /// C v in θ's dtype, v [size] or [M, size].
-  Tensor offset(const Tensor& v) const {
+  LPF_ONCE inline Tensor offset(const Tensor& v) const {
     const auto off = no_grad();
     return mul(v, units_).to(params_.dtype()).to(params_.device());
   }
   /// θ (or another vector of its layout) in units of c; 0 where c is 0.
-  Tensor in_units(const Tensor& over_theta) const {
+  LPF_ONCE inline Tensor in_units(const Tensor& over_theta) const {
     const auto off = no_grad();
     check<ShapeError>(over_theta.shape() == units_.shape(), "sharpness", "a vector over θ has shape ",
                       units_.shape(), ", got ", over_theta.shape());
@@ -70,7 +70,7 @@ class Coordinates {
   Tensor weights() const { return in_units(params_.theta()); }
 
   /// Standard normal numbers, the same whatever lies between parameters.
-  Tensor random_vector(std::uint64_t key, Stream stream, std::uint32_t index) const {
+  LPF_ONCE inline Tensor random_vector(std::uint64_t key, Stream stream, std::uint32_t index) const {
     const auto off = no_grad();
     const Tensor drawn = empty({dimension()}, {.dtype = float64}), out = zeros_like(units_);
     const NoiseKey noise{key, Purpose::measure, static_cast<std::uint64_t>(stream), index, 0};
@@ -85,7 +85,7 @@ class Coordinates {
   }
 
   /// The parts of a vector over θ that belong to the trained parameters, in their shapes and dtype.
-  std::vector<Tensor> parts_of(const Tensor& over_theta) const {
+  LPF_ONCE inline std::vector<Tensor> parts_of(const Tensor& over_theta) const {
     std::vector<Tensor> out;
     for (const ParameterInfo& info : params_.parameters())
       if (info.trainable)
@@ -93,7 +93,7 @@ class Coordinates {
     return out;
   }
   /// out += factor · the vector that has these parts.
-  void add_parts(const std::vector<Tensor>& parts, double factor, const Tensor& out) const {
+  LPF_ONCE inline void add_parts(const std::vector<Tensor>& parts, double factor, const Tensor& out) const {
     auto part = parts.begin();
     for (const ParameterInfo& info : params_.parameters()) {
       if (!info.trainable) continue;
@@ -103,7 +103,7 @@ class Coordinates {
   }
 
  private:
-  static Tensor trained(const ParameterStore& params) {
+  LPF_ONCE inline static Tensor trained(const ParameterStore& params) {
     const Tensor out = zeros_like(params.theta());
     for (const ParameterInfo& info : params.parameters())
       if (info.trainable) out.alias({info.numel()}, info.offset).fill_(1);

@@ -39,7 +39,7 @@ struct ReplicaLosses {
   std::vector<double> values;  ///< [M, N]
 
   double at(std::int64_t r, std::int64_t i) const { return values[static_cast<std::size_t>(r * N + i)]; }
-  double mean(std::int64_t r) const {
+  LPF_ONCE inline double mean(std::int64_t r) const {
     double sum = 0;
     for (std::int64_t i = 0; i < N; ++i) sum += at(r, i);
     return sum / static_cast<double>(N);
@@ -49,7 +49,7 @@ struct ReplicaLosses {
 namespace detail {
 
 /// `t` [N, …] repeated M times along its first axis: every replica sees the whole batch.
-inline Tensor repeated(const Tensor& t, std::int64_t M) {
+LPF_ONCE inline Tensor repeated(const Tensor& t, std::int64_t M) {
   if (M == 1) return t;
   return reshape(expand(unsqueeze(t, 0), t.shape().prepended(M)), t.shape().with(0, M * t.size(0)));
 }
@@ -63,7 +63,8 @@ class Landscape : public Coordinates {
 
   /// @throws ShapeError unless x and y hold the same number of samples; ValueError for none, for options out
   /// of range, and where nothing is trainable; StateError inside a perturbed pass.
-  Landscape(const ParameterStore& params, Data data, Losses losses, const LandscapeOptions& options = {})
+  LPF_ONCE inline Landscape(const ParameterStore& params, Data data, Losses losses,
+                            const LandscapeOptions& options = {})
       : Coordinates(params, options.filter_normalize),
         data_(std::move(data)),
         losses_(std::move(losses)),
@@ -85,7 +86,7 @@ class Landscape : public Coordinates {
   std::int64_t samples() const { return data_.x.size(0); }  ///< N
 
   /// Losses of all samples at θ.
-  ReplicaLosses losses() const {
+  LPF_ONCE inline ReplicaLosses losses() const {
     const EvalMode eval(params());
     const auto off = no_grad();
     ReplicaLosses out{1, samples(), {}};
@@ -100,7 +101,8 @@ class Landscape : public Coordinates {
   ReplicaLosses losses(const filter::PassOptions& pass) const { return losses(pass, rows()); }
 
   /// The pass of draws [first, first + count) of N(0, σ²c²), `first` a multiple of `replicas`.
-  filter::PassOptions draws(std::uint64_t key, std::int64_t first, std::int64_t count, double sigma) const {
+  LPF_ONCE inline filter::PassOptions draws(std::uint64_t key, std::int64_t first, std::int64_t count,
+                                            double sigma) const {
     filter::PassOptions pass{.M = count};
     pass.key = {key, Purpose::measure, static_cast<std::uint64_t>(first), 0, 0};
     pass.scale = scale(sigma);
@@ -113,14 +115,14 @@ class Landscape : public Coordinates {
       f(at, losses(draws(key, at, std::min(options_.replicas, first + count - at), sigma)));
   }
   /// The pass at θ + C v_r, v [M, size].
-  filter::PassOptions at(const Tensor& v) const {
+  LPF_ONCE inline filter::PassOptions at(const Tensor& v) const {
     filter::PassOptions pass{.M = v.size(0)};
     pass.offsets = offset(v);
     return pass;
   }
 
   /// ∇_v L at θ: C ∇L.
-  Tensor gradient() const {
+  LPF_ONCE inline Tensor gradient() const {
     const EvalMode eval(params());
     const Tensor out = zeros_like(units());
     for (std::int64_t at = 0; at < samples(); at += options_.samples) {
@@ -139,7 +141,7 @@ class Landscape : public Coordinates {
     return losses_of({slice(data_.x, 0, at, at + n), slice(data_.y, 0, at, at + n)});
   }
   /// Samples [at, at + n), M times one after another.
-  Data copies(std::int64_t at, std::int64_t n, std::int64_t M) const {
+  LPF_ONCE inline Data copies(std::int64_t at, std::int64_t n, std::int64_t M) const {
     const auto cut = [=](const Tensor& t, std::int64_t times) {
       return detail::repeated(slice(t, 0, at, at + n), times);
     };
@@ -153,7 +155,7 @@ class Landscape : public Coordinates {
   }
 
  private:
-  Tensor losses_of(const Data& batch) const {
+  LPF_ONCE inline Tensor losses_of(const Data& batch) const {
     Tensor out = losses_(batch.x, batch.y);
     const std::int64_t n = batch.x.size(0);
     check<ShapeError>(out.shape() == Shape{n}, "sharpness", "the losses of ", n, " samples have shape ",
@@ -167,7 +169,8 @@ class Landscape : public Coordinates {
   mutable std::map<std::pair<std::int64_t, std::int64_t>, Data> copies_;
 };
 
-inline ReplicaLosses Landscape::losses(const filter::PassOptions& pass, const filter::Rows& rows) const {
+LPF_ONCE inline ReplicaLosses Landscape::losses(const filter::PassOptions& pass,
+                                                const filter::Rows& rows) const {
   const EvalMode eval(params());
   const auto off = no_grad();
   const std::int64_t N = samples(), M = pass.M, most = std::max<std::int64_t>(1, options_.samples / M),
@@ -186,8 +189,8 @@ inline ReplicaLosses Landscape::losses(const filter::PassOptions& pass, const fi
   return out;
 }
 
-inline Tensor Landscape::add_gradients(const Tensor& v, const Data& batch, double factor,
-                                       const Tensor& out) const {
+LPF_ONCE inline Tensor Landscape::add_gradients(const Tensor& v, const Data& batch, double factor,
+                                                const Tensor& out) const {
   const EvalMode eval(params());
   filter::PassOptions pass = at(v);
   pass.keep_replica_gradients = true;

@@ -23,7 +23,7 @@ struct Draws {
 namespace detail {
 
 /// E L(θ + σ C ε), with the errors of the draws and of the data.
-inline Estimate mean_loss(const Landscape& landscape, double sigma, const Draws& draws) {
+LPF_ONCE inline Estimate mean_loss(const Landscape& landscape, double sigma, const Draws& draws) {
   std::vector<double> per_draw, sums(static_cast<std::size_t>(landscape.samples()), 0.0);
   const auto now = [&] {
     double value = 0;
@@ -47,7 +47,7 @@ inline Estimate mean_loss(const Landscape& landscape, double sigma, const Draws&
 }  // namespace detail
 
 /// LPF. @throws ValueError for a negative σ, or fewer than 2 draws.
-inline Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
+LPF_ONCE inline Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
   detail::check_draws("sharpness::low_pass", draws.draws, draws.until);
   check(sigma >= 0 && std::isfinite(sigma), "sharpness::low_pass",
         "sigma must be finite and not negative, got ", sigma);
@@ -56,8 +56,9 @@ inline Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const 
 
 /// What noise on one block alone adds to the loss, E L(θ + σ C ε_b) − L(θ): for each block as many draws, of
 /// the noise that the whole measure has there.
-inline std::vector<BlockValue> low_pass_blocks(const Landscape& landscape, const std::vector<Block>& blocks,
-                                               double sigma = 0.01, const Draws& draws = {}) {
+LPF_ONCE inline std::vector<BlockValue> low_pass_blocks(const Landscape& landscape,
+                                                        const std::vector<Block>& blocks, double sigma = 0.01,
+                                                        const Draws& draws = {}) {
   detail::check_draws("sharpness::low_pass_blocks", draws.draws, draws.until);
   const double clean = landscape.losses().mean(0);
   std::vector<BlockValue> out;
@@ -95,16 +96,17 @@ struct LowPassOptions {
 };
 
 /// The same of losses(x, y), which gives the losses of the samples, [B].
-inline Estimate low_pass(const ParameterStore& params, const Data& data, Landscape::Losses losses,
-                         const LowPassOptions& options = {}) {
+LPF_ONCE inline Estimate low_pass(const ParameterStore& params, const Data& data, Landscape::Losses losses,
+                                  const LowPassOptions& options = {}) {
   const Landscape landscape(params, data, std::move(losses), {options.filter_normalize, options.replicas, 0});
   return low_pass(landscape, options.sigma, {.draws = options.draws, .key = options.seed});
 }
 
 /// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode: points of a
 /// landscape.
-inline std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data,
-                                     Landscape::Losses losses, std::int64_t replicas = 8) {
+LPF_ONCE inline std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets,
+                                              const Data& data, Landscape::Losses losses,
+                                              std::int64_t replicas = 8) {
   const Landscape landscape(params, data, std::move(losses), {false, replicas, 0});
   std::vector<double> out;
   for (std::int64_t at = 0; at < offsets.size(0); at += replicas) {

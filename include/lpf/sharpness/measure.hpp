@@ -106,7 +106,7 @@ struct Report {
   }
 
  private:
-  const Measurement* find(std::string_view name) const {
+  LPF_ONCE inline const Measurement* find(std::string_view name) const {
     for (const Measurement& m : measurements)
       if (m.name == name) return &m;
     return nullptr;
@@ -114,7 +114,7 @@ struct Report {
 };
 
 /// Cross-entropy of each sample, the mean over its tokens if it has several.
-inline Tensor cross_entropy_of_samples(const Tensor& output, const Tensor& target) {
+LPF_ONCE inline Tensor cross_entropy_of_samples(const Tensor& output, const Tensor& target) {
   const Tensor losses = cross_entropy(output, target, {.reduction = Reduction::none});
   if (losses.rank() <= 1) return losses;
   return mean(reshape(losses, {losses.size(0), losses.numel() / losses.size(0)}), {1});
@@ -122,7 +122,7 @@ inline Tensor cross_entropy_of_samples(const Tensor& output, const Tensor& targe
 
 namespace detail {
 
-inline std::string_view name_of(Measure m) {
+LPF_ONCE inline std::string_view name_of(Measure m) {
   constexpr std::string_view names[] = {"low_pass",
                                         "epsilon",
                                         "pac_bayes",
@@ -147,7 +147,7 @@ class Measuring {
   Measuring(const Landscape& landscape, std::function<Tensor(const Tensor&)> model, const MeasureOptions& o)
       : l_(landscape), model_(std::move(model)), o_(o), blocks_(blocks_of(landscape.params(), o.blocks)) {}
 
-  Report run() {
+  LPF_ONCE inline Report run() {
     report_.samples = l_.samples();
     report_.loss = l_.losses().mean(0);
     check_finite();
@@ -167,7 +167,7 @@ class Measuring {
   }
 
  private:
-  void check_finite() const {
+  LPF_ONCE inline void check_finite() const {
     const Tensor theta = l_.params().theta();
     const bool sound = std::isfinite(inner(theta, theta));
     check<NumericError>(sound, "sharpness::measure",
@@ -179,7 +179,7 @@ class Measuring {
   Draws draws(std::int64_t n) const { return {.draws = n, .key = o_.key, .until = o_.until}; }
   const Hessian& hessian() { return hessian_ ? *hessian_ : hessian_.emplace(l_); }
   Probes& probes() { return probes_ ? *probes_ : probes_.emplace(hessian(), o_.key, blocks_); }
-  const Spectrum& spectrum() {
+  LPF_ONCE inline const Spectrum& spectrum() {
     if (spectrum_) return *spectrum_;
     SpectrumOptions options = o_.spectrum;
     options.key = o_.key;
@@ -188,7 +188,7 @@ class Measuring {
     return *spectrum_;
   }
 
-  void measure(Measure m) {
+  LPF_ONCE inline void measure(Measure m) {
     switch (m) {
       case Measure::low_pass: {
         Estimate e = low_pass(l_, o_.sigma, draws(o_.draws));

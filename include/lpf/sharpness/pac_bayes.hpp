@@ -29,8 +29,8 @@ struct PacBayes {
 };
 
 /// @throws NumericError where noise of no size raises the loss so far.
-inline PacBayes pac_bayes(const Landscape& landscape, const PacBayesOptions& options = {},
-                          const Draws& draws = {.draws = 10}) {
+LPF_ONCE inline PacBayes pac_bayes(const Landscape& landscape, const PacBayesOptions& options = {},
+                                   const Draws& draws = {.draws = 10}) {
   constexpr const char* op = "sharpness::pac_bayes";
   detail::check_draws(op, draws.draws, draws.until);
   check(options.rise > 0 && options.tolerance > 0 && options.delta > 0 && options.delta < 1, op,

@@ -10,8 +10,8 @@
 namespace lpf::sharpness {
 
 /// model(x) gives the logits; on the landscape's samples, in evaluation mode.
-inline Estimate shannon_entropy(const Landscape& landscape,
-                                const std::function<Tensor(const Tensor&)>& model) {
+LPF_ONCE inline Estimate shannon_entropy(const Landscape& landscape,
+                                         const std::function<Tensor(const Tensor&)>& model) {
   const EvalMode eval(landscape.params());
   const auto off = no_grad();
   std::vector<double> per_sample;

@@ -26,7 +26,7 @@ struct Range {
   double low = -1, high = 1;
   std::int64_t points = 51;
 
-  std::vector<double> positions() const {
+  LPF_ONCE inline std::vector<double> positions() const {
     std::vector<double> out;
     for (std::int64_t i = 0; i < points; ++i)
       out.push_back(
@@ -53,7 +53,8 @@ struct Surface {
 
 /// The mean loss over the landscape's data at every point. @throws ShapeError for a direction that is no
 /// float64 vector of θ's length; ValueError for options out of range.
-inline Surface surface(const Landscape& landscape, const Plane& plane, const SurfaceOptions& options = {}) {
+LPF_ONCE inline Surface surface(const Landscape& landscape, const Plane& plane,
+                                const SurfaceOptions& options = {}) {
   constexpr const char* op = "sharpness::surface";
   const auto off = no_grad();
   const std::int64_t size = landscape.size();

@@ -32,12 +32,12 @@ class Probes {
       : hessian_(hessian), key_(key), blocks_(std::move(blocks)), law_(law) {}
 
   /// tr A from `draws` products.
-  Estimate trace(const Draws& draws = {}) {
+  LPF_ONCE inline Estimate trace(const Draws& draws = {}) {
     return estimate(
         "sharpness::trace", draws, along_, [](double mean) { return mean; }, [](double) { return 1.0; });
   }
   /// ‖A‖_F. The blocks' values are those of their rows.
-  Estimate frobenius_norm(const Draws& draws = {.draws = 10}) {
+  LPF_ONCE inline Estimate frobenius_norm(const Draws& draws = {.draws = 10}) {
     return estimate(
         "sharpness::frobenius_norm", draws, squares_, [](double mean) { return std::sqrt(mean); },
         [](double mean) { return mean > 0 ? 0.5 / std::sqrt(mean) : 0.0; });
@@ -48,7 +48,7 @@ class Probes {
  private:
   using Rows = std::vector<std::vector<double>>;  // of each draw: the whole, then the blocks
 
-  void draw_to(std::int64_t count) {
+  LPF_ONCE inline void draw_to(std::int64_t count) {
     const auto off = no_grad();
     while (products() < count) {
       Tensor v =
@@ -97,7 +97,8 @@ class Probes {
 };
 
 /// tr A by Hutch++ with `products` products, a third each for S, Q and the rest (at least 6).
-inline Estimate trace_hutchpp(const Hessian& hessian, std::int64_t products = 99, std::uint64_t key = 0) {
+LPF_ONCE inline Estimate trace_hutchpp(const Hessian& hessian, std::int64_t products = 99,
+                                       std::uint64_t key = 0) {
   check(products >= 6, "sharpness::trace_hutchpp", "needs at least 6 products, got ", products);
   const auto off = no_grad();
   const Landscape& l = hessian.landscape();
