@@ -303,6 +303,10 @@ TEST_CASE("population: errors name the member and leave the others alone") {
   const auto f = [](Member& m, const Tensor& x) { m.net(x); };
   CHECK_ERROR(members.each(f, zeros({2, 8, 64})), ShapeError, "3 members need one slice each");
   CHECK_ERROR(members.each(f, zeros({})), ShapeError, "3 members need one slice each");
+  CHECK_ERROR(members[3], IndexError, "there is no member 3 of 3");
+  CHECK_ERROR(members[-1], IndexError, "there is no member -1 of 3");
+  CHECK_ERROR(members.each([&](Member&) { members.each([](Member&) {}); }), StateError,
+              "each() is under way");
   {
     const auto scope = members[2].filter.perturb(members[2].params);
     members[2].net(zeros({8, 64}));

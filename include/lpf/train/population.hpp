@@ -42,6 +42,7 @@
 
 #include "lpf/core/threads.hpp"
 #include "lpf/nn/parameter_store.hpp"
+#include "lpf/ops/shape.hpp"
 
 namespace lpf {
 
@@ -154,6 +155,7 @@ class Population {
   }
 
   std::int64_t size() const { return std::ssize(members_); }
+  /// Member k. @throws IndexError unless 0 ≤ k < size().
   Member& operator[](std::int64_t k) { return *members_[index(k)]; }
   const Member& operator[](std::int64_t k) const { return *members_[index(k)]; }
 
@@ -161,7 +163,7 @@ class Population {
   /// [size(), …], f(member, stacked[k]…). Gradients are recorded, or not, as on the calling thread. Returns
   /// what f returns, in the order of the members. If f throws, the other members still have their turn; then
   /// the exception of the first is thrown. @throws StateError inside a perturbed pass over a member, which
-  /// the other threads would not see; ShapeError for another leading size. One call at a time.
+  /// the other threads would not see, and within a call of each(); ShapeError for another leading size.
   template <class F, std::same_as<Tensor>... Stacked>
   auto each(F&& f, const Stacked&... stacked) {
     (check<ShapeError>(stacked.rank() > 0 && stacked.shape()[0] == size(), "Population", size(),
@@ -182,13 +184,22 @@ class Population {
   }
 
  private:
-  static std::size_t index(std::int64_t k) { return static_cast<std::size_t>(k); }
+  std::size_t index(std::int64_t k) const {
+    check<IndexError>(k >= 0 && k < size(), "Population", "there is no member ", k, " of ", size());
+    return static_cast<std::size_t>(k);
+  }
 
   void run(const std::function<void(std::int64_t)>& turn) {
     for (std::int64_t k = 0; k < size(); ++k)
       check<StateError>(!nn::detail::pass_over((*this)[k].params.id()), "Population",
                         "a perturbed pass over member ", k,
                         " is open here, and its turn comes on another thread: open it inside the function");
+    check<StateError>(!under_way_.exchange(true), "Population",
+                      "each() is under way: a second call can begin when it has returned");
+    const struct Done {
+      std::atomic<bool>& under_way;
+      ~Done() { under_way = false; }
+    } done{under_way_};
     const int all = num_threads(), threads = static_cast<int>(std::min<std::int64_t>(all, size()));
     if (!team_ || team_->size() != threads) {
       team_.reset();
@@ -213,6 +224,7 @@ class Population {
 
   std::vector<std::unique_ptr<Member>> members_;
   std::unique_ptr<detail::Team> team_;
+  std::atomic<bool> under_way_{false};
 };
 
 template <class Make>
