@@ -42,8 +42,9 @@ int main() {
   measure("philox, 32-bit words", kNumbers, [&](auto& key) { word_fill(key, 0, kNumbers, words.data()); });
   measure("uniform, float", kNumbers, [&](auto& key) { uniform_fill(key, 0, kNumbers, f32.data()); });
   measure("uniform, double", kNumbers, [&](auto& key) { uniform_fill(key, 0, kNumbers, f64.data()); });
-  measure("dropout, float", kNumbers,
-          [&](auto& key) { dropout(DType::float32, key, 0, kNumbers, 0.5, theta.data(), f32.data()); });
+  measure("dropout, float", kNumbers, [&](auto& key) {
+    dropout<float>(DType::float32, key, 0, kNumbers, 0.5, theta.data(), f32.data());
+  });
   measure("gaussian, float", kNumbers, [&](auto& key) { normal_fill(key, 0, kNumbers, f32.data()); });
   measure("gaussian, double", kNumbers, [&](auto& key) { normal_fill(key, 0, kNumbers, f64.data()); });
   for (const std::int64_t len : {1, 10, 25, 128, 784}) {
