@@ -139,20 +139,22 @@ double slope(double x) {
 // SGD: x ← x − η(f'(x) + noise). LPF-SGD: the same noise, and f' in the mean of M draws around x; the radius
 // grows as the filter's schedule has it.
 PageAnimation idea(const Options& o) {
-  constexpr int steps = 300, M = 8;
+  constexpr int steps = 3000, every = 20, M = 8;
   constexpr double lr = 0.01, first = 0.05, last = 0.8;
   PageAnimation a{.x = {}, .ghost = {}, .names = {"SGD", "LPF-SGD"}, .frames = {}};
   for (int i = 0; i <= 300; ++i) a.x.push_back(-3 + 6.0 * i / 300);
   for (const double x : a.x) a.ghost.push_back(smoothed(x, 0));
   const auto normal = [&](std::int64_t i) { return normal_at<double>({.seed = o.seed}, i); };
-  std::vector<double> sgd{-2.5}, smooth{-2.5};
+  double sgd = -2.5, smooth = sgd;
+  std::vector<double> seen[2];  // positions at the frames so far
   for (int t = 0; t < steps; ++t) {
     const double sigma = first + (last - first) * (1 - std::cos(std::acos(-1.0) * t / steps)) / 2;
-    if (t % 2 == 0) {
+    if (t % every == 0) {
+      seen[0].push_back(sgd), seen[1].push_back(smooth);
       PageFrame frame{concat("step ", t, ", σ ", format_fixed(sigma, 2),
                              ": the function (grey) and its convolution with a Gaussian (black)"),
                       {},
-                      {sgd, smooth}};
+                      {seen[0], seen[1]}};
       for (auto& path : frame.paths)
         if (path.size() > 25) path.erase(path.begin(), path.end() - 25);
       for (const double x : a.x) frame.y.push_back(smoothed(x, sigma));
@@ -160,10 +162,10 @@ PageAnimation idea(const Options& o) {
     }
     const double noise = normal(t * (M + 1));
     double mean = 0;
-    for (int m = 1; m <= M; ++m) mean += slope(smooth.back() + sigma * normal(t * (M + 1) + m)) / M;
+    for (int m = 1; m <= M; ++m) mean += slope(smooth + sigma * normal(t * (M + 1) + m)) / M;
     const auto inside = [](double x) { return std::clamp(x, -3.0, 3.0); };
-    sgd.push_back(inside(sgd.back() - lr * (slope(sgd.back()) + noise)));
-    smooth.push_back(inside(smooth.back() - lr * (mean + noise)));
+    sgd = inside(sgd - lr * (slope(sgd) + noise));
+    smooth = inside(smooth - lr * (mean + noise));
   }
   return a;
 }
