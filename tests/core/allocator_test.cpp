@@ -102,3 +102,20 @@ TEST_CASE("blocks freed by another thread than their maker") {
   user.join();
   CHECK(cpu().memory_stats().in_use == before);
 }
+
+TEST_CASE("memory that can be made again: forgotten, made anew, and destroyed on another thread") {
+  int made = 0;
+  auto storage = std::make_shared<Storage>(64, Device::cpu(), [&](void* to) {
+    ++made;
+    static_cast<std::byte*>(to)[0] = std::byte{7};
+  });
+  CHECK(made == 0);
+  CHECK(storage->data()[0] == std::byte{7});
+  storage->data();
+  CHECK(made == 1);
+  Storage::forget_remade();
+  CHECK(storage->data()[0] == std::byte{7});
+  CHECK(made == 2);
+  std::thread([&] { storage.reset(); }).join();
+  Storage::forget_remade();  // of what is no longer there
+}

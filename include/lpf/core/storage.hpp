@@ -1,9 +1,9 @@
 // Reference-counted memory on a device.
 #pragma once
 
-#include <algorithm>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "lpf/backend/backend.hpp"
@@ -13,7 +13,7 @@ namespace lpf {
 
 /// A block of device memory, from the backend's caching allocator or wrapped from the user. One whose content
 /// can be made again takes memory only from its first use until forget_remade(), and anew at the next use.
-class Storage {
+class Storage : public std::enable_shared_from_this<Storage> {
  public:
   Storage(std::size_t bytes, Device device)
       : backend_(&backend::get(device)), data_(backend_->allocate(bytes)), bytes_(bytes), device_(device) {}
@@ -24,7 +24,6 @@ class Storage {
   Storage(std::size_t bytes, Device device, std::function<void(void*)> make)
       : backend_(&backend::get(device)), bytes_(bytes), device_(device), make_(std::move(make)) {}
   ~Storage() {
-    if (make_) std::erase(remade(), this);
     if (backend_ && data_) backend_->deallocate(data_, bytes_);
   }
   Storage(const Storage&) = delete;
@@ -44,10 +43,8 @@ class Storage {
 
   /// Gives back what this thread remade; called between operations, never within one.
   static void forget_remade() {
-    for (const Storage* s : remade()) {
-      s->backend_->deallocate(s->data_, s->bytes_);
-      s->data_ = nullptr;
-    }
+    for (const auto& one : remade())
+      if (const auto s = one.lock()) s->backend_->deallocate(std::exchange(s->data_, nullptr), s->bytes_);
     remade().clear();
   }
 
@@ -56,15 +53,16 @@ class Storage {
     void* memory = backend_->allocate(bytes_);
     try {
       make_(memory);
-      remade().push_back(this);
+      remade().push_back(weak_from_this());
     } catch (...) {
       backend_->deallocate(memory, bytes_);
       throw;
     }
     data_ = memory;
   }
-  static std::vector<const Storage*>& remade() {
-    thread_local std::vector<const Storage*> storages;
+  /// Not owned: a graph may be destroyed on another thread than the one that ran it.
+  static std::vector<std::weak_ptr<const Storage>>& remade() {
+    thread_local std::vector<std::weak_ptr<const Storage>> storages;
     return storages;
   }
 
