@@ -1,4 +1,4 @@
-// The GPU of this process: its stream, its memory, and the check of every call to the vendor's libraries.
+// The GPU of this process: its stream, and the check of every call to the vendor's libraries.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -12,7 +12,8 @@ namespace lpf::cuda {
 
 /// Throws DeviceError, with the call and CUDA's own words, unless it returned success.
 inline void check_status(cudaError_t status, const char* call) {
-  lpf::check<DeviceError>(status == cudaSuccess, "cuda", call, " failed: ", cudaGetErrorString(status));
+  lpf::check<DeviceError>(status == cudaSuccess, "cuda", call, " failed: ", cudaGetErrorName(status), ", ",
+                          cudaGetErrorString(status));
 }
 
 /// All work is queued on this stream, in order.

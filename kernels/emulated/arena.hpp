@@ -1,12 +1,12 @@
-// The emulated device's memory: one region that the processor may touch only while a kernel runs, so that a
-// program which reads or writes device memory on the host dies at that line.
+// The emulated device's memory: one region that the processor may touch only while a kernel or a copy runs,
+// so that a program which reads or writes device memory on the host dies at that line.
 #pragma once
 
 #include <cstddef>
 
 namespace lpf::cuda {
 
-/// Opens the arena for as long as it lives.
+/// Opens the region for as long as it lives; of several at once, until the last has gone.
 class Access {
  public:
   Access();
@@ -14,5 +14,9 @@ class Access {
   Access(const Access&) = delete;
   Access& operator=(const Access&) = delete;
 };
+
+/// Makes the emulated device this program's cuda:0. Not before main() and not in every program: without it a
+/// test program is one without CUDA.
+bool register_emulated();
 
 }  // namespace lpf::cuda
