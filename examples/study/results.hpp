@@ -1,5 +1,6 @@
-// Results of a study: a model is one line of results-i-of-n.jsonl, in the system's hands before the next
-// model begins. Killed at any point, a study loses the model in hand; a line that was torn is trained again.
+// Results of a study: a model is one line of results-i-of-n.jsonl, in the system's hands before its thread
+// begins the next. Killed at any point, a study loses the models in hand, one a thread; a line that was torn
+// is trained again.
 #pragma once
 
 #include <algorithm>
@@ -8,8 +9,11 @@
 #include <filesystem>
 #include <limits>
 #include <lpf/data/file.hpp>
+#include <lpf/train/population.hpp>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "train.hpp"
 
@@ -88,6 +92,22 @@ inline Results read_all(const std::vector<std::string>& files, const Plan& plan)
   return out;
 }
 
+/// The models in populations of one architecture: digits' networks one a thread; ResNets alone, all threads
+/// in their kernels.
+inline std::vector<std::vector<std::size_t>> populations(const Plan& plan, std::span<const std::size_t> ids) {
+  const std::size_t most = plan.network == Network::mlp ? 64 : 1;
+  std::map<std::vector<double>, std::vector<std::vector<std::size_t>>> by_architecture;
+  for (const std::size_t id : ids) {
+    const Settings s = plan.settings(id);
+    auto& lists = by_architecture[{setting(s, "width"), setting(s, "batch_norm"), setting(s, "skip")}];
+    if (lists.empty() || lists.back().size() == most) lists.emplace_back();
+    lists.back().push_back(id);
+  }
+  std::vector<std::vector<std::size_t>> out;
+  for (auto& [architecture, lists] : by_architecture) out.insert(out.end(), lists.begin(), lists.end());
+  return out;
+}
+
 /// Trains what the shard has and no file does; at most `limit` models where it is not 0.
 inline void train_shard(const Plan& plan, const Shard& shard, const std::string& out, const Results& known,
                         std::size_t limit, const std::string& data) {
@@ -102,9 +122,17 @@ inline void train_shard(const Plan& plan, const Shard& shard, const std::string&
   if (open.empty()) return;
   MetricLog log(path, {.append = true});
   ProgressBar bar(open.size(), {.label = "models"});
-  for (std::size_t i = 0; i < open.size(); ++i) {
-    log.write(train_and_measure(plan, open[i], data));
-    bar.update(i + 1);
+  std::mutex one_at_a_time;
+  std::size_t done = 0;
+  for (const auto& ids : populations(plan, open)) {
+    Population cells(std::ssize(ids),
+                     [&](std::int64_t k) { return Cell(plan, ids[static_cast<std::size_t>(k)]); });
+    cells.each([&](Cell& cell) {
+      const Record line = train_and_measure(plan, cell, data);
+      const std::lock_guard lock(one_at_a_time);
+      log.write(line);
+      bar.update(++done);
+    });
   }
   bar.finish();
   log.close();

@@ -194,13 +194,24 @@ inline sharpness::Report measure(const Plan& plan, const ParameterStore& params,
   return sharpness::measure(net, params, data, m);
 }
 
-/// One model of the plan: its line. A model that missed the plan's loss has no measures.
-inline Record train_and_measure(const Plan& plan, std::size_t id, const std::string& folder) {
+/// A model of the plan before its training: a member of a population.
+struct Cell {
+  std::size_t id;
+  Settings settings;
+  ParameterStore params;
+  Model net;
+  Cell(const Plan& plan, std::size_t i)
+      : id(i),
+        settings(plan.settings(i)),
+        params({.seed = static_cast<std::uint64_t>(settings.at("seed"))}),
+        net(network(plan, params, settings)) {}
+};
+
+/// Trains and measures it: its line. A model that missed the plan's loss has no measures.
+inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::string& folder) {
   const double start = lpf::detail::monotonic_seconds();
-  const Settings s = plan.settings(id);
+  const auto& [id, s, params, net] = cell;
   const Task task = task_of(plan, s, folder);
-  const ParameterStore params({.seed = static_cast<std::uint64_t>(s.at("seed"))});
-  const Model net = network(plan, params, s);
   const Tensor initial = params.theta().clone();
   const Trained trained = train(plan, s, params, net, task);
   const double middle = lpf::detail::monotonic_seconds();
