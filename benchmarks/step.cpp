@@ -106,7 +106,7 @@ class Training {
           .M = job.M,
           .gamma = 1e-3,
           .estimator = estimators.at(job.estimator),
-          .memory = job.estimator == "remade" ? ReplicaMemory::remade : ReplicaMemory::kept});
+          .memory = job.estimator == "remade" ? ReplicaMemory::remade : ReplicaMemory::automatic});
     if (job.method == "sam") sam_.emplace(params_, sgd_, optim::SamOptions{.rho = 0.05});
   }
 

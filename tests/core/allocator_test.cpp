@@ -104,18 +104,50 @@ TEST_CASE("blocks freed by another thread than their maker") {
 }
 
 TEST_CASE("memory that can be made again: forgotten, made anew, and destroyed on another thread") {
+  struct Sevens final : Recipe {
+    int& made;
+    explicit Sevens(int& count) : made(count) {}
+    void make(void* to) const override {
+      ++made;
+      static_cast<std::byte*>(to)[0] = std::byte{7};
+    }
+    bool multiply(const backend::Gemm&, std::int64_t) const override { return false; }
+  };
   int made = 0;
-  auto storage = std::make_shared<Storage>(64, Device::cpu(), [&](void* to) {
-    ++made;
-    static_cast<std::byte*>(to)[0] = std::byte{7};
-  });
+  auto storage = std::make_shared<Storage>(64, Device::cpu(), std::make_shared<Sevens>(made));
   CHECK(made == 0);
+  CHECK(storage->unmade() != nullptr);
   CHECK(storage->data()[0] == std::byte{7});
   storage->data();
   CHECK(made == 1);
+  CHECK(storage->unmade() == nullptr);
   Storage::forget_remade();
   CHECK(storage->data()[0] == std::byte{7});
   CHECK(made == 2);
   std::thread([&] { storage.reset(); }).join();
   Storage::forget_remade();  // of what is no longer there
+}
+
+TEST_CASE("two threads that free and allocate at once keep to blocks of their own") {
+  const auto before = cpu().memory_stats();
+  std::vector<std::vector<const void*>> seen(2);
+  const auto work = [&](std::size_t which) {
+    for (int i = 0; i < 200; ++i) {
+      const Tensor a = empty({3000}), b = empty({70000});
+      for (const Tensor& t : {a, b}) seen[which].push_back(t.raw());
+    }
+  };
+  std::thread other([&] { work(1); });
+  work(0);
+  other.join();
+  for (auto& blocks : seen) {
+    std::sort(blocks.begin(), blocks.end());
+    blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
+    CHECK(blocks.size() == 2);
+  }
+  CHECK(cpu().memory_stats().in_use == before.in_use);
+  // What a thread kept serves the others when it is gone.
+  const auto made = cpu().memory_stats().system_allocations;
+  const Tensor a = empty({70000}), b = empty({70000});
+  CHECK(cpu().memory_stats().system_allocations == made);
 }

@@ -146,6 +146,16 @@ struct Segment {
   std::uint32_t parameter;
 };
 
+/// The replicas of a parameter, not yet made: θ_r = θ + scale ⊙ ε(draw, r), pairs as in Table::perturb.
+/// `theta` begins with the parameter (the segment's offset is 0), `scale` is that of all parameters.
+struct Replicas {
+  Segment segment;
+  NoiseKey key;
+  const void* theta;
+  const void* scale;
+  bool antithetic;
+};
+
 struct SgdStep {
   double lr, momentum, dampening, weight_decay;
   bool nesterov, first;  // first: the velocity starts as the gradient
@@ -266,6 +276,11 @@ struct Table {
   void (*pre_activation_noise)(DType, std::int64_t rows, std::int64_t in, std::int64_t out, const NoiseKey&,
                                std::int64_t first, const void* x, const void* sigma, const void* sigma_bias,
                                void* noise, void* slope);
+
+  // gemm() whose B are the replicas first … first + batch − 1 of a weight [rows, length] (stride_b and b are
+  // not used), made where they are multiplied; transpose_b: rows = n, length = k, else rows = k, length = n.
+  // May be null: the replicas are then made whole, by perturb().
+  void (*gemm_replicas)(const Gemm&, const Replicas&, std::int64_t first);
 };
 
 }  // namespace lpf::backend

@@ -1,7 +1,6 @@
 // Reference-counted memory on a device.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -10,6 +9,16 @@
 #include "lpf/core/threads.hpp"
 
 namespace lpf {
+
+/// How the content of a storage can be made again.
+struct Recipe {
+  virtual ~Recipe() = default;
+  /// Writes all of it.
+  virtual void make(void* memory) const = 0;
+  /// Table::gemm with the content, from its replica `first` on, as B, which is never whole in memory. False
+  /// where that cannot be, and nothing was done.
+  virtual bool multiply(const backend::Gemm&, std::int64_t first) const = 0;
+};
 
 /// A block of device memory, from the backend's caching allocator or wrapped from the user. One whose content
 /// can be made again takes memory only from its first use until forget_remade(), and anew at the next use.
@@ -20,9 +29,9 @@ class Storage : public std::enable_shared_from_this<Storage> {
   /// Memory of somebody else's: kept alive by `owner` (may be null), never freed here.
   Storage(void* data, std::size_t bytes, std::shared_ptr<void> owner)
       : backend_(nullptr), data_(data), bytes_(bytes), owner_(std::move(owner)) {}
-  /// Memory that `make` fills whenever it is used and not there.
-  Storage(std::size_t bytes, Device device, std::function<void(void*)> make)
-      : backend_(&backend::get(device)), bytes_(bytes), device_(device), make_(std::move(make)) {}
+  /// Memory that is made whenever it is used and not there.
+  Storage(std::size_t bytes, Device device, std::shared_ptr<const Recipe> recipe)
+      : backend_(&backend::get(device)), bytes_(bytes), device_(device), recipe_(std::move(recipe)) {}
   ~Storage() {
     if (backend_ && data_) backend_->deallocate(data_, bytes_);
   }
@@ -30,10 +39,12 @@ class Storage : public std::enable_shared_from_this<Storage> {
   Storage& operator=(const Storage&) = delete;
 
   std::byte* data() const {
-    if (make_ && !data_) [[unlikely]]
+    if (recipe_ && !data_) [[unlikely]]
       remake();
     return static_cast<std::byte*>(data_);
   }
+  /// The recipe of what is not there; otherwise null.
+  const Recipe* unmade() const { return data_ ? nullptr : recipe_.get(); }
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
@@ -52,7 +63,7 @@ class Storage : public std::enable_shared_from_this<Storage> {
   [[gnu::noinline]] void remake() const {
     void* memory = backend_->allocate(bytes_);
     try {
-      make_(memory);
+      recipe_->make(memory);
       remade().push_back(weak_from_this());
     } catch (...) {
       backend_->deallocate(memory, bytes_);
@@ -72,7 +83,7 @@ class Storage : public std::enable_shared_from_this<Storage> {
   Device device_{};
   std::uint64_t version_ = 0;
   std::shared_ptr<void> owner_;
-  std::function<void(void*)> make_;
+  std::shared_ptr<const Recipe> recipe_;
 };
 
 }  // namespace lpf

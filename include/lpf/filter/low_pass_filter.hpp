@@ -30,7 +30,7 @@ struct LowPassFilterOptions {
   /// Keep each replica's gradient for Perturbation::gradient_statistics(), at the price of [M, d] memory and
   /// M products.
   bool keep_replica_gradients = false;
-  ReplicaMemory memory = ReplicaMemory::kept;  ///< of the perturbed copies between forward and backward
+  ReplicaMemory memory = ReplicaMemory::automatic;  ///< of the perturbed copies between forward and backward
 };
 
 /// The low-pass filter: makes perturbed passes, each with fresh noise. Its whole state is the number of

@@ -21,9 +21,11 @@ enum class Estimator {
 
 /// Where the perturbed copies of θ are between forward and backward.
 enum class ReplicaMemory {
-  kept,   ///< in memory, M times θ
-  remade  ///< nowhere: each parameter's are made where they are used, in forward and again in backward; for
-          ///< large networks. The same bits, the noise drawn twice
+  automatic,  ///< large weights of linear layers: nowhere, as `remade`; all others: kept
+  kept,       ///< in memory, M times θ
+  remade  ///< nowhere: each parameter's are made where they are used, in forward and again in backward, and
+          ///< those of linear layers a tile at a time within the product. The same replicas to the bit; the
+          ///< noise is drawn twice
 };
 
 namespace filter {
@@ -35,7 +37,7 @@ struct PassOptions {
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   bool keep_replica_gradients = false;
   NoiseKey key = {};
-  ReplicaMemory memory = ReplicaMemory::kept;  ///< stored offsets are always kept
+  ReplicaMemory memory = ReplicaMemory::automatic;  ///< stored offsets are always kept
   Tensor scale = {};  ///< [rows]: these standard deviations instead of γ times the norms
   Tensor offsets =
       {};  ///< [M, size of θ]: use these offsets instead of noise (SAM's ascent, directions of a landscape)
@@ -48,6 +50,57 @@ struct GradientStatistics {
   double mean_norm;          ///< ‖ḡ‖₂ of the estimate
   double variance;  ///< Σ_r ‖∇L_r − ḡ‖² / (M − 1): the trace of their covariance; divide by M for that of ḡ
 };
+
+namespace detail {
+
+/// The replicas of one parameter, as the pass drew them.
+class ReplicaRecipe final : public Recipe {
+ public:
+  ReplicaRecipe(const ParameterStore& params, const backend::Segment& segment, const Tensor& scale,
+                const NoiseKey& key, std::int64_t M, bool antithetic)
+      : params_(params),
+        version_(params.version()),
+        theta_(params.theta().alias({segment.rows * segment.length}, segment.offset)),
+        scale_(scale),
+        M_(M),
+        replicas_{segment, key, theta_.raw(), scale.raw(), antithetic} {
+    replicas_.segment.offset = 0;
+  }
+  void make(void* out) const override {
+    check_version();
+    theta_.backend().perturb(theta_.dtype(), &replicas_.segment, 1, replicas_.key, replicas_.theta,
+                             replicas_.scale, M_, replicas_.antithetic, out);
+  }
+  /// Replicas that keep the processor's cores busy, one each.
+  static constexpr std::int64_t fewest = 4;
+
+  bool multiply(const backend::Gemm& product, std::int64_t first) const override {
+    const auto kernel = theta_.backend().gemm_replicas;
+    const backend::Segment& s = replicas_.segment;
+    // The input's gradient is a sum over the filters of a draw, made by one thread.
+    const bool fits = product.transpose_b ? product.n == s.rows && product.k == s.length
+                                          : product.k == s.rows && product.n == s.length && M_ >= fewest;
+    if (!kernel || !fits) return false;
+    check_version();
+    kernel(product, replicas_, first);
+    return true;
+  }
+
+ private:
+  void check_version() const {
+    check<StateError>(params_.version() == version_, "backward",
+                      "the parameters were updated between forward and backward, and the replicas of this "
+                      "pass are remade: update after backward()");
+  }
+
+  ParameterStore params_;
+  std::uint64_t version_;
+  Tensor theta_, scale_;
+  std::int64_t M_;
+  backend::Replicas replicas_;
+};
+
+}  // namespace detail
 
 class Perturbation final : public nn::PerturbedPass {
  public:
@@ -158,42 +211,77 @@ class Perturbation final : public nn::PerturbedPass {
   /// The replicas of one parameter in a memory of their own, which is filled where it is used.
   LPF_ONCE inline Tensor remade(const backend::Segment& segment, const Shape& shape) const {
     const Tensor theta = params_.theta();
-    backend::Segment alone = segment;
-    alone.offset = 0;
-    auto make = [params = params_, version = version_,
-                 w = theta.alias({segment.rows * segment.length}, segment.offset), alone, scale = scale_,
-                 key = options_.key, M = options_.M,
-                 antithetic = options_.estimator == Estimator::antithetic](void* out) {
-      check<StateError>(
-          params.version() == version, "backward",
-          "the parameters were updated between forward and backward, and the replicas of this pass "
-          "are remade: update after backward()");
-      w.backend().perturb(w.dtype(), &alone, 1, key, w.raw(), scale.raw(), M, antithetic, out);
-    };
     const auto bytes = static_cast<std::size_t>(options_.M * shape.numel()) * size_of(theta.dtype());
     auto* impl = new lpf::detail::TensorImpl;
     const Tensor out(impl);
     impl->shape = shape;
     impl->dtype = theta.dtype();
-    impl->storage = std::make_shared<Storage>(bytes, theta.device(), std::move(make));
+    impl->storage = std::make_shared<Storage>(
+        bytes, theta.device(),
+        std::make_shared<detail::ReplicaRecipe>(params_, segment, scale_, options_.key, options_.M,
+                                                options_.estimator == Estimator::antithetic));
     return out;
   }
-  LPF_ONCE inline void draw(const backend::Segment* segments, std::int64_t count) {
+  /// Whether the replicas of a parameter have a place in the buffer.
+  bool keeps(const backend::Segment& segment) const {
+    if (options_.memory == ReplicaMemory::kept || options_.offsets.defined()) return true;
+    if (options_.memory == ReplicaMemory::remade) return false;
+    constexpr std::int64_t large = 1 << 16;  // elements, from which a second draw is faster than memory
+    return segment.rows * segment.length < large || options_.M < detail::ReplicaRecipe::fewest ||
+           params_.parameters()[segment.parameter].shape.rank() != 2 || draws_one_by_one();
+  }
+  /// Most parameters never need replicas in a pass with noise a sample.
+  bool draws_one_by_one() const {
+    return options_.estimator == Estimator::per_sample && !options_.offsets.defined();
+  }
+  /// Gives every kept parameter its place in the buffer, and draws them: one call for each run of neighbours.
+  LPF_ONCE inline void draw_kept() {
+    const std::int64_t count = std::ssize(rows_.segments);
+    const auto segment = [this](std::int64_t i) -> const backend::Segment& {
+      return rows_.segments[static_cast<std::size_t>(i)];
+    };
+    struct Run {
+      std::int64_t first, end, place;
+    };
+    std::vector<Run> runs;
+    place_.assign(rows_.segments.size(), -1);
+    std::int64_t size = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      if (!keeps(segment(i))) continue;
+      if (runs.empty() || runs.back().end != i) runs.push_back({i, i, size});
+      Run& run = runs.back();
+      run.end = i + 1;
+      auto& place = place_[static_cast<std::size_t>(i)];
+      place = run.place + options_.M * (segment(i).offset - segment(run.first).offset);
+      size = place + options_.M * segment(i).rows * segment(i).length;
+    }
+    replicas_ = empty({size}, params_.theta().options());
+    if (draws_one_by_one()) return;
+    for (const Run& run : runs) draw(run.first, run.end, run.place);
+  }
+  /// Draws segments [first, end), neighbours in θ, to `place` of the buffer.
+  LPF_ONCE inline void draw(std::int64_t first, std::int64_t end, std::int64_t place) {
+    if (options_.offsets.defined()) return shift(first, end, place);
     const Tensor theta = params_.theta();
-    if (!replicas_.defined()) replicas_ = empty({options_.M * theta.numel()}, theta.options());
-    if (options_.offsets.defined()) return shift(segments, count);
-    theta.backend().perturb(theta.dtype(), segments, count, options_.key, theta.raw(), scale_.raw(),
-                            options_.M, options_.estimator == Estimator::antithetic, replicas_.raw());
+    std::vector<backend::Segment> segments(rows_.segments.begin() + first, rows_.segments.begin() + end);
+    const std::int64_t origin = segments.front().offset;
+    for (backend::Segment& s : segments) s.offset -= origin;
+    theta.backend().perturb(theta.dtype(), segments.data(), end - first, options_.key,
+                            theta.alias({}, origin).raw(), scale_.raw(), options_.M,
+                            options_.estimator == Estimator::antithetic, replicas_.alias({}, place).raw());
   }
   /// θ_r = θ + offset_r, from stored offsets.
-  LPF_ONCE inline void shift(const backend::Segment* segments, std::int64_t count) {
+  LPF_ONCE inline void shift(std::int64_t first, std::int64_t end, std::int64_t place) {
     const auto off = no_grad();
     const Tensor theta = params_.theta();
-    for (const auto& s : std::span(segments, static_cast<std::size_t>(count))) {
+    const std::int64_t origin = rows_.segments[static_cast<std::size_t>(first)].offset;
+    for (std::int64_t i = first; i < end; ++i) {
+      const backend::Segment& s = rows_.segments[static_cast<std::size_t>(i)];
       const std::int64_t n = s.rows * s.length;
       for (std::int64_t r = 0; r < options_.M; ++r) {
         const Tensor offset = options_.offsets.alias({n}, r * theta.numel() + s.offset);
-        replicas_.alias({n}, options_.M * s.offset + r * n).copy_(add(theta.alias({n}, s.offset), offset));
+        replicas_.alias({n}, place + options_.M * (s.offset - origin) + r * n)
+            .copy_(add(theta.alias({n}, s.offset), offset));
       }
     }
   }
@@ -207,7 +295,8 @@ class Perturbation final : public nn::PerturbedPass {
   std::shared_ptr<bool> forgotten_;  // tells the filter that this pass was of no use
   bool used_ = false;                // a parameter was read
   Tensor scale_;                     // [rows]
-  Tensor replicas_;                  // [M·size], the replicas of a parameter next to each other
+  Tensor replicas_;                  // those that are kept, of a parameter next to each other
+  std::vector<std::int64_t> place_;  // in replicas_, of each segment
   std::vector<Tensor> read_;         // what each parameter reads as
   std::vector<std::size_t> noised_;  // parameters whose noise went to pre-activations
   std::shared_ptr<std::vector<Tensor>> kept_ =
@@ -227,16 +316,16 @@ LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
                     "weight used once; use Estimator::replicas");
   Tensor& known = read_[parameter];
   if (known.defined() && (known.requires_grad() || !is_grad_enabled())) return known;
-  const bool remakes = options_.memory == ReplicaMemory::remade && !options_.offsets.defined();
-  if (remakes) {
+  Tensor t;
+  if (keeps(*segment)) {
+    if (!replicas_.defined()) draw_kept();
+    const std::int64_t i = rows_.segment_of[parameter], place = place_[static_cast<std::size_t>(i)];
+    if (draws_one_by_one() && !known.defined()) draw(i, i + 1, place);
+    t = replicas_.alias(leaf.shape(), place);
+  } else {
     Storage::forget_remade();
-  } else if (options_.estimator == Estimator::per_sample) {
-    if (!known.defined()) draw(segment, 1);  // most parameters never need replicas here
-  } else if (!replicas_.defined()) {
-    draw(rows_.segments.data(), std::ssize(rows_.segments));
+    t = remade(*segment, leaf.shape());
   }
-  Tensor t =
-      remakes ? remade(*segment, leaf.shape()) : replicas_.alias(leaf.shape(), options_.M * segment->offset);
   t.impl().replicas = plan_;
   t.impl().sum_gradient = !options_.keep_replica_gradients;
   if (options_.keep_replica_gradients) kept_->resize(read_.size());

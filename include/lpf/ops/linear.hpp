@@ -35,9 +35,28 @@ LPF_ONCE inline void add_slice_product(const Tensor& x, const Tensor& w, bool tr
   };
   for_each_run(begin, [&](std::int64_t r, std::int64_t replicas, std::int64_t rows) {
     const std::int64_t first = begin[static_cast<std::size_t>(r)];
-    x.backend().gemm({x.dtype(), false, transpose_w, rows, n, k, at(x, first * k), k, rows * k,
-                      at(w, r * k * n), transpose_w ? k : n, k * n, at(y, first * n), n, rows * n, replicas,
-                      1.0, beta});
+    backend::Gemm product{x.dtype(),
+                          false,
+                          transpose_w,
+                          rows,
+                          n,
+                          k,
+                          at(x, first * k),
+                          k,
+                          rows * k,
+                          nullptr,
+                          transpose_w ? k : n,
+                          k * n,
+                          at(y, first * n),
+                          n,
+                          rows * n,
+                          replicas,
+                          1.0,
+                          beta};
+    const Recipe* unmade = w.impl().storage->unmade();
+    if (unmade && unmade->multiply(product, r)) return;
+    product.b = at(w, r * k * n);
+    x.backend().gemm(product);
   });
 }
 

@@ -5,6 +5,7 @@
 #include "lpf/backend/cpu/allocator.hpp"
 #include "lpf/backend/cpu/elementwise.hpp"
 #include "lpf/backend/cpu/gemm.hpp"
+#include "lpf/backend/cpu/gemm_replicas.hpp"
 #include "lpf/backend/cpu/index.hpp"
 #include "lpf/backend/cpu/reduce.hpp"
 #include "lpf/backend/cpu/softmax.hpp"
@@ -45,6 +46,7 @@ void fill_floating(Table& t) {
   t.sgd = sgd<T>;
   t.adam = adam<T>;
   t.pre_activation_noise = pre_activation_noise<T>;
+  t.gemm_replicas = gemm_replicas<T>;
 }
 
 /// The kernels that nearly every program uses.
@@ -92,6 +94,7 @@ inline void fill_core(Table& t) {
   t.sgd = ByType<&Table::sgd>::call;
   t.adam = ByType<&Table::adam>::call;
   t.pre_activation_noise = ByType<&Table::pre_activation_noise>::call;
+  t.gemm_replicas = ByType<&Table::gemm_replicas>::call;
 }
 inline void fill_float64(Table&) { fill_floating<double>(cpu_float64); }
 

@@ -21,7 +21,7 @@ T* packing_space(int which, Eigen::Index count) {
     Eigen::Index size = 0;
     ~Aligned() { ::operator delete (data, std::align_val_t{64}); }
   };
-  thread_local Aligned blocks[2];
+  thread_local Aligned blocks[4];
   Aligned& block = blocks[which];
   if (block.size < count) {
     ::operator delete (block.data, std::align_val_t{64});

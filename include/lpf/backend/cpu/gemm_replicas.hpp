@@ -1,0 +1,86 @@
+// Products with weights that are perturbed on the way: each replica's weight is made a few filters at a time
+// and multiplied while it lies in the core's cache. Written out first, the replicas of a large layer would
+// cross the memory bus three times.
+#pragma once
+
+#include "lpf/backend/cpu/gemm.hpp"
+#include "lpf/backend/cpu/simd_noise.hpp"
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+
+/// One draw of a weight's noise, and the replicas that are made of it: one, or an antithetic pair.
+template <class T>
+class ReplicaTile {
+ public:
+  ReplicaTile(const Replicas& w, std::int64_t draw, std::int64_t rows)
+      : w_(w), stream_(w.key), tile_(rows * w.segment.length) {
+    stream_.replica = static_cast<std::uint32_t>(draw);
+    stream_.parameter = w.segment.parameter;
+    for (int half = 0; half <= w.antithetic; ++half) half_[half] = packing_space<T>(2 + half, tile_);
+  }
+  /// Makes filters [begin, end) of the draw's replicas: half(0), and half(1) of a pair.
+  void make(std::int64_t begin, std::int64_t end) const {
+    perturb_rows(stream_, {begin, end}, w_.segment.length, static_cast<const T*>(w_.theta),
+                 static_cast<const T*>(w_.scale) + w_.segment.first_scale, half_[0], half_[1]);
+  }
+  const T* half(std::int64_t which) const { return half_[which]; }
+
+ private:
+  const Replicas& w_;
+  NoiseKey stream_;
+  std::int64_t tile_;
+  T* half_[2] = {};
+};
+
+/// C[r] = A[r]·op(W_r) + beta·C[r] for replicas [first, first + batch) of W [rows, length]. A task makes its
+/// tile once for each draw. Where op is the transpose (forward) a tile is some columns of C, and a task;
+/// where it is not (the input's gradient) the tiles of a draw are summed, in order, by one task.
+template <class T>
+void gemm_replicas(const Gemm& g, const Replicas& w, std::int64_t first) {
+  if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
+  const std::int64_t rows = w.segment.rows, length = w.segment.length, per_draw = w.antithetic ? 2 : 1;
+  constexpr std::int64_t tile_elements = 1 << 16, unit = 16;  // a quarter megabyte of float
+  const std::int64_t fit = tile_elements / std::max<std::int64_t>(1, length * per_draw);
+  const std::int64_t step = std::min(rows, fit >= 64 ? fit / 64 * 64 : std::max(unit, fit / unit * unit));
+  const std::int64_t tiles = (rows + step - 1) / step, first_draw = first / per_draw,
+                     draws = (first + g.batch - 1) / per_draw - first_draw + 1;
+  const auto multiply = [&](const ReplicaTile<T>& tile, std::int64_t draw, std::int64_t from) {
+    const std::int64_t to = std::min(rows, from + step);
+    tile.make(from, to);
+    for (std::int64_t half = 0; half < per_draw; ++half) {
+      const std::int64_t at = draw * per_draw + half - first;  // of the replicas asked for
+      if (at < 0 || at >= g.batch) continue;
+      Gemm part = g;
+      const T* a = static_cast<const T*>(g.a) + at * g.stride_a;
+      T* c = static_cast<T*>(g.c) + at * g.stride_c;
+      if (g.transpose_b) {
+        part.n = to - from;
+        c += from;
+      } else {
+        part.k = to - from;
+        if (from > 0) part.beta = 1;
+        a += from;
+      }
+      gemm_tile(part, a, tile.half(half), c, 0, part.m, 0, part.n);
+    }
+  };
+  if (g.transpose_b) {
+    parallel_for(draws * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        const std::int64_t draw = first_draw + t / tiles;
+        multiply(ReplicaTile<T>(w, draw, step), draw, t % tiles * step);
+      }
+    });
+  } else {
+    parallel_for(draws, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t d = begin; d < end; ++d) {
+        const ReplicaTile<T> tile(w, first_draw + d, step);
+        for (std::int64_t row = 0; row < rows; row += step) multiply(tile, first_draw + d, row);
+      }
+    });
+  }
+}
+
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu
