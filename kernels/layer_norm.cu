@@ -1,0 +1,164 @@
+// Layer normalisation (Ba, Kiros & Hinton 2016): each row by its own mean and variance, whose sums are in
+// double. The gradients of gamma and beta are sums down the columns.
+#include "columns.hpp"
+#include "families.hpp"
+#include "rows.hpp"
+
+namespace lpf::cuda {
+namespace {
+
+/// y = (x − mean)·rstd·gamma + beta, and mean and rstd of each row.
+template <class T, int Lanes>
+struct LayerNorm {
+  using Rows = RowThreads<Lanes>;
+  static constexpr int threads = Rows::threads;
+  struct Shared {
+    double sum[threads], squares[threads];
+  };
+  std::int64_t rows, n;
+  double epsilon;
+  const T *x, *gamma, *beta;
+  T *y, *mean, *rstd;
+
+  LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
+    const auto count = static_cast<double>(n);
+    block.each([&](int t) {
+      const std::int64_t row = Rows::row(block, t);
+      double sum = 0;
+      for (std::int64_t i = Rows::lane(t); row < rows && i < n; i += Lanes)
+        sum += static_cast<double>(x[row * n + i]);
+      shared.sum[t] = sum;
+    });
+    Rows::sum(block, shared.sum);
+    block.each([&](int t) {
+      const std::int64_t row = Rows::row(block, t);
+      const double m = shared.sum[Rows::head(t)] / count;
+      double squares = 0;
+      for (std::int64_t i = Rows::lane(t); row < rows && i < n; i += Lanes) {
+        const double d = static_cast<double>(x[row * n + i]) - m;
+        squares += d * d;
+      }
+      shared.squares[t] = squares;
+    });
+    Rows::sum(block, shared.squares);
+    block.each([&](int t) {
+      const std::int64_t row = Rows::row(block, t);
+      if (row >= rows) return;
+      const T centre = static_cast<T>(shared.sum[Rows::head(t)] / count);
+      const T r = static_cast<T>(1 / std::sqrt(shared.squares[Rows::head(t)] / count + epsilon));
+      if (Rows::lane(t) == 0) {
+        mean[row] = centre;
+        rstd[row] = r;
+      }
+      for (std::int64_t i = Rows::lane(t); i < n; i += Lanes) {
+        T value = (x[row * n + i] - centre) * r;
+        if (gamma) value *= gamma[i];
+        if (beta) value += beta[i];
+        y[row * n + i] = value;
+      }
+    });
+  }
+};
+
+/// With x̂ = (x − mean)·rstd and g = dy·gamma: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row.
+template <class T, int Lanes>
+struct LayerNormGradient {
+  using Rows = RowThreads<Lanes>;
+  static constexpr int threads = Rows::threads;
+  struct Shared {
+    double sum[threads], product[threads];
+  };
+  std::int64_t rows, n;
+  const T *x, *dy, *mean, *rstd, *gamma;
+  T* dx;
+
+  LPF_DEVICE T gradient(std::int64_t row, std::int64_t i) const {
+    const T g = dy[row * n + i];
+    return gamma ? g * gamma[i] : g;
+  }
+  LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
+    block.each([&](int t) {
+      const std::int64_t row = Rows::row(block, t);
+      double sum = 0, product = 0;
+      for (std::int64_t i = Rows::lane(t); row < rows && i < n; i += Lanes) {
+        const T g = gradient(row, i);
+        sum += static_cast<double>(g);
+        product += static_cast<double>(g * ((x[row * n + i] - mean[row]) * rstd[row]));
+      }
+      shared.sum[t] = sum;
+      shared.product[t] = product;
+    });
+    Rows::sum(block, shared.sum);
+    Rows::sum(block, shared.product);
+    block.each([&](int t) {
+      const std::int64_t row = Rows::row(block, t);
+      if (row >= rows) return;
+      const auto count = static_cast<double>(n);
+      const T offset = static_cast<T>(shared.sum[Rows::head(t)] / count);
+      const T slope = static_cast<T>(shared.product[Rows::head(t)] / count);
+      const T m = mean[row], r = rstd[row];
+      for (std::int64_t i = Rows::lane(t); i < n; i += Lanes)
+        dx[row * n + i] = r * (gradient(row, i) - offset - (x[row * n + i] - m) * r * slope);
+    });
+  }
+};
+
+/// Σ dy and Σ dy·x̂ over the rows.
+template <class T>
+struct ParameterSums {
+  const T *x, *dy, *mean, *rstd;
+  std::int64_t n;
+
+  LPF_DEVICE void operator()(std::int64_t, std::int64_t row, std::int64_t channel, double& a,
+                             double& b) const {
+    const std::int64_t i = row * n + channel;
+    a += static_cast<double>(dy[i]);
+    b += static_cast<double>(dy[i] * ((x[i] - mean[row]) * rstd[row]));
+  }
+};
+template <class T>
+struct FinishParameters {
+  T *dgamma, *dbeta;
+
+  LPF_DEVICE void operator()(std::int64_t, std::int64_t channel, double a, double b) const {
+    if (dgamma) dgamma[channel] = static_cast<T>(b);
+    if (dbeta) dbeta[channel] = static_cast<T>(a);
+  }
+};
+
+template <class T>
+void backward(std::int64_t rows, std::int64_t n, const T* x, const T* dy, const T* mean, const T* rstd,
+              const T* gamma, T* dx, T* dgamma, T* dbeta) {
+  if (dx) each_row<T, LayerNormGradient>(rows, n, x, dy, mean, rstd, gamma, dx);
+  if (!dgamma && !dbeta) return;
+  const std::int64_t all[] = {0, rows};
+  const Upload row_begin(all, 2);
+  sum_columns(Columns(1, n, all, row_begin.data(), 512), ParameterSums<T>{x, dy, mean, rstd, n},
+              FinishParameters<T>{dgamma, dbeta});
+}
+
+}  // namespace
+
+void layer_norm(Table& t) {
+  t.layer_norm = [](DType type, std::int64_t rows, std::int64_t n, double epsilon, const void* x,
+                    const void* gamma, const void* beta, void* y, void* mean, void* rstd) {
+    visit_floating("layer_norm", type, [&](auto zero) {
+      using T = decltype(zero);
+      each_row<T, LayerNorm>(rows, n, epsilon, static_cast<const T*>(x), static_cast<const T*>(gamma),
+                             static_cast<const T*>(beta), static_cast<T*>(y), static_cast<T*>(mean),
+                             static_cast<T*>(rstd));
+    });
+  };
+  t.layer_norm_backward = [](DType type, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
+                             const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
+                             void* dbeta) {
+    visit_floating("layer_norm", type, [&](auto zero) {
+      using T = decltype(zero);
+      backward(rows, n, static_cast<const T*>(x), static_cast<const T*>(dy), static_cast<const T*>(mean),
+               static_cast<const T*>(rstd), static_cast<const T*>(gamma), static_cast<T*>(dx),
+               static_cast<T*>(dgamma), static_cast<T*>(dbeta));
+    });
+  };
+}
+
+}  // namespace lpf::cuda

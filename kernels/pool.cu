@@ -1,0 +1,172 @@
+// Pooling over windows of images, channels last: one thread an element, neighbouring threads neighbouring
+// channels. Backward gathers: each pixel of x asks the windows that hold it, in their order, so there are no
+// atomics and the sums are the CPU's to the bit.
+#include <algorithm>
+#include <limits>
+
+#include "families.hpp"
+#include "indexing.hpp"
+#include "launch.hpp"
+
+namespace lpf::cuda {
+namespace {
+
+using backend::Pool2d;
+
+/// The numbers of Pool2d as kernels read them.
+template <class I>
+struct Windows {
+  I h, w, c, kh, kw, p, q, stride_h, stride_w, pad_h, pad_w;
+  bool count_include_pad;
+
+  explicit Windows(const Pool2d& d)
+      : h(I(d.h)),
+        w(I(d.w)),
+        c(I(d.c)),
+        kh(I(d.kh)),
+        kw(I(d.kw)),
+        p(I(d.p)),
+        q(I(d.q)),
+        stride_h(I(d.stride_h)),
+        stride_w(I(d.stride_w)),
+        pad_h(I(d.pad_h)),
+        pad_w(I(d.pad_w)),
+        count_include_pad(d.count_include_pad) {}
+
+  /// An element of x or y: its sample, row, column and channel.
+  struct Element {
+    I sample, row, column, channel;
+  };
+  LPF_DEVICE Element of_x(I i) const { return {i / c / w / h, i / c / w % h, i / c % w, i % c}; }
+  LPF_DEVICE Element of_y(I i) const { return {i / c / q / p, i / c / q % p, i / c % q, i % c}; }
+  LPF_DEVICE I in_x(I sample, I row, I column, I channel) const {
+    return ((sample * h + row) * w + column) * c + channel;
+  }
+  LPF_DEVICE I in_y(I sample, I row, I column, I channel) const {
+    return ((sample * p + row) * q + column) * c + channel;
+  }
+
+  /// The part of an output pixel's window that lies inside the plane.
+  struct Window {
+    I top, bottom, left, right;
+  };
+  LPF_DEVICE Window window(I row, I column) const {
+    const I top = row * stride_h - pad_h, left = column * stride_w - pad_w;
+    return {std::max(I(0), top), std::min(h, top + kh), std::max(I(0), left), std::min(w, left + kw)};
+  }
+  template <class T>
+  LPF_DEVICE T divisor(const Window& v) const {
+    return static_cast<T>(count_include_pad ? kh * kw : (v.bottom - v.top) * (v.right - v.left));
+  }
+
+  /// The output pixels whose windows hold a pixel of x: row·stride − pad ≤ y < row·stride − pad + kernel.
+  LPF_DEVICE Window outputs(I row, I column) const {
+    return {first(row, kh, stride_h, pad_h), std::min(p, (row + pad_h) / stride_h + 1),
+            first(column, kw, stride_w, pad_w), std::min(q, (column + pad_w) / stride_w + 1)};
+  }
+  static LPF_DEVICE I first(I at, I kernel, I stride, I pad) {
+    const I beyond = at + pad - kernel + 1;  // where the first such window begins, counted with padding
+    return beyond > 0 ? (beyond + stride - 1) / stride : I(0);
+  }
+};
+
+/// The largest number that a kernel computes with.
+std::int64_t largest(const Pool2d& d) {
+  return std::max({d.n * d.h * d.w * d.c, d.n * d.p * d.q * d.c, d.h + d.stride_h + d.kh + d.pad_h,
+                   d.w + d.stride_w + d.kw + d.pad_w, d.kh * d.kw});
+}
+std::int64_t inputs(const Pool2d& d) { return d.n * d.h * d.w * d.c; }
+std::int64_t outputs(const Pool2d& d) { return d.n * d.p * d.q * d.c; }
+
+template <class T, class I>
+void max_pool(const Pool2d& d, const T* x, T* y, std::int64_t* index) {
+  const Windows<I> g(d);
+  each(outputs(d), [=] LPF_DEVICE(std::int64_t i) {
+    const auto at = g.of_y(static_cast<I>(i));
+    const auto v = g.window(at.row, at.column);
+    T best = -std::numeric_limits<T>::infinity();
+    I place = v.top * g.w + v.left;
+    for (I row = v.top; row < v.bottom; ++row)
+      for (I column = v.left; column < v.right; ++column) {
+        const T value = x[g.in_x(at.sample, row, column, at.channel)];
+        if (value > best || value != value) {  // a NaN wins, and only a NaN after it
+          best = value;
+          place = row * g.w + column;
+        }
+      }
+    y[i] = best;
+    index[i] = place;
+  });
+}
+
+template <class T, class I>
+void max_pool_backward(const Pool2d& d, const T* dy, const std::int64_t* index, T* dx) {
+  const Windows<I> g(d);
+  each(inputs(d), [=] LPF_DEVICE(std::int64_t i) {
+    const auto at = g.of_x(static_cast<I>(i));
+    const auto v = g.outputs(at.row, at.column);
+    const I here = at.row * g.w + at.column;
+    T sum = 0;
+    for (I row = v.top; row < v.bottom; ++row)
+      for (I column = v.left; column < v.right; ++column) {
+        const I from = g.in_y(at.sample, row, column, at.channel);
+        if (index[from] == here) sum += dy[from];
+      }
+    dx[i] = sum;
+  });
+}
+
+template <class T, class I>
+void average_pool(const Pool2d& d, const T* x, T* y) {
+  const Windows<I> g(d);
+  each(outputs(d), [=] LPF_DEVICE(std::int64_t i) {
+    const auto at = g.of_y(static_cast<I>(i));
+    const auto v = g.window(at.row, at.column);
+    T sum = 0;
+    for (I row = v.top; row < v.bottom; ++row)
+      for (I column = v.left; column < v.right; ++column)
+        sum += x[g.in_x(at.sample, row, column, at.channel)];
+    y[i] = sum / g.template divisor<T>(v);
+  });
+}
+
+template <class T, class I>
+void average_pool_backward(const Pool2d& d, const T* dy, T* dx) {
+  const Windows<I> g(d);
+  each(inputs(d), [=] LPF_DEVICE(std::int64_t i) {
+    const auto at = g.of_x(static_cast<I>(i));
+    const auto v = g.outputs(at.row, at.column);
+    T sum = 0;
+    for (I row = v.top; row < v.bottom; ++row)
+      for (I column = v.left; column < v.right; ++column)
+        sum += dy[g.in_y(at.sample, row, column, at.channel)] / g.template divisor<T>(g.window(row, column));
+    dx[i] = sum;
+  });
+}
+
+}  // namespace
+
+void pool(Table& t) {
+  t.max_pool2d = [](const Pool2d& d, const void* x, void* y, std::int64_t* index) {
+    visit_indexed("max_pool2d", d.dtype, largest(d), [&]<class T, class I>() {
+      max_pool<T, I>(d, static_cast<const T*>(x), static_cast<T*>(y), index);
+    });
+  };
+  t.max_pool2d_backward = [](const Pool2d& d, const void* dy, const std::int64_t* index, void* dx) {
+    visit_indexed("max_pool2d", d.dtype, largest(d), [&]<class T, class I>() {
+      max_pool_backward<T, I>(d, static_cast<const T*>(dy), index, static_cast<T*>(dx));
+    });
+  };
+  t.avg_pool2d = [](const Pool2d& d, const void* x, void* y) {
+    visit_indexed("avg_pool2d", d.dtype, largest(d), [&]<class T, class I>() {
+      average_pool<T, I>(d, static_cast<const T*>(x), static_cast<T*>(y));
+    });
+  };
+  t.avg_pool2d_backward = [](const Pool2d& d, const void* dy, void* dx) {
+    visit_indexed("avg_pool2d", d.dtype, largest(d), [&]<class T, class I>() {
+      average_pool_backward<T, I>(d, static_cast<const T*>(dy), static_cast<T*>(dx));
+    });
+  };
+}
+
+}  // namespace lpf::cuda
