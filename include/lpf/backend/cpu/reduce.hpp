@@ -43,24 +43,38 @@ T sum_lanes(std::int64_t begin, std::int64_t n, const F& f) {
   return lane[0];
 }
 
+/// A reference to a sum over f(begin) … f(begin + n − 1): what uses it is compiled once, not once for each f.
+template <class T>
+class SumOf {
+ public:
+  template <class F>
+  SumOf(const F& f)  // NOLINT: implicit on purpose
+      : f_(&f), call_([](const void* g, std::int64_t begin, std::int64_t n) {
+          return sum_lanes<T>(begin, n, *static_cast<const F*>(g));
+        }) {}
+  T operator()(std::int64_t begin, std::int64_t n) const { return call_(f_, begin, n); }
+
+ private:
+  const void* f_;
+  T (*call_)(const void*, std::int64_t, std::int64_t);
+};
+
 /// Sum of f(i) over [0, n) on this thread: blocks of fixed length, then the blocks' sums in the same way.
-template <class T, class F>
-T sum_tree(std::int64_t n, const F& f) {
-  if (n <= sum_block) return sum_lanes<T>(0, n, f);
+template <class T>
+T sum_tree(std::int64_t n, SumOf<T> f) {
+  if (n <= sum_block) return f(0, n);
   std::vector<T> partial;
-  for (std::int64_t b = 0; b < n; b += sum_block)
-    partial.push_back(sum_lanes<T>(b, std::min(sum_block, n - b), f));
+  for (std::int64_t b = 0; b < n; b += sum_block) partial.push_back(f(b, std::min(sum_block, n - b)));
   return sum_tree<T>(std::ssize(partial), ElementsOf<T>{partial.data()});
 }
 
 /// sum_tree of an array, with threads over the blocks.
-template <class T, class F>
-T sum_blocks(std::int64_t n, const F& f) {
+template <class T>
+T sum_blocks(std::int64_t n, SumOf<T> f) {
   std::vector<T> partial(static_cast<std::size_t>((n + sum_block - 1) / sum_block));
   parallel_for(std::ssize(partial), 8, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t b = begin; b < end; ++b)
-      partial[static_cast<std::size_t>(b)] =
-          sum_lanes<T>(b * sum_block, std::min(sum_block, n - b * sum_block), f);
+      partial[static_cast<std::size_t>(b)] = f(b * sum_block, std::min(sum_block, n - b * sum_block));
   });
   return sum_tree<T>(std::ssize(partial), ElementsOf<T>{partial.data()});
 }
