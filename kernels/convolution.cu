@@ -1,6 +1,6 @@
-// Convolutions. In float32 cuDNN does what it can (cudnn.cu). The rest, float64 above all (cuDNN takes no
-// float64 in channels last), are products here: windows are unfolded into rows of a workspace, a tile at a
-// time, and multiplied with the filters, all replicas and groups of a tile in one strided batch:
+// Convolutions. In float32 cuDNN does what it can (cudnn.cu). The rest, float64 above all (which cuDNN does
+// not take everywhere in channels last), are products here: windows are unfolded into rows of a workspace, a
+// tile at a time, and multiplied with the filters, all replicas or groups of a tile in one strided batch:
 //   y = columns(x)·wᵀ        dx = fold(dy·w)        dw = dyᵀ·columns(x)
 // Slices of unequal length are done in runs of equal ones, of which there are at most two.
 #include "blas.hpp"
@@ -67,6 +67,11 @@ Gemm product(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
   return g;
 }
 
+/// Whether each window is one pixel, in order: then x is its own columns.
+bool is_product(const Conv2d& c) {
+  return c.kh == 1 && c.kw == 1 && c.stride_h == 1 && c.stride_w == 1 && c.pad_h == 0 && c.pad_w == 0;
+}
+
 /// A convolution of T as products.
 template <class T>
 class Products {
@@ -92,7 +97,7 @@ class Products {
                     pixels_of(dy, run, t, slice), moved(filters, slice), columns);
       };
       T* const target = dx + run.begin * sample();
-      if (is_product()) return work(whole(run), 0, as_columns(target, run));
+      if (is_product(c_)) return work(whole(run), 0, as_columns(target, run));
       for_each_tile(run, plane_, [&](const Tile& t, std::int64_t slice) {
         const Scratch<T> columns(t.slices * t.pixels * c_.groups * depth_);
         work(t, slice, laid_out(columns.data(), t));
@@ -114,10 +119,6 @@ class Products {
  private:
   /// Elements of a sample of x.
   std::int64_t sample() const { return c_.h * c_.w * c_.c; }
-  /// Whether each window is one pixel, in order: then x is its own columns.
-  bool is_product() const {
-    return c_.kh == 1 && c_.kw == 1 && c_.stride_h == 1 && c_.stride_w == 1 && c_.pad_h == 0 && c_.pad_w == 0;
-  }
   Tile whole(const Run& run) const { return {run.slices, run.samples, 0, run.samples * plane_}; }
 
   template <class P>
@@ -160,7 +161,7 @@ class Products {
   template <class F>
   void each_tile(const Run& run, const T* x, F f) const {
     const T* const source = x + run.begin * sample();
-    if (is_product()) return f(whole(run), 0, as_columns(source, run));
+    if (is_product(c_)) return f(whole(run), 0, as_columns(source, run));
     for_each_tile(run, 1, [&](const Tile& t, std::int64_t slice) {
       const Scratch<T> columns(t.slices * t.pixels * c_.groups * depth_);
       unfold(c_, t, source + slice * run.samples * sample(), columns.data());
@@ -194,10 +195,41 @@ void add_bias(const Conv2d& c, const T* bias, T* y) {
   });
 }
 
-/// Whether cuDNN did it.
+/// Which way a convolution with replicas of its weight goes: the one place that decides. Not measured.
+///
+/// In favour of a call a slice: nothing is unfolded (a 3×3 window is 9 times x in memory). In favour of the
+/// product: one launch fills the GPU however small a slice is, and a window of one pixel unfolds to itself.
+/// Not there: cuDNN's grouped convolution with the replicas as groups, which wants them interleaved in the
+/// channels, so two transposes of the activations a call; and a kernel of our own that unfolds in shared
+/// memory.
+bool prefers_products(const Conv2d& c) {
+  switch (options.replicated_convolution) {
+    case ReplicatedConvolution::slices: return false;
+    case ReplicatedConvolution::products: return true;
+    case ReplicatedConvolution::automatic: break;
+  }
+  return is_product(c);
+}
+
+/// Whether cuDNN did it, in one call or, if `sliced`, in one for each slice and its w.
 bool by_cudnn(Convolution which, const Conv2d& c, bool sliced, const void* x, const void* w, const void* y) {
-  if (sliced && c.replicas > 1) return false;
-  return cudnn_convolve(which, c, const_cast<void*>(x), const_cast<void*>(w), const_cast<void*>(y));
+  if (!options.cudnn || c.dtype != DType::float32) return false;
+  const auto at = [](const void* data, std::int64_t i) {
+    return const_cast<float*>(static_cast<const float*>(data)) + i;
+  };
+  if (!sliced || c.replicas <= 1) return cudnn_convolve(which, {{c, at(x, 0), at(w, 0), at(y, 0)}});
+  if (prefers_products(c)) return false;
+  const std::int64_t filters = c.k * c.kh * c.kw * (c.c / c.groups);
+  std::vector<CudnnCall> calls;
+  for (std::int64_t r = 0; r < c.replicas; ++r) {
+    const std::int64_t begin = c.slice_begin[r];
+    CudnnCall call{c, at(x, begin * c.h * c.w * c.c),
+                   at(w, r * (which == Convolution::backward_filter ? filters : c.w_stride)),
+                   at(y, begin * c.p * c.q * c.k)};
+    call.c.n = c.slice_begin[r + 1] - begin;
+    calls.push_back(call);
+  }
+  return cudnn_convolve(which, calls);
 }
 
 }  // namespace

@@ -42,15 +42,61 @@ bool unsupported(cudnnStatus_t status) {
   return CUDNN_STATUS_CATEGORY(status) == static_cast<int>(CUDNN_STATUS_NOT_SUPPORTED);
 }
 
-cudnnHandle_t handle() {
-  static const cudnnHandle_t one = [] {  // never destroyed: CUDA may be gone at exit
-    cudnnHandle_t h = nullptr;
-    LPF_CUDNN(cudnnCreate, &h);
-    LPF_CUDNN(cudnnSetStream, h, stream());
-    return h;
-  }();
+/// A stream with what work on it needs for itself. Made when first used, never destroyed: CUDA may be gone at
+/// exit.
+struct Lane {
+  cudaStream_t stream = nullptr;
+  cudnnHandle_t handle = nullptr;
+  cudaEvent_t done = nullptr;
+};
+
+/// Lane 0 is the stream of everything else.
+Lane& lane(int number) {
+  static Lane lanes[8];
+  Lane& one = lanes[number];
+  if (one.handle) return one;
+  one.stream = stream();
+  if (number > 0)
+    check_status(cudaStreamCreateWithFlags(&one.stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  check_status(cudaEventCreateWithFlags(&one.done, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  cudnnHandle_t handle = nullptr;
+  LPF_CUDNN(cudnnCreate, &handle);
+  LPF_CUDNN(cudnnSetStream, handle, one.stream);
+  one.handle = handle;
   return one;
 }
+cudnnHandle_t handle() { return lane(0).handle; }
+
+/// While it lives the lanes run side by side, after what was queued before it and before what is queued after
+/// it. Events alone: a capture into a graph follows them.
+class Fork {
+ public:
+  explicit Fork(int lanes) : lanes_(lanes) {
+    if (lanes_ == 1) return;
+    check_status(cudaEventRecord(lane(0).done, stream()), "cudaEventRecord");
+    for (int i = 1; i < lanes_; ++i)
+      check_status(cudaStreamWaitEvent(lane(i).stream, lane(0).done, 0), "cudaStreamWaitEvent");
+  }
+  void join() {
+    for (; lanes_ > 1; --lanes_) {
+      const Lane& one = lane(lanes_ - 1);
+      check_status(cudaEventRecord(one.done, one.stream), "cudaEventRecord");
+      check_status(cudaStreamWaitEvent(stream(), one.done, 0), "cudaStreamWaitEvent");
+    }
+  }
+  ~Fork() {  // after an error, which is already on its way
+    for (; lanes_ > 1; --lanes_) {
+      const Lane& one = lane(lanes_ - 1);
+      cudaEventRecord(one.done, one.stream);
+      cudaStreamWaitEvent(stream(), one.done, 0);
+    }
+  }
+  Fork(const Fork&) = delete;
+  Fork& operator=(const Fork&) = delete;
+
+ private:
+  int lanes_;
+};
 
 struct Algorithm {
   int number;  // of its own enumeration
@@ -184,25 +230,21 @@ Plan& plan_of(Convolution which, const Conv2d& c) {
   return plans.emplace(key, std::move(plan)).first->second;
 }
 
-cudnnStatus_t run(const Plan& p, const Algorithm& a, Convolution which, void* x, void* w, void* y) {
+cudnnStatus_t run(const Plan& p, const Algorithm& a, Convolution which, const CudnnCall& call,
+                  cudnnHandle_t h, void* workspace) {
   const float one = 1, zero = 0;
-  const Scratch<std::byte> workspace(static_cast<std::int64_t>(a.workspace));
-  void* const space = a.workspace > 0 ? workspace.data() : nullptr;
-  const cudnnHandle_t h = handle();
-  switch (which) {
-    case Convolution::forward:
-      return cudnnConvolutionForward(h, &one, p.x, x, p.w, w, p.convolution,
-                                     static_cast<cudnnConvolutionFwdAlgo_t>(a.number), space, a.workspace,
-                                     &zero, p.y, y);
-    case Convolution::backward_data:
-      return cudnnConvolutionBackwardData(h, &one, p.w, w, p.y, y, p.convolution,
-                                          static_cast<cudnnConvolutionBwdDataAlgo_t>(a.number), space,
-                                          a.workspace, &zero, p.x, x);
-    case Convolution::backward_filter: break;
-  }
-  return cudnnConvolutionBackwardFilter(h, &one, p.x, x, p.y, y, p.convolution,
+  void* const space = a.workspace > 0 ? workspace : nullptr;
+  if (which == Convolution::forward)
+    return cudnnConvolutionForward(h, &one, p.x, call.x, p.w, call.w, p.convolution,
+                                   static_cast<cudnnConvolutionFwdAlgo_t>(a.number), space, a.workspace,
+                                   &zero, p.y, call.y);
+  if (which == Convolution::backward_data)
+    return cudnnConvolutionBackwardData(h, &one, p.w, call.w, p.y, call.y, p.convolution,
+                                        static_cast<cudnnConvolutionBwdDataAlgo_t>(a.number), space,
+                                        a.workspace, &zero, p.x, call.x);
+  return cudnnConvolutionBackwardFilter(h, &one, p.x, call.x, p.y, call.y, p.convolution,
                                         static_cast<cudnnConvolutionBwdFilterAlgo_t>(a.number), space,
-                                        a.workspace, &zero, p.w, w);
+                                        a.workspace, &zero, p.w, call.w);
 }
 
 /// cuDNN's sizes are ints, and its kernels may index an array with them.
@@ -214,18 +256,40 @@ bool fits(const Conv2d& c) {
 
 }  // namespace
 
-bool cudnn_convolve(Convolution which, const Conv2d& c, void* x, void* w, void* y) {
-  if (c.dtype != DType::float32 || !fits(c)) return false;
-  static std::mutex mutex;  // "a handle may be used by one thread at a time"
+bool cudnn_convolve(Convolution which, const std::vector<CudnnCall>& calls) {
+  static std::mutex mutex;  // a handle may be used by one thread at a time
   const std::lock_guard lock(mutex);
-  Plan& plan = plan_of(which, c);
-  while (!plan.algorithms.empty()) {
-    const cudnnStatus_t status = run(plan, plan.algorithms.front(), which, x, w, y);
-    if (status == CUDNN_STATUS_SUCCESS) return true;
-    if (!unsupported(status)) check_cudnn(status, "a convolution");
-    plan.algorithms.erase(plan.algorithms.begin());  // for good
+  std::vector<Plan*> plans;
+  std::size_t bytes = 0;
+  for (const CudnnCall& call : calls) {
+    if (call.c.dtype != DType::float32 || !fits(call.c)) return false;
+    plans.push_back(&plan_of(which, call.c));
+    for (const Algorithm& a : plans.back()->algorithms) bytes = std::max(bytes, a.workspace);
   }
-  return false;
+  const int lanes = static_cast<int>(
+      std::min<std::int64_t>(std::clamp<int>(options.convolution_streams, 1, 8), std::ssize(calls)));
+  // Given back when the lanes have been joined: what is queued then comes after them.
+  const auto each_lanes = static_cast<std::int64_t>((bytes + 255) / 256 * 256);
+  const Scratch<std::byte> workspace(lanes * each_lanes);
+  Fork fork(lanes);
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    const auto number = static_cast<int>(i % static_cast<std::size_t>(lanes));
+    for (bool done = false; !done;) {
+      auto& algorithms = plans[i]->algorithms;
+      if (algorithms.empty()) {
+        fork.join();
+        return false;
+      }
+      const cudnnStatus_t status = run(*plans[i], algorithms.front(), which, calls[i], lane(number).handle,
+                                       workspace.data() + number * each_lanes);
+      done = status == CUDNN_STATUS_SUCCESS;
+      if (done) continue;
+      if (!unsupported(status)) check_cudnn(status, "a convolution");
+      algorithms.erase(algorithms.begin());  // for good
+    }
+  }
+  fork.join();
+  return true;
 }
 
 }  // namespace lpf::cuda
@@ -234,7 +298,7 @@ bool cudnn_convolve(Convolution which, const Conv2d& c, void* x, void* w, void* 
 
 namespace lpf::cuda {
 
-bool cudnn_convolve(Convolution, const backend::Conv2d&, void*, void*, void*) { return false; }
+bool cudnn_convolve(Convolution, const std::vector<CudnnCall>&) { return false; }
 
 }  // namespace lpf::cuda
 

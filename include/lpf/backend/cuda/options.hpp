@@ -7,6 +7,13 @@
 
 namespace lpf::cuda {
 
+/// How a convolution runs whose slices have each their own replica of the weight.
+enum class ReplicatedConvolution : int {
+  automatic,  ///< `products` where windows are single pixels, so that nothing is unfolded; else `slices`
+  slices,     ///< one call of cuDNN a slice, on several streams
+  products    ///< windows unfolded in memory, and one strided-batched product over all slices
+};
+
 struct Options {
   /// float32 products and convolutions may round their operands to TF32 (10 bits of mantissa), which the
   /// tensor cores of GPUs since Ampere multiply several times faster. Sums stay float32.
@@ -14,7 +21,15 @@ struct Options {
   /// Convolutions may use algorithms that add in an order of their own, so that results differ in the last
   /// bits from run to run.
   std::atomic<bool> nondeterministic{false};
-  /// Most bytes of memory that one convolution takes for itself (at least what one image needs).
+  /// False: convolutions in float32 are products of this library too, as they always are in float64.
+  std::atomic<bool> cudnn{true};
+  /// Which is faster has not been measured; `automatic` is a guess.
+  std::atomic<ReplicatedConvolution> replicated_convolution{ReplicatedConvolution::automatic};
+  /// Streams for the slices of a replicated convolution, 1 to 8; each has its own workspace, so that results
+  /// do not depend on their number.
+  std::atomic<int> convolution_streams{4};
+  /// Most bytes of memory that a convolution takes for itself, on each stream (but at least what one image
+  /// needs).
   std::atomic<std::int64_t> convolution_workspace{std::int64_t{256} << 20};
 };
 inline Options options;
