@@ -2,7 +2,8 @@
 
 Reads requests "net method M estimator threads steps" and answers each with the milliseconds of one step (the mean over
 `steps`), or -1 for what PyTorch cannot do. For benchmarks/population.cpp: "population method M threads members steps",
-answered with the milliseconds of training so many networks one after another. LPF-SGD "published" is M forward and backward passes one after another with
+answered with the milliseconds of training so many networks one after another. For benchmarks/measure.cpp: "measure draws
+threads samples", answered with the milliseconds of so many evaluations at perturbed weights. LPF-SGD "published" is M forward and backward passes one after another with
 noise added to the weights and taken away again; "vmap" is torch.func.vmap over M copies.
 """
 import argparse
@@ -150,6 +151,25 @@ class Population:
         return (time.perf_counter() - start) * 1e3
 
 
+def measure(draws, samples):
+    """The LPF measure as one would write it: noise onto the weights, the loss, noise off, draw after draw."""
+    net = mlp(64, 128, 128, 10)
+    x, y = torch.randn(samples, 64), torch.arange(samples) % 10
+    parameters = list(net.parameters())
+    start = time.perf_counter()
+    with torch.no_grad():
+        scales = [p.flatten(1).norm(dim=1).view(-1, 1) if p.dim() > 1 else p.norm() for p in parameters]
+        total = 0.0
+        for _ in range(draws):
+            noise = [0.01 * s * torch.randn_like(p) for s, p in zip(scales, parameters)]
+            for p, e in zip(parameters, noise):
+                p.add_(e)
+            total += F.cross_entropy(net(x), y).item()
+            for p, e in zip(parameters, noise):
+                p.sub_(e)
+    return (time.perf_counter() - start) * 1e3
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=128)
@@ -172,6 +192,11 @@ def main():
             if key not in populations:
                 populations[key] = Population(method, int(m), int(members), options.batch)
             print(populations[key].run(int(steps)), flush=True)
+            continue
+        if line.startswith("measure"):
+            draws, threads, samples = (int(word) for word in line.split()[1:])
+            torch.set_num_threads(threads)
+            print(measure(draws, samples), flush=True)
             continue
         net, method, m, estimator, threads, steps = line.split()
         torch.set_num_threads(int(threads))

@@ -1,16 +1,10 @@
 // Training K small networks (64-128-128-10, handwritten digits, batch 64): as a population, as separate runs
 // of this library with as many at a time as there are threads, and, if asked, in PyTorch one after another on
 // all threads. In turn, in one sitting: population --help.
-#include <fcntl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <bit>
-#include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <iostream>
 #include <lpf/data/digits.hpp>
 #include <lpf/lpf.hpp>
@@ -20,11 +14,12 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "peer.hpp"
+
 using namespace lpf;
+using namespace lpf::benchmark;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct Options {
   std::int64_t members = 32, batch = 64, M = 8;
@@ -85,72 +80,12 @@ std::string fingerprint(const ParameterStore& params) {
   return std::to_string(hash);
 }
 
-/// A process of its own: one line a request, one line an answer.
-class Process {
- public:
-  explicit Process(const std::vector<std::string>& command) {
-    int to[2], from[2];
-    check<IoError>(::pipe2(to, O_CLOEXEC) == 0 && ::pipe2(from, O_CLOEXEC) == 0, "population",
-                   "no pipe: ", std::strerror(errno));
-    child_ = ::fork();
-    check<IoError>(child_ >= 0, "population", "no process: ", std::strerror(errno));
-    if (child_ == 0) {
-      ::dup2(to[0], 0);
-      ::dup2(from[1], 1);
-      std::vector<char*> words;
-      for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
-      words.push_back(nullptr);
-      ::execvp(words[0], words.data());
-      std::perror(words[0]);
-      ::_exit(127);
-    }
-    ::close(to[0]);
-    ::close(from[1]);
-    to_ = ::fdopen(to[1], "w");
-    from_ = ::fdopen(from[0], "r");
-  }
-  ~Process() {
-    std::fclose(to_);
-    std::fclose(from_);
-    ::waitpid(child_, nullptr, 0);
-  }
-  Process(const Process&) = delete;
-  Process& operator=(const Process&) = delete;
-
-  void ask(const std::string& line) {
-    std::fprintf(to_, "%s\n", line.c_str());
-    std::fflush(to_);
-  }
-  std::string answer() {
-    char line[256];
-    check<IoError>(std::fgets(line, sizeof line, from_) != nullptr, "population",
-                   "a process beside this one ended");
-    std::string text(line);
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    return text;
-  }
-
- private:
-  pid_t child_;
-  std::FILE *to_, *from_;
-};
-
 struct Result {
   std::string method, by;
   std::vector<double> ms = {};  // of all members' training in one round
 
-  double quantile(double q) const {
-    std::vector<double> sorted = ms;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1) + 0.5)];
-  }
+  double quantile(double q) const { return benchmark::quantile(ms, q); }
 };
-
-double milliseconds_of(const std::function<void()>& f) {
-  const auto start = Clock::now();
-  f();
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 /// The internal mode of a separate process: trains its runs one after another at each request.
 int serve_runs(const Options& o) {
@@ -170,7 +105,7 @@ int serve_runs(const Options& o) {
 
 /// Interleaved rounds: each way trains all members for some epochs in turn.
 std::vector<Result> measure(const Options& o, const std::string& method, const std::string& program,
-                            Process* peer) {
+                            Peer* peer) {
   Population members(o.members, [&](std::int64_t k) { return Run(k, o, method); });
   Population lockstep(o.members, [&](std::int64_t k) { return Run(k, o, method); });
   const std::int64_t steps = o.epochs * members[0].loader.batches();
@@ -202,9 +137,8 @@ std::vector<Result> measure(const Options& o, const std::string& method, const s
   });
   if (peer)
     ways.emplace_back(Result{method, "PyTorch"}, [&] {
-      peer->ask(concat("population ", method == "sgd" ? "sgd" : "lpf-sgd", " ", o.M, " ", o.threads, " ",
-                       o.members, " ", steps));
-      return std::stod(peer->answer());
+      return peer->number(concat("population ", method == "sgd" ? "sgd" : "lpf-sgd", " ", o.M, " ", o.threads,
+                                 " ", o.members, " ", steps));
     });
   for (int round = -1; round < o.rounds; ++round)
     for (auto& [result, run] : ways) {
@@ -241,16 +175,12 @@ int run(int argc, char** argv) {
   o.threads = num_threads();
   if (!o.runs_of.empty()) return serve_runs(o);
 
-  std::unique_ptr<Process> peer;
-  std::string version;
-  if (!o.peer.empty()) {
-    peer = std::make_unique<Process>(
-        std::vector<std::string>{o.peer, LPF_PEER_SCRIPT, "--batch", std::to_string(o.batch)});
-    version = peer->answer();
-  }
+  std::unique_ptr<Peer> peer;
+  if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, o.batch);
   std::printf("%lld networks 64-128-128-10, batch %lld, float32, %d thread%s%s%s\n",
               static_cast<long long>(o.members), static_cast<long long>(o.batch), o.threads,
-              o.threads == 1 ? "" : "s", peer ? ", beside PyTorch " : "", version.c_str());
+              o.threads == 1 ? "" : "s", peer ? ", beside PyTorch " : "",
+              peer ? peer->version().c_str() : "");
   nlohmann::json records = nlohmann::json::array();
   TextTable table({"", "by", "µs a member's step", "quartiles", "steps / s", "population is faster by"});
   for (const std::string& method : o.methods) {

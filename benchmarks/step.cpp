@@ -1,8 +1,6 @@
 // Milliseconds of one training step (forward, backward, update; data in memory) for six networks and every
 // method, interleaved in one process, and beside PyTorch if asked: step --help.
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -16,7 +14,10 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "peer.hpp"
+
 using namespace lpf;
+using namespace lpf::benchmark;
 
 namespace {
 
@@ -153,6 +154,11 @@ double count_flops(Training& training) {
     flops_done += 2.0 * static_cast<double>(g.m * g.n) * static_cast<double>(g.k * g.batch);
     uncounted.gemm(g);
   };
+  backend::cpu_table.gemm_replicas = [](const backend::Gemm& g, const backend::Replicas& w,
+                                        std::int64_t first) {
+    flops_done += 2.0 * static_cast<double>(g.m * g.n) * static_cast<double>(g.k * g.batch);
+    uncounted.gemm_replicas(g, w, first);
+  };
   backend::cpu_table.conv2d = [](const backend::Conv2d& c, const void* x, const void* w, const void* b,
                                  void* y) {
     flops_done += convolution_flops(c);
@@ -174,59 +180,12 @@ double count_flops(Training& training) {
   return flops_done;
 }
 
-/// PyTorch in a process of its own: one line a request, one line an answer.
-class Peer {
- public:
-  Peer(const std::string& python, std::int64_t batch) {
-    int to[2], from[2];
-    check<IoError>(::pipe(to) == 0 && ::pipe(from) == 0, "peer", "no pipe: ", std::strerror(errno));
-    child_ = ::fork();
-    check<IoError>(child_ >= 0, "peer", "no process: ", std::strerror(errno));
-    if (child_ == 0) {
-      ::dup2(to[0], 0);
-      ::dup2(from[1], 1);
-      for (const int end : {to[0], to[1], from[0], from[1]}) ::close(end);
-      ::execlp(python.c_str(), python.c_str(), LPF_PEER_SCRIPT, "--batch", std::to_string(batch).c_str(),
-               nullptr);
-      std::perror(python.c_str());
-      ::_exit(127);
-    }
-    ::close(to[0]);
-    ::close(from[1]);
-    to_ = ::fdopen(to[1], "w");
-    from_ = ::fdopen(from[0], "r");
-    version_ = answer();
-  }
-  ~Peer() {
-    std::fclose(to_);
-    std::fclose(from_);
-    ::waitpid(child_, nullptr, 0);
-  }
-  Peer(const Peer&) = delete;
-  Peer& operator=(const Peer&) = delete;
-
-  const std::string& version() const { return version_; }
-  /// Milliseconds of one step, the mean over `steps`; negative if PyTorch cannot do it (vmap and batch norm).
-  double step_ms(const Job& job, int steps) {
-    std::fprintf(to_, "%s %s %lld %s %d %d\n", job.net.c_str(), job.method.c_str(),
-                 static_cast<long long>(job.M), job.estimator.c_str(), job.threads, steps);
-    std::fflush(to_);
-    return std::stod(answer());
-  }
-
- private:
-  std::string answer() {
-    char line[256];
-    check<IoError>(std::fgets(line, sizeof line, from_) != nullptr, "peer",
-                   "PyTorch's process ended; try it alone: python3 benchmarks/peer.py");
-    std::string text(line);
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    return text;
-  }
-  pid_t child_;
-  std::FILE *to_, *from_;
-  std::string version_;
-};
+/// Milliseconds of one of PyTorch's steps, the mean over `steps`; negative if it cannot do it (vmap and batch
+/// norm).
+double step_ms(Peer& peer, const Job& job, int steps) {
+  return peer.number(
+      concat(job.net, " ", job.method, " ", job.M, " ", job.estimator, " ", job.threads, " ", steps));
+}
 
 struct Result {
   Job job;
@@ -236,11 +195,7 @@ struct Result {
   std::uint64_t allocations = 0;
   double peak_mb = 0, peak_rss_mb = 0;
 
-  double quantile(double q) const {
-    std::vector<double> sorted = ms;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1) + 0.5)];
-  }
+  double quantile(double q) const { return benchmark::quantile(ms, q); }
 };
 
 double milliseconds_of(const std::function<void()>& f) {
@@ -313,9 +268,9 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
       ms = milliseconds_of([&] { training->step(); });
       r.allocations = backend::get(Device::cpu()).memory_stats().system_allocations - before;
     } else {
-      ms = peer->step_ms(job, 1);
+      ms = step_ms(*peer, job, 1);
       if (ms < 0) continue;  // it cannot
-      ms = peer->step_ms(job, 1);
+      ms = step_ms(*peer, job, 1);
     }
     steps.push_back(std::clamp(static_cast<int>(10 / ms), 1, 200));
     results.push_back(std::move(r));
@@ -331,7 +286,7 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
       if (peer) std::this_thread::sleep_for(std::chrono::milliseconds(30));
       if (trainings[i] && steps[i] > 1) trainings[i]->step();
       if (!trainings[i]) {
-        r.ms.push_back(peer->step_ms(r.job, steps[i]));
+        r.ms.push_back(step_ms(*peer, r.job, steps[i]));
         continue;
       }
       const double ms = milliseconds_of([&] {

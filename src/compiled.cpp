@@ -18,6 +18,8 @@ bool register_compiled() {
   register_cpu(Family::convolution, LPF_VECTOR_BYTES, fill_convolution);
   register_cpu(Family::pooling, LPF_VECTOR_BYTES, fill_pooling);
   register_cpu(Family::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
+  register_cpu(Family::dropout, LPF_VECTOR_BYTES, fill_dropout);
+  register_cpu(Family::adam, LPF_VECTOR_BYTES, fill_adam);
   return register_cpu(Family::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
 }
 

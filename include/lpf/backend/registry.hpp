@@ -16,11 +16,13 @@ enum class Family : int {
   convolution,
   pooling,
   batch_normalization,
-  layer_normalization
+  layer_normalization,
+  dropout,
+  adam
 };
 
 inline Table cpu_table{};
-inline int cpu_level[] = {-1, -1, -1, -1, -1, -1};  // of each family; -1: not there
+inline int cpu_level[] = {-1, -1, -1, -1, -1, -1, -1, -1};  // of each family; -1: not there
 
 /// The CPU's kernels for one element type each; entries that do not depend on a type are in cpu_table only.
 inline Table cpu_float32{}, cpu_float64{}, cpu_int64{}, cpu_narrow_integers{};

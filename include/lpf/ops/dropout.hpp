@@ -4,6 +4,9 @@
 
 #include "lpf/core/philox.hpp"
 #include "lpf/ops/fwd.hpp"
+#ifndef LPF_COMPILED
+#  include "lpf/backend/cpu/dropout.hpp"
+#endif
 
 namespace lpf {
 

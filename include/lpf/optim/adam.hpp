@@ -4,6 +4,9 @@
 #pragma once
 
 #include "lpf/optim/optimizer.hpp"
+#ifndef LPF_COMPILED
+#  include "lpf/backend/cpu/adam.hpp"
+#endif
 
 namespace lpf::optim {
 

@@ -1,5 +1,5 @@
 // The CPU backend: the kernels that nearly every program uses, put into the table. The other families
-// (conv.hpp, pool.hpp, norm.hpp, layer_norm.hpp) put themselves in.
+// (adam.hpp, conv.hpp, dropout.hpp, pool.hpp, norm.hpp, layer_norm.hpp) put themselves in.
 #pragma once
 
 #include "lpf/backend/cpu/allocator.hpp"
@@ -40,11 +40,9 @@ void fill_floating(Table& t) {
   t.softmax_backward = softmax_backward<T>;
   t.cross_entropy = cross_entropy<T>;
   t.cross_entropy_backward = cross_entropy_backward<T>;
-  t.dropout = dropout<T>;
   t.filter_norms = filter_norms<T>;
   t.perturb = perturb<T>;
   t.sgd = sgd<T>;
-  t.adam = adam<T>;
   t.pre_activation_noise = pre_activation_noise<T>;
   t.gemm_replicas = gemm_replicas<T>;
 }
@@ -88,11 +86,9 @@ inline void fill_core(Table& t) {
   t.cross_entropy_backward = ByType<&Table::cross_entropy_backward>::call;
   t.normal = normal;
   t.uniform = uniform;
-  t.dropout = ByType<&Table::dropout>::call;
   t.filter_norms = ByType<&Table::filter_norms>::call;
   t.perturb = ByType<&Table::perturb>::call;
   t.sgd = ByType<&Table::sgd>::call;
-  t.adam = ByType<&Table::adam>::call;
   t.pre_activation_noise = ByType<&Table::pre_activation_noise>::call;
   t.gemm_replicas = ByType<&Table::gemm_replicas>::call;
 }

@@ -25,30 +25,6 @@ inline void uniform(DType type, const NoiseKey& key, std::int64_t first, std::in
 }
 
 template <class T>
-void dropout(DType, const NoiseKey& key, std::int64_t first, std::int64_t n, double p, const void* x,
-             void* y) {
-  check_noise_range(key, first, n, 4);
-  const std::uint64_t threshold = bernoulli_threshold(1 - p);  // up to 2^32; words below it are kept
-  const auto largest = static_cast<std::uint32_t>(std::max<std::uint64_t>(threshold, 1) - 1);
-  const T scale = threshold > 0 ? static_cast<T>(1 / (1 - p)) : T(0);
-  constexpr std::int64_t tile = 1024;
-  parallel_for(n, 4 * tile, [&](std::int64_t begin, std::int64_t end) {
-    std::uint32_t words[tile];
-    for (; begin < end; begin += tile) {
-      const std::int64_t size = std::min(tile, end - begin);
-      word_fill(key, first + begin, size, words);
-      const T* from = static_cast<const T*>(x) + begin;
-      T* to = static_cast<T*>(y) + begin;
-      LPF_SIMD
-      for (std::int64_t i = 0; i < size; ++i) {
-        const T kept = from[i] * scale;
-        to[i] = words[i] <= largest ? kept : T(0);
-      }
-    }
-  });
-}
-
-template <class T>
 void filter_norms(DType, const Segment* segments, std::int64_t count, const void* theta, void* norm) {
   for (std::int64_t s = 0; s < count; ++s) {
     const Segment& segment = segments[s];
@@ -158,30 +134,6 @@ void sgd(DType, std::int64_t n, const SgdStep& o, const void* gradient, void* ve
         v[i] = keep * v[i] + fresh * (g[i] + decay * w[i]);
         w[i] -= lr * v[i];
       }
-    }
-  });
-}
-
-template <class T>
-void adam(DType, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v, void* v_max,
-          void* theta) {
-  const T* g = static_cast<const T*>(gradient);
-  T *first = static_cast<T*>(m), *second = static_cast<T*>(v), *largest = static_cast<T*>(v_max),
-    *w = static_cast<T*>(theta);
-  const T b1 = static_cast<T>(o.beta1), b2 = static_cast<T>(o.beta2), c1 = static_cast<T>(1 - o.beta1),
-          c2 = static_cast<T>(1 - o.beta2), epsilon = static_cast<T>(o.epsilon);
-  const T step = static_cast<T>(o.lr / o.correction1), root = static_cast<T>(1 / std::sqrt(o.correction2));
-  const T coupled = o.decoupled ? T(0) : static_cast<T>(o.weight_decay);
-  const T shrink = o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1);
-  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-    LPF_SIMD
-    for (std::int64_t i = begin; i < end; ++i) {
-      const T d = g[i] + coupled * w[i];
-      first[i] = b1 * first[i] + c1 * d;
-      second[i] = b2 * second[i] + c2 * d * d;
-      T spread = second[i];
-      if (largest) spread = largest[i] = std::max(largest[i], second[i]);
-      w[i] = shrink * w[i] - step * first[i] / (std::sqrt(spread) * root + epsilon);
     }
   });
 }

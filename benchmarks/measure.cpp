@@ -1,0 +1,143 @@
+// The time of the LPF measure, 100 draws of a network 64-128-128-10 on 1,000 samples: beside the matrix
+// products that it is made of, alone, and, if asked, beside PyTorch evaluating draw after draw. In turn, in
+// one sitting: measure --help.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <lpf/lpf.hpp>
+#include <lpf/sharpness/measure.hpp>
+#include <lpf/train/atomic_file.hpp>
+#include <lpf/train/table.hpp>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "peer.hpp"
+
+using namespace lpf;
+using namespace lpf::benchmark;
+
+namespace {
+
+struct Options {
+  std::int64_t draws = 100, samples = 1000;
+  int rounds = 15, threads = 0;
+  std::string json, peer;
+};
+
+struct Mlp {
+  nn::Linear fc1, fc2, fc3;
+  explicit Mlp(const nn::Path& p)
+      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 128), fc3(p / "fc3", 128, 10) {}
+  Tensor operator()(const Tensor& x) const { return fc3(relu(fc2(relu(fc1(x))))); }
+};
+
+Tensor gaussian(const Shape& shape) {
+  const Tensor t = empty(shape);
+  t.backend().normal(t.dtype(), {.seed = 1, .purpose = Purpose::measure}, 0, t.numel(), t.raw());
+  return t;
+}
+
+/// The products of one draw after another, each with weights of its own, nothing else.
+class Products {
+ public:
+  explicit Products(const Options& o) : draws_(o.draws), samples_(o.samples) {
+    for (const auto& [in, out] : {std::pair{64, 128}, {128, 128}, {128, 10}}) {
+      x_.push_back(gaussian({samples_, in}));
+      w_.push_back(gaussian({draws_, out, in}));
+      y_.push_back(empty({samples_, out}));
+    }
+  }
+  void run() const {
+    for (std::int64_t draw = 0; draw < draws_; ++draw)
+      for (std::size_t i = 0; i < x_.size(); ++i) {
+        const std::int64_t in = x_[i].size(1), out = y_[i].size(1);
+        x_[i].backend().gemm({float32, false, true, samples_, out, in, x_[i].raw(), in, 0,
+                              w_[i].data<float>() + draw * out * in, in, 0, y_[i].raw(), out, 0, 1, 1.0,
+                              0.0});
+      }
+  }
+
+ private:
+  std::int64_t draws_, samples_;
+  std::vector<Tensor> x_, w_, y_;
+};
+
+int run(int argc, char** argv) {
+  Options o;
+  CLI::App app("The LPF measure's time beside its products alone, and beside PyTorch.");
+  app.option_defaults()->always_capture_default();
+  app.add_option("--draws", o.draws, "perturbed copies")->check(CLI::Range(2, 100000));
+  app.add_option("--samples", o.samples, "on which the loss is taken")->check(CLI::Range(10, 1000000));
+  app.add_option("--rounds", o.rounds, "rounds of interleaved timings")->check(CLI::PositiveNumber);
+  app.add_option("--threads", o.threads, "number of threads; 0: all")->check(CLI::NonNegativeNumber);
+  app.add_option("--json", o.json, "write all figures to this file");
+  app.add_option("--peer", o.peer, "a Python with PyTorch, to run the same beside it");
+  CLI11_PARSE(app, argc, argv);
+  set_num_threads(o.threads);
+  o.threads = num_threads();
+
+  std::unique_ptr<Peer> peer;
+  if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, 128);
+  const ParameterStore params({.seed = 1});
+  const Mlp net{nn::Path(params)};
+  std::vector<std::int64_t> labels(static_cast<std::size_t>(o.samples));
+  for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::int64_t>(i % 10);
+  const TensorDataset data(gaussian({o.samples, 64}), from_vector(labels, {o.samples}), 10);
+  const Products products(o);
+  double value = 0;
+
+  std::vector<std::pair<std::string, std::function<double()>>> ways;
+  ways.emplace_back("LPF measure", [&] {
+    return milliseconds_of([&] {
+      const auto report = sharpness::measure(
+          net, params, data, {.measures = {sharpness::Measure::low_pass}, .draws = o.draws, .key = 7});
+      value = report["low_pass"].value;
+    });
+  });
+  ways.emplace_back("its products alone", [&] { return milliseconds_of([&] { products.run(); }); });
+  if (peer)
+    ways.emplace_back("PyTorch, draw after draw", [&] {
+      return peer->number(concat("measure ", o.draws, " ", o.threads, " ", o.samples));
+    });
+  std::vector<std::vector<double>> ms(ways.size());
+  for (int round = -1; round < o.rounds; ++round)
+    for (std::size_t i = 0; i < ways.size(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(30));  // the others' threads stop spinning
+      ways[i].second();
+      const double time = ways[i].second();
+      if (round >= 0) ms[i].push_back(time);
+    }
+
+  std::printf("%lld draws, %lld samples, network 64-128-128-10, float32, %d thread%s%s%s; LPF %.4f\n",
+              static_cast<long long>(o.draws), static_cast<long long>(o.samples), o.threads,
+              o.threads == 1 ? "" : "s", peer ? ", beside PyTorch " : "", peer ? peer->version().c_str() : "",
+              value);
+  TextTable table({"", "ms", "quartiles", "/ products"});
+  nlohmann::json records = nlohmann::json::array();
+  for (std::size_t i = 0; i < ways.size(); ++i) {
+    const auto at = [&](double q) { return quantile(ms[i], q); };
+    table.add_row({ways[i].first, format_fixed(at(.5), 2),
+                   concat(format_fixed(at(.25), 2), " – ", format_fixed(at(.75), 2)),
+                   format_fixed(at(.5) / quantile(ms[1], .5), 2)});
+    records.push_back({{"what", ways[i].first},
+                       {"draws", o.draws},
+                       {"samples", o.samples},
+                       {"threads", o.threads},
+                       {"median_ms", at(.5)},
+                       {"quartile1_ms", at(.25)},
+                       {"quartile3_ms", at(.75)}});
+  }
+  std::printf("%s", table.to_string().c_str());
+  if (!o.json.empty()) write_file_atomically(o.json, records.dump(1) + "\n");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "measure: %s\n", error.what());
+    return 1;
+  }
+}

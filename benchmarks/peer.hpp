@@ -1,0 +1,99 @@
+// What the benchmarks share: a process beside this one that does the same work, and timings in turn.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <lpf/core/error.hpp>
+#include <string>
+#include <vector>
+
+namespace lpf::benchmark {
+
+/// A process of its own: one line a request, one line an answer.
+class Process {
+ public:
+  explicit Process(const std::vector<std::string>& command) {
+    int to[2], from[2];
+    check<IoError>(::pipe2(to, O_CLOEXEC) == 0 && ::pipe2(from, O_CLOEXEC) == 0, "benchmark",
+                   "no pipe: ", std::strerror(errno));
+    child_ = ::fork();
+    check<IoError>(child_ >= 0, "benchmark", "no process: ", std::strerror(errno));
+    if (child_ == 0) {
+      ::dup2(to[0], 0);
+      ::dup2(from[1], 1);
+      std::vector<char*> words;
+      for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+      words.push_back(nullptr);
+      ::execvp(words[0], words.data());
+      std::perror(words[0]);
+      ::_exit(127);
+    }
+    ::close(to[0]);
+    ::close(from[1]);
+    to_ = ::fdopen(to[1], "w");
+    from_ = ::fdopen(from[0], "r");
+  }
+  ~Process() {
+    std::fclose(to_);
+    std::fclose(from_);
+    ::waitpid(child_, nullptr, 0);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  void ask(const std::string& line) {
+    std::fprintf(to_, "%s\n", line.c_str());
+    std::fflush(to_);
+  }
+  std::string answer() {
+    char line[256];
+    check<IoError>(std::fgets(line, sizeof line, from_) != nullptr, "benchmark",
+                   "a process beside this one ended; try it alone: python3 benchmarks/peer.py");
+    std::string text(line);
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+  }
+
+ private:
+  pid_t child_;
+  std::FILE *to_, *from_;
+};
+
+/// PyTorch in a process of its own (peer.py).
+class Peer : public Process {
+ public:
+  Peer(const std::string& python, std::int64_t batch)
+      : Process({python, LPF_PEER_SCRIPT, "--batch", std::to_string(batch)}), version_(answer()) {}
+  const std::string& version() const { return version_; }
+  /// The number with which it answers a request.
+  double number(const std::string& request) {
+    ask(request);
+    return std::stod(answer());
+  }
+
+ private:
+  std::string version_;
+};
+
+/// How long f() takes.
+inline double milliseconds_of(const std::function<void()>& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The value below which a share q of the timings lies.
+inline double quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
+}
+
+}  // namespace lpf::benchmark

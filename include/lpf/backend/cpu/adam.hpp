@@ -1,0 +1,42 @@
+// Adam's step over a whole parameter store, in one sweep.
+#pragma once
+
+#include "lpf/backend/cpu/elementwise.hpp"
+#include "lpf/backend/cpu/typed.hpp"
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+
+template <class T>
+void adam(DType, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v, void* v_max,
+          void* theta) {
+  const T* g = static_cast<const T*>(gradient);
+  T *first = static_cast<T*>(m), *second = static_cast<T*>(v), *largest = static_cast<T*>(v_max),
+    *w = static_cast<T*>(theta);
+  const T b1 = static_cast<T>(o.beta1), b2 = static_cast<T>(o.beta2), c1 = static_cast<T>(1 - o.beta1),
+          c2 = static_cast<T>(1 - o.beta2), epsilon = static_cast<T>(o.epsilon);
+  const T step = static_cast<T>(o.lr / o.correction1), root = static_cast<T>(1 / std::sqrt(o.correction2));
+  const T coupled = o.decoupled ? T(0) : static_cast<T>(o.weight_decay);
+  const T shrink = o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1);
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    LPF_SIMD
+    for (std::int64_t i = begin; i < end; ++i) {
+      const T d = g[i] + coupled * w[i];
+      first[i] = b1 * first[i] + c1 * d;
+      second[i] = b2 * second[i] + c2 * d * d;
+      T spread = second[i];
+      if (largest) spread = largest[i] = std::max(largest[i], second[i]);
+      w[i] = shrink * w[i] - step * first[i] / (std::sqrt(spread) * root + epsilon);
+    }
+  });
+}
+
+inline void fill_adam(Table& t) {
+  cpu_float32.adam = adam<float>;
+  cpu_float64.adam = adam<double>;
+  t.adam = ByType<&Table::adam>::call;
+}
+inline const bool adam_registered = register_cpu(Family::adam, LPF_VECTOR_BYTES, fill_adam);
+
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu
