@@ -25,9 +25,9 @@ LPF_DEVICE void sum_lanes(const Block& block, T* part, int width, int lanes) {
 /// How a matrix is cut. Blocks are numbered by group, part, tile.
 struct Columns {
   static constexpr int threads = 256;
-  std::int64_t groups, channels, parts, part_rows;
-  int tiles, width, lanes;        // of a tile its channels, and the rows that a block reads at a time
-  const std::int64_t* row_begin;  // groups + 1 values, on the device
+  std::int64_t groups, channels, part_rows;
+  int parts, tiles, width, lanes;  // of a tile its channels, and the rows that a block reads at a time
+  const std::int64_t* row_begin;   // groups + 1 values, on the device
 
   /// Cut for about `blocks` blocks. row_begin and what it is on the device.
   Columns(std::int64_t groups_, std::int64_t channels_, const std::int64_t* host, const std::int64_t* device,
@@ -43,7 +43,7 @@ struct Columns {
     const std::int64_t wanted =
         std::max<std::int64_t>(1, blocks / (std::max<std::int64_t>(1, groups) * tiles));
     part_rows = std::max(least, (longest + wanted - 1) / wanted);
-    parts = (longest + part_rows - 1) / part_rows;
+    parts = static_cast<int>((longest + part_rows - 1) / part_rows);
   }
   std::int64_t blocks() const { return channels == 0 ? 0 : groups * parts * tiles; }
 
@@ -58,10 +58,9 @@ struct Columns {
     bool writes;  // the thread that has the sum of its part and channel
   };
   LPF_DEVICE Place place(std::int64_t block, int t) const {
-    const std::int64_t slice = block / tiles;
-    const auto tile = static_cast<int>(block - slice * tiles);
-    const int lane = t / width;
-    Place p{slice / parts, slice % parts, std::int64_t{tile} * width + t % width, 0, 0, false};
+    const int index = static_cast<int>(block), slice = index / tiles, lane = t / width;
+    const std::int64_t first_channel = std::int64_t{index % tiles} * width;
+    Place p{slice / parts, slice % parts, first_channel + t % width, 0, 0, false};
     if (lane >= lanes || p.channel >= channels) return p;  // too many: no rows
     p.begin = first_row(p.group, p.part) + lane;
     p.end = first_row(p.group, p.part + 1);
