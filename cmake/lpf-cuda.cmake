@@ -21,14 +21,12 @@ find_package(CUDAToolkit REQUIRED)
 message(STATUS "LPF: CUDA ${CUDAToolkit_VERSION}, for ${CMAKE_CUDA_ARCHITECTURES}")
 
 file(GLOB kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cu)
-if(NOT kernels)
-  message(STATUS "LPF: kernels/ has no .cu files, so there is no lpf::cuda to build")
-  return()
-endif()
-
 add_library(lpf_cuda STATIC ${kernels})
 add_library(lpf::cuda ALIAS lpf_cuda)
-target_compile_options(lpf_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)  # CMake 3.25 has no cuda_std_20
+# CMake 3.25 has no cuda_std_20. Relaxed constexpr: std::bit_cast and its like may be called in kernels.
+target_compile_options(lpf_cuda PRIVATE
+  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--extended-lambda;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra>"
+  "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${LPF_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Werror>")
 target_compile_definitions(lpf_cuda INTERFACE LPF_CUDA=1)
 target_link_libraries(lpf_cuda PUBLIC lpf_headers PRIVATE $<BUILD_INTERFACE:CUDA::cudart_static>
                                                           $<BUILD_INTERFACE:CUDA::cublas>)

@@ -18,6 +18,7 @@ void products(Table&);
 void convolution(Table&);
 void pool(Table&);
 void norm(Table&);
+void layer_norm(Table&);
 void softmax(Table&);
 
 namespace detail {
@@ -38,8 +39,20 @@ void miss(Table& table, const char* name) {
 
 }  // namespace detail
 
-/// Every entry but those for memory.
+/// Every entry but those for memory, and gemm_replicas, which may be null.
 inline void fill_families(Table& t) {
+  elementwise(t);
+  reduce(t);
+  index(t);
+  noise(t);
+  optimizer(t);
+  // products(t);
+  // convolution(t);
+  // pool(t);
+  // norm(t);
+  // layer_norm(t);
+  // softmax(t);
+
   using detail::miss;
   miss<&Table::fill>(t, "fill");
   miss<&Table::unary>(t, "unary");
@@ -78,12 +91,6 @@ inline void fill_families(Table& t) {
   miss<&Table::sgd>(t, "sgd");
   miss<&Table::adam>(t, "adam");
   miss<&Table::pre_activation_noise>(t, "pre_activation_noise");
-
-  // products(t);
-  // convolution(t);
-  // pool(t);
-  // norm(t);
-  // softmax(t);
 }
 
 }  // namespace lpf::cuda

@@ -8,6 +8,8 @@ namespace lpf::cuda {
 
 void* allocate(std::size_t bytes);
 void deallocate(void* p, std::size_t bytes) noexcept;
+void copy(void* to, const void* from, std::size_t bytes);          // on the device
+void copy_to_host(void* to, const void* from, std::size_t bytes);  // waits for all that is queued
 
 /// n elements on the device for what is queued until the end of the scope, uninitialised. Work is queued on
 /// one stream, so the memory may serve again at once for what is queued later.

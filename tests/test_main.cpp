@@ -1,6 +1,8 @@
 // main() of every test program. Beside doctest's own options:
 //   --reporters=ctest --list-test-cases   writes the test cases as ctest's commands (see
 //   tests/CMakeLists.txt)
+// The CUDA device is the emulated one (kernels/emulated) in a build without lpf::cuda; only test_cuda has it
+// then, so that the other programs test what is said without one.
 // Exits with 0 if all went well, 1 if a check failed or no test case was run, 77 if all were skipped.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "lpf_test.hpp"
@@ -10,6 +12,11 @@
 #include <cstdlib>
 #include <iostream>
 #include <set>
+
+#include "lpf/backend/backend.hpp"
+#ifdef LPF_CUDA_EMULATED
+#  include "emulated/arena.hpp"
+#endif
 
 namespace {
 
@@ -99,6 +106,9 @@ TempDir::~TempDir() {
 
 int main(int argc, char** argv) {
   program = std::filesystem::absolute(argv[0]);
+#ifdef LPF_CUDA_EMULATED
+  if (program.stem() == "test_cuda") lpf::cuda::register_emulated();
+#endif
   doctest::Context context(argc, argv);
   const int result = context.run();
   if (context.shouldExit() || result != 0) return result;

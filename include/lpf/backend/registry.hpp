@@ -34,7 +34,31 @@ inline const Table& cpu_typed_table(DType type) {
     default: return cpu_narrow_integers;
   }
 }
-inline std::atomic<const Table*> cuda_table_in_use{nullptr};
+
+/// The CUDA backend of this program: makes GPU `index` ready and returns its table, or throws DeviceError
+/// saying why there is none. Null in a program without one.
+using CudaOpener = const Table& (*)(int index);
+inline std::atomic<CudaOpener> cuda_opener{nullptr};
+inline std::atomic<const Table*> cuda_table_in_use{nullptr};  // of cuda:0, once it has been opened
+
+/// Called before main(): nothing asks for a GPU until a program does.
+inline bool register_cuda(CudaOpener opener) {
+  cuda_opener.store(opener);
+  return true;
+}
+
+[[gnu::cold, gnu::noinline]] inline const Table& open_cuda(Device device) {
+  const CudaOpener opener = cuda_opener.load();
+  check<DeviceError>(opener != nullptr, "device", device,
+                     " is not available: this program was built without lpf::cuda; ",
+                     "configure with -DLPF_CUDA=ON and link lpf::cuda");
+  const Table& table = opener(device.index);
+  check<DeviceError>(table.version == contract_version, "device", "lpf::cuda was built for version ",
+                     table.version, " of the backends' contract, this program for ", contract_version,
+                     ": build both from the same LPF");
+  cuda_table_in_use.store(&table, std::memory_order_release);
+  return table;
+}
 
 /// Fills in a family of CPU kernels. Of several (translation units built for different processors) that of
 /// the highest level serves. Called before main().
@@ -51,11 +75,10 @@ inline bool register_cpu(Family family, int level, void (*fill)(Table&)) {
 inline const Table& get(Device device) {
   if (device.is_cpu()) [[likely]]
     return cpu_table;
-  const Table* table = cuda_table_in_use.load(std::memory_order_relaxed);
-  check<DeviceError>(table != nullptr, "device", device,
-                     " is not available: this program was built without lpf::cuda; ",
-                     "configure with -DLPF_CUDA=ON and link lpf::cuda");
-  return *table;
+  const Table* table = cuda_table_in_use.load(std::memory_order_acquire);
+  if (table && device.index == 0) [[likely]]
+    return *table;
+  return open_cuda(device);
 }
 
 }  // namespace lpf::backend
@@ -68,7 +91,12 @@ inline Device Device::cuda(int index) {
   return device;
 }
 
-/// True if this program has a usable CUDA backend.
-inline bool cuda_is_available() { return backend::cuda_table_in_use.load() != nullptr; }
+/// True if this program has a CUDA backend, and this machine a GPU that it can use.
+inline bool cuda_is_available() {
+  try {
+    backend::get({DeviceType::cuda, 0});
+    return true;
+  } catch (const DeviceError&) { return false; }
+}
 
 }  // namespace lpf

@@ -1,0 +1,62 @@
+// Arrays as kernels read and write them. Arithmetic is compiled for float, double and int64; narrower
+// integers and bool are computed as int64, and converted where they are read and written.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "launch.hpp"
+#include "lpf/core/dtype.hpp"
+
+namespace lpf::cuda {
+
+/// An array of Ts.
+template <class T>
+struct Elements {
+  T* data;
+  Elements(const void* p, DType) : data(static_cast<T*>(const_cast<void*>(p))) {}
+  LPF_DEVICE T get(std::int64_t i) const { return data[i]; }
+  LPF_DEVICE void set(std::int64_t i, T value) const { data[i] = value; }
+};
+
+/// An array of integers of any width, or of bools.
+template <>
+struct Elements<std::int64_t> {
+  void* data;
+  DType type;
+  Elements(const void* p, DType t) : data(const_cast<void*>(p)), type(t) {}
+  LPF_DEVICE std::int64_t get(std::int64_t i) const {
+    switch (type) {
+      case DType::bool_: return static_cast<const std::uint8_t*>(data)[i] != 0;
+      case DType::uint8: return static_cast<const std::uint8_t*>(data)[i];
+      case DType::int32: return static_cast<const std::int32_t*>(data)[i];
+      default: return static_cast<const std::int64_t*>(data)[i];
+    }
+  }
+  LPF_DEVICE void set(std::int64_t i, std::int64_t value) const {
+    switch (type) {
+      case DType::bool_: static_cast<std::uint8_t*>(data)[i] = value != 0; break;
+      case DType::uint8: static_cast<std::uint8_t*>(data)[i] = static_cast<std::uint8_t>(value); break;
+      case DType::int32: static_cast<std::int32_t*>(data)[i] = static_cast<std::int32_t>(value); break;
+      default: static_cast<std::int64_t*>(data)[i] = value;
+    }
+  }
+};
+
+/// f(T{}) with the type that elements of `type` are computed in.
+template <class F>
+void visit_arithmetic(DType type, F f) {
+  switch (type) {
+    case DType::float32: return f(float{});
+    case DType::float64: return f(double{});
+    default: return f(std::int64_t{});
+  }
+}
+
+/// A number as an element.
+template <class T>
+T number_as(double v) {
+  return static_cast<T>(v);
+}
+
+}  // namespace lpf::cuda

@@ -1,0 +1,158 @@
+// The emulated device: the kernels as functions of the processor, over memory that only they may touch. For
+// the tests, on machines without a GPU. Fresh memory is full of NaNs, as a GPU's may be; with the address
+// sanitizer what was not handed out is poisoned, so that a kernel which leaves its array is found.
+#include <sys/mman.h>
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "../availability.hpp"
+#include "../caching_allocator.hpp"
+#include "../families.hpp"
+#include "../fault.hpp"
+#include "../memory.hpp"
+#include "arena.hpp"
+#include "lpf/backend/registry.hpp"
+
+#ifdef __SANITIZE_ADDRESS__
+#  include <sanitizer/asan_interface.h>
+#  define LPF_POISON(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
+#  define LPF_UNPOISON(p, bytes) ASAN_UNPOISON_MEMORY_REGION(p, bytes)
+#else
+#  define LPF_POISON(p, bytes)
+#  define LPF_UNPOISON(p, bytes)
+#endif
+
+namespace lpf::cuda {
+namespace {
+
+/// The region: pages are taken from the system as they are first touched.
+class Arena {
+ public:
+  static Arena& instance() {
+    static auto* arena = new Arena;
+    return *arena;
+  }
+
+  void open() {
+    const std::lock_guard lock(mutex_);
+    if (++open_ == 1) protect(PROT_READ | PROT_WRITE);
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    if (--open_ == 0) protect(PROT_NONE);
+  }
+
+  void* allocate(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = free_.find(bytes); found != free_.end()) {
+      void* block = found->second;
+      free_.erase(found);
+      return block;
+    }
+    const std::size_t size = (bytes + gap + alignment - 1) / alignment * alignment;
+    if (size > capacity - used_) return nullptr;
+    std::byte* block = begin_ + used_;
+    used_ += size;
+    touched_ = std::max(touched_, (used_ + page - 1) / page * page);
+    if (open_ > 0) protect(PROT_READ | PROT_WRITE);
+    return block;
+  }
+  void free(void* block, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    free_.emplace(bytes, block);
+  }
+
+ private:
+  static constexpr std::size_t capacity = std::size_t{8} << 30, alignment = 256, gap = 64, page = 1 << 21;
+
+  Arena() {
+    constexpr std::size_t all = capacity + page;
+    void* region = mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    check<DeviceError>(region != MAP_FAILED, "device", "no address space for the emulated device");
+    void* aligned = region;
+    std::size_t space = all;
+    begin_ = static_cast<std::byte*>(std::align(page, capacity, aligned, space));
+    madvise(begin_, capacity, MADV_HUGEPAGE);  // opening and closing costs microseconds, not hundreds of them
+    LPF_POISON(begin_, capacity);
+  }
+  void protect(int how) {
+    if (touched_ > 0) mprotect(begin_, touched_, how);
+  }
+
+  std::mutex mutex_;
+  int open_ = 0;
+  std::byte* begin_;
+  std::size_t used_ = 0, touched_ = 0;
+  std::multimap<std::size_t, void*> free_;
+};
+
+CachingAllocator& allocator() {
+  static auto* one =
+      new CachingAllocator({[](std::size_t bytes) { return Arena::instance().allocate(bytes); },
+                            [](void* block, std::size_t bytes) { Arena::instance().free(block, bytes); },
+                            [](std::size_t bytes, const MemoryStats& stats) {
+                              fail<DeviceError>("allocate", "out of memory on cuda:0: ", bytes,
+                                                " bytes wanted, ", stats.in_use, " in use");
+                            }});
+  return *one;
+}
+
+const Table& open(int index) {
+  check_usable(index,
+               {.driver = 1, .runtime = 1, .devices = 1, .says = "", .major = 7, .minor = 5, .name = ""});
+  static const Table table = [] {
+    Table t{};
+    t.version = backend::contract_version;
+    t.name = "cuda (emulated)";
+    t.allocate = allocate;
+    t.deallocate = deallocate;
+    t.copy = copy;
+    t.copy_from_host = copy;
+    t.copy_to_host = copy_to_host;
+    t.synchronize = check_faults;
+    t.max_threads = [] { return 1; };
+    t.memory_stats = [] { return allocator().stats(); };
+    t.reset_peak = [] { allocator().reset_peak(); };
+    t.release_cache = [] { allocator().release_cache(); };
+    fill_families(t);
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace
+
+Access::Access() { Arena::instance().open(); }
+Access::~Access() { Arena::instance().close(); }
+
+void* allocate(std::size_t bytes) {
+  void* block = allocator().allocate(bytes);
+  LPF_UNPOISON(block, bytes);
+  const Access access;
+  std::memset(block, 0xFF, bytes);
+  return block;
+}
+void deallocate(void* p, std::size_t bytes) noexcept {
+  LPF_POISON(p, bytes);
+  allocator().deallocate(p, bytes);
+}
+
+void copy(void* to, const void* from, std::size_t bytes) {
+  const Access access;
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+void copy_to_host(void* to, const void* from, std::size_t bytes) {
+  copy(to, from, bytes);
+  check_faults();
+}
+std::uint64_t* fault_word() {
+  static std::uint64_t word = 0;
+  return &word;
+}
+
+bool register_emulated() { return backend::register_cuda(open); }
+
+}  // namespace lpf::cuda

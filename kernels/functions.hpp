@@ -1,0 +1,135 @@
+// The elementwise functions of the contract, one definition each, for T float, double or int64.
+#pragma once
+
+#include <cmath>
+#include <type_traits>
+
+#include "launch.hpp"
+#include "lpf/backend/contract.hpp"
+
+namespace lpf::cuda {
+
+using backend::Binary;
+using backend::Unary;
+
+/// Whether the operation writes bool.
+constexpr bool is_test(Unary op) {
+  return op == Unary::logical_not || op == Unary::is_finite || op == Unary::is_nan;
+}
+constexpr bool is_test(Binary op) { return op >= Binary::equal && op <= Binary::logical_xor; }
+
+/// Whether the operation has a meaning for integers.
+constexpr bool takes_integers(Unary op) {
+  return op == Unary::affine || op == Unary::negative || op == Unary::absolute || op == Unary::sign ||
+         op == Unary::square || is_test(op);
+}
+constexpr bool takes_integers(Binary op) {
+  return op != Binary::divide && op != Binary::power && op < Binary::relu_backward;
+}
+
+template <class T>
+LPF_DEVICE T sigmoid_of(T x) {
+  return T(1) / (T(1) + std::exp(-x));
+}
+template <class T>
+LPF_DEVICE T normal_cdf(T x) {
+  return T(0.5) * std::erfc(-x * T(0.70710678118654752440));
+}
+template <class T>
+LPF_DEVICE T gelu_tanh_inner(T x) {  // √(2/π)(x + 0.044715 x³), Hendrycks and Gimpel
+  return std::tanh(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x));
+}
+
+template <Unary op, class T>
+LPF_DEVICE auto unary_of(T v, [[maybe_unused]] T a, [[maybe_unused]] T b) {
+  // clang-format off
+  if constexpr (op == Unary::affine) return a * v + b;
+  else if constexpr (op == Unary::negative) return -v;
+  else if constexpr (op == Unary::absolute) return v < T(0) ? -v : v;
+  else if constexpr (op == Unary::sign) return static_cast<T>((T(0) < v) - (v < T(0)));
+  else if constexpr (op == Unary::square) return v * v;
+  else if constexpr (op == Unary::logical_not) return v == T(0);
+  else if constexpr (op == Unary::is_finite) return v - v == T(0);
+  else if constexpr (op == Unary::is_nan) return v != v;
+  else if constexpr (op == Unary::sqrt) return std::sqrt(v);
+  else if constexpr (op == Unary::rsqrt) return T(1) / std::sqrt(v);
+  else if constexpr (op == Unary::reciprocal) return T(1) / v;
+  else if constexpr (op == Unary::exp) return std::exp(v);
+  else if constexpr (op == Unary::expm1) return std::expm1(v);
+  else if constexpr (op == Unary::log) return std::log(v);
+  else if constexpr (op == Unary::log1p) return std::log1p(v);
+  else if constexpr (op == Unary::sin) return std::sin(v);
+  else if constexpr (op == Unary::cos) return std::cos(v);
+  else if constexpr (op == Unary::tanh) return std::tanh(v);
+  else if constexpr (op == Unary::sigmoid) return sigmoid_of(v);
+  else if constexpr (op == Unary::erf) return std::erf(v);
+  else if constexpr (op == Unary::power) return std::pow(v, a);
+  else if constexpr (op == Unary::clamp) return v < a ? a : (v > b ? b : v);
+  else if constexpr (op == Unary::floor) return std::floor(v);
+  else if constexpr (op == Unary::ceil) return std::ceil(v);
+  else if constexpr (op == Unary::round) return std::nearbyint(v);
+  else if constexpr (op == Unary::relu) return v < T(0) ? T(0) : v;
+  else if constexpr (op == Unary::leaky_relu) return v > T(0) ? v : a * v;
+  else if constexpr (op == Unary::elu) return v > T(0) ? v : a * std::expm1(v);
+  else if constexpr (op == Unary::gelu) return v * normal_cdf(v);
+  else if constexpr (op == Unary::gelu_tanh) return T(0.5) * v * (T(1) + gelu_tanh_inner(v));
+  else if constexpr (op == Unary::silu) return v * sigmoid_of(v);
+  else {
+    static_assert(op == Unary::softplus);
+    return (v < T(0) ? T(0) : v) + std::log1p(std::exp(-std::abs(v)));
+  }
+  // clang-format on
+}
+
+/// The sign of the divisor, as Python's %; of integers 0 where the divisor is 0.
+template <class T>
+LPF_DEVICE T remainder_of(T a, T b) {
+  T r;
+  if constexpr (std::is_floating_point_v<T>) {
+    r = std::fmod(a, b);
+  } else {
+    r = b == 0 || b == -1 ? 0 : a % b;  // the least number % -1 overflows
+  }
+  return r != T(0) && (r < T(0)) != (b < T(0)) ? r + b : r;
+}
+
+template <Binary op, class T>
+LPF_DEVICE auto binary_of(T u, T v, [[maybe_unused]] T s) {
+  // clang-format off
+  if constexpr (op == Binary::add) return u + v;
+  else if constexpr (op == Binary::subtract) return u - v;
+  else if constexpr (op == Binary::multiply) return u * v;
+  else if constexpr (op == Binary::divide) return u / v;
+  else if constexpr (op == Binary::power) return std::pow(u, v);
+  else if constexpr (op == Binary::maximum) return u < v || v != v ? v : u;  // NaN wins
+  else if constexpr (op == Binary::minimum) return v < u || v != v ? v : u;
+  else if constexpr (op == Binary::remainder) return remainder_of(u, v);
+  else if constexpr (op == Binary::equal) return u == v;
+  else if constexpr (op == Binary::not_equal) return u != v;
+  else if constexpr (op == Binary::less) return u < v;
+  else if constexpr (op == Binary::less_equal) return u <= v;
+  else if constexpr (op == Binary::greater) return u > v;
+  else if constexpr (op == Binary::greater_equal) return u >= v;
+  else if constexpr (op == Binary::logical_and) return u != T(0) && v != T(0);
+  else if constexpr (op == Binary::logical_or) return u != T(0) || v != T(0);
+  else if constexpr (op == Binary::logical_xor) return (u != T(0)) != (v != T(0));
+  else if constexpr (op == Binary::relu_backward) return v > T(0) ? u : T(0);
+  else if constexpr (op == Binary::leaky_relu_backward) return v > T(0) ? u : s * u;
+  else if constexpr (op == Binary::tanh_backward) return u * (T(1) - v * v);
+  else if constexpr (op == Binary::sigmoid_backward) return u * v * (T(1) - v);
+  else if constexpr (op == Binary::elu_backward) return v > T(0) ? u : u * s * std::exp(v);
+  else if constexpr (op == Binary::silu_backward) {
+    const T p = sigmoid_of(v);
+    return u * p * (T(1) + v * (T(1) - p));
+  } else if constexpr (op == Binary::gelu_backward) {
+    return u * (normal_cdf(v) + v * T(0.39894228040143267794) * std::exp(T(-0.5) * v * v));
+  } else {
+    static_assert(op == Binary::gelu_tanh_backward);
+    const T t = gelu_tanh_inner(v);
+    const T slope = T(0.79788456080286535588) * (T(1) + T(3 * 0.044715) * v * v);
+    return u * T(0.5) * (T(1) + t + v * (T(1) - t * t) * slope);
+  }
+  // clang-format on
+}
+
+}  // namespace lpf::cuda

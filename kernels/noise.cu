@@ -1,0 +1,309 @@
+// Random numbers, and what is made of them in the same sweep. Words and Gaussians are those of
+// core/philox.hpp and core/gaussian.hpp, whose text is compiled here for the GPU: the same bits as on the
+// CPU, for whatever part of a stream. A thread works on whole blocks of a stream (four numbers, two of
+// float64).
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "families.hpp"
+#include "launch.hpp"
+#include "lpf/core/gaussian.hpp"
+#include "upload.hpp"
+
+namespace lpf::cuda {
+namespace {
+
+using backend::Segment;
+
+/// Numbers of a type that are stored at once.
+template <class T>
+struct alignas(16) Pack {
+  static constexpr int size = 16 / sizeof(T);
+  T value[size];
+};
+
+/// to[begin … end) = from[begin … end), within one pack.
+template <class T>
+LPF_DEVICE void put(T* to, const Pack<T>& from, std::int64_t begin, std::int64_t end) {
+  if (begin == 0 && end == Pack<T>::size && reinterpret_cast<std::uintptr_t>(to) % sizeof(Pack<T>) == 0) {
+    *reinterpret_cast<Pack<T>*>(to) = from;
+  } else {
+    for (std::int64_t i = begin; i < end; ++i) to[i] = from.value[i];
+  }
+}
+
+/// Where a range of a stream lies in the stream's blocks of `size` elements.
+struct Blocks {
+  std::int64_t first, n;
+  int size;
+  LPF_HD std::int64_t count() const { return n == 0 ? 0 : (first + n - 1) / size - first / size + 1; }
+  /// Block k of the range: its number in the stream, where its first element is in the range (maybe before
+  /// it), and which of its elements are in it.
+  struct One {
+    std::uint32_t number;
+    std::int64_t at, begin, end;
+  };
+  LPF_DEVICE One operator[](std::int64_t k) const {
+    const std::int64_t number = first / size + k, at = number * size - first;
+    return {static_cast<std::uint32_t>(number), at, at < 0 ? -at : 0, at + size < n ? size : n - at};
+  }
+};
+
+// --- numbers
+// ----------------------------------------------------------------------------------------------------------
+
+struct NormalLaw {
+  template <class T>
+  LPF_DEVICE static NoiseBlock<T> draw(const NoiseKey& key, std::uint32_t block) {
+    return normal_block<T>(key, block);
+  }
+};
+struct UniformLaw {
+  template <class T>
+  LPF_DEVICE static NoiseBlock<T> draw(const NoiseKey& key, std::uint32_t block) {
+    return uniform_block<T>(key, block);
+  }
+};
+
+template <class Law, class T>
+struct Draw {
+  NoiseKey key;
+  Blocks range;
+  T* y;
+  LPF_DEVICE void operator()(std::int64_t k) const {
+    const auto block = range[k];
+    const NoiseBlock<T> drawn = Law::template draw<T>(key, block.number);
+    Pack<T> out;
+    for (int i = 0; i < Pack<T>::size; ++i) out.value[i] = drawn.value[i];
+    put(y + block.at, out, block.begin, block.end);
+  }
+};
+template <class Law>
+void draw(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, void* y) {
+  visit_floating("noise", type, [&](auto zero) {
+    using T = decltype(zero);
+    check_noise_range(key, first, n, Pack<T>::size);
+    const Blocks range{first, n, Pack<T>::size};
+    each(range.count(), Draw<Law, T>{key, range, static_cast<T*>(y)});
+  });
+}
+
+template <class T>
+struct Dropout {
+  NoiseKey key;
+  Blocks range;
+  std::uint32_t largest;  // words up to it keep their element
+  T scale;
+  const T* x;
+  T* y;
+  LPF_DEVICE void operator()(std::int64_t k) const {
+    const auto block = range[k];
+    const PhiloxWords words = noise_words(key, block.number);
+    for (std::int64_t i = block.begin; i < block.end; ++i)
+      y[block.at + i] = words.word[i] <= largest ? x[block.at + i] * scale : T(0);
+  }
+};
+void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, double p, const void* x,
+             void* y) {
+  check_noise_range(key, first, n, 4);
+  const std::uint64_t threshold = bernoulli_threshold(1 - p);  // up to 2^32
+  const Blocks range{first, n, 4};
+  visit_floating("dropout", type, [&](auto zero) {
+    using T = decltype(zero);
+    each(range.count(),
+         Dropout<T>{key, range, static_cast<std::uint32_t>(std::max<std::uint64_t>(threshold, 1) - 1),
+                    threshold > 0 ? static_cast<T>(1 / (1 - p)) : T(0), static_cast<const T*>(x),
+                    static_cast<T*>(y)});
+  });
+}
+
+// --- whole parameter stores
+// ------------------------------------------------------------------------------------------
+
+/// A segment and where its work begins in that of all of them.
+struct Part {
+  Segment segment;
+  std::int64_t first;
+};
+struct Parts {
+  std::vector<Part> part;
+  std::int64_t work = 0;
+
+  template <class F>
+  Parts(const Segment* segments, std::int64_t count, F work_of) {
+    for (std::int64_t s = 0; s < count; ++s) {
+      part.push_back({segments[s], work});
+      work += work_of(segments[s]);
+    }
+  }
+  Upload<Part> upload() const { return {part.data(), static_cast<std::int64_t>(part.size())}; }
+};
+/// The part that piece k of the work belongs to; parts without work are passed over.
+LPF_DEVICE inline const Part& part_of(const Part* parts, std::int64_t count, std::int64_t k) {
+  std::int64_t low = 0, high = count;  // the last part that begins at k or before is in [low, high)
+  while (high - low > 1) {
+    const std::int64_t middle = (low + high) / 2;
+    (parts[middle].first <= k ? low : high) = middle;
+  }
+  return parts[low];
+}
+
+/// One block of threads a row.
+template <class T>
+struct FilterNorm {
+  static constexpr int threads = 128;
+  struct Shared {
+    double part[threads];
+  };
+  const Part* parts;
+  std::int64_t count;
+  const T* theta;
+  T* norm;
+  LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
+    const Part& part = part_of(parts, count, block.index);
+    const std::int64_t row = block.index - part.first, length = part.segment.length;
+    const T* w = theta + part.segment.offset + row * length;
+    block.each([&](int t) {
+      double squares = 0;
+      for (std::int64_t i = t; i < length; i += threads)
+        squares += static_cast<double>(w[i]) * static_cast<double>(w[i]);
+      shared.part[t] = squares;
+    });
+    block.template sum<threads>(shared.part);
+    block.each([&](int t) {
+      if (t == 0) norm[part.segment.first_scale + row] = static_cast<T>(std::sqrt(shared.part[0]));
+    });
+  }
+};
+void filter_norms(DType type, const Segment* segments, std::int64_t count, const void* theta, void* norm) {
+  if (count == 0) return;
+  const Parts parts(segments, count, [](const Segment& s) { return s.rows; });
+  const auto there = parts.upload();
+  visit_floating("filter_norms", type, [&](auto zero) {
+    using T = decltype(zero);
+    blocks(parts.work,
+           FilterNorm<T>{there.data(), count, static_cast<const T*>(theta), static_cast<T*>(norm)});
+  });
+}
+
+/// One thread for a block's numbers of a parameter, in all draws: θ and the scales are read once.
+template <class T>
+struct Perturb {
+  static constexpr int size = Pack<T>::size;
+  const Part* parts;
+  std::int64_t count;
+  NoiseKey key;
+  const T *theta, *scale;
+  std::int64_t replicas;
+  bool antithetic;
+  T* out;
+
+  LPF_DEVICE void operator()(std::int64_t k) const {
+    const Part& part = part_of(parts, count, k);
+    const Segment& segment = part.segment;
+    const std::int64_t block = k - part.first, first = block * size, all = segment.rows * segment.length;
+    const int n = first + size <= all ? size : static_cast<int>(all - first);
+    T w[size] = {}, s[size] = {};
+    std::int64_t row = first / segment.length, column = first % segment.length;
+    for (int i = 0; i < n; ++i) {
+      w[i] = theta[segment.offset + first + i];
+      s[i] = scale[segment.first_scale + row];
+      if (++column == segment.length) column = 0, ++row;
+    }
+    NoiseKey stream = key;
+    stream.parameter = segment.parameter;
+    T* to = out + replicas * segment.offset + first;
+    for (std::int64_t r = 0; r < replicas; r += antithetic ? 2 : 1) {
+      stream.replica = static_cast<std::uint32_t>(antithetic ? r / 2 : r);
+      const NoiseBlock<T> e = normal_block<T>(stream, static_cast<std::uint32_t>(block));
+      Pack<T> up, down;
+      for (int i = 0; i < size; ++i) {
+        up.value[i] = lpf::detail::fmadd(s[i], e.value[i], w[i]);
+        down.value[i] = lpf::detail::fnmadd(s[i], e.value[i], w[i]);
+      }
+      put(to + r * all, up, 0, n);
+      if (antithetic) put(to + (r + 1) * all, down, 0, n);
+    }
+  }
+};
+void perturb(DType type, const Segment* segments, std::int64_t count, const NoiseKey& key, const void* theta,
+             const void* scale, std::int64_t replicas, bool antithetic, void* out) {
+  if (count == 0 || replicas == 0) return;
+  visit_floating("perturb", type, [&](auto zero) {
+    using T = decltype(zero);
+    constexpr int size = Pack<T>::size;
+    NoiseKey last = key;
+    last.replica = static_cast<std::uint32_t>((antithetic ? replicas / 2 : replicas) - 1);
+    const Parts parts(segments, count, [&](const Segment& s) {
+      check_noise_range(last, 0, s.rows * s.length, size);
+      return (s.rows * s.length + size - 1) / size;
+    });
+    const auto there = parts.upload();
+    each(parts.work, Perturb<T>{there.data(), count, key, static_cast<const T*>(theta),
+                                static_cast<const T*>(scale), replicas, antithetic, static_cast<T*>(out)});
+  });
+}
+
+/// One block of threads a row of x.
+template <class T>
+struct PreActivationNoise {
+  static constexpr int threads = 128;
+  struct Shared {
+    T part[threads];
+  };
+  std::int64_t in, out;
+  NoiseKey key;
+  std::int64_t first;
+  const T *x, *sigma, *sigma_bias;
+  T *noise, *slope;
+  LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
+    block.each([&](int t) {
+      const T* row = x + block.index * in;
+      T squares = 0;
+      if (sigma)
+        for (std::int64_t i = t; i < in; i += threads) squares += row[i] * row[i];
+      shared.part[t] = squares;
+    });
+    block.template sum<threads>(shared.part);
+    block.each([&](int t) {
+      const T squares = shared.part[0], bias = sigma_bias ? *sigma_bias : T(0);
+      const Blocks range{first + block.index * out, out, Pack<T>::size};
+      for (std::int64_t b = t; b < range.count(); b += threads) {
+        const auto one = range[b];
+        const NoiseBlock<T> xi = normal_block<T>(key, one.number);
+        for (std::int64_t i = one.begin; i < one.end; ++i) {
+          const std::int64_t k = one.at + i, to = block.index * out + k;
+          const T variance = sigma ? sigma[k] * sigma[k] : T(0);
+          const T deviation = std::sqrt(squares * variance + bias * bias);
+          noise[to] = deviation * xi.value[i];
+          slope[to] = deviation > T(0) ? variance * xi.value[i] / deviation : T(0);
+        }
+      }
+    });
+  }
+};
+void pre_activation_noise(DType type, std::int64_t rows, std::int64_t in, std::int64_t out,
+                          const NoiseKey& key, std::int64_t first, const void* x, const void* sigma,
+                          const void* sigma_bias, void* noise, void* slope) {
+  visit_floating("pre_activation_noise", type, [&](auto zero) {
+    using T = decltype(zero);
+    check_noise_range(key, first, rows * out, Pack<T>::size);
+    blocks(rows, PreActivationNoise<T>{in, out, key, first, static_cast<const T*>(x),
+                                       static_cast<const T*>(sigma), static_cast<const T*>(sigma_bias),
+                                       static_cast<T*>(noise), static_cast<T*>(slope)});
+  });
+}
+
+}  // namespace
+
+void noise(Table& t) {
+  t.normal = draw<NormalLaw>;
+  t.uniform = draw<UniformLaw>;
+  t.dropout = dropout;
+  t.filter_norms = filter_norms;
+  t.perturb = perturb;
+  t.pre_activation_noise = pre_activation_noise;
+}
+
+}  // namespace lpf::cuda

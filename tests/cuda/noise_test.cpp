@@ -1,0 +1,135 @@
+// Random numbers on the device: the CPU's bits. What sums (norms) or multiplies into sums (deviations of
+// pre-activations) may differ in the last ones.
+#include "compare.hpp"
+
+using namespace lpf;
+using namespace lpf::test;
+using backend::Segment;
+using backend::Table;
+
+namespace {
+
+const NoiseKey key{
+    .seed = 0x123456789ABCDEF, .purpose = Purpose::user, .draw = 77, .replica = 5, .parameter = 3};
+
+}  // namespace
+
+TEST_CASE("noise: a million Gaussians have the CPU's bits") {
+  SKIP_WITHOUT_CUDA;
+  for (const DType type : floating)
+    check_same(
+        {}, {zeros({1'000'000}, {.dtype = type})}, 0,
+        [&](const Table& t, const auto&, const auto& out) { t.normal(type, key, 0, 1'000'000, out[0]); });
+}
+
+TEST_CASE("noise: any part of a stream is the CPU's") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(1);
+  for (const DType type : floating)
+    for (int repeat = 0; repeat < 40; ++repeat) {
+      const std::int64_t n = choice.between(0, 70),
+                         first = repeat % 3 == 0 ? (std::int64_t{1} << 32) + repeat : choice.between(0, 9);
+      INFO(text_of(type), " [", first, ", ", first + n, ")");
+      check_same({}, {zeros({n}, {.dtype = type}), zeros({n}, {.dtype = type})}, 0,
+                 [&](const Table& t, const auto&, const auto& out) {
+                   t.normal(type, key, first, n, out[0]);
+                   t.uniform(type, key, first, n, out[1]);
+                 });
+    }
+}
+
+TEST_CASE("noise: Philox' words, to the bit, through a uniform's 24 and 53 of them") {
+  SKIP_WITHOUT_CUDA;
+  const std::int64_t n = 100'000;
+  const Tensor single = zeros({n}, {.device = Device::cuda()});
+  single.backend().uniform(float32, key, 1, n, single.raw());
+  const auto found = single.to_vector();
+  std::int64_t wrong = 0;
+  for (std::int64_t i = 0; i < n; ++i)
+    wrong += found[static_cast<std::size_t>(i)] != static_cast<double>(word_at(key, 1 + i) >> 8) * 0x1p-24;
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("noise: a key or a range that the counter cannot hold is refused before any kernel") {
+  SKIP_WITHOUT_CUDA;
+  const Tensor y = zeros({4}, {.device = Device::cuda()});
+  const Table& t = y.backend();
+  NoiseKey far = key;
+  far.draw = std::uint64_t{1} << 32;
+  CHECK_ERROR(t.normal(float32, far, 0, 4, y.raw()), ValueError, "draw");
+  CHECK_ERROR(t.uniform(float32, key, (std::int64_t{1} << 34) - 2, 4, y.raw()), ValueError, "elements");
+  CHECK_ERROR(t.dropout(float32, key, -1, 4, 0.5, y.raw(), y.raw()), ValueError, "elements");
+  CHECK_ERROR(t.normal(int64, key, 0, 2, y.raw()), DTypeError, "int64");
+}
+
+TEST_CASE("noise: dropout keeps the CPU's elements") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(2);
+  for (const DType type : floating)
+    for (const double p : {0., 0.3, 0.9999, 1.})
+      for (const std::int64_t n : {0, 1, 6, 1001})
+        check_same({choice.numbers({n}, type)}, {zeros({n}, {.dtype = type})}, 0,
+                   [&](const Table& t, const auto& in, const auto& out) {
+                     t.dropout(type, key, n % 5, n, p, in[0], out[0]);
+                   });
+}
+
+TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths and where they begin") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(3);
+  for (const DType type : floating)
+    for (int repeat = 0; repeat < 30; ++repeat) {
+      std::vector<Segment> segments;
+      std::int64_t size = 0, rows = 0;
+      const auto count = repeat == 0 ? 200 : choice.between(1, 6);  // 200: more than one launch carries
+      for (std::int64_t s = 0; s < count; ++s) {
+        const Segment one{size + choice.between(0, 5), choice.between(1, 7),
+                          choice.between(1, repeat % 4 ? 9 : 300), rows, static_cast<std::uint32_t>(s + 2)};
+        segments.push_back(one);
+        size = one.offset + one.rows * one.length;
+        rows += one.rows;
+      }
+      size += 3;
+      const bool antithetic = repeat % 2 == 1;
+      const std::int64_t replicas = antithetic ? 4 : choice.between(1, 5);
+      check_same({choice.numbers({size}, type), abs(choice.numbers({rows}, type))},
+                 {zeros({replicas * size}, {.dtype = type})}, 0,
+                 [&](const Table& t, const auto& in, const auto& out) {
+                   t.perturb(type, segments.data(), std::ssize(segments), key, in[0], in[1], replicas,
+                             antithetic, out[0]);
+                 });
+      check_same({choice.numbers({size}, type)}, {zeros({rows}, {.dtype = type})}, tolerance_of(type),
+                 [&](const Table& t, const auto& in, const auto& out) {
+                   t.filter_norms(type, segments.data(), std::ssize(segments), in[0], out[0]);
+                 });
+    }
+}
+
+TEST_CASE("noise: filter norms of long rows") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(4);
+  const Segment segments[] = {{0, 2, 10000, 0, 0}, {20000, 1, 1, 2, 1}};
+  for (const DType type : floating)
+    check_same({choice.numbers({20001}, type)}, {zeros({3}, {.dtype = type})}, 10 * tolerance_of(type),
+               [&](const Table& t, const auto& in, const auto& out) {
+                 t.filter_norms(type, segments, 2, in[0], out[0]);
+               });
+}
+
+TEST_CASE("noise: of pre-activations") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(5);
+  for (const DType type : floating)
+    for (const auto& [rows, in, out] :
+         {std::array<std::int64_t, 3>{1, 1, 1}, {5, 3, 7}, {3, 784, 10}, {2, 300, 301}, {0, 3, 4}, {4, 0, 3}})
+      for (int given = 0; given < 4; ++given) {
+        const Tensor sigma = given & 1 ? abs(choice.numbers({out}, type)) : Tensor(),
+                     bias = given & 2 ? abs(choice.numbers({1}, type)) : Tensor();
+        check_same({choice.numbers({rows, in}, type), sigma, bias},
+                   {zeros({rows, out}, {.dtype = type}), zeros({rows, out}, {.dtype = type})},
+                   20 * tolerance_of(type), [&](const Table& t, const auto& from, const auto& to) {
+                     t.pre_activation_noise(type, rows, in, out, key, 5, from[0], from[1], from[2], to[0],
+                                            to[1]);
+                   });
+      }
+}

@@ -1,0 +1,73 @@
+// Optimizer steps against the CPU's, several in a row.
+#include "compare.hpp"
+
+using namespace lpf;
+using namespace lpf::test;
+using backend::AdamStep;
+using backend::SgdStep;
+using backend::Table;
+
+TEST_CASE("optimizer: SGD") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(1);
+  for (const DType type : floating)
+    for (const std::int64_t n : {0, 1, 1000})
+      for (const double momentum : {0., 0.9})
+        for (const bool nesterov : {false, true}) {
+          const SgdStep step{.lr = 0.1,
+                             .momentum = momentum,
+                             .dampening = nesterov ? 0 : 0.2,
+                             .weight_decay = 0.01,
+                             .nesterov = nesterov,
+                             .first = false};
+          // A velocity that was not written yet is not read: here it holds NaNs.
+          const Tensor velocity = momentum == 0 ? Tensor() : full({n}, not_a_number, {.dtype = type});
+          check_same({choice.numbers({n}, type)}, {velocity, choice.numbers({n}, type)},
+                     4 * tolerance_of(type), [&](const Table& t, const auto& in, const auto& out) {
+                       for (int i = 0; i < 3; ++i) {
+                         SgdStep now = step;
+                         now.first = i == 0;
+                         if (i == 0 && momentum != 0) t.fill(out[0], type, n, 0);
+                         t.sgd(type, n, now, in[0], out[0], out[1]);
+                       }
+                     });
+        }
+}
+
+TEST_CASE("optimizer: the first SGD step does not read the velocity") {
+  SKIP_WITHOUT_CUDA;
+  const Device gpu = Device::cuda();
+  const Tensor gradient = ones({5}, {.device = gpu}), theta = zeros({5}, {.device = gpu}),
+               velocity = full({5}, not_a_number, {.device = gpu});
+  theta.backend().sgd(
+      float32, 5,
+      {.lr = 1, .momentum = 0.9, .dampening = 0, .weight_decay = 0, .nesterov = false, .first = true},
+      gradient.raw(), velocity.raw(), theta.raw());
+  CHECK(holds(theta, {5}, {-1, -1, -1, -1, -1}));
+}
+
+TEST_CASE("optimizer: Adam and AdamW") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(2);
+  for (const DType type : floating)
+    for (const std::int64_t n : {0, 1, 1000})
+      for (const bool decoupled : {false, true})
+        for (const bool amsgrad : {false, true})
+          check_same({choice.numbers({n}, type)},
+                     {zeros({n}, {.dtype = type}), zeros({n}, {.dtype = type}),
+                      amsgrad ? zeros({n}, {.dtype = type}) : Tensor(), choice.numbers({n}, type)},
+                     20 * tolerance_of(type), [&](const Table& t, const auto& in, const auto& out) {
+                       for (int i = 1; i <= 3; ++i)
+                         t.adam(type, n,
+                                {.lr = 0.01,
+                                 .beta1 = 0.9,
+                                 .beta2 = 0.99,
+                                 .epsilon = 1e-8,
+                                 .weight_decay = 0.05,
+                                 .correction1 = 1 - std::pow(0.9, i),
+                                 .correction2 = 1 - std::pow(0.99, i),
+                                 .decoupled = decoupled,
+                                 .amsgrad = amsgrad},
+                                in[0], out[0], out[1], out[2], out[3]);
+                     });
+}
