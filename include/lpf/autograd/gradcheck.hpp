@@ -63,9 +63,9 @@ inline bool agree(const std::vector<double>& a, const std::vector<double>& b, st
 }
 
 inline Tensor normal_tensor(const Shape& shape, std::uint64_t seed, std::uint32_t which) {
-  Tensor out = empty(shape, {.dtype = float64});
-  const NoiseKey key{.seed = seed, .purpose = Purpose::user, .parameter = which};
-  for (std::int64_t i = 0; i < out.numel(); ++i) out.data<double>()[i] = normal_at<double>(key, i);
+  const Tensor out = empty(shape, {.dtype = float64});
+  out.backend().normal(float64, {.seed = seed, .purpose = Purpose::user, .parameter = which}, 0, out.numel(),
+                       out.raw());
   return out;
 }
 
@@ -138,15 +138,18 @@ inline GradCheckResult gradcheck(const GradCheckFunction& f, const std::vector<T
   const auto cotangent = v.to_vector();
   for (std::size_t j = 0; j < inputs.size(); ++j) {
     const auto analytic = plain[j].to_vector();
-    double* const x = moved[j].data<double>();
+    const auto x = moved[j].to_vector();
+    const auto set = [&t = moved[j]](std::size_t i, double value) {
+      t.backend().fill(static_cast<double*>(t.raw()) + i, float64, 1, value);
+    };
     for (std::size_t i = 0; i < analytic.size(); ++i) {
       const double here = x[i], h = options.step * std::max(1.0, std::abs(here));
       const double right = here + h, left = here - h;
-      x[i] = right;
+      set(i, right);
       const auto above = f(moved).to_vector();
-      x[i] = left;
+      set(i, left);
       const auto below = f(moved).to_vector();
-      x[i] = here;
+      set(i, here);
       double numeric = 0;
       for (std::size_t k = 0; k < cotangent.size(); ++k) numeric += cotangent[k] * (above[k] - below[k]);
       numeric /= right - left;

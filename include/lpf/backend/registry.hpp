@@ -91,6 +91,11 @@ inline Device Device::cuda(int index) {
   return device;
 }
 
+inline void set_default_device(Device device) {
+  backend::get(device);
+  detail::default_device.store(device);
+}
+
 /// True if this program has a CUDA backend, and this machine a GPU that it can use.
 inline bool cuda_is_available() {
   try {

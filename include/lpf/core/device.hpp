@@ -1,6 +1,7 @@
 // Where a tensor lives.
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "lpf/core/error.hpp"
@@ -23,5 +24,14 @@ struct Device {
   std::string to_string() const { return is_cpu() ? std::string("cpu") : concat("cuda:", index); }
   friend constexpr bool operator==(Device, Device) = default;
 };
+
+namespace detail {
+inline std::atomic<Device> default_device{Device::cpu()};
+}
+/// Where new tensors, parameter stores and batches are, unless a device is named: the CPU, or what
+/// set_default_device() said last.
+inline Device default_device() { return detail::default_device.load(std::memory_order_relaxed); }
+/// For all threads, from now on. DeviceError, and no change, if there is no such device.
+void set_default_device(Device device);  // defined in backend/registry.hpp
 
 }  // namespace lpf

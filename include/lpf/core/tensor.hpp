@@ -27,7 +27,7 @@ class Tensor;
 /// What a new tensor is made of: zeros({2, 3}, {.dtype = float64}).
 struct TensorOptions {
   DType dtype = DType::float32;
-  Device device = Device::cpu();
+  Device device = default_device();
 };
 
 namespace detail {
@@ -218,7 +218,7 @@ inline Tensor full_like(const Tensor& t, double value) { return full(t.shape(), 
 
 /// A tensor that owns a copy of `values`, of their element type. ShapeError unless the sizes agree.
 template <class T>
-Tensor from_span(std::span<const T> values, Shape shape, Device device = {}) {
+Tensor from_span(std::span<const T> values, Shape shape, Device device = default_device()) {
   check<ShapeError>(static_cast<std::int64_t>(values.size()) == shape.numel(), "from_span", values.size(),
                     " values do not fill a tensor of shape ", shape);
   Tensor out = empty(shape, {dtype_of<T>(), device});
@@ -226,7 +226,7 @@ Tensor from_span(std::span<const T> values, Shape shape, Device device = {}) {
   return out;
 }
 template <class T>
-Tensor from_vector(const std::vector<T>& values, Shape shape, Device device = {}) {
+Tensor from_vector(const std::vector<T>& values, Shape shape, Device device = default_device()) {
   return from_span(std::span<const T>(values), shape, device);
 }
 /// tensor({1.f, 2.f, 3.f}): a rank-1 tensor of these values.

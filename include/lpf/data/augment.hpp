@@ -91,7 +91,7 @@ class Augment {
     check(epoch >= 0 && epoch <= 0xFFFFFFFF, "augment", "epoch must be in [0, 2^32), got ", epoch);
     for (const std::int64_t s : samples)
       check(s >= 0 && s <= 0xFFFFFFFF, "augment", "a sample must be in [0, 2^32), got ", s);
-    Tensor out = empty(x.shape(), {.dtype = options_.dtype});
+    Tensor out = empty(x.shape(), {.dtype = options_.dtype, .device = Device::cpu()});
     visit_floating("augment", options_.dtype, [&]<class To>(To) {
       if (x.dtype() == DType::uint8) {
         augment<std::uint8_t, To>(x, out, epoch, samples);

@@ -97,8 +97,8 @@ inline TensorDataset cifar_dataset(std::vector<CifarRecords> parts, const CifarF
                                    const CifarOptions& options) {
   std::int64_t n = 0;
   for (const auto& part : parts) n += static_cast<std::int64_t>(part.labels.size());
-  Tensor images = empty({n, cifar_side, cifar_side, 3}, {.dtype = options.dtype});
-  Tensor labels = empty({n}, {.dtype = DType::int64});
+  Tensor images = empty({n, cifar_side, cifar_side, 3}, {.dtype = options.dtype, .device = Device::cpu()});
+  Tensor labels = empty({n}, {.dtype = DType::int64, .device = Device::cpu()});
   const auto fill = [&]<class T>(T* to, const std::array<std::array<T, 256>, 3>& value) {
     std::int64_t* label = labels.data<std::int64_t>();
     for (auto& part : parts) {

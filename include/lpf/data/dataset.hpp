@@ -27,7 +27,8 @@ namespace detail {
 LPF_ONCE inline Tensor gather_rows(const Tensor& x, std::span<const std::int64_t> index) {
   const std::int64_t n = x.size(0);
   const std::size_t bytes = static_cast<std::size_t>(x.shape().product(1, x.rank())) * size_of(x.dtype());
-  Tensor out = empty(x.shape().with(0, static_cast<std::int64_t>(index.size())), {.dtype = x.dtype()});
+  Tensor out = empty(x.shape().with(0, static_cast<std::int64_t>(index.size())),
+                     {.dtype = x.dtype(), .device = Device::cpu()});
   const auto* from = static_cast<const std::byte*>(x.raw());
   auto* to = static_cast<std::byte*>(out.raw());
   for (const std::int64_t i : index) {

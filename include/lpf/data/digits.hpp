@@ -26,8 +26,9 @@ struct DigitsOptions {
 /// The UCI handwritten digits: pixels x / 16 in [0, 1], labels 0 … 9 (int64). Throws DTypeError unless float.
 inline TensorDataset digits(DigitsOptions options = {}) {
   constexpr std::int64_t n = std::size(detail::digit_records), pixels = 64;
-  Tensor images = empty(options.flat ? Shape{n, pixels} : Shape{n, 8, 8, 1}, {.dtype = options.dtype});
-  Tensor labels = empty({n}, {.dtype = DType::int64});
+  Tensor images = empty(options.flat ? Shape{n, pixels} : Shape{n, 8, 8, 1},
+                        {.dtype = options.dtype, .device = Device::cpu()});
+  Tensor labels = empty({n}, {.dtype = DType::int64, .device = Device::cpu()});
   visit_floating("digits", options.dtype, [&]<class T>(T) {
     T* pixel = images.data<T>();
     std::int64_t* label = labels.data<std::int64_t>();

@@ -78,7 +78,7 @@ inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memor
                      " bytes after the header, the file has ", bytes.size() - header,
                      bytes.size() - header < size ? ": it is truncated" : ": it is too long");
 
-  Tensor out = empty(shape, {.dtype = type->dtype});
+  Tensor out = empty(shape, {.dtype = type->dtype, .device = Device::cpu()});
   const std::string_view data = bytes.substr(header);
   switch (type->code) {
     case 8: detail::read_big_endian<std::uint8_t>(data, out.data<std::uint8_t>()); break;
@@ -133,7 +133,7 @@ inline TensorDataset mnist(const std::string& folder, Split split, MnistOptions 
   check<FormatError>(raw_labels.size(0) == n, op, "'", images_path, "' has ", n, " images, '", labels_path,
                      "' ", raw_labels.size(0), " labels: they do not belong together");
 
-  Tensor labels = empty({n}, {.dtype = DType::int64});
+  Tensor labels = empty({n}, {.dtype = DType::int64, .device = Device::cpu()});
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t label = raw_labels.data<std::uint8_t>()[i];
     check<FormatError>(label < options.classes, op, "'", labels_path, "': label ", label, " of record ", i,
@@ -144,7 +144,7 @@ inline TensorDataset mnist(const std::string& folder, Split split, MnistOptions 
       options.flat ? Shape{n, raw.size(1) * raw.size(2)} : Shape{n, raw.size(1), raw.size(2), 1};
   if (options.dtype == DType::uint8 && !options.normalize) return {raw.alias(shape), labels, options.classes};
 
-  Tensor images = empty(shape, {.dtype = options.dtype});
+  Tensor images = empty(shape, {.dtype = options.dtype, .device = Device::cpu()});
   visit_floating(op, options.dtype, [&]<class T>(T) {
     std::array<T, 256> value;
     for (std::size_t x = 0; x < 256; ++x)

@@ -111,7 +111,7 @@ inline ImageFolder image_folder(const std::string& folder, ImageFolderOptions op
   for (std::size_t i = 0; i < classes.size(); ++i) number.emplace(classes[i], static_cast<std::int64_t>(i));
 
   const auto n = static_cast<std::int64_t>(pictures.size());
-  Tensor images, labels = empty({n}, {.dtype = DType::int64});
+  Tensor images, labels = empty({n}, {.dtype = DType::int64, .device = Device::cpu()});
   for (std::int64_t i = 0; i < n; ++i) {
     const auto& [path, name] = pictures[static_cast<std::size_t>(i)];
     const auto label = number.find(name);
@@ -122,7 +122,8 @@ inline ImageFolder image_folder(const std::string& folder, ImageFolderOptions op
     Tensor image = load_image(path, options.channels);
     if (options.height > 0) image = resize(image, options.height, options.width);
     if (!images.defined())
-      images = empty({n, image.size(0), image.size(1), image.size(2)}, {.dtype = DType::uint8});
+      images = empty({n, image.size(0), image.size(1), image.size(2)},
+                     {.dtype = DType::uint8, .device = Device::cpu()});
     check<ShapeError>(image.size(0) == images.size(1) && image.size(1) == images.size(2), op, "'", path,
                       "' has ", image.size(0), " x ", image.size(1), " pixels, the first picture ",
                       images.size(1), " x ", images.size(2), ": give .height and .width to resize all");

@@ -59,7 +59,7 @@ inline Tensor parse_image(std::string_view bytes, int channels = 3, const std::s
   check<FormatError>(pixels != nullptr, op, "'", path, "' is truncated or corrupt: ", reason());
   const Shape shape{height, width, channels};
   return from_span(std::span<const std::uint8_t>(pixels.get(), static_cast<std::size_t>(shape.numel())),
-                   shape);
+                   shape, Device::cpu());
 }
 
 /// Writes uint8 [height, width, 1 or 3] as PNG; an existing file is replaced whole or not at all. Throws
@@ -162,11 +162,11 @@ inline Tensor resize(const Tensor& image, std::int64_t height, std::int64_t widt
   const std::int64_t h = image.size(0), w = image.size(1), c = image.size(2);
   Tensor wide = image;
   if (width != w) {
-    wide = empty({h, width, c}, {.dtype = DType::uint8});
+    wide = empty({h, width, c}, {.dtype = DType::uint8, .device = Device::cpu()});
     detail::resize_axis(image.data<std::uint8_t>(), wide.data<std::uint8_t>(), h, w, width, c);
   }
   if (height == h) return wide;
-  Tensor out = empty({height, width, c}, {.dtype = DType::uint8});
+  Tensor out = empty({height, width, c}, {.dtype = DType::uint8, .device = Device::cpu()});
   detail::resize_axis(wide.data<std::uint8_t>(), out.data<std::uint8_t>(), 1, h, height, width * c);
   return out;
 }

@@ -41,7 +41,7 @@ struct LoaderOptions {
   bool drop_last = false;  ///< leaves out the last batch of an epoch if it is smaller than the others
   std::uint64_t seed = 0;  ///< of the order
   BatchTransform transform = nullptr;
-  Device device = Device::cpu();  ///< where batches are handed out
+  Device device = default_device();  ///< where batches are handed out
   /// Threads that make batches ahead; 0 makes each when it is asked for; -1 chooses. That is 1 where making a
   /// batch is work (there is a transform, or the data are not a TensorDataset) or where the batches go to
   /// another device, else 0: for 64 digits, copying the rows takes 4 µs and the handing over by a thread 15;

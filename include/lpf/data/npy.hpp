@@ -203,7 +203,7 @@ Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
   Shape stored;
   const int rank = header.shape.rank();
   for (int i = 0; i < rank; ++i) stored.push_back(header.shape[header.fortran_order ? rank - 1 - i : i]);
-  Tensor out = empty(stored, {.dtype = header.dtype});
+  Tensor out = empty(stored, {.dtype = header.dtype, .device = Device::cpu()});
   read(data_begin, out.raw(), there);
   if (header.dtype == DType::bool_) {
     const auto* byte = static_cast<const unsigned char*>(out.raw());

@@ -65,7 +65,7 @@ template <class Read>
 Tensor read_safetensor(std::string_view path, const SafetensorsEntry& e, const Read& read) {
   const auto type = std::find_if(std::begin(safetensors_types), std::end(safetensors_types),
                                  [&](const auto& t) { return e.dtype == t.name; });
-  Tensor out = empty(e.shape, {.dtype = type->dtype});
+  Tensor out = empty(e.shape, {.dtype = type->dtype, .device = Device::cpu()});
   if (type->size == size_of(type->dtype)) {
     read(e.begin, out.raw(), e.end - e.begin);
   } else {

@@ -66,10 +66,10 @@ struct Shake {
                       "' meets part of a batch that begins at sample ", first,
                       " before the part that begins at 0");
     const NoiseKey key{path.seed(), Purpose::dropout, *draws - 1, 0, stream()};
-    const Tensor drawn = empty({batch, 2}, {.dtype = float64});  // α and β, alike for every dtype
+    const Tensor drawn = empty({batch, 2}, {float64, x.device()});  // α and β, alike for every dtype
     drawn.backend().uniform(float64, key, 2 * first, 2 * batch, drawn.raw());
     const auto column = [&](int i) {
-      return reshape(slice(drawn, 1, i, i + 1), {batch, 1, 1, 1}).to(x.dtype()).to(x.device());
+      return reshape(slice(drawn, 1, i, i + 1), {batch, 1, 1, 1}).to(x.dtype());
     };
     return {column(0), column(1)};
   }

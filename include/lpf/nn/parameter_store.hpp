@@ -41,7 +41,7 @@ struct ParameterInfo {
 
 struct ParameterStoreOptions {
   DType dtype = DType::float32;
-  Device device = Device::cpu();
+  Device device = default_device();
   std::uint64_t seed = 0;  ///< of the initial values, and of dropout
 };
 

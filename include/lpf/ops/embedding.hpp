@@ -17,15 +17,11 @@ namespace detail {
 
 /// Row numbers into a table of all replicas' rows: r·entries is added for the samples of slice r.
 LPF_ONCE inline Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int64_t entries) {
-  check<DeviceError>(index.device().is_cpu(), "embedding",
-                     "a perturbed embedding needs its indices on the CPU");
   const auto begin = plan->slices("embedding", index.numel());
-  const Tensor out = empty_like(index);
-  const std::int64_t* from = index.data<std::int64_t>();
+  std::vector<std::int64_t> first;
   for (std::size_t r = 0; r + 1 < begin.size(); ++r)
-    for (std::int64_t i = begin[r]; i < begin[r + 1]; ++i)
-      out.data<std::int64_t>()[i] = from[i] + static_cast<std::int64_t>(r) * entries;
-  return out;
+    first.resize(static_cast<std::size_t>(begin[r + 1]), static_cast<std::int64_t>(r) * entries);
+  return add(index, from_vector(first, index.shape(), index.device()));
 }
 
 Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries, const PlanPtr& plan);
@@ -38,7 +34,7 @@ LPF_ONCE inline Tensor embedding_rows(const Tensor& weight, const Tensor& index,
   const Tensor from = plan ? replica_rows(index, plan, entries) : index;
   Tensor y = empty({rows, d}, weight.options());
   weight.backend().take(weight.dtype(), 1, entries * (plan ? plan->count() : 1), d, rows,
-                        weight.raw_with_replicas(), static_cast<const std::int64_t*>(from.raw()), y.raw());
+                        weight.raw_with_replicas(), indices_of(from), y.raw());
   return record(
       "embedding", std::move(y), {weight},
       [=, plan = weight.impl().sum_gradient ? nullptr : plan](const Tensor& g, Need) {
@@ -55,8 +51,7 @@ LPF_ONCE inline Tensor embedding_scatter(const Tensor& y, const Tensor& index, s
   const std::int64_t d = y.shape()[1], all = entries * (plan ? plan->count() : 1);
   const Tensor to = plan ? replica_rows(index, plan, entries) : index;
   const Tensor sums = zeros({all, d}, y.options());
-  y.backend().put_add(y.dtype(), 1, all, d, index.numel(), y.raw(),
-                      static_cast<const std::int64_t*>(to.raw()), sums.raw());
+  y.backend().put_add(y.dtype(), 1, all, d, index.numel(), y.raw(), indices_of(to), sums.raw());
   Tensor out = sums.alias({entries, d});
   out.impl().replicas = plan;
   return record("embedding_scatter", std::move(out), {y},
@@ -74,10 +69,8 @@ LPF_ONCE inline Tensor embedding(const Tensor& indices, const Tensor& weight,
   check<ShapeError>(weight.rank() == 2, "embedding", "the weight needs shape [entries, features], got ",
                     weight.shape());
   detail::check_floating("embedding", weight);
-  check<DeviceError>(indices.device() == weight.device(), "embedding", "the indices are on ",
-                     indices.device(), ", the weight on ", weight.device(), ": move one with .to(device)");
   const std::int64_t entries = weight.shape()[0];
-  detail::check_indices("embedding", indices, entries);
+  detail::check_indices("embedding", indices, entries, weight);
   auto padding = options.padding_idx;
   if (padding && *padding < 0) *padding += entries;
   check<IndexError>(!padding || (*padding >= 0 && *padding < entries), "embedding", "padding_idx ",

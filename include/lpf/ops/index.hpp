@@ -7,15 +7,22 @@ namespace lpf {
 
 namespace detail {
 
-/// IndexError unless every index lies in [0, n).
-LPF_ONCE inline void check_indices(const char* operation, const Tensor& index, std::int64_t n) {
+/// IndexError unless every index lies in [0, n), DeviceError unless they are where the indexed is.
+LPF_ONCE inline void check_indices(const char* operation, const Tensor& index, std::int64_t n,
+                                   const Tensor& indexed) {
   check<DTypeError>(index.dtype() == DType::int64, operation, "indices are ", name_of(index.dtype()),
                     ", need int64");
+  check<DeviceError>(index.device() == indexed.device(), operation, "the indices are on ", index.device(),
+                     ", what they index is on ", indexed.device(), ": move one with .to(device)");
   if (index.numel() == 0 || !index.device().is_cpu())
     return;  // a device checks in its own kernels, without waiting
   const std::int64_t* i = index.data<std::int64_t>();
   for (std::int64_t k = 0; k < index.numel(); ++k)
     check<IndexError>(i[k] >= 0 && i[k] < n, operation, "index ", i[k], " is outside [0, ", n, ")");
+}
+
+inline const std::int64_t* indices_of(const Tensor& index) {
+  return static_cast<const std::int64_t*>(index.raw());
 }
 
 Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index);
@@ -29,12 +36,11 @@ LPF_ONCE inline Tensor index_select(const Tensor& x, int axis, const Tensor& ind
   axis = normalize_axis("index_select", axis, x.rank());
   check<ShapeError>(index.rank() == 1, "index_select", "the index has shape ", index.shape(),
                     ", needs rank 1");
-  detail::check_indices("index_select", index, x.shape()[axis]);
+  detail::check_indices("index_select", index, x.shape()[axis], x);
   const std::int64_t count = index.numel();
   Tensor y = empty(x.shape().with(axis, count), x.options());
   x.backend().take(x.dtype(), x.shape().product(0, axis), x.shape()[axis],
-                   x.shape().product(axis + 1, x.rank()), count, x.raw(), index.data<std::int64_t>(),
-                   y.raw());
+                   x.shape().product(axis + 1, x.rank()), count, x.raw(), detail::indices_of(index), y.raw());
   return record("index_select", std::move(y), {x}, [axis, index, from = x.shape()](const Tensor& g, Need) {
     return Grads{detail::put_add(g, from, axis, index)};
   });
@@ -48,11 +54,11 @@ LPF_ONCE inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   check<ShapeError>(index.rank() == x.rank() && index.shape().with(axis, 0) == x.shape().with(axis, 0),
                     "gather", "index ", index.shape(), " must have the shape ", x.shape(), " but along axis ",
                     axis);
-  detail::check_indices("gather", index, x.shape()[axis]);
+  detail::check_indices("gather", index, x.shape()[axis], x);
   Tensor y = empty(index.shape(), x.options());
   x.backend().gather(x.dtype(), x.shape().product(0, axis), x.shape()[axis],
                      x.shape().product(axis + 1, x.rank()), index.shape()[axis], x.raw(),
-                     index.data<std::int64_t>(), y.raw());
+                     detail::indices_of(index), y.raw());
   return record("gather", std::move(y), {x}, [axis, index, from = x.shape()](const Tensor& g, Need) {
     return Grads{detail::scatter_add(g, from, axis, index)};
   });
@@ -61,10 +67,14 @@ LPF_ONCE inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
 namespace detail {
 
 /// Zeros of `shape` to whose entries `index` of one axis y is added: the adjoint of index_select.
-LPF_ONCE inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
+LPF_ONCE inline inline const std::int64_t* indices_of(const Tensor& index) {
+  return static_cast<const std::int64_t*>(index.raw());
+}
+
+Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
   Tensor x = zeros(shape, y.options());
   y.backend().put_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()),
-                      index.numel(), y.raw(), index.data<std::int64_t>(), x.raw());
+                      index.numel(), y.raw(), indices_of(index), x.raw());
   return record("put_add", std::move(x), {y},
                 [axis, index](const Tensor& g, Need) { return Grads{index_select(g, axis, index)}; });
 }
@@ -74,7 +84,7 @@ LPF_ONCE inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis
   Tensor x = zeros(shape, y.options());
   y.backend().scatter_add(y.dtype(), shape.product(0, axis), shape[axis],
                           shape.product(axis + 1, shape.rank()), index.shape()[axis], y.raw(),
-                          index.data<std::int64_t>(), x.raw());
+                          indices_of(index), x.raw());
   return record("scatter_add", std::move(x), {y},
                 [axis, index](const Tensor& g, Need) { return Grads{gather(g, axis, index)}; });
 }

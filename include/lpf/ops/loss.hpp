@@ -2,6 +2,8 @@
 // last; PyTorch has them second.
 #pragma once
 
+#include <optional>
+
 #include "lpf/ops/activation.hpp"
 #include "lpf/ops/index.hpp"
 #include "lpf/ops/softmax.hpp"
@@ -57,9 +59,10 @@ LPF_ONCE inline void check_class_weight(const char* operation, const Tensor& x, 
   check_same_kind(operation, x, weight);
 }
 
-/// Checks labels [B, …] against x [B, …, classes], and counts those that are not ignored.
-LPF_ONCE inline std::int64_t check_labels(const char* operation, const Tensor& x, const Tensor& target,
-                                          std::int64_t ignore_index) {
+/// Checks labels [B, …] against x [B, …, classes], and counts those that are not ignored; labels on a device
+/// are checked by its kernels and counted by mean_of(), without waiting for either.
+LPF_ONCE inline std::optional<std::int64_t> check_labels(const char* operation, const Tensor& x,
+                                                         const Tensor& target, std::int64_t ignore_index) {
   check_floating(operation, x);
   check<ShapeError>(x.rank() >= 1, operation, "the input is a scalar: its last axis holds the classes");
   const Shape shape = x.shape().slice(0, x.rank() - 1);
@@ -70,7 +73,7 @@ LPF_ONCE inline std::int64_t check_labels(const char* operation, const Tensor& x
                     " with the classes last, so labels need shape ", shape, ", got ", target.shape());
   check<DeviceError>(target.device() == x.device(), operation, "the input is on ", x.device(),
                      ", the labels on ", target.device(), ": move one with .to(device)");
-  if (!target.device().is_cpu()) return sum(target != static_cast<double>(ignore_index)).item<std::int64_t>();
+  if (!target.device().is_cpu()) return {};
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < target.numel(); ++i) {
     const std::int64_t label = target.data<std::int64_t>()[i];
@@ -84,6 +87,13 @@ LPF_ONCE inline std::int64_t check_labels(const char* operation, const Tensor& x
                      " classes [0, ", classes, "); ignore_index is ", ignore_index);
   }
   return count;
+}
+
+/// The mean of losses over the labels that are not ignored, NaN where there are none.
+LPF_ONCE inline Tensor mean_of(const Tensor& loss, const Tensor& target, std::int64_t ignore_index,
+                               std::optional<std::int64_t> count) {
+  if (count) return affine(sum(loss), 1 / static_cast<double>(*count), 0);
+  return div(sum(loss), sum((target != static_cast<double>(ignore_index)).to(loss.dtype())));
 }
 
 /// Labels [rows] that may stand for an index: 0 where ignored. `kept` is false there.
@@ -161,15 +171,14 @@ LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target,
                     x.shape(), ": its last axis holds the classes, at least one");
   detail::check_class_weight("cross_entropy", x, options.weight);
   if (is_floating(target.dtype())) return detail::soft_cross_entropy(x, target, options);
-  const std::int64_t count = detail::check_labels("cross_entropy", x, target, options.ignore_index);
+  const auto count = detail::check_labels("cross_entropy", x, target, options.ignore_index);
   const std::int64_t rows = target.numel(), classes = x.shape()[x.rank() - 1];
   const Tensor logits = reshape(x, {rows, classes}), label = reshape(target, {rows});
   if (!options.weight.defined()) {
     const Tensor loss = detail::cross_entropy_rows(logits, label, a, options.ignore_index);
     if (options.reduction == Reduction::none) return reshape(loss, target.shape());
-    // 1/0 times the empty sum is NaN, as the mean over nothing should be
     return options.reduction == Reduction::sum ? sum(loss)
-                                               : affine(sum(loss), 1 / static_cast<double>(count), 0);
+                                               : detail::mean_of(loss, label, options.ignore_index, count);
   }
   const detail::KnownLabels labels(label, options.ignore_index);
   const Tensor log_p = log_softmax(logits), weight = options.weight.detach();
@@ -187,7 +196,7 @@ LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target,
 /// over labels that are not ignored. With x = log_softmax(z) it is cross_entropy(z, t).
 /// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit.
 LPF_ONCE inline Tensor nll_loss(const Tensor& x, const Tensor& target, const NllOptions& options = {}) {
-  const std::int64_t count = detail::check_labels("nll_loss", x, target, options.ignore_index);
+  const auto count = detail::check_labels("nll_loss", x, target, options.ignore_index);
   detail::check_class_weight("nll_loss", x, options.weight);
   const std::int64_t rows = target.numel(), classes = x.shape()[x.rank() - 1];
   check<ShapeError>(classes > 0, "nll_loss", "the input has shape ", x.shape(), ": there are no classes");
@@ -197,7 +206,7 @@ LPF_ONCE inline Tensor nll_loss(const Tensor& x, const Tensor& target, const Nll
   if (options.reduction == Reduction::none) return reshape(loss, target.shape());
   if (options.reduction == Reduction::sum) return sum(loss);
   return weight.defined() ? div(sum(loss), detail::total_weight(labels, weight))
-                          : affine(sum(loss), 1 / static_cast<double>(count), 0);
+                          : detail::mean_of(loss, target, options.ignore_index, count);
 }
 
 /// (x − t)², of two tensors of one shape. @throws ShapeError, DTypeError where they differ.

@@ -35,7 +35,7 @@ LPF_ONCE inline Ascent sam_sharpness(const Landscape& landscape, const AscentOpt
   const auto off = no_grad();
   const double clean = landscape.losses().mean(0);
   const std::int64_t M = o.starts, N = landscape.samples();
-  const Tensor v = zeros({M, landscape.size()}, {.dtype = float64});
+  const Tensor v = zeros({M, landscape.size()}, {float64, Device::cpu()});
   for (std::int64_t r = 0; r < M; ++r) {
     Tensor start = r == 0 ? landscape.gradient()
                           : landscape.random_vector(o.key, Stream::ascent, static_cast<std::uint32_t>(r));

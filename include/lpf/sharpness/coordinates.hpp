@@ -72,7 +72,7 @@ class Coordinates {
   /// Standard normal numbers, the same whatever lies between parameters.
   LPF_ONCE inline Tensor random_vector(std::uint64_t key, Stream stream, std::uint32_t index) const {
     const auto off = no_grad();
-    const Tensor drawn = empty({dimension()}, {.dtype = float64}), out = zeros_like(units_);
+    const Tensor drawn = empty({dimension()}, {float64, Device::cpu()}), out = zeros_like(units_);
     const NoiseKey noise{key, Purpose::measure, static_cast<std::uint64_t>(stream), index, 0};
     drawn.backend().normal(float64, noise, 0, drawn.numel(), drawn.raw());
     std::int64_t at = 0;

@@ -30,7 +30,7 @@ LPF_ONCE inline Estimate epsilon_sharpness(const Landscape& landscape, const Eps
                       ": the loss has no direction of ascent here");
   const Tensor direction = detail::scaled(g, 1 / length);
   const auto rise = [&](const std::vector<double>& distances) {  // η‖g‖
-    const Tensor v = mul(reshape(from_vector(distances, {std::ssize(distances)}), {std::ssize(distances), 1}),
+    const Tensor v = mul(from_vector(distances, {std::ssize(distances), 1}, Device::cpu()),
                          reshape(direction, {1, landscape.size()}));
     const ReplicaLosses losses = landscape.losses(landscape.at(v));
     std::vector<double> out;

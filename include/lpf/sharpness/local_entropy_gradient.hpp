@@ -60,7 +60,7 @@ LPF_ONCE inline Estimate local_entropy_gradient(const Landscape& landscape,
   const std::int64_t N = landscape.samples(), B = std::min(o.batch_size, N), size = landscape.size();
   std::vector<double> per_draw;
   const auto chains = [&](std::int64_t first, std::int64_t M) {
-    const Tensor v = zeros({M, size}, {.dtype = float64}), mean = zeros_like(v);  // θ' − θ and μ − θ
+    const Tensor v = zeros({M, size}, {float64, Device::cpu()}), mean = zeros_like(v);  // θ' − θ and μ − θ
     std::vector<std::int64_t> index;
     for (std::int64_t t = 0; t < o.steps; ++t) {
       index.clear();

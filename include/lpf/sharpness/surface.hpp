@@ -83,7 +83,7 @@ LPF_ONCE inline Surface surface(const Landscape& landscape, const Plane& plane,
   const std::size_t points = out.x.size() * out.y.size(), total = points * noise.size();
   const auto replicas = static_cast<std::size_t>(landscape.options().replicas);
   const DType dtype = landscape.params().dtype();
-  const Tensor offsets = empty({landscape.options().replicas, size}, {.dtype = dtype});
+  const Tensor offsets = empty({landscape.options().replicas, size}, {dtype, Device::cpu()});
   const auto fill = [&](std::size_t row, std::size_t job) {  // job: a point and a draw
     const std::size_t point = job / noise.size(), draw = job % noise.size();
     const double x = out.x[point % out.x.size()], y = out.y[point / out.x.size()];

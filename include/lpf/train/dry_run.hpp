@@ -43,22 +43,26 @@ inline double peak_megabytes() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
+/// The classes in turn.
+inline Tensor noise_labels(const DataShape& data, std::int64_t n) {
+  const Tensor y = empty({n}, {.dtype = int64, .device = Device::cpu()});
+  for (std::int64_t i = 0; i < n; ++i) y.data<std::int64_t>()[i] = i % data.classes;
+  return y;
+}
+
 /// Images and labels that are noise.
 inline Batch noise_batch(const DataShape& data, std::int64_t n) {
-  Batch out{empty({n, data.input[0], data.input[1], data.input[2]}), empty({n}, {.dtype = int64})};
-  out.x.backend().normal(out.x.dtype(), {.seed = 1}, 0, out.x.numel(), out.x.raw());
-  for (std::int64_t i = 0; i < n; ++i) out.y.data<std::int64_t>()[i] = i % data.classes;
-  return out;
+  const Tensor x = empty({n, data.input[0], data.input[1], data.input[2]});
+  x.backend().normal(x.dtype(), {.seed = 1}, 0, x.numel(), x.raw());
+  return {x, noise_labels(data, n).to(x.device())};
 }
 
 /// A data set of n such images.
 inline Task noise_task(const Settings& s, const DataShape& data, std::int64_t n) {
-  Tensor x = empty({n, data.input[0], data.input[1], data.input[2]});
+  Tensor x = empty({n, data.input[0], data.input[1], data.input[2]}, {.device = Device::cpu()});
   x.backend().uniform(x.dtype(), {.seed = 1}, 0, x.numel(), x.raw());
   if (s.dataset != "digits" && s.data_noise == 0) x = affine(x, 255, 0).to(uint8);
-  const Tensor y = empty({n}, {.dtype = int64});
-  for (std::int64_t i = 0; i < n; ++i) y.data<std::int64_t>()[i] = i % data.classes;
-  const TensorDataset all(x, y, data.classes);
+  const TensorDataset all(x, noise_labels(data, n), data.classes);
   return {all, all.take(0), all.take(0), scaling_of(s, x)};
 }
 
