@@ -1,9 +1,13 @@
 #include "lpf/autograd/engine.hpp"
 
 #include <chrono>
+#include <memory>
 #include <thread>
 
+#include "lpf/filter/low_pass_filter.hpp"
+#include "lpf/nn/linear.hpp"
 #include "lpf/ops/activation.hpp"
+#include "lpf/ops/embedding.hpp"
 #include "lpf/ops/linear.hpp"
 #include "lpf/ops/matmul.hpp"
 #include "tensor_test.hpp"
@@ -13,6 +17,7 @@ using namespace lpf::test;
 
 namespace {
 
+double largest(const Tensor& t) { return amax(abs(reshape(t, {t.numel()})), 0).item(); }
 Tensor leaf(double value) { return full({}, value, {.dtype = float64}).requires_grad_(); }
 
 }  // namespace
@@ -324,4 +329,51 @@ TEST_CASE("threads: modes are of one thread, and a graph may be used by another"
   other.join();
   CHECK_FALSE(is_grad_enabled());
   CHECK(grad(y, {x})[0].item() == 4);
+}
+
+TEST_CASE("gradients that operations add to the parameters' buffer themselves") {
+  const Tensor x = normal({6, 5}, 1), rows = tensor<std::int64_t>({0, 3, 1, 3, 4, 0});
+  // How often the product meets the weight, and whether something else does before or after it.
+  for (const int products : {1, 2})
+    for (const int others : {0, 1, 2})
+      for (const bool first : {false, true})
+        for (const bool perturbed : {false, true}) {
+          CAPTURE(products);
+          CAPTURE(others);
+          CAPTURE(first);
+          CAPTURE(perturbed);
+          const ParameterStore params({.dtype = float64, .seed = 3});
+          const nn::Linear layer(nn::Path(params) / "fc", 5, 5);
+          const auto loss_of = [&](const Tensor& w, const Tensor& b) {
+            Tensor loss = zeros({}, {.dtype = float64});
+            const auto other = [&] {  // rows of the weight, whose gradient comes another way
+              for (int i = 0; i < others; ++i) loss = add(loss, sum(square(embedding(rows, w))));
+            };
+            if (first) other();
+            for (int i = 0; i < products; ++i) loss = add(loss, sum(square(linear(x, w, b))));
+            if (!first) other();
+            return loss;
+          };
+          LowPassFilter filter({.M = 2, .gamma = 0.1, .seed = 1});
+          std::unique_ptr<filter::Perturbation> scope;
+          if (perturbed) scope.reset(new filter::Perturbation(filter.perturb(params)));
+          const auto read = [&](std::size_t i) { return scope ? scope->read(i) : params.tensor(i); };
+          const auto asked =
+              grad(loss_of(read(0), read(1)), {params.tensor(0), params.tensor(1)}, {.retain_graph = true});
+          CHECK(largest(params.gradient()) == 0);
+          for (const int times : {1, 2}) {  // they add up
+            loss_of(read(0), read(1)).backward({}, true);
+            for (std::size_t i : {0u, 1u})
+              CHECK(largest(sub(params.tensor(i).grad(), affine(asked[i], times, 0))) < 1e-12);
+          }
+        }
+}
+
+TEST_CASE("a parameter's own gradient may be the gradient that backward begins with") {
+  const ParameterStore params({.dtype = float64, .seed = 3});
+  const nn::Linear layer(nn::Path(params) / "fc", 2, 2);
+  const Tensor w = params.tensor(0);
+  add(w, zeros({2, 2}, {.dtype = float64})).backward(ones({2, 2}, {.dtype = float64}));
+  add(w, zeros({2, 2}, {.dtype = float64})).backward(w.grad());
+  CHECK(sum(w.grad()).item() == 8);
 }

@@ -25,8 +25,12 @@ using Visits = std::map<std::uint64_t, Visit>;
 LPF_ONCE inline void arrive(Visits& visits, const std::shared_ptr<Node>& node, Tensor g) {
   Visit& visit = visits[node->sequence()];
   Tensor& sum = visit.gradient;
+  LeafNode* leaf = node->straight_to();
   if (!visit.node) {
     visit.node = node;
+    sum = std::move(g);
+  } else if (leaf && leaf->is_landing(g)) {  // it is where it was to go
+  } else if (leaf && leaf->is_landing(sum)) {
     sum = std::move(g);
   } else if (sum.is_replicated() == g.is_replicated() && !grad_enabled && sum.use_count() == 1 &&
              sum.impl().storage.use_count() == 1) {
@@ -103,6 +107,11 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, Visits* t
     Grads grads;
     {
       const AnomalyMode off(false);  // what is found below is named after the operation itself
+      const struct Landing {
+        const Node* before;
+        explicit Landing(const Node* n) : before(std::exchange(landing_node, n)) {}
+        ~Landing() { landing_node = before; }
+      } here(targets ? nullptr : node.get());
       grads = node->backward(g, need);
     }
     Storage::forget_remade();

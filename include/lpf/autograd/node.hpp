@@ -18,6 +18,8 @@ using Need = std::span<const char>;
 /// One gradient for each operand; an undefined tensor where none is needed.
 using Grads = std::vector<Tensor>;
 
+class LeafNode;
+
 class Node {
  public:
   explicit Node(const char* name) : name_(name), sequence_(next_sequence()) {}
@@ -41,6 +43,8 @@ class Node {
   /// Drops what was saved for backward, and the edges.
   virtual void release() { edges_.clear(); }
   virtual bool released() const { return false; }
+  /// The leaf to which this node's gradient goes as it is; null if there is none.
+  virtual LeafNode* straight_to() { return nullptr; }
 
  private:
   friend struct DeleteLater;
@@ -83,14 +87,21 @@ class LeafNode final : public Node {
   bool is_leaf() const override { return true; }
   Grads backward(const Tensor&, Need) override { return {}; }
 
+  LeafNode* straight_to() override { return this; }
+
   const Storage& storage() const { return *storage_; }
   const Tensor& gradient() const { return gradient_; }
+  /// The buffer as backward functions see it that add to it themselves; undefined without one.
+  const Tensor& landing() const { return landing_; }
+  bool is_landing(const Tensor& g) const { return landing_.defined() && &g.impl() == &landing_.impl(); }
   /// Gradients are accumulated into this tensor, which zero_grad() zeroes and never drops.
   void set_buffer(Tensor buffer) {
     gradient_ = std::move(buffer);
+    landing_ = gradient_.alias(gradient_.shape());
     has_buffer_ = true;
   }
   void accumulate(const Tensor& g) {
+    if (is_landing(g)) return;  // it is there
     check<ShapeError>(g.shape() == shape_ && g.dtype() == dtype_, "backward", "a gradient of shape ",
                       g.shape(), " and dtype ", name_of(g.dtype()), " arrived at a leaf of shape ", shape_,
                       " and dtype ", name_of(dtype_));
@@ -112,7 +123,7 @@ class LeafNode final : public Node {
   std::shared_ptr<Storage> storage_;
   Shape shape_;
   DType dtype_;
-  Tensor gradient_;
+  Tensor gradient_, landing_;
   bool has_buffer_ = false;
 };
 
@@ -130,8 +141,12 @@ class FunctionNode final : public Node {
   Grads backward(const Tensor& gradient, Need need) override { return call_(function_, gradient, need); }
   void release() override {
     drop();
+    straight_to_ = nullptr;
     Node::release();
   }
+  LeafNode* straight_to() override { return straight_to_; }
+  /// Says that the gradient goes as it is to `leaf`, which an edge leads to.
+  void set_straight_to(LeafNode* leaf) { straight_to_ = leaf; }
   bool released() const override { return function_ == nullptr; }
 
  private:
@@ -141,7 +156,21 @@ class FunctionNode final : public Node {
   void* function_;
   Call call_;
   Destroy destroy_;
+  LeafNode* straight_to_ = nullptr;
 };
+
+/// The node whose backward function runs in backward() on this thread; null otherwise, in grad() too.
+inline thread_local const Node* landing_node = nullptr;
+
+/// Where the gradient of an operand of that node is collected, if it goes straight to a parameter's buffer:
+/// the backward function may add to it there and return it, which spares a sweep or two over the gradient.
+/// Otherwise undefined.
+inline Tensor landing(std::size_t operand) {
+  if (!landing_node || grad_enabled) return {};
+  const auto& node = landing_node->edges()[operand].node;
+  LeafNode* leaf = node ? node->straight_to() : nullptr;
+  return leaf ? leaf->landing() : Tensor();
+}
 
 LPF_ONCE inline Node::Edge edge_to(const Tensor& t) {
   if (!t.defined() || !t.node()) return {};

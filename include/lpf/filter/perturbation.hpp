@@ -272,7 +272,6 @@ class Perturbation final : public nn::PerturbedPass {
   }
   /// θ_r = θ + offset_r, from stored offsets.
   LPF_ONCE inline void shift(std::int64_t first, std::int64_t end, std::int64_t place) {
-    const auto off = no_grad();
     const Tensor theta = params_.theta();
     const std::int64_t origin = rows_.segments[static_cast<std::size_t>(first)].offset;
     for (std::int64_t i = first; i < end; ++i) {
@@ -280,8 +279,9 @@ class Perturbation final : public nn::PerturbedPass {
       const std::int64_t n = s.rows * s.length;
       for (std::int64_t r = 0; r < options_.M; ++r) {
         const Tensor offset = options_.offsets.alias({n}, r * theta.numel() + s.offset);
-        replicas_.alias({n}, place + options_.M * (s.offset - origin) + r * n)
-            .copy_(add(theta.alias({n}, s.offset), offset));
+        const Tensor to = replicas_.alias({n}, place + options_.M * (s.offset - origin) + r * n);
+        theta.backend().binary(backend::Binary::add, lpf::detail::view_of(theta.alias({n}, s.offset)),
+                               lpf::detail::view_of(offset), lpf::detail::view_of(to), 0);
       }
     }
   }
@@ -335,6 +335,8 @@ LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
                    if (keep) (*kept)[parameter] = g.detach();
                    return Grads{sum_replicas(g)};  // dL/dθ = Σ_r dL/dθ_r, as θ_r = θ + constant
                  });
+  if (known.node() && !options_.keep_replica_gradients)  // a gradient that comes summed stays as it is
+    static_cast<lpf::detail::FunctionNode&>(*known.node()).set_straight_to(leaf.node()->straight_to());
   return known;
 }
 

@@ -9,7 +9,7 @@ namespace lpf {
 
 namespace detail {
 
-Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan);
+Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan, const Tensor& to = {});
 
 /// Calls f(first replica, replicas, rows) for runs of slices of equal length: at most two where M does not
 /// divide B.
@@ -69,19 +69,21 @@ LPF_ONCE inline Tensor slice_product(const Tensor& x, const Tensor& w, bool tran
     Grads grads(2);
     const PlanPtr plan = gradient_plan(w);
     if (need[0]) grads[0] = slice_product(g, w, !transpose_w);
-    if (need[1]) grads[1] = transpose_w ? slice_outer(g, x, plan) : slice_outer(x, g, plan);
+    if (need[1])
+      grads[1] = transpose_w ? slice_outer(g, x, plan, landing(1)) : slice_outer(x, g, plan, landing(1));
     return grads;
   });
 }
 
-/// aᵀ·b: over all rows, or with a plan one product for each slice, as a replicated tensor.
-LPF_ONCE inline Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan) {
+/// aᵀ·b: over all rows, added to `to` if there is one; or with a plan one product for each slice, as a
+/// replicated tensor.
+LPF_ONCE inline Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan, const Tensor& to) {
   const std::int64_t p = a.shape()[1], q = b.shape()[1];
   Tensor y;
   if (!plan) {
-    y = empty({p, q}, a.options());
+    y = to.defined() ? to : empty({p, q}, a.options());
     a.backend().gemm({a.dtype(), true, false, p, q, a.shape()[0], a.raw(), p, 0, b.raw(), q, 0, y.raw(), q, 0,
-                      1, 1.0, 0.0});
+                      1, 1.0, to.defined() ? 1.0 : 0.0});
   } else {
     const auto begin = plan->slices("linear", a.shape()[0]);
     Tensor all = empty({plan->count(), p, q}, a.options());
@@ -146,7 +148,7 @@ LPF_ONCE inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bi
     Grads grads(3);
     const PlanPtr plan = detail::gradient_plan(bias);
     if (need[0]) grads[0] = detail::slice_product(g, w, false);
-    if (need[1]) grads[1] = detail::slice_outer(g, rows, detail::gradient_plan(w));
+    if (need[1]) grads[1] = detail::slice_outer(g, rows, detail::gradient_plan(w), detail::landing(1));
     if (need[2]) grads[2] = plan ? detail::slice_sum(g, plan) : sum(g, {0});
     return grads;
   });
