@@ -46,12 +46,12 @@ inline void fill_families(Table& t) {
   index(t);
   noise(t);
   optimizer(t);
-  // products(t);
-  // convolution(t);
-  // pool(t);
-  // norm(t);
-  // layer_norm(t);
-  // softmax(t);
+  products(t);
+  convolution(t);
+  pool(t);
+  norm(t);
+  layer_norm(t);
+  softmax(t);
 
   using detail::miss;
   miss<&Table::fill>(t, "fill");

@@ -1,0 +1,110 @@
+// Batch and layer normalisation on the device against the CPU's.
+#include "compare.hpp"
+
+using namespace lpf;
+using namespace lpf::test;
+using backend::BatchNorm;
+
+namespace {
+
+double tolerance(DType type) { return type == float32 ? 1e-5 : 1e-12; }
+Tensor unwritten(const Shape& shape, DType type) { return full(shape, not_a_number, {type}); }
+
+/// All entries of batch norm, with gamma and beta shared, one for each group, or none.
+void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t>& row_begin, std::int64_t c,
+                      double mean_of_x = 0) {
+  const std::int64_t groups = std::ssize(row_begin) - 1, rows = row_begin.back();
+  INFO(name_of(type), " groups ", groups, " rows ", rows, " channels ", c, " mean ", mean_of_x);
+  const Tensor x = choice.numbers({rows, c}, type) + mean_of_x, dy = choice.numbers({rows, c}, type);
+  const Tensor gamma = choice.numbers({groups, c}, type), beta = choice.numbers({groups, c}, type);
+  const Shape per_group{groups, c};
+  Tensor mean = unwritten(per_group, type), variance = unwritten(per_group, type);
+  BatchNorm b{type, groups, c, row_begin.data(), 0, 1e-5};
+  check_same({x}, {mean, variance}, tolerance(type),
+             [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1]); });
+  backend::get(Device::cpu()).batch_norm_statistics(b, x.raw(), mean.raw(), variance.raw());
+  const Tensor rstd = rsqrt(variance + 1e-5);
+  for (const int affine : {0, 1, 2}) {  // none, shared, one for each group
+    b.affine_stride = affine == 2 ? c : 0;
+    const Tensor scale = affine ? gamma : Tensor(), shift = affine ? beta : Tensor();
+    INFO("affine ", affine);
+    check_same({x, mean, rstd, scale, shift}, {unwritten(x.shape(), type)}, tolerance(type),
+               [&](const auto& t, auto in, auto out) {
+                 t.batch_norm(b, in[0], in[1], in[2], in[3], in[4], out[0]);
+               });
+    // Sums of so many terms of size 1: relative to their square root.
+    const double size = std::sqrt(static_cast<double>(rows / groups + 1));
+    check_same({x, dy / size, mean, rstd, scale},
+               {unwritten(x.shape(), type), unwritten(per_group, type), unwritten(per_group, type)},
+               tolerance(type), [&](const auto& t, auto in, auto out) {
+                 t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], out[0], out[1], out[2]);
+               });
+    check_same({x, dy, mean, rstd, scale}, {unwritten(per_group, type)}, tolerance(type) * size,
+               [&](const auto& t, auto in, auto out) {
+                 t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], nullptr, nullptr, out[0]);
+               });
+  }
+}
+
+}  // namespace
+
+TEST_CASE("batch norm of one group, of slices, of ragged slices") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(41);
+  for (const DType type : floating) {
+    check_batch_norm(choice, type, {0, 2}, 1);
+    check_batch_norm(choice, type, {0, 37}, 5);
+    check_batch_norm(choice, type, {0, 1500}, 16);
+    check_batch_norm(choice, type, {0, 300}, 129);  // two tiles of channels
+    check_batch_norm(choice, type, {0, 40}, 300);
+    check_batch_norm(choice, type, {0, 5000}, 3);  // several parts
+    check_batch_norm(choice, type, {0, 12, 24, 36}, 8);
+    check_batch_norm(choice, type, {0, 700, 1300, 1900, 2500}, 20);
+    check_batch_norm(choice, type, {0, 3, 5, 7, 9, 11, 13, 15, 17}, 33);
+    check_batch_norm(choice, type, {0, 0}, 4);
+    check_batch_norm(choice, type, {0, 4}, 0);
+  }
+}
+
+TEST_CASE("batch norm of numbers with a large mean") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(42);
+  check_batch_norm(choice, float32, {0, 900, 1700}, 6, 300);
+  // x̂ itself has the rounding of x, ten digits here
+  const std::int64_t rows[] = {0, 2000};
+  const Tensor x = normal({2000, 3}, 7) + 1e6;
+  const BatchNorm b{float64, 1, 3, rows, 0, 1e-5};
+  check_same({x}, {zeros({3}, {float64}), zeros({3}, {float64})}, 1e-12,
+             [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1]); });
+}
+
+TEST_CASE("layer norm of rows of any length") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(43);
+  for (const DType type : floating)
+    for (const auto& [rows, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+             {1, 1}, {3, 5}, {20, 32}, {9, 100}, {5, 512}, {4, 513}, {3, 1500}, {1000, 7}, {0, 4}}) {
+      INFO(name_of(type), " rows ", rows, " n ", n);
+      const Tensor x = choice.numbers({rows, n}, type),
+                   dy = choice.numbers({rows, n}, type) / std::sqrt(static_cast<double>(rows + n));
+      for (const bool affine : {false, true}) {
+        const Tensor gamma = affine ? choice.numbers({n}, type) : Tensor(),
+                     beta = affine ? choice.numbers({n}, type) : Tensor();
+        const Tensor y = unwritten(x.shape(), type), mean = unwritten({rows}, type),
+                     rstd = unwritten({rows}, type);
+        check_same({x, gamma, beta}, {y, mean, rstd}, tolerance(type), [&](const auto& t, auto in, auto out) {
+          t.layer_norm(type, rows, n, 1e-5, in[0], in[1], in[2], out[0], out[1], out[2]);
+        });
+        backend::get(Device::cpu())
+            .layer_norm(type, rows, n, 1e-5, x.raw(), nullptr, nullptr, y.raw(), mean.raw(), rstd.raw());
+        const auto backward = [&](const auto& t, auto in, auto dx, auto dgamma, auto dbeta) {
+          t.layer_norm_backward(type, rows, n, in[0], in[1], in[2], in[3], in[4], dx, dgamma, dbeta);
+        };
+        check_same({x, dy, mean, rstd, gamma},
+                   {unwritten(x.shape(), type), unwritten({n}, type), unwritten({n}, type)}, tolerance(type),
+                   [&](const auto& t, auto in, auto out) { backward(t, in, out[0], out[1], out[2]); });
+        check_same({x, dy, mean, rstd, gamma}, {unwritten({n}, type)}, tolerance(type),
+                   [&](const auto& t, auto in, auto out) { backward(t, in, nullptr, out[0], nullptr); });
+      }
+    }
+}
