@@ -193,15 +193,22 @@ class Tensor {
   detail::TensorImpl* impl_;
 };
 
+namespace detail {
+/// The tensor that a storage holds from its first element on.
+inline Tensor on(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype) {
+  auto* impl = new TensorImpl;
+  Tensor out(impl);
+  impl->storage = std::move(storage);
+  impl->shape = shape;
+  impl->dtype = dtype;
+  return out;
+}
+}  // namespace detail
+
 /// Uninitialised elements.
 inline Tensor empty(Shape shape, TensorOptions options = {}) {
-  auto* impl = new detail::TensorImpl;
-  Tensor out(impl);
-  impl->storage = std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(options.dtype),
-                                            options.device);
-  impl->shape = shape;
-  impl->dtype = options.dtype;
-  return out;
+  const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(options.dtype);
+  return detail::on(std::make_shared<Storage>(bytes, options.device), shape, options.dtype);
 }
 
 inline Tensor full(Shape shape, double value, TensorOptions options = {}) {
@@ -242,13 +249,8 @@ template <class T>
 Tensor wrap(T* data, Shape shape, std::shared_ptr<void> owner = nullptr) {
   check<ValueError>(data != nullptr || shape.numel() == 0, "wrap", "null pointer for a tensor of shape ",
                     shape);
-  auto* impl = new detail::TensorImpl;
-  Tensor out(impl);
-  impl->storage =
-      std::make_shared<Storage>(data, static_cast<std::size_t>(shape.numel()) * sizeof(T), std::move(owner));
-  impl->shape = shape;
-  impl->dtype = dtype_of<T>();
-  return out;
+  const auto bytes = static_cast<std::size_t>(shape.numel()) * sizeof(T);
+  return detail::on(std::make_shared<Storage>(data, bytes, std::move(owner)), shape, dtype_of<T>());
 }
 template <class T>
 Tensor wrap(std::span<T> data, Shape shape) {

@@ -212,15 +212,10 @@ class Perturbation final : public nn::PerturbedPass {
   LPF_ONCE inline Tensor remade(const backend::Segment& segment, const Shape& shape) const {
     const Tensor theta = params_.theta();
     const auto bytes = static_cast<std::size_t>(options_.M * shape.numel()) * size_of(theta.dtype());
-    auto* impl = new lpf::detail::TensorImpl;
-    const Tensor out(impl);
-    impl->shape = shape;
-    impl->dtype = theta.dtype();
-    impl->storage = std::make_shared<Storage>(
-        bytes, theta.device(),
-        std::make_shared<detail::ReplicaRecipe>(params_, segment, scale_, options_.key, options_.M,
-                                                options_.estimator == Estimator::antithetic));
-    return out;
+    auto recipe = std::make_shared<detail::ReplicaRecipe>(params_, segment, scale_, options_.key, options_.M,
+                                                          options_.estimator == Estimator::antithetic);
+    return lpf::detail::on(std::make_shared<Storage>(bytes, theta.device(), std::move(recipe)), shape,
+                           theta.dtype());
   }
   /// Whether the replicas of a parameter have a place in the buffer.
   bool keeps(const backend::Segment& segment) const {
