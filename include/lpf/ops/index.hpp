@@ -67,11 +67,7 @@ LPF_ONCE inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
 namespace detail {
 
 /// Zeros of `shape` to whose entries `index` of one axis y is added: the adjoint of index_select.
-LPF_ONCE inline inline const std::int64_t* indices_of(const Tensor& index) {
-  return static_cast<const std::int64_t*>(index.raw());
-}
-
-Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
+LPF_ONCE inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
   Tensor x = zeros(shape, y.options());
   y.backend().put_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()),
                       index.numel(), y.raw(), indices_of(index), x.raw());
@@ -122,7 +118,7 @@ LPF_ONCE inline Tensor Tensor::min() const {
 
 /// Rows of one-hot vectors: [shape…, classes] of `dtype`.
 LPF_ONCE inline Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {
-  detail::check_indices("one_hot", labels, classes);
+  detail::check_indices("one_hot", labels, classes, labels);
   const std::int64_t n = labels.numel();
   const auto off = no_grad();
   const Tensor rows =

@@ -18,15 +18,22 @@ void adam(DType, std::int64_t n, const AdamStep& o, const void* gradient, void* 
   const T step = static_cast<T>(o.lr / o.correction1), root = static_cast<T>(1 / std::sqrt(o.correction2));
   const T coupled = o.decoupled ? T(0) : static_cast<T>(o.weight_decay);
   const T shrink = o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1);
+  constexpr std::int64_t tile = 1024;
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
-    LPF_SIMD
-    for (std::int64_t i = begin; i < end; ++i) {
-      const T d = g[i] + coupled * w[i];
-      first[i] = b1 * first[i] + c1 * d;
-      second[i] = b2 * second[i] + c2 * d * d;
-      T spread = second[i];
-      if (largest) spread = largest[i] = std::max(largest[i], second[i]);
-      w[i] = shrink * w[i] - step * first[i] / (std::sqrt(spread) * root + epsilon);
+    T spread[tile];
+    for (std::int64_t from = begin; from < end; from += tile) {
+      const std::int64_t to = std::min(end, from + tile);
+      LPF_SIMD
+      for (std::int64_t i = from; i < to; ++i) {
+        const T d = g[i] + coupled * w[i];
+        first[i] = b1 * first[i] + c1 * d;
+        second[i] = b2 * second[i] + c2 * d * d;
+        if (largest) largest[i] = std::max(largest[i], second[i]);
+      }
+      square_roots(to - from, (largest ? largest : second) + from, spread);
+      LPF_SIMD
+      for (std::int64_t i = from; i < to; ++i)
+        w[i] = shrink * w[i] - step * first[i] / (spread[i - from] * root + epsilon);
     }
   });
 }

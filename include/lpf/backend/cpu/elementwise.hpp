@@ -9,6 +9,7 @@
 
 #include "lpf/backend/contract.hpp"
 #include "lpf/backend/cpu/isa.hpp"
+#include "lpf/backend/cpu/square_roots.hpp"
 #include "lpf/backend/cpu/strided.hpp"
 
 namespace lpf::backend::cpu {
@@ -93,8 +94,17 @@ inline constexpr double gelu_c = 0.79788456080286535588, gelu_k = 0.044715;  // 
 template <class T>
 UnaryLoop floating_loop(Unary op) {
   switch (op) {
-    case Unary::sqrt: return loop_of<T>([](T v, T, T) { return std::sqrt(v); });
-    case Unary::rsqrt: return loop_of<T>([](T v, T, T) { return T(1) / std::sqrt(v); });
+    case Unary::sqrt:
+      return [](std::int64_t n, const void* x, void* y, double, double) {
+        square_roots(n, static_cast<const T*>(x), static_cast<T*>(y));
+      };
+    case Unary::rsqrt:
+      return [](std::int64_t n, const void* x, void* y, double, double) {
+        T* to = static_cast<T*>(y);
+        square_roots(n, static_cast<const T*>(x), to);
+        LPF_SIMD
+        for (std::int64_t i = 0; i < n; ++i) to[i] = T(1) / to[i];
+      };
     case Unary::reciprocal: return loop_of<T>([](T v, T, T) { return T(1) / v; });
     case Unary::exp: return loop_of<T>([](T v, T, T) { return std::exp(v); });
     case Unary::expm1: return loop_of<T>([](T v, T, T) { return std::expm1(v); });

@@ -98,13 +98,24 @@ void pre_activation_noise(DType, std::int64_t rows, std::int64_t in, std::int64_
                    const T* from = static_cast<const T*>(x) + row * in;
                    const T squares =
                        s ? sum_tree<T>(in, [from](std::int64_t i) { return from[i] * from[i]; }) : T(0);
+                   if (s) {
+                     LPF_SIMD
+                     for (std::int64_t k = 0; k < out; ++k) dy[k] = squares * s[k] * s[k] + bias * bias;
+                   } else {
+                     std::fill_n(dy, out, bias * bias);
+                   }
+                   square_roots(out, dy, dy);  // t
                    LPF_SIMD
                    for (std::int64_t k = 0; k < out; ++k) {
-                     const T variance = s ? s[k] * s[k] : T(0);
-                     const T t = std::sqrt(squares * variance + bias * bias);
-                     const T xi = y[k], ratio = variance * xi / t;
+                     const T t = dy[k], xi = y[k], ratio = xi / t;
                      dy[k] = t > T(0) ? ratio : T(0);
                      y[k] = t * xi;
+                   }
+                   if (s) {
+                     LPF_SIMD
+                     for (std::int64_t k = 0; k < out; ++k) dy[k] *= s[k] * s[k];
+                   } else {
+                     std::fill_n(dy, out, T(0));
                    }
                  }
                });
