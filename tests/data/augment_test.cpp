@@ -5,8 +5,7 @@
 #include <numeric>
 #include <set>
 
-#include "lpf/data/safetensors.hpp"
-#include "tensor_test.hpp"
+#include "fixture_case.hpp"
 
 using namespace lpf;
 
@@ -208,9 +207,9 @@ TEST_CASE("augment: a sample's draw depends on seed, epoch and sample alone") {
 }
 
 TEST_CASE("augment: AutoAugment's operations give Pillow's bytes") {
-  const SafetensorsFile file = load_safetensors(test::fixture("augment.safetensors").string());
+  const auto& file = test::FixtureFile::named("augment.safetensors");
   int compared = 0;
-  for (const auto& [name, expected] : file) {
+  for (const auto& [name, expected] : file.tensors) {
     const auto slash = name.find('/'), second = name.rfind('/');
     if (slash == std::string::npos) continue;
     const Tensor& picture = file.at(name.substr(0, slash));

@@ -3,17 +3,13 @@
 
 #include <fstream>
 
-#include "lpf/data/safetensors.hpp"
-#include "tensor_test.hpp"
+#include "fixture_case.hpp"
 
 using namespace lpf;
 
 namespace {
 
-const SafetensorsFile& pictures() {
-  static const SafetensorsFile file = load_safetensors(test::fixture("pictures.safetensors").string());
-  return file;
-}
+const test::FixtureFile& pictures() { return test::FixtureFile::named("pictures.safetensors"); }
 std::string bytes_of(const std::string& name) {
   const auto bytes = pictures().at(name).span<std::uint8_t>();
   return {bytes.begin(), bytes.end()};
@@ -27,7 +23,7 @@ std::string bytes_of(const std::string& name) {
 
 TEST_CASE("image: resizing gives Pillow's bytes") {
   int sizes = 0;
-  for (const auto& [name, expected] : pictures()) {
+  for (const auto& [name, expected] : pictures().tensors) {
     if (name.find('x') == std::string::npos || name.find('.') != std::string::npos) continue;
     INFO(name);
     CHECK(test::same_bits(resize(pictures().at("picture"), expected.size(0), expected.size(1)), expected));

@@ -71,7 +71,7 @@ Tensor sigma_of(const ParameterStore& params, double gamma, std::size_t paramete
   return narrow(filter::scales(params, rows, gamma), 0, segment.first_scale, segment.rows).detach();
 }
 
-TEST_CASE("a quadratic: every estimator's mean is the exact gradient, every mean loss L + ½tr(HΣ)") {
+TEST_CASE("a quadratic: every estimator's mean is the exact gradient, every mean loss L + ½tr(HΣ) [slow]") {
   const ParameterStore params({.dtype = float64, .seed = 2});
   const nn::Linear fc(params / "fc", 4, 3);
   const std::int64_t batch = 18;

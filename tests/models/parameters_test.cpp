@@ -18,7 +18,7 @@ std::int64_t count(const Options&... options) {
 
 }  // namespace
 
-TEST_CASE("models: the parameters of the LeNets and ResNets are as many as the paper's") {
+TEST_CASE("models: the parameters of the LeNets and ResNets are as many as the paper's [slow]") {
   using namespace models;
   CHECK(count<SmallLeNet>() == 44'426);
   CHECK(count<LeNet>() == 1'199'882);
@@ -33,7 +33,7 @@ TEST_CASE("models: the parameters of the LeNets and ResNets are as many as the p
   CHECK(count<ResNet>(double_descent_resnet18(64)) == 11'173'962);
 }
 
-TEST_CASE("models: the parameters of WRN, Shake-Shake and PyramidNet are as many as the paper's") {
+TEST_CASE("models: the parameters of WRN, Shake-Shake and PyramidNet are as many as the paper's [slow]") {
   using namespace models;
   CHECK(count<WideResNet>(wrn_16_8()) == 10'961'370);
   CHECK(count<WideResNet>(wrn_28_10()) == 36'479'194);

@@ -1,7 +1,7 @@
 #include "lpf/nn/activation.hpp"
 
+#include "fixture_case.hpp"
 #include "lpf/ops/linear.hpp"
-#include "ops/op_test.hpp"
 
 namespace lpf::test {
 namespace {

@@ -1,7 +1,7 @@
 #include "lpf/nn/dropout.hpp"
 
 #include "lpf/filter/low_pass_filter.hpp"
-#include "ops/op_test.hpp"
+#include "tensor_test.hpp"
 
 namespace lpf::test {
 namespace {

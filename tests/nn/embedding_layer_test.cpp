@@ -1,6 +1,6 @@
 #include "lpf/nn/embedding.hpp"
 
-#include "ops/op_test.hpp"
+#include "tensor_test.hpp"
 
 namespace lpf::test {
 namespace {

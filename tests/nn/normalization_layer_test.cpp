@@ -1,3 +1,4 @@
+#include "fixture_case.hpp"
 #include "lpf/filter/unfused.hpp"
 #include "lpf/nn/activation.hpp"
 #include "lpf/nn/dropout.hpp"
@@ -7,7 +8,6 @@
 #include "lpf/ops/conv.hpp"
 #include "lpf/ops/loss.hpp"
 #include "lpf/ops/pool.hpp"
-#include "ops/op_test.hpp"
 
 namespace lpf::test {
 namespace {
@@ -55,7 +55,7 @@ TEST_CASE("BatchNorm layer: PyTorch's running statistics") {
 }
 
 TEST_CASE("layers: PyTorch's networks from end to end") {
-  const SafetensorsFile file = load_safetensors(fixture("layers.safetensors").string());
+  const FixtureFile& file = FixtureFile::named("layers.safetensors");
   const FixtureCase conv(file, "network_conv"), tokens(file, "network_tokens");
   check_case(conv, {"x", "conv.weight", "bn.weight", "bn.bias", "fc.weight", "fc.bias"}, [&](auto leaf) {
     const Tensor h = conv2d(leaf.at("x"), permute(leaf.at("conv.weight"), {0, 2, 3, 1}), {}, {.padding = 1});

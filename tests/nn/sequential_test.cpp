@@ -4,7 +4,7 @@
 #include "lpf/nn/activation.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/ops/loss.hpp"
-#include "ops/op_test.hpp"
+#include "tensor_test.hpp"
 
 namespace lpf::test {
 namespace {

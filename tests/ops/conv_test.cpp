@@ -1,14 +1,11 @@
 #include "lpf/ops/conv.hpp"
 
-#include <nlohmann/json.hpp>
-
+#include "fixture_case.hpp"
 #include "lpf/autograd/gradcheck.hpp"
 #include "lpf/autograd/hvp.hpp"
 #include "lpf/backend/backend.hpp"
 #include "lpf/core/threads.hpp"
-#include "lpf/data/safetensors.hpp"
 #include "lpf/ops/math.hpp"
-#include "lpf_test.hpp"
 
 using namespace lpf;
 
@@ -356,14 +353,14 @@ TEST_CASE("conv2d: each misuse is a clear error") {
 }
 
 TEST_CASE("conv2d: PyTorch's values, gradients and Hessian products") {
-  const auto file = load_safetensors(test::fixture("layers.safetensors").string());
+  const auto& file = test::FixtureFile::named("layers.safetensors");
   int cases = 0;
-  for (const auto& item : file.metadata()) {
+  for (const auto& item : file.cases) {
     const std::string& name = item.first;
     if (name.rfind("conv2d", 0) != 0) continue;
     CAPTURE(name);
     ++cases;
-    const auto hyper = nlohmann::json::parse(item.second);
+    const auto& hyper = item.second;
     const auto pair = [&](const char* key) { return Size2d(hyper[key][0], hyper[key][1]); };
     const Conv2dOptions o{pair("stride"), pair("padding"), pair("dilation"), hyper["groups"]};
     const auto get = [&](const std::string& what) {

@@ -1,7 +1,7 @@
 #include "lpf/ops/dropout.hpp"
 
 #include "lpf/core/threads.hpp"
-#include "op_test.hpp"
+#include "tensor_test.hpp"
 
 namespace lpf::test {
 namespace {

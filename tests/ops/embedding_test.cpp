@@ -1,6 +1,6 @@
 #include "lpf/ops/embedding.hpp"
 
-#include "op_test.hpp"
+#include "fixture_case.hpp"
 
 namespace lpf::test {
 namespace {

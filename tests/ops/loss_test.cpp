@@ -1,8 +1,8 @@
 #include "lpf/ops/loss.hpp"
 
+#include "fixture_case.hpp"
 #include "lpf/core/threads.hpp"
 #include "lpf/ops/linear.hpp"
-#include "op_test.hpp"
 
 namespace lpf::test {
 namespace {

@@ -1,8 +1,8 @@
 #include "lpf/ops/normalization.hpp"
 
+#include "fixture_case.hpp"
 #include "lpf/core/threads.hpp"
 #include "lpf/ops/index.hpp"
-#include "op_test.hpp"
 
 namespace lpf::test {
 namespace {

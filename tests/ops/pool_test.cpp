@@ -1,14 +1,12 @@
 #include "lpf/ops/pool.hpp"
 
 #include <limits>
-#include <nlohmann/json.hpp>
 
+#include "fixture_case.hpp"
 #include "lpf/autograd/gradcheck.hpp"
 #include "lpf/backend/backend.hpp"
 #include "lpf/core/threads.hpp"
-#include "lpf/data/safetensors.hpp"
 #include "lpf/ops/math.hpp"
-#include "lpf_test.hpp"
 
 using namespace lpf;
 
@@ -173,14 +171,14 @@ TEST_CASE("pool2d: each misuse is a clear error") {
 }
 
 TEST_CASE("pool2d: PyTorch's values and gradients") {
-  const auto file = load_safetensors(test::fixture("layers.safetensors").string());
+  const auto& file = test::FixtureFile::named("layers.safetensors");
   int cases = 0;
-  for (const auto& item : file.metadata()) {
+  for (const auto& item : file.cases) {
     const std::string& name = item.first;
     if (name.find("pool2d") == name.npos) continue;
     CAPTURE(name);
     ++cases;
-    const auto hyper = nlohmann::json::parse(item.second);
+    const auto& hyper = item.second;
     const auto pair = [&](const char* key) { return Size2d(hyper[key][0], hyper[key][1]); };
     const std::string op = hyper["op"];
     const Tensor x = file.at(name + "/x").clone().requires_grad_();

@@ -27,8 +27,8 @@ bool is_bias(const ParameterInfo& info) { return info.name.ends_with("bias"); }
 
 template <class Optimizer>
 void replay_all(const std::string& op, std::size_t count) {
-  const auto file = load_safetensors(fixture("optim.safetensors").string());
-  const auto names = cases_of(file, [&](const Json& hyper) { return hyper["op"] == op; });
+  const auto& file = FixtureFile::named("optim.safetensors");
+  const auto names = file.cases_with([&](const Json& hyper) { return hyper["op"] == op; });
   CHECK(names.size() == count);
   for (const auto& name : names) {
     const auto make = [](const ParameterStore& params, const std::vector<Json>& groups) {

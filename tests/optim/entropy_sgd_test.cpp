@@ -54,15 +54,15 @@ bool is_bias(const ParameterInfo& info) { return info.name.ends_with("bias"); }
 }  // namespace
 
 TEST_CASE("Entropy-SGD agrees with the formula, the noise handed over") {
-  const auto file = load_safetensors(fixture("sam.safetensors").string());
-  const auto names = cases_of(file, [](const Json& h) { return h["op"] == "entropy_sgd"; });
+  const auto& file = FixtureFile::named("sam.safetensors");
+  const auto names = file.cases_with([](const Json& h) { return h["op"] == "entropy_sgd"; });
   CHECK(names.size() == 2);
   for (const auto& name : names) {
     CAPTURE(name);
     const FixtureCase c(file, name);
     const ParameterStore params({.dtype = DType::float64});
     const TanhNet net(params);
-    c.initialize(params);
+    initialize(params, c);
     EntropySgdOptions options = options_from(c.hyper);
     const auto L = static_cast<std::uint64_t>(options.inner_steps);
     options.noise = [&](std::uint64_t draw) {

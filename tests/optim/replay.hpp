@@ -4,54 +4,24 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "fixture_case.hpp"
 #include "lpf/autograd/engine.hpp"
-#include "lpf/data/safetensors.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/ops/activation.hpp"
 #include "lpf/ops/loss.hpp"
 #include "lpf/optim/optimizer.hpp"
-#include "lpf_test.hpp"
 
 namespace lpf::test {
 
-using Json = nlohmann::json;
-
 inline constexpr TensorOptions f64{.dtype = DType::float64};
 
-/// One case of a fixture file: its hyper-parameters, and its tensors by name.
-class FixtureCase {
- public:
-  FixtureCase(const SafetensorsFile& file, std::string name) : file_(file), name_(std::move(name)) {
-    REQUIRE(file.metadata().count(name_) == 1);
-    hyper = Json::parse(file.metadata().at(name_));
-  }
-
-  Json hyper;
-  const std::string& name() const { return name_; }
-  bool has(const std::string& key) const { return file_.contains(name_ + "/" + key); }
-  Tensor at(const std::string& key) const { return file_.at(name_ + "/" + key); }
-  /// Values from init.NAME into every parameter of the store.
-  void initialize(const ParameterStore& params) const {
-    const auto off = no_grad();
-    for (const auto& info : params.parameters()) params.tensor(info.index).copy_(at("init." + info.name));
-  }
-
- private:
-  const SafetensorsFile& file_;
-  std::string name_;
-};
-
-/// The names of the cases of a file for which `wanted(hyper)` holds.
-template <class Wanted>
-std::vector<std::string> cases_of(const SafetensorsFile& file, Wanted wanted) {
-  std::vector<std::string> out;
-  for (const auto& [name, text] : file.metadata())
-    if (text.starts_with('{') && wanted(Json::parse(text))) out.push_back(name);
-  return out;
+/// Values from init.NAME into every parameter of the store.
+inline void initialize(const ParameterStore& params, const FixtureCase& c) {
+  const auto off = no_grad();
+  for (const auto& info : params.parameters()) params.tensor(info.index).copy_(c.at("init." + info.name));
 }
 
 /// Largest |a − b| / max(1, |b|).
@@ -107,7 +77,7 @@ void replay(const FixtureCase& c, Make make,
             const std::vector<std::pair<std::string, std::string>>& state_names) {
   INFO(c.name());
   const ParameterStore params = weight_and_bias();
-  c.initialize(params);
+  initialize(params, c);
   std::vector<Json> groups;
   for (const auto& own : c.hyper["groups"]) {
     Json merged = c.hyper["options"];
@@ -130,7 +100,7 @@ void replay(const FixtureCase& c, Make make,
     }
     if (const auto& limit = c.hyper["clip_value"]; !limit.is_null())
       optim::clip_grad_value(params, limit.get<double>());
-    if (c.has("lr")) CHECK(optimizer.lr() == doctest::Approx(c.at("lr")[t][0].item()).epsilon(1e-12));
+    if (c.contains("lr")) CHECK(optimizer.lr() == doctest::Approx(c.at("lr")[t][0].item()).epsilon(1e-12));
     optimizer.step();
     CHECK(difference_after(c, params, t) < 1e-12);
   }
@@ -138,7 +108,7 @@ void replay(const FixtureCase& c, Make make,
     const std::string &ours = names.first, &theirs = names.second;  // clang 14 captures no structured binding
     for (const auto& info : params.parameters()) {
       const std::string key = "state." + info.name + "." + theirs;
-      if (!c.has(key)) continue;
+      if (!c.contains(key)) continue;
       const auto state = optimizer.state();
       const auto found =
           std::find_if(state.begin(), state.end(), [&](const auto& named) { return named.first == ours; });

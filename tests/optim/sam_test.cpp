@@ -21,7 +21,7 @@ optim::SgdOptions sgd_from(const Json& o) {
       .lr = o["lr"], .momentum = o["momentum"], .weight_decay = o["weight_decay"], .nesterov = o["nesterov"]};
 }
 
-SafetensorsFile cases() { return load_safetensors(fixture("sam.safetensors").string()); }
+const FixtureFile& cases() { return FixtureFile::named("sam.safetensors"); }
 
 /// Replays a case of LPF-SGD or LPF-Adam: s by our law, ε from the file.
 template <class Optimizer>
@@ -65,8 +65,8 @@ void replay_filter(const FixtureCase& c, ParameterStore params, const TanhNet& n
 }  // namespace
 
 TEST_CASE("SAM, ASAM and m-sharpness agree with the formulas") {
-  const auto file = cases();
-  const auto names = cases_of(file, [](const Json& h) { return h["op"] == "sam" || h["op"] == "asam"; });
+  const auto& file = cases();
+  const auto names = file.cases_with([](const Json& h) { return h["op"] == "sam" || h["op"] == "asam"; });
   CHECK(names.size() == 9);
   for (const auto& name : names) {
     CAPTURE(name);
@@ -74,7 +74,7 @@ TEST_CASE("SAM, ASAM and m-sharpness agree with the formulas") {
     const Json& h = c.hyper;
     ParameterStore params({.dtype = DType::float64});
     const TanhNet net(params);
-    c.initialize(params);
+    initialize(params, c);
     std::vector<optim::Group<optim::SgdOptions>> groups;
     if (h["base"].contains("biases")) groups.push_back({optim::is_vector, sgd_from(h["base"]["biases"])});
     optim::SGD sgd(params, sgd_from(h["base"]), groups);
@@ -103,14 +103,14 @@ TEST_CASE("SAM, ASAM and m-sharpness agree with the formulas") {
 }
 
 TEST_CASE("LPF-SGD and LPF-Adam agree with the formulas, s and the noise handed over") {
-  const auto file = cases();
-  const auto names = cases_of(file, [](const Json& h) { return h["op"] == "lpf_sgd"; });
+  const auto& file = cases();
+  const auto names = file.cases_with([](const Json& h) { return h["op"] == "lpf_sgd"; });
   CHECK(names.size() == 7);
   for (const auto& name : names) {
     const FixtureCase c(file, name);
     ParameterStore params({.dtype = DType::float64});
     const TanhNet net(params);
-    c.initialize(params);
+    initialize(params, c);
     if (c.hyper["base"].contains("optimizer")) {
       REQUIRE(c.hyper["base"]["optimizer"] == "adam");
       optim::Adam adam(params, {.lr = c.hyper["base"]["lr"]});
@@ -123,7 +123,7 @@ TEST_CASE("LPF-SGD and LPF-Adam agree with the formulas, s and the noise handed 
 }
 
 TEST_CASE("the radius follows its cosine, both ends included") {
-  const auto file = cases();
+  const auto& file = cases();
   const FixtureCase c(file, "radius_cosine");
   const Radius radius{c.hyper["gamma0"], c.hyper["alpha"], c.hyper["total_steps"]};
   const auto gamma = c.at("gamma").to_vector();

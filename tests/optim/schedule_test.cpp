@@ -62,8 +62,8 @@ Schedule schedule_of(const std::string& name, const Json& h) {
 }  // namespace
 
 TEST_CASE("schedules agree with PyTorch") {
-  const auto file = load_safetensors(fixture("schedules.safetensors").string());
-  const auto names = cases_of(file, [](const Json&) { return true; });
+  const auto& file = FixtureFile::named("schedules.safetensors");
+  const auto names = file.cases_with([](const Json&) { return true; });
   CHECK(names.size() == 24);
   for (const auto& name : names) {
     CAPTURE(name);

@@ -27,8 +27,8 @@ bool is_bias(const ParameterInfo& info) { return info.name.ends_with("bias"); }
 }  // namespace
 
 TEST_CASE("SGD: 20 steps of every variant agree with PyTorch") {
-  const auto file = load_safetensors(fixture("optim.safetensors").string());
-  const auto names = cases_of(file, [](const Json& hyper) { return hyper["op"] == "SGD"; });
+  const auto& file = FixtureFile::named("optim.safetensors");
+  const auto names = file.cases_with([](const Json& hyper) { return hyper["op"] == "SGD"; });
   CHECK(names.size() == 12);
   for (const auto& name : names) {
     const auto make = [](const ParameterStore& params, const std::vector<Json>& groups) {

@@ -16,15 +16,15 @@ using namespace lpf::test;
 using optim::SmoothOut;
 
 TEST_CASE("SmoothOut, plain and adaptive, agrees with the formula, the noise handed over") {
-  const auto file = load_safetensors(fixture("sam.safetensors").string());
-  const auto names = cases_of(file, [](const Json& h) { return h["op"] == "smoothout"; });
+  const auto& file = FixtureFile::named("sam.safetensors");
+  const auto names = file.cases_with([](const Json& h) { return h["op"] == "smoothout"; });
   CHECK(names.size() == 3);
   for (const auto& name : names) {
     CAPTURE(name);
     const FixtureCase c(file, name);
     const ParameterStore params({.dtype = DType::float64});
     const TanhNet net(params);
-    c.initialize(params);
+    initialize(params, c);
     const Json& base = c.hyper["base"];
     optim::SGD sgd(params, {.lr = base["lr"],
                             .momentum = base["momentum"],
@@ -56,11 +56,10 @@ TEST_CASE("SmoothOut, plain and adaptive, agrees with the formula, the noise han
 }
 
 TEST_CASE("every case of the flat-minima fixtures has its test") {
-  const auto file = load_safetensors(fixture("sam.safetensors").string());
+  const auto& file = FixtureFile::named("sam.safetensors");
   const std::vector<std::string> tested{"sam", "asam", "lpf_sgd", "radius", "smoothout", "entropy_sgd"};
-  for (const auto& [name, text] : file.metadata())
-    if (text.starts_with('{'))
-      CHECK(std::count(tested.begin(), tested.end(), Json::parse(text)["op"].get<std::string>()) == 1);
+  for (const auto& [name, hyper] : file.cases)
+    CHECK(std::count(tested.begin(), tested.end(), hyper.at("op").get<std::string>()) == 1);
 }
 
 TEST_CASE("SmoothOut: offsets are uniform in ±a, or in ±a times the norm of each filter") {

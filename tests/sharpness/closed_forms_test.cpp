@@ -87,9 +87,9 @@ TEST_CASE("closed forms: PAC-Bayes' σ solves a quadratic equation of the draws,
     Vector moved = c.q.weights();
     moved(1) -= 0.7;
     const double rest = std::log(2 * 20 / 1e-6);
-    CHECK(p.norm.value == doctest::Approx(w.squaredNorm() / (4 * sigma * sigma) + rest).epsilon(1e-7));
+    CHECK(p.norm.value == doctest::Approx(w.squared_norm() / (4 * sigma * sigma) + rest).epsilon(1e-7));
     CHECK(p.distance.value ==
-          doctest::Approx((c.C.inverse() * moved).squaredNorm() / (4 * sigma * sigma) + rest).epsilon(1e-7));
+          doctest::Approx((c.C.inverse() * moved).squared_norm() / (4 * sigma * sigma) + rest).epsilon(1e-7));
     // many draws: σ²/2 tr = 0.1
     CHECK(agrees(pac_bayes(c.l, {}, {.draws = 1000}).sigma, std::sqrt(0.2 / c.B.trace())));
     CHECK(std::isnan(pac_bayes(c.l).distance.value));
@@ -114,14 +114,14 @@ TEST_CASE("closed forms: Frobenius norm, trace, Hutch++, Fisher-Rao, λ_max, eff
     CHECK(fisher_rao(h).value == doctest::Approx(c.q.weights().dot(c.q.A * c.q.weights())).epsilon(1e-12));
     const Spectrum s(h, {.starts = 400, .eigenpairs = 2});
     const Vector lambda = eigenvalues_of(c.B);
-    CHECK(s.largest() == doctest::Approx(lambda.maxCoeff()).epsilon(1e-10));
-    CHECK(s.smallest() == doctest::Approx(lambda.minCoeff()).epsilon(1e-10));
-    CHECK(agrees(s.effective_dimension(), (lambda.array() / (lambda.array() + 1)).sum()));
+    CHECK(s.largest() == doctest::Approx(lambda.max()).epsilon(1e-10));
+    CHECK(s.smallest() == doctest::Approx(lambda.min()).epsilon(1e-10));
+    CHECK(agrees(s.effective_dimension(), lambda.map([](double x) { return x / (x + 1); }).sum()));
     CHECK(agrees(s.trace_of([](double x) { return x; }), lambda.sum()));
     for (const std::size_t k : {0u, 1u}) {
-      const Vector v = matrix_of(s.eigenpairs()[k].vector).topRows(5);
+      const Vector v = matrix_of(s.eigenpairs()[k].vector).block(0, 0, 5, 1);
       CHECK(s.eigenpairs()[k].value ==
-            doctest::Approx(lambda(4 - static_cast<Eigen::Index>(k))).epsilon(1e-9));
+            doctest::Approx(lambda(4 - static_cast<std::int64_t>(k))).epsilon(1e-9));
       CHECK((c.B * v - s.eigenpairs()[k].value * v).norm() < 1e-9);
       CHECK(v.norm() == doctest::Approx(1));
     }
@@ -145,10 +145,10 @@ TEST_CASE("closed forms: local entropy is a Gaussian integral") {
   for (const bool normalize : {false, true})
     for (const double gamma : {2.0, 100.0}) {
       const Case c(normalize);
-      const Matrix I = Matrix::Identity(5, 5);
+      const Matrix I = Matrix::identity(5);
       const auto exact = [&](double precision) {  // of noise N(0, I/precision)
         const Vector b = eigenvalues_of(c.B);
-        return c.q.loss() + 0.5 * (1 + b.array() / precision).log().sum() -
+        return c.q.loss() + 0.5 * b.map([&](double x) { return std::log(1 + x / precision); }).sum() -
                0.5 * c.g.dot((precision * I + c.B).inverse() * c.g);
       };
       CHECK(agrees(local_entropy(c.l, {.gamma = gamma}, {.draws = 3000}), exact(gamma)));
@@ -173,9 +173,9 @@ TEST_CASE("local entropy: losses of thousands neither overflow nor vanish") {
 TEST_CASE("closed forms: gradient of local entropy is a linear recursion without noise") {
   for (const bool normalize : {false, true}) {
     const Case c(normalize);
-    Vector v = Vector::Zero(5), mean = Vector::Zero(5);
+    Vector v(5), mean(5);
     for (int t = 0; t < 20; ++t) {
-      v -= 0.1 * (c.g + c.B * v + 0.5 * v);
+      v = v - 0.1 * (c.g + c.B * v + 0.5 * v);
       mean = 0.75 * mean + 0.25 * v;
     }
     // one batch is all samples
@@ -198,7 +198,7 @@ TEST_CASE("gradient of local entropy: fresh batches or one, noise of its size, c
   CHECK(one.draws == 4);                             // 20 samples
   CHECK(one.standard_error > fresh.standard_error);  // a batch that stays pulls further
   // a flat loss: the chain is a random walk of 20 steps of 1e-2·√0.2, and μ its weighted sum
-  const Quadratic flat(Matrix::Zero(5, 5));
+  const Quadratic flat(Matrix(5, 5));
   const Landscape l = flat.landscape();
   double variance = 0;
   for (int born = 1; born <= 20; ++born) {
@@ -218,10 +218,8 @@ TEST_CASE("closed forms: SAM's sharpness is the trust region's maximum") {
     for (const double rho : {0.05, 1.0}) {
       const Case c(normalize);
       // max g·v + ½ vᵀBv, ‖v‖ = ρ: (μI − B) v = g with μ > λ_max (Moré & Sorensen 1983)
-      double low = eigenvalues_of(c.B).maxCoeff(), high = low + 10 * c.g.norm() / rho;
-      const auto at = [&](double mu) {
-        return Vector((mu * Matrix::Identity(5, 5) - c.B).ldlt().solve(c.g));
-      };
+      double low = eigenvalues_of(c.B).max(), high = low + 10 * c.g.norm() / rho;
+      const auto at = [&](double mu) { return (mu * Matrix::identity(5) - c.B).inverse() * c.g; };
       for (int i = 0; i < 200; ++i) {
         const double middle = (low + high) / 2;
         (at(middle).norm() > rho ? low : high) = middle;
@@ -232,7 +230,7 @@ TEST_CASE("closed forms: SAM's sharpness is the trust region's maximum") {
       CHECK(a.sharpness.value == doctest::Approx(exact).epsilon(2e-3));
       CHECK(a.sharpness.value <= exact * (1 + 1e-9));
       CHECK(a.first_step ==
-            doctest::Approx(rho * c.g.norm() + 0.5 * rho * rho * c.g.dot(c.B * c.g) / c.g.squaredNorm()));
+            doctest::Approx(rho * c.g.norm() + 0.5 * rho * rho * c.g.dot(c.B * c.g) / c.g.squared_norm()));
       CHECK(a.highest.size() == 4);
     }
   // at the minimum there is no gradient: ½ ρ² λ_max

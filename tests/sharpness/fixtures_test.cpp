@@ -1,6 +1,5 @@
 // Every measure against an independent float64 PyTorch script with the same draws
 // (tests/fixtures/make_sharpness_fixtures.py).
-#include "lpf/data/safetensors.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/sharpness/measure.hpp"
 #include "optim/replay.hpp"
@@ -45,7 +44,7 @@ double error_of_values(const std::vector<double>& found, const Tensor& expected)
 }
 
 TEST_CASE("PyTorch's values of every measure, with the same draws") {
-  const auto file = load_safetensors(fixture("sharpness.safetensors").string());
+  const auto& file = FixtureFile::named("sharpness.safetensors");
   for (const std::string name : {"tanh", "gelu"}) {
     CAPTURE(name);
     const FixtureCase c(file, name);

@@ -1,28 +1,25 @@
 // λ_max by Lanczos against dense eigenvalues of the Hessian.
-#include <Eigen/Dense>
-
 #include "filter/networks.hpp"
 #include "lpf/sharpness/lanczos.hpp"
+#include "matrix.hpp"
 
 namespace lpf::test {
 namespace {
-
-using Matrix = Eigen::MatrixXd;
 
 /// The Hessian over the trainable parameters, one after another, column by column from products with unit
 /// vectors.
 Matrix hessian_of(const ParameterStore& params, const Tensor& loss) {
   const auto leaves = params.leaves();
   const HessianVectorProduct product(loss, leaves);
-  const auto n = static_cast<Eigen::Index>(params.numel(true));
+  const auto n = static_cast<std::int64_t>(params.numel(true));
   Matrix h(n, n);
-  Eigen::Index column = 0;
+  std::int64_t column = 0;
   for (std::size_t l = 0; l < leaves.size(); ++l)
     for (std::int64_t i = 0; i < leaves[l].numel(); ++i, ++column) {
       std::vector<Tensor> unit;
       for (const Tensor& leaf : leaves) unit.push_back(zeros_like(leaf));
       unit[l].data<double>()[i] = 1;
-      Eigen::Index row = 0;
+      std::int64_t row = 0;
       for (const Tensor& part : product(unit))
         for (const double x : part.to_vector()) h(row++, column) = x;
     }
@@ -34,11 +31,9 @@ Matrix sizes_of(const ParameterStore& params) {
   for (const auto& info : params.parameters())
     if (info.trainable)
       out.insert(out.end(), c.begin() + info.offset, c.begin() + info.offset + info.numel());
-  return Eigen::Map<const Eigen::VectorXd>(out.data(), static_cast<Eigen::Index>(out.size())).asDiagonal();
+  return Matrix::diagonal(matrix_of(from_vector(out, {std::ssize(out)})));
 }
-double largest_of(const Matrix& m) {
-  return Eigen::SelfAdjointEigenSolver<Matrix>(m, Eigen::EigenvaluesOnly).eigenvalues().maxCoeff();
-}
+double largest_of(const Matrix& m) { return eigenvalues_of(m).max(); }
 
 /// Largest difference between ours and Eigen's, in units of the matrix' size, over shifts of its diagonal.
 double tridiagonal_error(const std::vector<double>& diagonal, const std::vector<double>& off) {
@@ -46,11 +41,11 @@ double tridiagonal_error(const std::vector<double>& diagonal, const std::vector<
   for (const double shift : {0.0, 100.0, -100.0}) {
     std::vector<double> shifted = diagonal;
     for (double& d : shifted) d += shift;
-    const auto n = static_cast<Eigen::Index>(diagonal.size());
-    Matrix m = Matrix::Zero(n, n);
-    for (Eigen::Index i = 0; i < n; ++i) m(i, i) = shifted[static_cast<std::size_t>(i)];
-    for (Eigen::Index i = 0; i + 1 < n; ++i) m(i, i + 1) = m(i + 1, i) = off[static_cast<std::size_t>(i)];
-    const double scale = m.cwiseAbs().maxCoeff() + 1e-300;
+    const auto n = static_cast<std::int64_t>(diagonal.size());
+    Matrix m(n, n);
+    for (std::int64_t i = 0; i < n; ++i) m(i, i) = shifted[static_cast<std::size_t>(i)];
+    for (std::int64_t i = 0; i + 1 < n; ++i) m(i, i + 1) = m(i + 1, i) = off[static_cast<std::size_t>(i)];
+    const double scale = m.max_abs() + 1e-300;
     worst = std::max(worst,
                      std::abs(sharpness::detail::largest_eigenvalue(shifted, off) - largest_of(m)) / scale);
   }
@@ -93,7 +88,7 @@ TEST_CASE("λ_max is that of the dense Hessian, with and without filter normalis
     p.params.eval();
     const Matrix h = hessian_of(p.params, p.loss()), c = sizes_of(p.params);
     p.params.train();
-    CHECK((h - h.transpose()).cwiseAbs().maxCoeff() < 1e-12 * h.cwiseAbs().maxCoeff());
+    CHECK((h - h.transpose()).max_abs() < 1e-12 * h.max_abs());
     const double plain = largest_of(h), normalized = largest_of(c * h * c);
     CHECK(std::abs(plain - normalized) > 0.01 * plain);
     const auto loss = [&] {

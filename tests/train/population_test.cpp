@@ -96,32 +96,38 @@ struct Member {
   static std::uint64_t seed(std::int64_t k) { return static_cast<std::uint64_t>(10 + k); }
 };
 
+/// Each member's trajectory is that of its run alone, for any number of threads.
+void check_trajectories(std::int64_t size) {
+  CAPTURE(size);
+  for (const bool filtered : {false, true}) {
+    CAPTURE(filtered);
+    std::vector<std::vector<std::vector<float>>> alone;
+    for (std::int64_t k = 0; k < size; ++k) {
+      Member member(k);
+      for (int e = 0; e < epochs; ++e) member.epoch(filtered);
+      alone.push_back(member.trajectory);
+    }
+    for (const int threads : {1, 2, 3}) {
+      CAPTURE(threads);
+      const Threads set(threads);
+      Population members(size, [](std::int64_t k) { return Member(k); });
+      for (int e = 0; e < epochs; ++e) members.each([&](Member& m) { m.epoch(filtered); });
+      for (std::int64_t k = 0; k < size; ++k) {
+        REQUIRE(members[k].trajectory.size() == 2 * epochs);
+        CHECK(members[k].trajectory == alone[static_cast<std::size_t>(k)]);
+        if (k > 0) CHECK(members[k].trajectory.front() != members[k - 1].trajectory.front());
+      }
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("population: each member's trajectory is that of its run alone, to the bit") {
-  for (const std::int64_t size : {1, 5, 32})
-    for (const bool filtered : {false, true}) {
-      std::vector<std::vector<std::vector<float>>> alone;
-      for (std::int64_t k = 0; k < size; ++k) {
-        Member member(k);
-        for (int e = 0; e < epochs; ++e) member.epoch(filtered);
-        alone.push_back(member.trajectory);
-      }
-      for (const int threads : {1, 2, 3}) {
-        CAPTURE(size);
-        CAPTURE(filtered);
-        CAPTURE(threads);
-        const Threads set(threads);
-        Population members(size, [](std::int64_t k) { return Member(k); });
-        for (int e = 0; e < epochs; ++e) members.each([&](Member& m) { m.epoch(filtered); });
-        for (std::int64_t k = 0; k < size; ++k) {
-          REQUIRE(members[k].trajectory.size() == 2 * epochs);
-          CHECK(members[k].trajectory == alone[static_cast<std::size_t>(k)]);
-          if (k > 0) CHECK(members[k].trajectory.front() != members[k - 1].trajectory.front());
-        }
-      }
-    }
+  check_trajectories(1);
+  check_trajectories(5);
 }
+TEST_CASE("population: so is that of each of 32 members [slow]") { check_trajectories(32); }
 
 TEST_CASE("population: the other estimators, too") {
   for (const Estimator estimator : {Estimator::antithetic, Estimator::per_sample}) {

@@ -1,0 +1,56 @@
+// The files in tests/fixtures, which hold PyTorch's results: cases, each with tensors "case/name" and its
+// hyper-parameters in JSON. What reads them is in fixture_case.cpp, compiled once.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tensor_test.hpp"
+
+namespace lpf::test {
+
+using Json = nlohmann::json;
+
+/// A file of tests/fixtures.
+struct FixtureFile {
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, Json> cases;  ///< the hyper-parameters of each
+
+  /// Reads it; a second time it is there already.
+  static const FixtureFile& named(const std::string& name);
+  const Tensor& at(const std::string& tensor) const;
+  /// The names of the cases for which `wanted(hyper)` holds.
+  std::vector<std::string> cases_with(const std::function<bool(const Json&)>& wanted) const;
+};
+
+/// One case of a file.
+class FixtureCase {
+ public:
+  FixtureCase(const FixtureFile& file, std::string name);
+
+  const Json& hyper;
+  const std::string& name() const { return name_; }
+  bool contains(const std::string& tensor) const { return file_.tensors.contains(name_ + "/" + tensor); }
+  const Tensor& at(const std::string& tensor) const { return file_.at(name_ + "/" + tensor); }
+  /// A tensor of the case; undefined if it has none of that name.
+  Tensor operator[](const std::string& tensor) const { return contains(tensor) ? at(tensor) : Tensor(); }
+
+ private:
+  const FixtureFile& file_;
+  std::string name_;
+};
+
+/// f(case) for every case of a file with this "op"; how many there are.
+int for_each_case(const std::string& file, const std::string& op,
+                  const std::function<void(const FixtureCase&)>& f);
+
+using CaseFunction = std::function<Tensor(const std::map<std::string, Tensor>&)>;
+
+/// Holds y = f(leaves), the gradients of Σ y·gy and a Hessian-vector product of it against the case's, to
+/// 1e-10 of the larger of 1 and the value. Leaves that the case lacks are undefined.
+void check_case(const FixtureCase& c, const std::vector<std::string>& names, const CaseFunction& f);
+
+}  // namespace lpf::test

@@ -1,0 +1,54 @@
+#include "tensor_test.hpp"
+
+#include <cmath>
+#include <cstring>
+
+namespace lpf::test {
+
+Tensor normal(const Shape& shape, std::uint64_t seed, DType dtype) {
+  return detail::normal_tensor(shape, seed, 7).to(dtype);
+}
+
+Tensor uniform(const Shape& shape, double low, double high, std::uint64_t seed, DType dtype) {
+  Tensor out = empty(shape, {.dtype = float64});
+  for (std::int64_t i = 0; i < out.numel(); ++i)
+    out.data<double>()[i] = low + (high - low) * uniform_at<double>(NoiseKey{.seed = seed}, i);
+  return out.to(dtype);
+}
+
+bool holds(const Tensor& t, const Shape& shape, const std::vector<double>& values) {
+  return t.shape() == shape && t.to_vector() == values;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.numel()) * size_of(a.dtype())) == 0;
+}
+
+double relative_error(const Tensor& a, const Tensor& b, double floor) {
+  if (a.shape() != b.shape()) return infinity;
+  const auto u = a.to_vector(), v = b.to_vector();
+  double worst = 0;
+  for (std::size_t i = 0; i < u.size(); ++i) {
+    if (u[i] == v[i] || (std::isnan(u[i]) && std::isnan(v[i]))) continue;
+    const double error = std::abs(u[i] - v[i]) / std::max(std::abs(v[i]), floor);
+    worst = error <= worst ? worst : std::isnan(error) ? infinity : error;
+  }
+  return worst;
+}
+
+std::string wrong_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& inputs,
+                              const GradCheckOptions& options) {
+  for (const auto& result : {gradcheck(f, inputs, options), gradgradcheck(f, inputs, options)})
+    if (!result) return result.message;
+  return {};
+}
+
+void check_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& inputs) {
+  const auto first = gradcheck(f, inputs);
+  CHECK_MESSAGE(first.ok, first.message);
+  const auto second = gradgradcheck(f, inputs);
+  CHECK_MESSAGE(second.ok, second.message);
+}
+
+}  // namespace lpf::test
