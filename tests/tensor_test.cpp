@@ -37,6 +37,17 @@ double relative_error(const Tensor& a, const Tensor& b, double floor) {
   return worst;
 }
 
+double largest_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.shape() == b.shape());
+  const auto u = a.to_vector(), v = b.to_vector();
+  double worst = 0;
+  for (std::size_t i = 0; i < u.size(); ++i) {
+    const double d = std::abs(u[i] - v[i]);
+    if (!(d <= worst)) worst = d;
+  }
+  return worst;
+}
+
 std::string wrong_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& inputs,
                               const GradCheckOptions& options) {
   for (const auto& result : {gradcheck(f, inputs, options), gradgradcheck(f, inputs, options)})

@@ -22,6 +22,9 @@ Tensor normal(const Shape& shape, std::uint64_t seed = 1, DType dtype = float64)
 /// Uniform in [low, high).
 Tensor uniform(const Shape& shape, double low, double high, std::uint64_t seed = 1, DType dtype = float64);
 
+/// A plan of so many replicas.
+inline PlanPtr plan_of(std::int64_t count) { return std::make_shared<ReplicaPlan>(count); }
+
 /// Shapes of rank 0 … 4: ordinary, empty, with one element.
 inline const std::vector<Shape> shapes = {{},     {1},    {0},       {5},       {2, 3},      {1, 1},
                                           {2, 0}, {3, 1}, {2, 0, 3}, {2, 3, 2}, {1, 2, 1, 3}};
@@ -32,6 +35,8 @@ bool holds(const Tensor& t, const Shape& shape, const std::vector<double>& value
 bool same_bits(const Tensor& a, const Tensor& b);
 /// Largest |a − b| / max(|b|, floor) over all elements; infinite where shapes differ or a NaN is unmatched.
 double relative_error(const Tensor& a, const Tensor& b, double floor = 1);
+/// Largest |a − b|; NaN counts.
+double largest_difference(const Tensor& a, const Tensor& b);
 
 /// Empty if the first and second derivatives of f are right (see gradcheck), else what is wrong.
 std::string wrong_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& inputs,

@@ -19,17 +19,17 @@ static_assert(philox4x32({{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}}, 0xf
 static_assert(philox4x32({{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}}, 0x299f31d0a4093822) ==
               PhiloxWords{{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}});
 
-constexpr NoiseKey kKey{
+constexpr NoiseKey a_key{
     .seed = 0x0123456789abcdef, .purpose = Purpose::dropout, .draw = 7, .replica = 0x345678, .parameter = 9};
 
 TEST_CASE("a counter names block, parameter, draw, replica and purpose") {
-  CHECK(noise_counter(kKey, 5) == PhiloxWords{{5, 9, 7, 0x01345678}});
-  CHECK(noise_words(kKey, 5) == philox4x32({{5, 9, 7, 0x01345678}}, 0x0123456789abcdef));
-  for (int i = 0; i < 4; ++i) CHECK(word_at(kKey, 20 + i) == noise_words(kKey, 5).word[i]);
+  CHECK(noise_counter(a_key, 5) == PhiloxWords{{5, 9, 7, 0x01345678}});
+  CHECK(noise_words(a_key, 5) == philox4x32({{5, 9, 7, 0x01345678}}, 0x0123456789abcdef));
+  for (int i = 0; i < 4; ++i) CHECK(word_at(a_key, 20 + i) == noise_words(a_key, 5).word[i]);
   CHECK(static_cast<int>(Purpose::user) < 256);
 
-  std::set<std::uint32_t> words{word_at(kKey, 0)};
-  std::vector<NoiseKey> others(5, kKey);
+  std::set<std::uint32_t> words{word_at(a_key, 0)};
+  std::vector<NoiseKey> others(5, a_key);
   others[0].seed = 1;
   others[1].purpose = Purpose::init;
   others[2].draw = 8;
@@ -40,7 +40,7 @@ TEST_CASE("a counter names block, parameter, draw, replica and purpose") {
 }
 
 TEST_CASE("a key or an element without a counter is a ValueError") {
-  NoiseKey key = kKey;
+  NoiseKey key = a_key;
   key.draw = 0xffffffff;
   key.replica = 0xffffff;
   const std::int64_t elements = std::int64_t{1} << 34;
@@ -68,12 +68,12 @@ TEST_CASE("bernoulli_at has the probability that is asked for") {
   for (const double p : {0.0, 0.1, 0.5, 0.9, 1.0}) {
     CAPTURE(p);
     int count = 0;
-    for (int i = 0; i < n; ++i) count += bernoulli_at(kKey, i, p);
+    for (int i = 0; i < n; ++i) count += bernoulli_at(a_key, i, p);
     CHECK(std::abs(count - n * p) <= 4 * std::sqrt(n * p * (1 - p)));
   }
-  CHECK_THROWS_AS(bernoulli_at(kKey, 0, -0.1), ValueError);
-  CHECK_THROWS_AS(bernoulli_at(kKey, 0, 1.1), ValueError);
-  CHECK_THROWS_AS(bernoulli_at(kKey, 0, std::nan("")), ValueError);
+  CHECK_THROWS_AS(bernoulli_at(a_key, 0, -0.1), ValueError);
+  CHECK_THROWS_AS(bernoulli_at(a_key, 0, 1.1), ValueError);
+  CHECK_THROWS_AS(bernoulli_at(a_key, 0, std::nan("")), ValueError);
 }
 
 TEST_CASE("uniform_below_at scales 64 bits") {
@@ -81,28 +81,28 @@ TEST_CASE("uniform_below_at scales 64 bits") {
   for (const std::int64_t n : {std::int64_t{1}, std::int64_t{2}, std::int64_t{10}, std::int64_t{1000003},
                                std::int64_t{0xffffffff}, std::int64_t{0x100000000}}) {
     for (int i = 0; i < 1000; ++i) {
-      const std::uint64_t bits = word_at(kKey, 2 * i) | std::uint64_t{word_at(kKey, 2 * i + 1)} << 32;
+      const std::uint64_t bits = word_at(a_key, 2 * i) | std::uint64_t{word_at(a_key, 2 * i + 1)} << 32;
       const auto expected = static_cast<std::int64_t>(Wide{bits} * static_cast<std::uint64_t>(n) >> 64);
-      REQUIRE(uniform_below_at(kKey, i, n) == expected);
+      REQUIRE(uniform_below_at(a_key, i, n) == expected);
     }
   }
   std::vector<double> count(10);
-  for (int i = 0; i < 100000; ++i) ++count[static_cast<std::size_t>(uniform_below_at(kKey, i, 10))];
+  for (int i = 0; i < 100000; ++i) ++count[static_cast<std::size_t>(uniform_below_at(a_key, i, 10))];
   double chi_squared = 0;
   for (const double c : count) chi_squared += (c - 10000) * (c - 10000) / 10000;
   CHECK(chi_squared < 27.9);  // 9 degrees of freedom: p > 0.001
-  CHECK_THROWS_AS(uniform_below_at(kKey, 0, 0), ValueError);
-  CHECK_THROWS_AS(uniform_below_at(kKey, 0, (std::int64_t{1} << 32) + 1), ValueError);
+  CHECK_THROWS_AS(uniform_below_at(a_key, 0, 0), ValueError);
+  CHECK_THROWS_AS(uniform_below_at(a_key, 0, (std::int64_t{1} << 32) + 1), ValueError);
 }
 
 TEST_CASE("permutation shuffles by the key alone") {
-  CHECK(permutation(0, kKey).empty());
-  CHECK(permutation(1, kKey) == std::vector<std::int64_t>{0});
-  CHECK(permutation(10, kKey) == std::vector<std::int64_t>{9, 1, 2, 3, 8, 4, 5, 7, 0, 6});
-  CHECK_THROWS_AS(permutation(-1, kKey), ValueError);
+  CHECK(permutation(0, a_key).empty());
+  CHECK(permutation(1, a_key) == std::vector<std::int64_t>{0});
+  CHECK(permutation(10, a_key) == std::vector<std::int64_t>{9, 1, 2, 3, 8, 4, 5, 7, 0, 6});
+  CHECK_THROWS_AS(permutation(-1, a_key), ValueError);
 
-  std::vector<std::int64_t> order = permutation(1000, kKey);
-  NoiseKey next = kKey;
+  std::vector<std::int64_t> order = permutation(1000, a_key);
+  NoiseKey next = a_key;
   ++next.draw;
   CHECK(permutation(1000, next) != order);
   std::sort(order.begin(), order.end());
@@ -114,7 +114,7 @@ TEST_CASE("permutation shuffles by the key alone") {
 TEST_CASE("permutation gives each of the 24 orders of four equally often") {
   std::vector<double> count(256);
   const int draws = 24000;
-  for (NoiseKey key = kKey; key.draw < kKey.draw + draws; ++key.draw) {
+  for (NoiseKey key = a_key; key.draw < a_key.draw + draws; ++key.draw) {
     std::size_t name = 0;
     for (const std::int64_t i : permutation(4, key)) name = name * 4 + static_cast<std::size_t>(i);
     ++count[name];

@@ -18,7 +18,7 @@ struct Small {
   std::function<models::Model(const nn::Path&)> make;
 };
 
-const std::vector<Small> networks{
+const std::vector<Small> small_networks{
     {"small lenet",
      {16, 16, 1},
      [](const nn::Path& p) -> models::Model {
@@ -57,7 +57,7 @@ TEST_CASE("models: one perturbed pass is the published loop, dropout and Shake-S
   constexpr std::int64_t batch = 11, M = 3;
   Tensor y = empty({batch}, {.dtype = int64});
   for (std::int64_t i = 0; i < batch; ++i) y.data<std::int64_t>()[i] = i % 3;
-  for (const Small& s : networks) {
+  for (const Small& s : small_networks) {
     CAPTURE(s.name);
     const ParameterStore one({.dtype = float64, .seed = 3}), other({.dtype = float64, .seed = 3});
     const models::Model net = s.make(one), same = s.make(other);

@@ -9,13 +9,12 @@
 namespace lpf::test {
 namespace {
 
-ParameterStore store() { return ParameterStore({.dtype = float64, .seed = 3}); }
 nn::Sequential mlp(const nn::Path& p) {
   return nn::Sequential({nn::Linear(p / 0, 4, 6), nn::ReLU(), nn::Linear(p / 2, 6, 3)});
 }
 
 TEST_CASE("Sequential: its layers one after another") {
-  const ParameterStore params = store(), same = store();
+  const ParameterStore params({.dtype = float64, .seed = 3}), same({.dtype = float64, .seed = 3});
   const nn::Sequential net = mlp(params);
   const nn::Path p = same;
   const nn::Linear first(p / 0, 4, 6), second(p / 2, 6, 3);
@@ -25,7 +24,7 @@ TEST_CASE("Sequential: its layers one after another") {
 }
 
 TEST_CASE("Sequential: PyTorch's names") {
-  const ParameterStore params = store();
+  const ParameterStore params({.dtype = float64, .seed = 3});
   const nn::Sequential net(
       {nn::Linear(params / "head" / 0, 4, 6), nn::ReLU(), nn::Linear(params / "head" / 2, 6, 3)});
   std::vector<std::string> names;
@@ -34,12 +33,12 @@ TEST_CASE("Sequential: PyTorch's names") {
 }
 
 TEST_CASE("Sequential: gradients of the input and of every parameter") {
-  const ParameterStore params = store();
+  const ParameterStore params({.dtype = float64, .seed = 3});
   const nn::Sequential net = mlp(params);
   const Tensor x = normal({5, 4});
   check_derivatives([&](const std::vector<Tensor>& in) { return net(in[0]); }, {x});
 
-  const ParameterStore same = store();
+  const ParameterStore same({.dtype = float64, .seed = 3});
   const nn::Path p = same;
   const nn::Linear first(p / 0, 4, 6), second(p / 2, 6, 3);
   sum(square(net(x))).backward();
@@ -52,7 +51,7 @@ TEST_CASE("Sequential: gradients of the input and of every parameter") {
 }
 
 TEST_CASE("Sequential: in a perturbed pass every slice meets its own replica") {
-  const ParameterStore params = store();
+  const ParameterStore params({.dtype = float64, .seed = 3});
   const nn::Sequential net = mlp(params);
   const Tensor x = normal({10, 4}), y = from_vector<std::int64_t>({0, 1, 2, 0, 1, 2, 0, 1, 2, 0}, {10});
   const auto loss = [&](std::int64_t from, std::int64_t to) {
@@ -91,7 +90,7 @@ TEST_CASE("Sequential: functions, lambdas, layers of one's own and other Sequent
 }
 
 TEST_CASE("Sequential: append, and copies") {
-  const ParameterStore params = store();
+  const ParameterStore params({.dtype = float64, .seed = 3});
   const nn::Path p = params;
   nn::Sequential net({nn::Linear(p / 0, 4, 6)});
   const nn::Sequential before = net;
@@ -112,7 +111,7 @@ TEST_CASE("Sequential: errors") {
   CHECK_ERROR(nn::Sequential({nn::ReLU(), nn::Sequential::Layer()}), ValueError, "Sequential", "layer 1");
   nn::Sequential net;
   CHECK_ERROR(net.append(nullptr), ValueError, "Sequential", "layer 0");
-  const ParameterStore params = store();
+  const ParameterStore params({.dtype = float64, .seed = 3});
   CHECK_ERROR(mlp(params)(zeros({5, 3}, {.dtype = float64})), ShapeError, "linear", "3 features");
 }
 

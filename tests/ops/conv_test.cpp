@@ -8,28 +8,9 @@
 #include "lpf/ops/math.hpp"
 
 using namespace lpf;
+using namespace lpf::test;
 
 namespace {
-
-Tensor random(const Shape& shape, std::uint64_t seed, DType dtype = float64) {
-  return detail::normal_tensor(shape, seed, 0).to(dtype);
-}
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  const auto u = a.to_vector(), v = b.to_vector();
-  double worst = 0;
-  for (std::size_t i = 0; i < u.size(); ++i) {
-    const double d = std::abs(u[i] - v[i]);
-    if (!(d <= worst)) worst = d;
-  }
-  return worst;
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  const auto bytes = static_cast<std::size_t>(a.numel()) * size_of(a.dtype());
-  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), bytes) == 0;
-}
 
 /// The definition, and the gradients of ⟨y, dy⟩ that follow from it.
 struct Reference {
@@ -74,7 +55,7 @@ void check_against_reference(const Tensor& x, const Tensor& w, const Tensor& bia
   std::vector<Tensor> leaves{x.detach().requires_grad_(), w.detach().requires_grad_()};
   if (bias.defined()) leaves.push_back(bias.detach().requires_grad_());
   const Tensor y = conv2d(leaves[0], leaves[1], bias.defined() ? leaves[2] : Tensor(), o);
-  const Tensor dy = random(y.shape(), 9);
+  const Tensor dy = normal(y.shape(), 9);
   const auto grads = grad(y, leaves, {.gradient = dy});
   const Reference expected(x, w, bias, dy, o);
   CHECK(largest_difference(y.detach(), from_vector(expected.y, y.shape())) < 1e-10);
@@ -104,62 +85,62 @@ TEST_CASE("conv2d: agrees with the definition on random shapes") {
     const auto size = [&](std::int64_t kernel, std::int64_t dilation, std::int64_t padding) {
       return std::max<std::int64_t>(1, (kernel - 1) * dilation + 1 - 2 * padding) + draw(0, 6);
     };
-    const Tensor x = random({draw(0, 3), size(kh, o.dilation.h, o.padding.h),
+    const Tensor x = normal({draw(0, 3), size(kh, o.dilation.h, o.padding.h),
                              size(kw, o.dilation.w, o.padding.w), o.groups * draw(1, 4)},
                             1);
-    const Tensor w = random({o.groups * draw(1, 4), kh, kw, x.shape()[3] / o.groups}, 2);
-    check_against_reference(x, w, draw(0, 1) ? random({w.shape()[0]}, 3) : Tensor(), o);
+    const Tensor w = normal({o.groups * draw(1, 4), kh, kw, x.shape()[3] / o.groups}, 2);
+    check_against_reference(x, w, draw(0, 1) ? normal({w.shape()[0]}, 3) : Tensor(), o);
   }
 }
 
 TEST_CASE("conv2d: agrees with the definition for every width of the kernel") {
   for (const std::int64_t filters : {1, 3, 4, 5, 8, 9, 12, 16, 17, 24, 31, 33, 48, 65})
-    check_against_reference(random({2, 5, 9, 3}, 1), random({filters, 3, 3, 3}, 2), random({filters}, 3),
+    check_against_reference(normal({2, 5, 9, 3}, 1), normal({filters, 3, 3, 3}, 2), normal({filters}, 3),
                             {.padding = 1});
   for (const std::int64_t channels : {1, 2, 3, 4, 5, 7, 8, 9, 13, 17})
-    check_against_reference(random({2, 4, 6, channels}, 1), random({9, 1, 2, channels}, 2), {},
+    check_against_reference(normal({2, 4, 6, channels}, 1), normal({9, 1, 2, channels}, 2), {},
                             {.padding = 1});
   for (std::int64_t width = 1; width < 20; ++width)
-    check_against_reference(random({2, 3, width, 2}, 1), random({9, 3, 3, 2}, 2), random({9}, 3),
+    check_against_reference(normal({2, 3, width, 2}, 1), normal({9, 3, 3, 2}, 2), normal({9}, 3),
                             {.padding = 1});
 }
 
 TEST_CASE("conv2d: agrees with the definition where bands, tiles, blocks and chunks are cut") {
-  check_against_reference(random({3, 33, 35, 3}, 1), random({5, 3, 3, 3}, 2), random({5}, 3), {.padding = 1});
-  check_against_reference(random({1, 9, 60, 4}, 1), random({5, 3, 3, 4}, 2), {},
+  check_against_reference(normal({3, 33, 35, 3}, 1), normal({5, 3, 3, 3}, 2), normal({5}, 3), {.padding = 1});
+  check_against_reference(normal({1, 9, 60, 4}, 1), normal({5, 3, 3, 4}, 2), {},
                           {.stride = 2, .padding = 1, .dilation = 2});
-  check_against_reference(random({40, 8, 8, 8}, 1), random({8, 3, 3, 8}, 2), {}, {.padding = 1});
-  check_against_reference(random({7, 4, 4, 130}, 1), random({6, 3, 3, 130}, 2), {}, {.padding = 1});
-  check_against_reference(random({2, 9, 9, 32}, 1), random({32, 3, 3, 1}, 2), {},
+  check_against_reference(normal({40, 8, 8, 8}, 1), normal({8, 3, 3, 8}, 2), {}, {.padding = 1});
+  check_against_reference(normal({7, 4, 4, 130}, 1), normal({6, 3, 3, 130}, 2), {}, {.padding = 1});
+  check_against_reference(normal({2, 9, 9, 32}, 1), normal({32, 3, 3, 1}, 2), {},
                           {.padding = 1, .groups = 32});
-  check_against_reference(random({2, 9, 9, 20}, 1), random({40, 3, 3, 10}, 2), random({40}, 3),
+  check_against_reference(normal({2, 9, 9, 20}, 1), normal({40, 3, 3, 10}, 2), normal({40}, 3),
                           {.padding = 1, .groups = 2});
   // Products: narrow images.
-  check_against_reference(random({200, 3, 3, 4}, 1), random({70, 3, 3, 4}, 2), random({70}, 3),
+  check_against_reference(normal({200, 3, 3, 4}, 1), normal({70, 3, 3, 4}, 2), normal({70}, 3),
                           {.padding = 1});
-  check_against_reference(random({40, 7, 3, 300}, 1), random({20, 1, 1, 300}, 2), random({20}, 3), {});
-  check_against_reference(random({9, 5, 3, 66}, 1), random({70, 3, 3, 33}, 2), {},
+  check_against_reference(normal({40, 7, 3, 300}, 1), normal({20, 1, 1, 300}, 2), normal({20}, 3), {});
+  check_against_reference(normal({9, 5, 3, 66}, 1), normal({70, 3, 3, 33}, 2), {},
                           {.stride = 2, .padding = 1, .groups = 2});
 }
 
 TEST_CASE("conv2d: agrees with the definition with more than 2^20 weights [slow]") {
-  check_against_reference(random({1, 5, 4, 262}, 1), random({450, 3, 3, 262}, 2), random({450}, 3),
+  check_against_reference(normal({1, 5, 4, 262}, 1), normal({450, 3, 3, 262}, 2), normal({450}, 3),
                           {.padding = 1});
-  check_against_reference(random({1, 8, 8, 262}, 1), random({450, 3, 3, 262}, 2), {},
+  check_against_reference(normal({1, 8, 8, 262}, 1), normal({450, 3, 3, 262}, 2), {},
                           {.stride = 2, .padding = 1});
-  check_against_reference(random({3, 4, 5, 1030}, 1), random({1020, 1, 1, 1030}, 2), {}, {});
+  check_against_reference(normal({3, 4, 5, 1030}, 1), normal({1020, 1, 1, 1030}, 2), {}, {});
 }
 
 TEST_CASE("conv2d: sizes of one, nothing in the batch, windows that skip pixels") {
-  check_against_reference(random({1, 1, 1, 1}, 1), random({1, 1, 1, 1}, 2), random({1}, 3), {});
-  check_against_reference(random({0, 4, 4, 3}, 1), random({2, 3, 3, 3}, 2), random({2}, 3), {.padding = 1});
-  check_against_reference(random({2, 7, 8, 2}, 1), random({3, 2, 2, 2}, 2), {}, {.stride = {3, 5}});
-  check_against_reference(random({1, 2, 2, 2}, 1), random({3, 1, 1, 2}, 2), {}, {.stride = 4, .padding = 3});
-  check_against_reference(random({1, 5, 5, 1}, 1), random({2, 5, 5, 1}, 2), {}, {.stride = 7});
+  check_against_reference(normal({1, 1, 1, 1}, 1), normal({1, 1, 1, 1}, 2), normal({1}, 3), {});
+  check_against_reference(normal({0, 4, 4, 3}, 1), normal({2, 3, 3, 3}, 2), normal({2}, 3), {.padding = 1});
+  check_against_reference(normal({2, 7, 8, 2}, 1), normal({3, 2, 2, 2}, 2), {}, {.stride = {3, 5}});
+  check_against_reference(normal({1, 2, 2, 2}, 1), normal({3, 1, 1, 2}, 2), {}, {.stride = 4, .padding = 3});
+  check_against_reference(normal({1, 5, 5, 1}, 1), normal({2, 5, 5, 1}, 2), {}, {.stride = 7});
 }
 
 TEST_CASE("conv2d: float32 is float64 rounded") {
-  const Tensor x = random({4, 12, 12, 16}, 1), w = random({24, 3, 3, 16}, 2), b = random({24}, 3);
+  const Tensor x = normal({4, 12, 12, 16}, 1), w = normal({24, 3, 3, 16}, 2), b = normal({24}, 3);
   const Conv2dOptions o{.padding = 1};
   const Tensor y = conv2d(x.to(float32), w.to(float32), b.to(float32), o);
   CHECK(y.dtype() == float32);
@@ -172,7 +153,7 @@ TEST_CASE("conv2d: first and second derivatives agree with finite differences") 
                                        {.stride = {1, 2}, .padding = {2, 0}, .dilation = {2, 1}},
                                        {.padding = 1, .groups = 2}};
   for (const auto& o : all) {
-    const Tensor x = random({2, 5, 4, 4}, 1), w = random({2, 3, 2, 4 / o.groups}, 2), b = random({2}, 3);
+    const Tensor x = normal({2, 5, 4, 4}, 1), w = normal({2, 3, 2, 4 / o.groups}, 2), b = normal({2}, 3);
     const auto f = [&o](const std::vector<Tensor>& t) {
       return mul(conv2d(t[0], t[1], t[2], o), conv2d(t[0], t[1], {}, o));
     };
@@ -194,9 +175,9 @@ TEST_CASE("conv2d: M replicas are M convolutions with weights of their own") {
           const Conv2dOptions o =
               one_by_one ? Conv2dOptions{} : Conv2dOptions{.stride = {1, 2}, .padding = 1, .groups = 2};
           const std::int64_t channels = 4 / o.groups;
-          const Tensor x = random({samples, 5, width, 4}, 1).requires_grad_();
-          const Tensor w = random({m, 6, size, size, channels}, 2).requires_grad_();
-          const Tensor b = random({m, 6}, 3).requires_grad_();
+          const Tensor x = normal({samples, 5, width, 4}, 1).requires_grad_();
+          const Tensor w = normal({m, 6, size, size, channels}, 2).requires_grad_();
+          const Tensor b = normal({m, 6}, 3).requires_grad_();
           const auto plan = std::make_shared<ReplicaPlan>(m);
           const Tensor y = conv2d(x, replicated(w, plan), replicated(b, plan), o);
           const auto begin = plan->cut(samples);
@@ -209,7 +190,7 @@ TEST_CASE("conv2d: M replicas are M convolutions with weights of their own") {
           const Tensor expected = concatenate(parts);
           CHECK(largest_difference(y.detach(), expected.detach()) < 1e-12);
 
-          const Tensor dy = random(y.shape(), 4);
+          const Tensor dy = normal(y.shape(), 4);
           const auto one = grad(y, {x, w, b}, {.create_graph = true, .gradient = dy});
           const auto many = grad(expected, {x, w, b}, {.create_graph = true, .gradient = dy});
           for (std::size_t i = 0; i < 3; ++i)
@@ -229,8 +210,8 @@ TEST_CASE("conv2d: M replicas are M convolutions with weights of their own") {
 
 TEST_CASE("conv2d: a gradient wanted as a sum is the sum of the replicas' gradients") {
   const std::int64_t m = 3;
-  const Tensor x = random({7, 5, 5, 2}, 1).requires_grad_();
-  const Tensor w = random({m, 4, 3, 3, 2}, 2), b = random({m, 4}, 3);
+  const Tensor x = normal({7, 5, 5, 2}, 1).requires_grad_();
+  const Tensor w = normal({m, 4, 3, 3, 2}, 2), b = normal({m, 4}, 3);
   const auto plan = std::make_shared<ReplicaPlan>(m);
   const auto run = [&](bool as_sum) {
     Tensor rw = w.alias({4, 3, 3, 2}), rb = b.alias({4});
@@ -252,9 +233,9 @@ TEST_CASE("conv2d: a gradient wanted as a sum is the sum of the replicas' gradie
 }
 
 TEST_CASE("conv2d: only the bias, or only the weight, is replicated") {
-  const Tensor x = random({5, 4, 4, 2}, 1), w = random({3, 2, 2, 2}, 2), b = random({3}, 3);
+  const Tensor x = normal({5, 4, 4, 2}, 1), w = normal({3, 2, 2, 2}, 2), b = normal({3}, 3);
   const auto plan = std::make_shared<ReplicaPlan>(2);
-  const Tensor mw = random({2, 3, 2, 2, 2}, 4), mb = random({2, 3}, 5);
+  const Tensor mw = normal({2, 3, 2, 2, 2}, 4), mb = normal({2, 3}, 5);
   const Tensor head = slice(x, 0, 0, 3), tail = slice(x, 0, 3, 5);
   CHECK(largest_difference(conv2d(x, w, replicated(mb, plan)),
                            concatenate({conv2d(head, w, mb[0]), conv2d(tail, w, mb[1])})) < 1e-12);
@@ -271,11 +252,11 @@ TEST_CASE("conv2d: each replica gets the bits of its convolution alone") {
   for (const auto& [size, channels, filters] :
        {Case{9, 3, 20}, {9, 16, 20}, {9, 72, 20}, {3, 24, 20}, {23, 130, 128}}) {
     const Conv2dOptions o{.padding = 1};
-    const Tensor x = random({30, size, size, channels}, 1, float32).requires_grad_();
-    const Tensor w = random({m, filters, 3, 3, channels}, 2, float32).requires_grad_();
+    const Tensor x = normal({30, size, size, channels}, 1, float32).requires_grad_();
+    const Tensor w = normal({m, filters, 3, 3, channels}, 2, float32).requires_grad_();
     const auto plan = std::make_shared<ReplicaPlan>(m);
     const Tensor y = conv2d(x, replicated(w, plan), {}, o);
-    const Tensor dy = random(y.shape(), 3, float32);
+    const Tensor dy = normal(y.shape(), 3, float32);
     const auto all = grad(y, {x, w}, {.gradient = dy});
     const auto begin = plan->cut(30);
     for (std::int64_t r = 0; r < m; ++r) {
@@ -302,12 +283,12 @@ TEST_CASE("conv2d: the same bits for any number of threads") {
                                 {{20, 9, 9, 32}, {64, 3, 3, 8}, {.groups = 4}},
                                 {{300, 3, 3, 32}, {40, 3, 3, 32}, {.padding = 1}}};
   for (const auto& c : cases) {
-    const Tensor x = random(c.x, 1, float32).requires_grad_(), w = random(c.w, 2, float32).requires_grad_();
-    const Tensor b = random({c.w[0]}, 3, float32).requires_grad_();
+    const Tensor x = normal(c.x, 1, float32).requires_grad_(), w = normal(c.w, 2, float32).requires_grad_();
+    const Tensor b = normal({c.w[0]}, 3, float32).requires_grad_();
     const auto run = [&](int threads) {
       set_num_threads(threads);
       const Tensor y = conv2d(x, w, b, c.options);
-      auto out = grad(y, {x, w, b}, {.gradient = random(y.shape(), 4, float32)});
+      auto out = grad(y, {x, w, b}, {.gradient = normal(y.shape(), 4, float32)});
       out.push_back(y.detach());
       set_num_threads(0);
       return out;
@@ -353,7 +334,7 @@ TEST_CASE("conv2d: each misuse is a clear error") {
 }
 
 TEST_CASE("conv2d: PyTorch's values, gradients and Hessian products") {
-  const auto& file = test::FixtureFile::named("layers.safetensors");
+  const auto& file = FixtureFile::named("layers.safetensors");
   int cases = 0;
   for (const auto& item : file.cases) {
     const std::string& name = item.first;

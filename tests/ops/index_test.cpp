@@ -8,7 +8,7 @@ using namespace lpf::test;
 
 namespace {
 
-Tensor counted(const Shape& shape) { return arange(shape.numel()).to(float64).reshape(shape); }
+Tensor numbered(const Shape& shape) { return arange(shape.numel()).to(float64).reshape(shape); }
 Tensor at(std::vector<std::int64_t> values, Shape shape) { return from_vector(values, shape); }
 Tensor at(std::vector<std::int64_t> values) {
   return from_vector(values, {static_cast<std::int64_t>(values.size())});
@@ -17,7 +17,7 @@ Tensor at(std::vector<std::int64_t> values) {
 }  // namespace
 
 TEST_CASE("index_select") {
-  const Tensor x = counted({3, 2});
+  const Tensor x = numbered({3, 2});
   CHECK(holds(index_select(x, 0, at({2, 0, 2})), {3, 2}, {4, 5, 0, 1, 4, 5}));
   CHECK(holds(index_select(x, 1, at({1, 1})), {3, 2}, {1, 1, 3, 3, 5, 5}));
   CHECK(holds(index_select(x, -1, at({0})), {3, 1}, {0, 2, 4}));
@@ -43,12 +43,12 @@ TEST_CASE("index_select") {
 }
 
 TEST_CASE("gather") {
-  const Tensor x = counted({2, 3});
+  const Tensor x = numbered({2, 3});
   CHECK(holds(gather(x, 1, at({2, 0, 1, 1}, {2, 2})), {2, 2}, {2, 0, 4, 4}));
   CHECK(holds(gather(x, 0, at({1, 0, 1}, {1, 3})), {1, 3}, {3, 1, 5}));
   CHECK(holds(gather(x, -1, at({2, 0}, {2, 1})), {2, 1}, {2, 3}));
   CHECK(gather(x, 1, at({}, {2, 0})).shape() == Shape{2, 0});
-  const Tensor y = counted({2, 3, 4});
+  const Tensor y = numbered({2, 3, 4});
   const Tensor index = at({0, 1, 2, 0, 2, 2, 1, 1}, {2, 1, 4});
   const Tensor g = gather(y, 1, index);
   for (std::int64_t i = 0; i < 2; ++i)

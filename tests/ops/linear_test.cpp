@@ -10,8 +10,6 @@ using namespace lpf::test;
 
 namespace {
 
-PlanPtr plan_of(std::int64_t count) { return std::make_shared<ReplicaPlan>(count); }
-
 /// y_b = w_r·x_b + bias_r for each sample b of slice r, one sample at a time. w [M or none, out, in].
 Tensor looped(const Tensor& x, const Tensor& w, const Tensor& bias, const std::vector<std::int64_t>& begin,
               bool w_replicated, bool bias_replicated) {

@@ -9,21 +9,9 @@
 #include "lpf/ops/math.hpp"
 
 using namespace lpf;
+using namespace lpf::test;
 
 namespace {
-
-Tensor random(const Shape& shape, std::uint64_t seed) { return detail::normal_tensor(shape, seed, 0); }
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  const auto u = a.to_vector(), v = b.to_vector();
-  double worst = 0;
-  for (std::size_t i = 0; i < u.size(); ++i) {
-    const double d = std::abs(u[i] - v[i]);
-    if (!(d <= worst)) worst = d;
-  }
-  return worst;
-}
 
 struct Pool {
   Size2d kernel, stride, padding;
@@ -67,7 +55,7 @@ TEST_CASE("pool2d: agrees with the definition") {
     for (const Pool& p : pools) {
       CAPTURE(shape.to_string());
       CAPTURE(concat(p.kernel, p.stride, p.padding));
-      const Tensor x = random(shape, 1);
+      const Tensor x = normal(shape, 1);
       CHECK(largest_difference(max_pool2d(x, p.kernel, {p.stride, p.padding}), reference(x, p, Kind::max)) ==
             0);
       CHECK(largest_difference(avg_pool2d(x, p.kernel, {p.stride, p.padding}),
@@ -75,7 +63,7 @@ TEST_CASE("pool2d: agrees with the definition") {
       CHECK(largest_difference(avg_pool2d(x, p.kernel, {p.stride, p.padding, false}),
                                reference(x, p, Kind::average_inside)) < 1e-14);
     }
-  const Tensor x = random({2, 6, 6, 2}, 1);
+  const Tensor x = normal({2, 6, 6, 2}, 1);
   CHECK(largest_difference(max_pool2d(x, 3), reference(x, {3, 3, 0}, Kind::max)) == 0);
   CHECK(largest_difference(avg_pool2d(x, {2, 3}), reference(x, {{2, 3}, {2, 3}, 0}, Kind::average)) < 1e-14);
 }
@@ -104,7 +92,7 @@ TEST_CASE("pool2d: first and second derivatives agree with finite differences") 
   }
   for (const auto& f : functions)
     for (const Shape& shape : {Shape{2, 5, 6, 2}, Shape{1, 4, 3, 1}}) {
-      const auto first = gradcheck(f, {random(shape, 2)}), second = gradgradcheck(f, {random(shape, 3)});
+      const auto first = gradcheck(f, {normal(shape, 2)}), second = gradgradcheck(f, {normal(shape, 3)});
       CHECK_MESSAGE(first.ok, first.message);
       CHECK_MESSAGE(second.ok, second.message);
     }
@@ -132,7 +120,7 @@ TEST_CASE("max_pool2d: a NaN in the window is the result, padding never") {
 }
 
 TEST_CASE("pool2d: the same bits for any number of threads") {
-  const Tensor x = random({16, 17, 17, 12}, 1).to(float32).requires_grad_();
+  const Tensor x = normal({16, 17, 17, 12}, 1).to(float32).requires_grad_();
   const auto run = [&](int threads) {
     set_num_threads(threads);
     const Tensor a = max_pool2d(x, 3, {.stride = 2, .padding = 1}),
@@ -171,7 +159,7 @@ TEST_CASE("pool2d: each misuse is a clear error") {
 }
 
 TEST_CASE("pool2d: PyTorch's values and gradients") {
-  const auto& file = test::FixtureFile::named("layers.safetensors");
+  const auto& file = FixtureFile::named("layers.safetensors");
   int cases = 0;
   for (const auto& item : file.cases) {
     const std::string& name = item.first;

@@ -6,12 +6,6 @@
 using namespace lpf;
 using namespace lpf::test;
 
-namespace {
-
-PlanPtr plan_of(std::int64_t count) { return std::make_shared<ReplicaPlan>(count); }
-
-}  // namespace
-
 TEST_CASE("the slices of a batch") {
   CHECK(ReplicaPlan(1).cut(5) == std::vector<std::int64_t>{0, 5});
   CHECK(ReplicaPlan(2).cut(4) == std::vector<std::int64_t>{0, 2, 4});

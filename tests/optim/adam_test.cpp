@@ -13,7 +13,7 @@ using optim::AdamW;
 
 namespace {
 
-AdamOptions options_from(const Json& o) {
+AdamOptions adam_options(const Json& o) {
   const auto betas = o.value("betas", std::vector<double>{0.9, 0.999});
   return {.lr = o.at("lr"),
           .beta1 = betas[0],
@@ -23,8 +23,6 @@ AdamOptions options_from(const Json& o) {
           .amsgrad = o.value("amsgrad", false)};
 }
 
-bool is_bias(const ParameterInfo& info) { return info.name.ends_with("bias"); }
-
 template <class Optimizer>
 void replay_all(const std::string& op, std::size_t count) {
   const auto& file = FixtureFile::named("optim.safetensors");
@@ -33,8 +31,8 @@ void replay_all(const std::string& op, std::size_t count) {
   for (const auto& name : names) {
     const auto make = [](const ParameterStore& params, const std::vector<Json>& groups) {
       std::vector<optim::Group<AdamOptions>> own;
-      if (groups.size() == 2) own.push_back({is_bias, options_from(groups[1])});
-      const AdamOptions o = options_from(groups[0]);
+      if (groups.size() == 2) own.push_back({is_bias, adam_options(groups[1])});
+      const AdamOptions o = adam_options(groups[0]);
       if constexpr (std::is_same_v<Optimizer, AdamW>) {
         return AdamW(params, {o.lr, o.beta1, o.beta2, o.epsilon, o.weight_decay, o.amsgrad}, own);
       } else {

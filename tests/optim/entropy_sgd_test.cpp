@@ -19,7 +19,7 @@ namespace {
 
 constexpr double none = std::numeric_limits<double>::infinity();
 
-EntropySgdOptions options_from(const Json& h) {
+EntropySgdOptions entropy_sgd_options(const Json& h) {
   return {.lr = h["lr"],
           .momentum = h["momentum"],
           .weight_decay = h["weight_decay"],
@@ -49,8 +49,6 @@ struct Run {
   }
 };
 
-bool is_bias(const ParameterInfo& info) { return info.name.ends_with("bias"); }
-
 }  // namespace
 
 TEST_CASE("Entropy-SGD agrees with the formula, the noise handed over") {
@@ -63,7 +61,7 @@ TEST_CASE("Entropy-SGD agrees with the formula, the noise handed over") {
     const ParameterStore params({.dtype = DType::float64});
     const TanhNet net(params);
     initialize(params, c);
-    EntropySgdOptions options = options_from(c.hyper);
+    EntropySgdOptions options = entropy_sgd_options(c.hyper);
     const auto L = static_cast<std::uint64_t>(options.inner_steps);
     options.noise = [&](std::uint64_t draw) {
       const Tensor xi = zeros_like(params.theta());

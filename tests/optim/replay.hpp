@@ -53,6 +53,8 @@ inline void set_gradient(const ParameterStore& params, std::size_t index, const 
   part(params.gradient(), params.parameters()[index]).copy_(g);
 }
 
+inline bool is_bias(const ParameterInfo& info) { return info.name.ends_with("bias"); }
+
 /// weight [3, 4] and bias [4] with no layer around them: what the optimizer fixtures train.
 inline ParameterStore weight_and_bias() {
   ParameterStore params({.dtype = DType::float64});

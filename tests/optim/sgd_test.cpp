@@ -14,15 +14,13 @@ using optim::SgdOptions;
 
 namespace {
 
-SgdOptions options_from(const Json& o) {
+SgdOptions sgd_options(const Json& o) {
   return {.lr = o.at("lr"),
           .momentum = o.value("momentum", 0.0),
           .dampening = o.value("dampening", 0.0),
           .weight_decay = o.value("weight_decay", 0.0),
           .nesterov = o.value("nesterov", false)};
 }
-
-bool is_bias(const ParameterInfo& info) { return info.name.ends_with("bias"); }
 
 }  // namespace
 
@@ -33,8 +31,8 @@ TEST_CASE("SGD: 20 steps of every variant agree with PyTorch") {
   for (const auto& name : names) {
     const auto make = [](const ParameterStore& params, const std::vector<Json>& groups) {
       std::vector<optim::Group<SgdOptions>> own;
-      if (groups.size() == 2) own.push_back({is_bias, options_from(groups[1])});
-      return SGD(params, options_from(groups[0]), own);
+      if (groups.size() == 2) own.push_back({is_bias, sgd_options(groups[1])});
+      return SGD(params, sgd_options(groups[0]), own);
     };
     replay(FixtureCase(file, name), make, {{"velocity", "momentum_buffer"}});
   }
