@@ -10,20 +10,20 @@ namespace {
 
 using namespace sharpness;
 
-constexpr std::int64_t d = 20;
+constexpr std::int64_t dimension = 20;
 
 /// The measures at the minimum of a quadratic, a little off it along the steepest direction.
 std::map<std::string, double> measures_of(const Vector& eigenvalues, const Matrix& vectors) {
   const Quadratic q(vectors * Matrix::diagonal(eigenvalues) * vectors.transpose(), 1, 0);
   std::int64_t steepest = 0;
-  for (std::int64_t i = 0; i < d; ++i)
+  for (std::int64_t i = 0; i < dimension; ++i)
     if (eigenvalues(i) > eigenvalues(steepest)) steepest = i;
-  q.w.clean().detach().copy_(reshape(tensor_of(1e-3 * vectors.col(steepest)), {d}));
+  q.w.clean().detach().copy_(reshape(tensor_of(1e-3 * vectors.col(steepest)), {dimension}));
   MeasureOptions o{.draws = 400, .filter_normalize = false, .sigma = 1};
   o.measures = {Measure::effective_dimension, Measure::low_pass, Measure::trace,      Measure::frobenius_norm,
                 Measure::lambda_max,          Measure::epsilon,  Measure::fisher_rao, Measure::pac_bayes};
   o.pac_bayes_draws = o.frobenius_draws = 400;
-  o.spectrum = {.steps = d, .starts = 100};
+  o.spectrum = {.steps = dimension, .starts = 100};
   o.pac_bayes.initial = 3 * normal({q.params.theta().numel()}, 8);
   const Report r = measure(q, q.params, Data{q.x, q.x}, o, q.losses());
   std::map<std::string, double> out;
@@ -47,13 +47,13 @@ std::map<std::string, double> reactions(const std::vector<std::map<std::string, 
 TEST_CASE(
     "quadratics (a): of flat directions the effective dimension sees most, then LPF, as the trace does "
     "[slow]") {
-  const Matrix a = matrix_of(normal({d, d}, 4));
+  const Matrix a = matrix_of(normal({dimension, dimension}, 4));
   const Eigensystem base = eigensystem_of(0.5 * (a.transpose() * a));
   Vector lambda = base.values;
   std::vector<std::map<std::string, double>> sweep;
   double exact = 0;  // reaction of the trace
   const double whole = lambda.sum();
-  for (std::int64_t K = 0; K <= d; K += 4) {
+  for (std::int64_t K = 0; K <= dimension; K += 4) {
     for (std::int64_t i = 0; i < K; ++i) lambda(i) = 1e-5 + 5e-5 * static_cast<double>(i);
     sweep.push_back(measures_of(lambda, base.vectors));
     exact += (1 - lambda.sum() / whole) / 6;
@@ -73,11 +73,12 @@ TEST_CASE(
 TEST_CASE(
     "quadratics (b): when all directions become flatter alike, ε-sharpness and effective dimension see "
     "least [slow]") {
-  const Matrix vectors = orthogonal_of(matrix_of(normal({d, d}, 4)));
+  const Matrix vectors = orthogonal_of(matrix_of(normal({dimension, dimension}, 4)));
   std::vector<std::map<std::string, double>> sweep;
   for (const double kappa : {100.0, 80.0, 60.0, 40.0, 20.0, 1.0}) {
-    Vector lambda(d);
-    for (std::int64_t i = 0; i < d; ++i) lambda(i) = kappa * (0.9 + 0.2 * static_cast<double>(i) / (d - 1));
+    Vector lambda(dimension);
+    for (std::int64_t i = 0; i < dimension; ++i)
+      lambda(i) = kappa * (0.9 + 0.2 * static_cast<double>(i) / (dimension - 1));
     sweep.push_back(measures_of(lambda, vectors));
   }
   const auto r = reactions(sweep);
