@@ -16,7 +16,9 @@
 
 namespace lpf::test {
 
-inline constexpr TensorOptions f64{.dtype = DType::float64};
+inline constexpr struct {
+  operator TensorOptions() const { return {.dtype = DType::float64}; }
+} f64{};
 
 /// Values from init.NAME into every parameter of the store.
 inline void initialize(const ParameterStore& params, const FixtureCase& c) {
