@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <latch>
 #include <thread>
 
 #include "lpf/ops/activation.hpp"
@@ -131,11 +132,14 @@ TEST_CASE("memory that can be made again: forgotten, made anew, and destroyed on
 TEST_CASE("two threads that free and allocate at once keep to blocks of their own") {
   const auto before = cpu().memory_stats();
   std::vector<std::vector<const void*>> seen(2);
+  std::latch both(2), done(2);
   const auto work = [&](std::size_t which) {
+    both.arrive_and_wait();
     for (int i = 0; i < 200; ++i) {
       const Tensor a = empty({3000}), b = empty({70000});
       for (const Tensor& t : {a, b}) seen[which].push_back(t.raw());
     }
+    done.arrive_and_wait();
   };
   std::thread other([&] { work(1); });
   work(0);
@@ -150,4 +154,18 @@ TEST_CASE("two threads that free and allocate at once keep to blocks of their ow
   const auto made = cpu().memory_stats().system_allocations;
   const Tensor a = empty({70000}), b = empty({70000});
   CHECK(cpu().memory_stats().system_allocations == made);
+}
+
+TEST_CASE("a thread that frees what another made gives it back") {
+  const auto round = [] {
+    std::vector<Tensor> made;
+    std::thread maker([&] {
+      for (int i = 0; i < 4; ++i) made.push_back(empty({70000}));
+    });
+    maker.join();
+  };
+  round();
+  const auto before = cpu().memory_stats().system_allocations;
+  for (int i = 0; i < 20; ++i) round();
+  CHECK(cpu().memory_stats().system_allocations == before);
 }

@@ -190,23 +190,33 @@ LPF_ONCE inline void check_finite(const char* operation, const char* what, const
 
 }  // namespace detail
 
+/// An operand of an operation: a reference to a tensor, for the time of a call.
+class Operand {
+ public:
+  Operand(const Tensor& t) : tensor_(&t) {}  // NOLINT: implicit on purpose
+  const Tensor& tensor() const { return *tensor_; }
+
+ private:
+  const Tensor* tensor_;
+};
+
 namespace detail {
 
 /// Whether an operation on `operands` with result y has to be recorded.
 [[gnu::noinline]] inline bool needs_record(const char* name, const Tensor& y,
-                                           std::span<const Tensor> operands) {
+                                           std::span<const Operand> operands) {
   if (anomaly_enabled) check_finite(name, "the result", y);
   if (!grad_enabled || !is_floating(y.dtype())) return false;
-  for (const Tensor& t : operands)
-    if (t.requires_grad()) return true;
+  for (const Operand& o : operands)
+    if (o.tensor().requires_grad()) return true;
   return false;
 }
 
-[[gnu::noinline]] inline void attach(const char* name, const Tensor& y, std::span<const Tensor> operands,
+[[gnu::noinline]] inline void attach(const char* name, const Tensor& y, std::span<const Operand> operands,
                                      void* function, FunctionNode::Call call, FunctionNode::Destroy destroy) {
   std::vector<Node::Edge> edges;
   edges.reserve(operands.size());
-  for (const Tensor& t : operands) edges.push_back(edge_to(t));
+  for (const Operand& o : operands) edges.push_back(edge_to(o.tensor()));
   std::shared_ptr<Node> node(new FunctionNode(name, function, call, destroy), DeleteLater{});
   node->set_edges(std::move(edges));
   y.set_node(std::move(node));
@@ -218,20 +228,27 @@ namespace detail {
 /// for each operand. It is written with differentiable operations, so that gradients can be differentiated
 /// again.
 template <class Backward>
-Tensor record(const char* name, Tensor y, std::span<const Tensor> operands, Backward backward) {
+Tensor record(const char* name, Tensor y, std::span<const Operand> operands, Backward&& backward) {
+  using Function = std::decay_t<Backward>;
   if (detail::needs_record(name, y, operands)) {
     detail::attach(
-        name, y, operands, new Backward(std::move(backward)),
+        name, y, operands, new Function(std::forward<Backward>(backward)),
         [](void* function, const Tensor& g, Need need) {
-          return (*static_cast<Backward*>(function))(g, need);
+          return (*static_cast<Function*>(function))(g, need);
         },
-        [](void* function) { delete static_cast<Backward*>(function); });
+        [](void* function) { delete static_cast<Function*>(function); });
   }
   return y;
 }
 template <class Backward>
-Tensor record(const char* name, Tensor y, std::initializer_list<Tensor> operands, Backward backward) {
-  return record(name, std::move(y), std::span(operands.begin(), operands.size()), std::move(backward));
+Tensor record(const char* name, Tensor y, std::initializer_list<Operand> operands, Backward&& backward) {
+  return record(name, std::move(y), std::span(operands.begin(), operands.size()),
+                std::forward<Backward>(backward));
+}
+template <class Backward>
+Tensor record(const char* name, Tensor y, std::span<const Tensor> operands, Backward&& backward) {
+  const std::vector<Operand> references(operands.begin(), operands.end());
+  return record(name, std::move(y), std::span<const Operand>(references), std::forward<Backward>(backward));
 }
 
 LPF_ONCE inline const Tensor& Tensor::requires_grad_(bool on) const {

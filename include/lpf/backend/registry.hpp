@@ -93,7 +93,7 @@ inline Device Device::cuda(int index) {
 
 inline void set_default_device(Device device) {
   backend::get(device);
-  detail::default_device.store(device);
+  detail::default_gpu.store(device.is_cpu() ? -1 : device.index);
 }
 
 /// True if this program has a CUDA backend, and this machine a GPU that it can use.

@@ -26,11 +26,14 @@ struct Device {
 };
 
 namespace detail {
-inline std::atomic<Device> default_device{Device::cpu()};
+inline std::atomic<int> default_gpu{-1};  // its index; −1: the CPU
 }
 /// Where new tensors, parameter stores and batches are, unless a device is named: the CPU, or what
 /// set_default_device() said last.
-inline Device default_device() { return detail::default_device.load(std::memory_order_relaxed); }
+inline Device default_device() {
+  const int gpu = detail::default_gpu.load(std::memory_order_relaxed);
+  return gpu < 0 ? Device::cpu() : Device{DeviceType::cuda, gpu};
+}
 /// For all threads, from now on. DeviceError, and no change, if there is no such device.
 void set_default_device(Device device);  // defined in backend/registry.hpp
 

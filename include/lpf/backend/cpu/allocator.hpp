@@ -83,7 +83,8 @@ class CachingAllocator {
 
   /// Some megabytes of blocks that a thread freed and will use next: they are still in its core's cache.
   /// Handed to another thread they would have to travel, and the lock with them: a fifth of a step where two
-  /// threads train two small networks.
+  /// threads train two small networks. A thread keeps as many as it took: one that frees what another makes
+  /// (the batches of a loader) gives them back.
   class ThreadCache {
    public:
     ~ThreadCache() {
@@ -91,12 +92,15 @@ class CachingAllocator {
       gone_ = true;
     }
     void* take(std::size_t size) {
+      ++taken_[class_of(size)];
       void* block = CachingAllocator::take(blocks_[class_of(size)]);
       if (block) bytes_ -= size;
       return block;
     }
     bool keep(void* block, std::size_t size) {
       constexpr std::size_t most = 8 << 20;
+      if (taken_[class_of(size)] == 0) return false;
+      --taken_[class_of(size)];
       if (bytes_ + size > most) return false;
       blocks_[class_of(size)].push_back(block);
       bytes_ += size;
@@ -116,6 +120,7 @@ class CachingAllocator {
 
    private:
     Blocks blocks_[classes];
+    std::uint32_t taken_[classes] = {};  // blocks in use that the thread took, but for those others freed
     std::size_t bytes_ = 0;
   };
   static ThreadCache* thread_cache() {
