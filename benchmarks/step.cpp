@@ -204,14 +204,15 @@ double milliseconds_of(const std::function<void()>& f) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-/// Drawing n Gaussian numbers and nothing else, in pieces that stay in the cache.
+/// Drawing n Gaussian numbers and nothing else, on a CPU in pieces that stay in the cache.
 double draw_ms(std::int64_t n) {
-  const auto& cpu = backend::get(Device::cpu());
-  static const Tensor piece = zeros({1 << 16});
+  const auto& device = backend::get(default_device());
+  static const Tensor piece = zeros({default_device().is_cpu() ? 1 << 16 : 1 << 24});
   return milliseconds_of([&] {
     for (std::int64_t i = 0; i < n; i += piece.numel())
-      cpu.normal(DType::float32, {.seed = 3, .purpose = Purpose::measure}, i, std::min(piece.numel(), n - i),
-                 piece.raw());
+      device.normal(DType::float32, {.seed = 3, .purpose = Purpose::measure}, i,
+                    std::min(piece.numel(), n - i), piece.raw());
+    device.synchronize();
   });
 }
 
@@ -223,7 +224,7 @@ struct Options {
   std::int64_t batch = 128;
   int rounds = 11;
   double seconds = 30;
-  std::string json, peer, memory_of;
+  std::string json, peer, memory_of, device = "cpu";
 };
 
 std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, bool peer) {
@@ -264,9 +265,9 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
       training->step();
       r.gflop = count_flops(*training) * 1e-9;
       r.parameters = training->parameters();
-      const auto before = backend::get(Device::cpu()).memory_stats().system_allocations;
+      const auto before = backend::get(default_device()).memory_stats().system_allocations;
       ms = milliseconds_of([&] { training->step(); });
-      r.allocations = backend::get(Device::cpu()).memory_stats().system_allocations - before;
+      r.allocations = backend::get(default_device()).memory_stats().system_allocations - before;
     } else {
       ms = step_ms(*peer, job, 1);
       if (ms < 0) continue;  // it cannot
@@ -311,18 +312,17 @@ void print_memory(const Options& o) {
   Job job;
   words >> job.net >> job.method >> job.M >> job.estimator;
   Training training(job, o.batch);
-  const auto& cpu = backend::get(Device::cpu());
   for (int i = 0; i < 3; ++i) training.step();
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  std::printf("%.3f %.3f\n", static_cast<double>(cpu.memory_stats().peak) * 1e-6,
+  std::printf("%.3f %.3f\n", static_cast<double>(backend::get(default_device()).memory_stats().peak) * 1e-6,
               static_cast<double>(usage.ru_maxrss) / 1024);
 }
 void ask_memory(const std::string& program, const Options& o, Result& r) {
   const std::string job = concat(r.job.net, " ", r.job.method, " ", r.job.M, " ", r.job.estimator);
   const std::string command =
       r.job.by == "lpf"
-          ? concat("'", program, "' --batch ", o.batch, " --memory-of '", job, "'")
+          ? concat("'", program, "' --device ", o.device, " --batch ", o.batch, " --memory-of '", job, "'")
           : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --batch ", o.batch, " --memory-of '", job, "'");
   std::FILE* pipe = ::popen(command.c_str(), "r");
   check<IoError>(pipe != nullptr, "step", "cannot run ", command);
@@ -391,16 +391,23 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--json", o.json, "write all figures to this file");
   app.add_option("--peer", o.peer, "a Python with PyTorch, to run the same beside it");
+  app.add_option("--device", o.device, "where the networks are trained")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   app.add_option("--memory-of", o.memory_of, "internal: the memory of one row")->group("");
   CLI11_PARSE(app, argc, argv);
+  check(o.device == "cpu" || o.peer.empty(), "step", "benchmarks/peer.py times PyTorch on the CPU only: no ",
+        "--peer with --device cuda");
+  if (o.device == "cuda") set_default_device(Device::cuda());
   if (!o.memory_of.empty()) return print_memory(o), 0;
+  if (o.device == "cuda") o.threads = {1};  // the GPU's own are not counted
   if (o.threads.empty()) {
     o.threads = {1};
     if (num_threads() > 1) o.threads.push_back(num_threads());
   }
   std::unique_ptr<Peer> peer;
   if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, o.batch);
-  std::printf("%s, batch %lld, float32%s%s\n", backend::get(Device::cpu()).name,
+  std::printf("%s, batch %lld, float32%s%s\n", backend::get(default_device()).name,
               static_cast<long long>(o.batch), peer ? ", beside PyTorch " : "",
               peer ? peer->version().c_str() : "");
   std::printf(

@@ -40,3 +40,9 @@ else()
   message(STATUS "LPF: no cuDNN found; convolutions on CUDA will be missing")
 endif()
 set_target_properties(lpf_cuda PROPERTIES POSITION_INDEPENDENT_CODE ON)
+
+# A user's program, which is compiled without nvcc; .ci/run builds and runs it.
+if(top_level)
+  add_executable(consumer_gpu EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/consumer/gpu.cpp)
+  target_link_libraries(consumer_gpu PRIVATE lpf::lpf lpf::cuda)
+endif()

@@ -24,7 +24,7 @@ namespace {
 using Given = std::map<std::string, std::string>;  // settings on the command line
 
 struct Options {
-  std::string recipe, out;
+  std::string recipe, out, device = "cpu";
   int threads = 0;
   bool resume = false, dry_run = false, recipes = false;
 };
@@ -166,6 +166,9 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "folder of the results; otherwise runs/ and a name of the main settings");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
+  app.add_option("--device", o.device, "where the network is trained")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   app.add_flag("--resume", o.resume, "go on with the run in --out");
   app.add_flag("--dry-run", o.dry_run, "say what the run would take, and make none");
   CLI11_PARSE(app, argc, argv);
@@ -174,6 +177,7 @@ int main(int argc, char** argv) {
       fail("train", "there is no flag '", extra, "'", suggestion(app, extra));
     if (o.recipes) return print_recipes(), 0;
     set_num_threads(o.threads);
+    if (o.device == "cuda") set_default_device(Device::cuda());
     check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
     const Settings s = settings_of(o, given);
     if (o.out.empty()) o.out = concat("runs/", s.dataset, "-", s.model, "-", s.optimizer, "-seed", s.seed);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "families.hpp"
+#include "fault.hpp"
 #include "rows.hpp"
 
 namespace lpf::cuda {
@@ -112,6 +113,7 @@ struct CrossEntropy {
   static constexpr int threads = Rows::threads;
   using Shared = RowSums<T, threads>;
   std::int64_t rows, n;
+  IndexGuard guard;
   double smoothing;
   std::int64_t ignore_index;
   const T* x;
@@ -132,7 +134,7 @@ struct CrossEntropy {
     block.each([&](int t) {
       const std::int64_t row = Rows::row(block, t);
       if (row >= rows || Rows::lane(t) > 0) return;
-      if (target[row] == ignore_index) {
+      if (target[row] == ignore_index || !guard.allows(target[row], n)) {
         loss[row] = log_normalizer[row] = T(0);
         return;
       }
@@ -199,8 +201,9 @@ void softmax(Table& t) {
                        void* log_normalizer) {
     visit_floating("cross_entropy", type, [&](auto zero) {
       using T = decltype(zero);
-      each_row<T, CrossEntropy>(rows, n, smoothing, ignore_index, static_cast<const T*>(x), target,
-                                static_cast<T*>(loss), static_cast<T*>(log_normalizer));
+      each_row<T, CrossEntropy>(rows, n, IndexGuard(Indexed::cross_entropy), smoothing, ignore_index,
+                                static_cast<const T*>(x), target, static_cast<T*>(loss),
+                                static_cast<T*>(log_normalizer));
     });
   };
   t.cross_entropy_backward = [](DType type, std::int64_t rows, std::int64_t n, double smoothing,

@@ -21,6 +21,15 @@ inline constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 Tensor normal(const Shape& shape, std::uint64_t seed = 1, DType dtype = float64);
 /// Uniform in [low, high).
 Tensor uniform(const Shape& shape, double low, double high, std::uint64_t seed = 1, DType dtype = float64);
+/// int64 f(0), f(1), …: labels, indices.
+template <class F>
+Tensor integers(const Shape& shape, F f) {
+  std::vector<std::int64_t> values;
+  for (std::int64_t i = 0; i < shape.numel(); ++i) values.push_back(f(i));
+  return from_vector(values, shape);
+}
+/// A tensor whose elements can be read: itself, or a copy on the CPU.
+inline Tensor on_host(const Tensor& t) { return t.detach().to(Device::cpu()); }
 
 /// A plan of so many replicas.
 inline PlanPtr plan_of(std::int64_t count) { return std::make_shared<ReplicaPlan>(count); }
@@ -69,3 +78,7 @@ std::string error_of(F&& f, std::initializer_list<std::string_view> parts = {}) 
         ::lpf::test::error_of<type>([&] { static_cast<void>(expression); }, {__VA_ARGS__}); \
     CHECK_MESSAGE(found_[0] != '!', #expression ": ", found_);                              \
   } while (false)
+
+/// For the top of a test case of what only the CPU backend has.
+#define CPU_ONLY \
+  if (!::lpf::default_device().is_cpu()) return ::lpf::test::skip("of the CPU backend")

@@ -1,9 +1,10 @@
 // main() of every test program. Beside doctest's own options:
 //   --reporters=ctest --list-test-cases   writes the test cases as ctest's commands (see
 //   tests/CMakeLists.txt)
-// The CUDA device is the emulated one (kernels/emulated) in a build without lpf::cuda; only test_cuda has it
-// then, so that the other programs test what is said without one.
-// Exits with 0 if all went well, 1 if a check failed or no test case was run, 77 if all were skipped.
+// With LPF_TEST_DEVICE=cuda new tensors are on the CUDA device: the same tests, on the other backend. In a
+// build without lpf::cuda that is the emulated device (kernels/emulated), which a program has only then, and
+// test_cuda. Exits with 0 if all went well, 1 if a check failed or no test case was run, 77 if all were
+// skipped.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "lpf_test.hpp"
 
@@ -12,6 +13,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <set>
+#include <string_view>
 
 #include "lpf/backend/backend.hpp"
 #ifdef LPF_CUDA_EMULATED
@@ -106,9 +108,18 @@ TempDir::~TempDir() {
 
 int main(int argc, char** argv) {
   program = std::filesystem::absolute(argv[0]);
+  const char* device = std::getenv("LPF_TEST_DEVICE");
+  const bool on_cuda = device && std::string_view(device) == "cuda";
 #ifdef LPF_CUDA_EMULATED
-  if (program.stem() == "test_cuda") lpf::cuda::register_emulated();
+  if (on_cuda || program.stem() == "test_cuda") lpf::cuda::register_emulated();
 #endif
+  if (on_cuda) {
+    if (!lpf::cuda_is_available()) {
+      std::cout << "skipped: no CUDA device" << std::endl;
+      return exit_skipped;
+    }
+    lpf::set_default_device(lpf::Device::cuda());
+  }
   doctest::Context context(argc, argv);
   const int result = context.run();
   if (context.shouldExit() || result != 0) return result;

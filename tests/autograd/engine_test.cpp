@@ -93,7 +93,7 @@ TEST_CASE("a graph is freed by backward unless it is retained") {
 }
 
 TEST_CASE("backward frees memory as it goes") {
-  const auto in_use = [] { return backend::get(Device::cpu()).memory_stats().in_use; };
+  const auto in_use = [] { return backend::get(default_device()).memory_stats().in_use; };
   const Tensor x = normal({1000}).requires_grad_();
   const auto before = in_use();
   {

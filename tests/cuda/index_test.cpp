@@ -81,5 +81,7 @@ TEST_CASE("index: a bad index is an error at the next wait for the device, and t
     CHECK_ERROR(t.synchronize(), IndexError, "gather");
     t.scatter_add(float32, 1, 3, 1, 2, y.raw(), at(index.raw()), x.raw());
     CHECK_ERROR(t.synchronize(), IndexError, "gather backward");
+    const Tensor logits = zeros({2, 3}, {.device = gpu});
+    CHECK_ERROR(cross_entropy(logits, index).item(), IndexError, "cross_entropy", std::to_string(bad));
   }
 }

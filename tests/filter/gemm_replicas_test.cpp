@@ -56,6 +56,7 @@ TEST_CASE_TEMPLATE("products with unmade replicas are those with made ones", T, 
 }
 
 TEST_CASE("products with unmade replicas: the same bits for any number of threads") {
+  CPU_ONLY;
   const Tensor x = normal({48, 130}, 1, float32);
   std::vector<float> first;
   for (const int threads : {1, 2, 3}) {
@@ -108,6 +109,7 @@ TEST_CASE("replicas kept, remade, and some of each give one gradient") {
 }
 
 TEST_CASE("products with unmade replicas take no memory for them") {
+  CPU_ONLY;
   const auto peak_of = [](ReplicaMemory memory) {
     const ParameterStore params({.seed = 1});
     const nn::Linear a(nn::Path(params) / "a", 512, 512), b(nn::Path(params) / "b", 512, 512);

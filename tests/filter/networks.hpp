@@ -95,10 +95,8 @@ struct Problem {
   explicit Problem(Kind kind, std::int64_t batch = 19, std::uint64_t data_seed = 1) {
     std::int64_t classes = 3;
     const auto integers = [&](const Shape& shape, std::int64_t below, std::uint64_t seed) {
-      Tensor out = empty(shape, {.dtype = int64});
-      for (std::int64_t i = 0; i < out.numel(); ++i)
-        out.data<std::int64_t>()[i] = uniform_below_at(NoiseKey{.seed = seed}, i, below);
-      return out;
+      return test::integers(
+          shape, [&](std::int64_t i) { return uniform_below_at(NoiseKey{.seed = seed}, i, below); });
     };
     switch (kind) {
       case Kind::linear:

@@ -206,7 +206,7 @@ TEST_CASE("freezing a layer, leaving it out, or padding changes no number elsewh
   }
   // a filter's noise is not that of where it lies: rows of one parameter go on in one stream
   const ParameterStore params = build(3, 4, float64);
-  const Tensor noise = noise_of(params, filter, "front.weight");
+  const Tensor noise = on_host(noise_of(params, filter, "front.weight"));
   const auto values = params.theta().to_vector();
   for (std::int64_t r = 0; r < 3; ++r)
     for (std::int64_t e = 0; e < 12; ++e) {

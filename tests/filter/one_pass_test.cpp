@@ -89,7 +89,7 @@ TEST_CASE("remade replicas: memory for the largest parameter's, not for all") {
     for (int i = 0; i < layers; ++i) net.emplace_back(params / ("fc" + std::to_string(i)), width, width);
     const Tensor x = ones({M, width});
     params.gradient();
-    const auto& cpu = backend::get(Device::cpu());
+    const auto& cpu = backend::get(default_device());
     LowPassFilter filter({.M = M, .gamma = 0.1, .memory = memory});
     cpu.reset_peak();
     const std::size_t before = cpu.memory_stats().in_use;
@@ -138,9 +138,9 @@ void check_replicas(const ParameterStore& params, const LowPassFilterOptions& o)
   const std::vector<T> s = scope.scale().to_vector<T>();
   std::size_t row = 0;
   for (const auto& info : params.parameters()) {
-    const Tensor leaf = params.tensor(info.index);
+    const Tensor leaf = on_host(params.tensor(info.index));
     const std::int64_t rows = info.shape.rank() > 1 ? info.shape[0] : 1, length = info.numel() / rows;
-    const Tensor read = read_all(scope, info.index);
+    const Tensor read = on_host(read_all(scope, info.index));
     REQUIRE(read.shape() == info.shape.prepended(o.M));
     bool equal = true;
     for (std::int64_t r = 0; r < o.M; ++r)

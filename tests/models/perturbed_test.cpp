@@ -55,8 +55,7 @@ const std::vector<Small> small_networks{
 
 TEST_CASE("models: one perturbed pass is the published loop, dropout and Shake-Shake's weights included") {
   constexpr std::int64_t batch = 11, M = 3;
-  Tensor y = empty({batch}, {.dtype = int64});
-  for (std::int64_t i = 0; i < batch; ++i) y.data<std::int64_t>()[i] = i % 3;
+  const Tensor y = integers({batch}, [](std::int64_t i) { return i % 3; });
   for (const Small& s : small_networks) {
     CAPTURE(s.name);
     const ParameterStore one({.dtype = float64, .seed = 3}), other({.dtype = float64, .seed = 3});

@@ -100,12 +100,9 @@ struct Net {
 struct Data {
   Tensor tokens, target;
   explicit Data(std::int64_t batch) {
-    tokens = empty({batch, 3}, {.dtype = int64});
-    target = empty({batch}, {.dtype = int64});
     const NoiseKey key{.seed = 11};
-    for (std::int64_t i = 0; i < 3 * batch; ++i) tokens.data<std::int64_t>()[i] = uniform_below_at(key, i, 9);
-    for (std::int64_t i = 0; i < batch; ++i)
-      target.data<std::int64_t>()[i] = uniform_below_at(key, 1000 + i, 3);
+    tokens = integers({batch, 3}, [&](std::int64_t i) { return uniform_below_at(key, i, 9); });
+    target = integers({batch}, [&](std::int64_t i) { return uniform_below_at(key, 1000 + i, 3); });
   }
 };
 

@@ -16,7 +16,10 @@ namespace {
 struct Reference {
   std::vector<double> y, dx, dw, db;
 
-  Reference(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& dy, const Conv2dOptions& o) {
+  Reference(const Tensor& x_, const Tensor& w_, const Tensor& bias_, const Tensor& dy_,
+            const Conv2dOptions& o) {
+    const Tensor x = on_host(x_), w = on_host(w_), bias = bias_.defined() ? on_host(bias_) : bias_,
+                 dy = on_host(dy_);
     const auto &xs = x.shape(), &ws = w.shape(), &ys = dy.shape();
     y.assign(static_cast<std::size_t>(dy.numel()), 0);
     dx.assign(static_cast<std::size_t>(x.numel()), 0);

@@ -69,8 +69,9 @@ TEST_CASE("loss: PyTorch's values") {
 }
 
 /// Cross-entropy by its definition, one loss for each row of x [rows, classes].
-std::vector<double> naive(const Tensor& x, const Tensor& target, double smoothing, std::int64_t ignore_index,
-                          const std::vector<double>& weight) {
+std::vector<double> naive(const Tensor& x_, const Tensor& target_, double smoothing,
+                          std::int64_t ignore_index, const std::vector<double>& weight) {
+  const Tensor x = on_host(x_), target = on_host(target_);
   const std::int64_t rows = x.size(0), classes = x.size(1);
   std::vector<double> loss;
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -101,7 +102,7 @@ TEST_CASE("cross_entropy: against the definition") {
         CHECK(relative_error(cross_entropy(x, target, o), from_vector(expected, {6})) < 1e-14);
         double total = 0, count = 0;
         for (std::size_t i = 0; i < 6; ++i) {
-          const auto label = target.data<std::int64_t>()[i];
+          const auto label = target[static_cast<std::int64_t>(i)].item<std::int64_t>();
           total += expected[i];
           if (label != ignore_index) count += weight[static_cast<std::size_t>(label)];
         }
@@ -244,8 +245,7 @@ TEST_CASE("losses of two tensors: derivatives and extreme values") {
 TEST_CASE("cross_entropy: the same bits for any number of threads") {
   for (const Shape& shape : {Shape{3, 60000}, Shape{900, 100}}) {
     const Tensor x = normal(shape, 1, float32).requires_grad_();
-    Tensor target = empty({shape[0]}, {.dtype = int64});
-    for (std::int64_t i = 0; i < shape[0]; ++i) target.data<std::int64_t>()[i] = i * 7 % shape[1];
+    const Tensor target = integers({shape[0]}, [&](std::int64_t i) { return i * 7 % shape[1]; });
     std::vector<Tensor> results;
     for (const int threads : {1, 2, 3}) {
       set_num_threads(threads);

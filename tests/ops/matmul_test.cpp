@@ -14,13 +14,14 @@ namespace {
 /// The product of two matrices by three loops.
 Tensor looped(const Tensor& a, const Tensor& b) {
   const std::int64_t m = a.size(0), k = a.size(1), n = b.size(1);
-  Tensor y = zeros({m, n}, {.dtype = float64});
-  const double *left = a.data<double>(), *right = b.data<double>();
-  double* to = y.data<double>();
+  const Tensor on_left = on_host(a), on_right = on_host(b);
+  const double *left = on_left.data<double>(), *right = on_right.data<double>();
+  std::vector<double> y(static_cast<std::size_t>(m * n), 0.0);
+  double* to = y.data();
   for (std::int64_t i = 0; i < m; ++i)
     for (std::int64_t l = 0; l < k; ++l)
       for (std::int64_t j = 0; j < n; ++j) to[i * n + j] += left[i * k + l] * right[l * n + j];
-  return y;
+  return from_vector(y, {m, n});
 }
 
 struct Sizes {

@@ -22,7 +22,8 @@ const std::vector<Shape> images{{2, 5, 6, 3}, {1, 4, 4, 1}, {0, 5, 5, 2}, {3, 7,
 
 /// The definition; an average over all of the window, or over its pixels inside the image, or the maximum.
 enum class Kind { max, average, average_inside };
-Tensor reference(const Tensor& x, const Pool& p, Kind kind) {
+Tensor reference(const Tensor& x_, const Pool& p, Kind kind) {
+  const Tensor x = on_host(x_);
   const Shape& s = x.shape();
   const std::int64_t rows = (s[1] + 2 * p.padding.h - p.kernel.h) / p.stride.h + 1,
                      cols = (s[2] + 2 * p.padding.w - p.kernel.w) / p.stride.w + 1;
@@ -45,7 +46,7 @@ Tensor reference(const Tensor& x, const Pool& p, Kind kind) {
                           : kind == Kind::average ? total / static_cast<double>(p.kernel.h * p.kernel.w)
                                                   : total / inside;
   }
-  return y;
+  return y.to(x_.device());
 }
 
 }  // namespace

@@ -18,15 +18,16 @@ Tensor looped_sum(const Tensor& x, const Axes& axes) {
     if (axes.empty() ||
         std::count_if(axes.begin(), axes.end(), [&](int a) { return a == i || a + x.rank() == i; }))
       kept[i] = 1;
-  Tensor y = zeros(kept, {.dtype = float64});
+  std::vector<double> y(static_cast<std::size_t>(kept.numel()), 0.0);
+  const auto values = x.to_vector();
   const auto strides = kept.strides();
   for (std::int64_t k = 0; k < x.numel(); ++k) {
     std::int64_t rest = k, at = 0;
     for (int i = x.rank(); i-- > 0; rest /= x.shape()[i])
       if (kept[i] > 1) at += rest % x.shape()[i] * strides[static_cast<std::size_t>(i)];
-    y.data<double>()[at] += x.data<double>()[k];
+    y[static_cast<std::size_t>(at)] += values[static_cast<std::size_t>(k)];
   }
-  return y;
+  return from_vector(y, kept);
 }
 
 const std::vector<std::pair<Shape, Axes>> reductions = {{{}, {}},

@@ -128,12 +128,11 @@ struct Task {
   explicit Task(std::int64_t steps = 20, std::int64_t batch = 12, DType dtype = DType::float64) {
     x = empty({steps, batch, 6}, {.dtype = dtype});
     x.backend().normal(dtype, {.seed = 5, .purpose = Purpose::user}, 0, x.numel(), x.raw());
-    y = empty({steps, batch}, {.dtype = DType::int64});
     const auto values = x.to_vector();
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
+    y = integers({steps, batch}, [&](std::int64_t i) {
       const auto at = static_cast<std::size_t>(6 * i);
-      y.data<std::int64_t>()[i] = values[at] > 0.4 ? 0 : values[at + 1] > 0 ? 1 : 2;
-    }
+      return values[at] > 0.4 ? 0 : values[at + 1] > 0 ? 1 : 2;
+    });
   }
 };
 

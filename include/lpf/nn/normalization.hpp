@@ -41,9 +41,9 @@ struct BatchNorm {
       bias = p.parameter("bias", {channels}, init::zeros());
     }
     if (o.track_running_stats) {
-      running_mean = p.buffer("running_mean", zeros({channels}, {.dtype = p.dtype()}));
-      running_var = p.buffer("running_var", ones({channels}, {.dtype = p.dtype()}));
-      num_batches_tracked = p.buffer("num_batches_tracked", zeros({}, {.dtype = int64}));
+      running_mean = p.buffer("running_mean", zeros({channels}, {p.dtype(), p.device()}));
+      running_var = p.buffer("running_var", ones({channels}, {p.dtype(), p.device()}));
+      num_batches_tracked = p.buffer("num_batches_tracked", zeros({}, {int64, p.device()}));
     }
   }
 
