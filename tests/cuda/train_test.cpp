@@ -31,7 +31,7 @@ struct Normalized {
       : conv(p / "conv", 1, 4, 3, {.padding = 1}),
         norm(p / "norm", 4),
         dropout(p / "dropout", 0.2),
-        fc(p / "fc", 4 * 64, 10) {}
+        fc(p / "fc", 4 * 16, 10) {}
   Tensor operator()(const Tensor& x) const {
     return fc(dropout(flatten(avg_pool2d(gelu(norm(conv(x))), 2), 1)));
   }
