@@ -11,7 +11,7 @@ const FixtureFile& FixtureFile::named(const std::string& name) {
   FixtureFile& file = entry->second;
   if (is_new) {
     const SafetensorsFile read = load_safetensors(fixture(name).string());
-    file.tensors.insert(read.begin(), read.end());
+    for (const auto& [key, tensor] : read) file.tensors[key] = tensor.to(default_device());
     for (const auto& [key, text] : read.metadata())
       if (text.starts_with('{')) file.cases[key] = Json::parse(text);
   }

@@ -10,10 +10,10 @@ Tensor normal(const Shape& shape, std::uint64_t seed, DType dtype) {
 }
 
 Tensor uniform(const Shape& shape, double low, double high, std::uint64_t seed, DType dtype) {
-  Tensor out = empty(shape, {.dtype = float64});
-  for (std::int64_t i = 0; i < out.numel(); ++i)
-    out.data<double>()[i] = low + (high - low) * uniform_at<double>(NoiseKey{.seed = seed}, i);
-  return out.to(dtype);
+  std::vector<double> values;
+  for (std::int64_t i = 0; i < shape.numel(); ++i)
+    values.push_back(low + (high - low) * uniform_at<double>(NoiseKey{.seed = seed}, i));
+  return from_vector(values, shape).to(dtype);
 }
 
 bool holds(const Tensor& t, const Shape& shape, const std::vector<double>& values) {
@@ -22,7 +22,8 @@ bool holds(const Tensor& t, const Shape& shape, const std::vector<double>& value
 
 bool same_bits(const Tensor& a, const Tensor& b) {
   return a.dtype() == b.dtype() && a.shape() == b.shape() &&
-         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.numel()) * size_of(a.dtype())) == 0;
+         std::memcmp(on_host(a).raw(), on_host(b).raw(),
+                     static_cast<std::size_t>(a.numel()) * size_of(a.dtype())) == 0;
 }
 
 double relative_error(const Tensor& a, const Tensor& b, double floor) {

@@ -159,7 +159,7 @@ TEST_CASE("train: in float32 the dense network drifts from the CPU's by rounding
     check_run<Mlp>(method, 50, float32, 1e-3);
 }
 
-TEST_CASE("train: LeNet, 50 steps, as on the CPU") {
+TEST_CASE("train: LeNet, 50 steps, as on the CPU [slow]") {
   SKIP_WITHOUT_CUDA;
   for (const auto& method : {sgd(), sam(1), lpf_sgd(Estimator::replicas)})
     check_run<Convolutional>(method, 50);

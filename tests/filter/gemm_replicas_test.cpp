@@ -39,6 +39,7 @@ double largest_difference(const Case& c, bool transpose, double beta) {
 }
 
 TEST_CASE_TEMPLATE("products with unmade replicas are those with made ones", T, float, double) {
+  CPU_ONLY;
   const double tolerance = std::is_same_v<T, float> ? 2e-6 : 4e-15;
   for (const Case& c :
        {Case{512, 784, 16, 8, 0, 8, false}, Case{512, 784, 16, 8, 0, 8, true},

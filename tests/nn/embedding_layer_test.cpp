@@ -38,7 +38,11 @@ TEST_CASE("Embedding layer: errors") {
               "4 rows");
   CHECK_ERROR(nn::Embedding(params / "e4", 4, 2, {.padding_idx = -5}), IndexError, "padding_idx -5");
   const nn::Embedding layer(params / "e5", 4, 2);
-  CHECK_ERROR(layer(tensor<std::int64_t>({4})), IndexError, "4", "[0, 4)");
+  if (default_device().is_cpu()) {
+    CHECK_ERROR(layer(tensor<std::int64_t>({4})), IndexError, "4", "[0, 4)");
+  } else {  // found by the kernel
+    CHECK_ERROR(layer(tensor<std::int64_t>({4})).to_vector(), IndexError, "4");
+  }
 }
 
 }  // namespace
