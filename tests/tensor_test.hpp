@@ -79,6 +79,16 @@ std::string error_of(F&& f, std::initializer_list<std::string_view> parts = {}) 
     CHECK_MESSAGE(found_[0] != '!', #expression ": ", found_);                              \
   } while (false)
 
+/// Checks that an operation refuses an index: the CPU at once, a device where its result is read.
+#define CHECK_INDEX_ERROR(expression, ...)                               \
+  do {                                                                   \
+    if (::lpf::default_device().is_cpu()) {                              \
+      CHECK_ERROR(expression, ::lpf::IndexError, __VA_ARGS__);           \
+    } else {                                                             \
+      CHECK_ERROR((expression).to_vector(), ::lpf::IndexError, "index"); \
+    }                                                                    \
+  } while (false)
+
 /// For the top of a test case of what only the CPU backend has.
 #define CPU_ONLY \
   if (!::lpf::default_device().is_cpu()) return ::lpf::test::skip("of the CPU backend")

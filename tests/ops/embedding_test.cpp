@@ -113,8 +113,8 @@ TEST_CASE("embedding: PyTorch's values") {
 
 TEST_CASE("embedding: errors") {
   const Tensor weight = normal({6, 3});
-  CHECK_ERROR(embedding(indices({0, 6}, {2}), weight), IndexError, "[embedding]", "6", "[0, 6)");
-  CHECK_ERROR(embedding(indices({-1}, {1}), weight), IndexError, "-1");
+  CHECK_INDEX_ERROR(embedding(indices({0, 6}, {2}), weight), "[embedding]", "6", "[0, 6)");
+  CHECK_INDEX_ERROR(embedding(indices({-1}, {1}), weight), "-1");
   CHECK_ERROR(embedding(normal({2}), weight), DTypeError, "float64", "int64");
   CHECK_ERROR(embedding(indices({0}, {1}), normal({6})), ShapeError, "[entries, features]", "[6]");
   CHECK_ERROR(embedding(indices({0}, {1}), reshape(arange(4), {2, 2})), DTypeError, "embedding");
