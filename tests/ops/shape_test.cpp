@@ -287,6 +287,6 @@ TEST_CASE("rearranging replicas") {
   CHECK_ERROR(expand(w, {2, 3, 4}), ReplicaError, "[expand]", "M = 2");
   CHECK_ERROR(concatenate({w, w}), ReplicaError, "[concatenate]", "M = 2");
   CHECK_ERROR(w.to(float32), ReplicaError, "M = 2");
-  CHECK_ERROR(w.data<double>(), ReplicaError, "M = 2");
+  if (w.device().is_cpu()) CHECK_ERROR(w.data<double>(), ReplicaError, "M = 2");
   CHECK_ERROR(w.to_vector(), ReplicaError, "M = 2");
 }
