@@ -26,6 +26,8 @@ add_library(lpf::cuda ALIAS lpf_cuda)
 # CMake 3.25 has no cuda_std_20. Relaxed constexpr: std::bit_cast and its like may be called in kernels.
 target_compile_options(lpf_cuda PRIVATE
   "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--extended-lambda;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra>"
+  # GCC 12 takes "[" + std::string for a copy onto itself.
+  "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<CXX_COMPILER_ID:GNU>>:-Xcompiler=-Wno-restrict>"
   "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${LPF_WERROR}>>:-Werror=all-warnings;-Xcompiler=-Werror>")
 target_compile_definitions(lpf_cuda INTERFACE LPF_CUDA=1)
 target_link_libraries(lpf_cuda PUBLIC lpf_headers PRIVATE $<BUILD_INTERFACE:CUDA::cudart_static>
