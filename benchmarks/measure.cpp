@@ -85,25 +85,29 @@ int run(int argc, char** argv) {
   const Products products(o);
   double value = 0;
 
-  std::vector<std::pair<std::string, std::function<double()>>> ways;
-  ways.emplace_back("LPF measure", [&] {
-    return milliseconds_of([&] {
-      const auto report = sharpness::measure(
-          net, params, data, {.measures = {sharpness::Measure::low_pass}, .draws = o.draws, .key = 7});
-      value = report["low_pass"].value;
-    });
-  });
-  ways.emplace_back("its products alone", [&] { return milliseconds_of([&] { products.run(); }); });
-  if (peer)
-    ways.emplace_back("PyTorch, draw after draw", [&] {
-      return peer->number(concat("measure ", o.draws, " ", o.threads, " ", o.samples));
-    });
+  struct Way {
+    std::string name;
+    std::function<double()> milliseconds;
+  };
+  std::vector<Way> ways{
+      {"LPF measure",
+       [&] {
+         return milliseconds_of([&] {
+           const auto report = sharpness::measure(
+               net, params, data, {.measures = {sharpness::Measure::low_pass}, .draws = o.draws, .key = 7});
+           value = report["low_pass"].value;
+         });
+       }},
+      {"its products alone", [&] { return milliseconds_of([&] { products.run(); }); }},
+      {"PyTorch, draw after draw",
+       [&] { return peer->number(concat("measure ", o.draws, " ", o.threads, " ", o.samples)); }}};
+  if (!peer) ways.pop_back();
   std::vector<std::vector<double>> ms(ways.size());
   for (int round = -1; round < o.rounds; ++round)
     for (std::size_t i = 0; i < ways.size(); ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(30));  // the others' threads stop spinning
-      ways[i].second();
-      const double time = ways[i].second();
+      ways[i].milliseconds();
+      const double time = ways[i].milliseconds();
       if (round >= 0) ms[i].push_back(time);
     }
 
@@ -115,10 +119,10 @@ int run(int argc, char** argv) {
   nlohmann::json records = nlohmann::json::array();
   for (std::size_t i = 0; i < ways.size(); ++i) {
     const auto at = [&](double q) { return quantile(ms[i], q); };
-    table.add_row({ways[i].first, format_fixed(at(.5), 2),
+    table.add_row({ways[i].name, format_fixed(at(.5), 2),
                    concat(format_fixed(at(.25), 2), " – ", format_fixed(at(.75), 2)),
                    format_fixed(at(.5) / quantile(ms[1], .5), 2)});
-    records.push_back({{"what", ways[i].first},
+    records.push_back({{"what", ways[i].name},
                        {"draws", o.draws},
                        {"samples", o.samples},
                        {"threads", o.threads},

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lpf/backend/cpu/cpu.hpp"
+#include "lpf/backend/cpu/dropout.hpp"
 
 namespace {
 
