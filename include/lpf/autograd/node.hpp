@@ -200,26 +200,49 @@ class Operand {
   const Tensor* tensor_;
 };
 
+/// The operands of an operation, {x, weight, bias} or a list of tensors, for the time of a call.
+class Operands {
+ public:
+  Operands(std::initializer_list<Operand> list) : size_(list.size()) { list_ = list.begin(); }
+  Operands(std::span<const Tensor> list) : tensors_(list.data()), size_(list.size()) {}   // NOLINT
+  Operands(const std::vector<Tensor>& list) : Operands(std::span<const Tensor>(list)) {}  // NOLINT
+  std::size_t size() const { return size_; }
+  const Tensor& operator[](std::size_t i) const { return tensors_ ? tensors_[i] : list_[i].tensor(); }
+
+ private:
+  const Operand* list_ = nullptr;
+  const Tensor* tensors_ = nullptr;
+  std::size_t size_;
+};
+
 namespace detail {
 
 /// Whether an operation on `operands` with result y has to be recorded.
-[[gnu::noinline]] inline bool needs_record(const char* name, const Tensor& y,
-                                           std::span<const Operand> operands) {
+[[gnu::noinline]] inline bool needs_record(const char* name, const Tensor& y, const Operands& operands) {
   if (anomaly_enabled) check_finite(name, "the result", y);
   if (!grad_enabled || !is_floating(y.dtype())) return false;
-  for (const Operand& o : operands)
-    if (o.tensor().requires_grad()) return true;
+  for (std::size_t i = 0; i < operands.size(); ++i)
+    if (operands[i].requires_grad()) return true;
   return false;
 }
 
-[[gnu::noinline]] inline void attach(const char* name, const Tensor& y, std::span<const Operand> operands,
+[[gnu::noinline]] inline void attach(const char* name, const Tensor& y, const Operands& operands,
                                      void* function, FunctionNode::Call call, FunctionNode::Destroy destroy) {
   std::vector<Node::Edge> edges;
   edges.reserve(operands.size());
-  for (const Operand& o : operands) edges.push_back(edge_to(o.tensor()));
+  for (std::size_t i = 0; i < operands.size(); ++i) edges.push_back(edge_to(operands[i]));
   std::shared_ptr<Node> node(new FunctionNode(name, function, call, destroy), DeleteLater{});
   node->set_edges(std::move(edges));
   y.set_node(std::move(node));
+}
+
+template <class Backward>
+Grads call_backward(void* backward, const Tensor& gradient, Need need) {
+  return (*static_cast<Backward*>(backward))(gradient, need);
+}
+template <class Backward>
+void delete_backward(void* backward) {
+  delete static_cast<Backward*>(backward);
 }
 
 }  // namespace detail
@@ -228,27 +251,11 @@ namespace detail {
 /// for each operand. It is written with differentiable operations, so that gradients can be differentiated
 /// again.
 template <class Backward>
-Tensor record(const char* name, Tensor y, std::span<const Operand> operands, Backward&& backward) {
-  using Function = std::decay_t<Backward>;
-  if (detail::needs_record(name, y, operands)) {
-    detail::attach(
-        name, y, operands, new Function(std::forward<Backward>(backward)),
-        [](void* function, const Tensor& g, Need need) {
-          return (*static_cast<Function*>(function))(g, need);
-        },
-        [](void* function) { delete static_cast<Function*>(function); });
-  }
+Tensor record(const char* name, Tensor y, Operands operands, Backward backward) {
+  if (detail::needs_record(name, y, operands))
+    detail::attach(name, y, operands, new Backward(std::move(backward)), detail::call_backward<Backward>,
+                   detail::delete_backward<Backward>);
   return y;
-}
-template <class Backward>
-Tensor record(const char* name, Tensor y, std::initializer_list<Operand> operands, Backward&& backward) {
-  return record(name, std::move(y), std::span(operands.begin(), operands.size()),
-                std::forward<Backward>(backward));
-}
-template <class Backward>
-Tensor record(const char* name, Tensor y, std::span<const Tensor> operands, Backward&& backward) {
-  const std::vector<Operand> references(operands.begin(), operands.end());
-  return record(name, std::move(y), std::span<const Operand>(references), std::forward<Backward>(backward));
 }
 
 LPF_ONCE inline const Tensor& Tensor::requires_grad_(bool on) const {

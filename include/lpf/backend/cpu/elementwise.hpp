@@ -282,10 +282,10 @@ void pack(std::int64_t n, const void* from, std::int64_t stride, void* to) {
 }
 
 inline void binary_with(BinaryLoop inner, const View& a, const View& b, const View& y, double alpha) {
-  const Loop<3> loop({&y, &a, &b});
+  const Loop loop({&y, &a, &b});
   const std::size_t size = size_of(a.dtype), size_y = size_of(y.dtype);
   const auto pack_piece = size == 4 ? pack<std::uint32_t> : pack<std::uint64_t>;
-  loop.run(elementwise_grain, [&](const std::array<std::int64_t, 3>& at, std::int64_t n) {
+  auto row = [&](const std::int64_t* at, std::int64_t n) {
     const std::byte *u = byte_at(a, at[1]), *v = byte_at(b, at[2]);
     std::byte* to = byte_at(y, at[0]);
     const std::int64_t su = loop.inner_stride(1), sv = loop.inner_stride(2);
@@ -304,7 +304,8 @@ inline void binary_with(BinaryLoop inner, const View& a, const View& b, const Vi
       inner(m, contiguous(u, su, buffer[0]), contiguous(v, sv, buffer[1]),
             to + static_cast<std::size_t>(i) * size_y, alpha);
     }
-  });
+  };
+  loop.run(elementwise_grain, row);
 }
 template <class T>
 void binary(Binary op, const View& a, const View& b, const View& y, double alpha) {
@@ -323,24 +324,27 @@ inline void narrow_binary(Binary op, const View& a, const View& b, const View& y
   assign(y, compact(u));
 }
 
+/// to[i] = condition[i·sc] ? a[i·sa] : b[i·sb], of elements of one size: only bits are moved.
+template <class Bits>
+void select(std::int64_t n, const void* condition, std::int64_t sc, const void* a, std::int64_t sa,
+            const void* b, std::int64_t sb, void* to) {
+  const bool* c = static_cast<const bool*>(condition);
+  const Bits *u = static_cast<const Bits*>(a), *v = static_cast<const Bits*>(b);
+  Bits* y = static_cast<Bits*>(to);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = c[i * sc] ? u[i * sa] : v[i * sb];
+}
+
 inline void where(const View& condition, const View& a, const View& b, const View& y) {
-  const Loop<4> loop({&y, &condition, &a, &b});
-  const auto select = [&](auto zero) {
-    using T = decltype(zero);
-    loop.run(elementwise_grain, [&](const std::array<std::int64_t, 4>& at, std::int64_t n) {
-      T* to = static_cast<T*>(y.data) + at[0];
-      const bool* c = static_cast<const bool*>(condition.data) + at[1];
-      const T* u = static_cast<const T*>(a.data) + at[2];
-      const T* v = static_cast<const T*>(b.data) + at[3];
-      for (std::int64_t i = 0; i < n; ++i)
-        to[i] = c[i * loop.inner_stride(1)] ? u[i * loop.inner_stride(2)] : v[i * loop.inner_stride(3)];
-    });
+  const Loop loop({&y, &condition, &a, &b});
+  const std::size_t size = size_of(y.dtype);
+  const auto inner = size == 1   ? select<std::uint8_t>
+                     : size == 4 ? select<std::uint32_t>
+                                 : select<std::uint64_t>;
+  auto row = [&](const std::int64_t* at, std::int64_t n) {
+    inner(n, byte_at(condition, at[1]), loop.inner_stride(1), byte_at(a, at[2]), loop.inner_stride(2),
+          byte_at(b, at[3]), loop.inner_stride(3), byte_at(y, at[0]));
   };
-  switch (size_of(y.dtype)) {  // only bits are moved
-    case 1: return select(std::uint8_t{});
-    case 4: return select(std::uint32_t{});
-    default: return select(std::uint64_t{});
-  }
+  loop.run(elementwise_grain, row);
 }
 
 // --- layout and conversion
@@ -383,8 +387,8 @@ inline void assign(const View& y, const View& x) {
     };
     is_floating(x.dtype) ? through(double{}) : through(std::int64_t{});
   }
-  const Loop<2> loop({&y, &x});
-  loop.run(elementwise_grain, [&](const std::array<std::int64_t, 2>& at, std::int64_t n) {
+  const Loop loop({&y, &x});
+  auto row = [&](const std::int64_t* at, std::int64_t n) {
     const std::int64_t sy = loop.inner_stride(0), sx = loop.inner_stride(1);
     if (widen) {
       constexpr std::int64_t piece = 256;
@@ -399,7 +403,8 @@ inline void assign(const View& y, const View& x) {
     } else {
       narrow(n, byte_at(x, at[1]), sx, byte_at(y, at[0]), sy);
     }
-  });
+  };
+  loop.run(elementwise_grain, row);
 }
 
 template <class T>

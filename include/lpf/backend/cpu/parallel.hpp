@@ -28,13 +28,15 @@ inline int max_threads() {
 class RangeFunction {
  public:
   template <class F>
-  RangeFunction(F& f)  // NOLINT: implicit on purpose
-      : object_(&f), call_([](void* object, std::int64_t begin, std::int64_t end) {
-          (*static_cast<F*>(object))(begin, end);
-        }) {}
+  RangeFunction(F& f) : object_(&f), call_(call<F>) {}  // NOLINT: implicit on purpose
   void operator()(std::int64_t begin, std::int64_t end) const { call_(object_, begin, end); }
 
  private:
+  template <class F>
+  static void call(void* object, std::int64_t begin, std::int64_t end) {
+    (*static_cast<F*>(object))(begin, end);
+  }
+
   void* object_;
   void (*call_)(void*, std::int64_t, std::int64_t);
 };
