@@ -126,6 +126,28 @@ TEST_CASE("conv2d: agrees with the definition where bands, tiles, blocks and chu
                           {.stride = 2, .padding = 1, .groups = 2});
 }
 
+TEST_CASE("conv2d: the gradient of an input of few channels, made a row at a time") {
+  for (const std::int64_t channels : {1, 2, 3, 5, 6, 7, 11, 20})
+    for (const std::int64_t kernel : {3, 5, 7})
+      for (const std::int64_t padding : {std::int64_t{0}, kernel / 2, kernel - 1})
+        check_against_reference(normal({3, 12, 11, channels}, 1), normal({7, kernel, kernel, channels}, 2),
+                                {}, {.padding = padding});
+  check_against_reference(normal({2, 23, 9, 3}, 1), normal({4, 4, 5, 3}, 2), normal({4}, 3),
+                          {.padding = {6, 1}, .dilation = {3, 1}});
+  check_against_reference(normal({1, 4, 30, 2}, 1), normal({5, 1, 9, 2}, 2), {}, {.padding = {2, 0}});
+  const auto plan = std::make_shared<ReplicaPlan>(3);
+  const Tensor x = normal({8, 12, 12, 6}, 1).requires_grad_(), w = normal({3, 16, 5, 5, 6}, 2);
+  const Tensor y = conv2d(x, replicated(w, plan), {}, {}), dy = normal(y.shape(), 4);
+  const Tensor dx = grad(y, {x}, {.gradient = dy})[0];
+  const auto begin = plan->cut(8);
+  for (std::size_t r = 0; r < 3; ++r) {
+    const Tensor part = slice(x.detach(), 0, begin[r], begin[r + 1]).requires_grad_();
+    const Tensor one = conv2d(part, w[static_cast<std::int64_t>(r)], {}, {});
+    const Tensor expected = grad(one, {part}, {.gradient = slice(dy, 0, begin[r], begin[r + 1])})[0];
+    CHECK(largest_difference(slice(dx, 0, begin[r], begin[r + 1]), expected) == 0);
+  }
+}
+
 TEST_CASE("conv2d: agrees with the definition with more than 2^20 weights [slow]") {
   check_against_reference(normal({1, 5, 4, 262}, 1), normal({450, 3, 3, 262}, 2), normal({450}, 3),
                           {.padding = 1});

@@ -69,6 +69,24 @@ TEST_CASE("pool2d: agrees with the definition") {
   CHECK(largest_difference(avg_pool2d(x, {2, 3}), reference(x, {{2, 3}, {2, 3}, 0}, Kind::average)) < 1e-14);
 }
 
+TEST_CASE("max_pool2d: every number of channels, in float32 and float64") {
+  for (std::int64_t channels = 1; channels < 40; ++channels)
+    for (const Pool& p : pools)
+      for (const DType dtype : {float32, float64}) {
+        CAPTURE(channels);
+        CAPTURE(concat(p.kernel, p.stride, p.padding));
+        // Few different values: equals meet.
+        const Tensor x = round(normal({2, 6, 7, channels}, 1)).to(dtype).requires_grad_();
+        const Tensor y = max_pool2d(x, p.kernel, {p.stride, p.padding});
+        CHECK(largest_difference(y.detach().to(float64), reference(x.detach().to(float64), p, Kind::max)) ==
+              0);
+        // Each output's gradient goes to one pixel, of the same value.
+        const Tensor dx = grad(sum(y), {x})[0].to(float64);
+        CHECK(sum(dx).item() == static_cast<double>(y.numel()));
+        CHECK(sum(mul(dx, x.detach().to(float64))).item() == sum(y.detach().to(float64)).item());
+      }
+}
+
 TEST_CASE("pool2d: first and second derivatives agree with finite differences") {
   std::vector<GradCheckFunction> functions{[](const auto& t) { return global_avg_pool2d(t[0].square()); },
                                            [](const auto& t) {

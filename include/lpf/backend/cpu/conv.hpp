@@ -1,12 +1,14 @@
 // Convolutions, in one of two ways: by a kernel that walks the input (conv_direct.hpp), or as products of
 // gathered tiles (conv_products.hpp). The gradient of the input is a convolution too: each pixel of x gathers
-// from dy what it took part in. All is cut from the shape of a slice alone, so results depend neither on the
-// number of threads nor on the other slices of the batch.
+// from dy what it took part in; of few channels it is made a row at a time (conv_fold.hpp). All is cut from
+// the shape of a slice alone, so results depend neither on the number of threads nor on the other slices of
+// the batch.
 #pragma once
 
 #include <numeric>
 
 #include "lpf/backend/cpu/conv_filter.hpp"
+#include "lpf/backend/cpu/conv_fold.hpp"
 #include "lpf/backend/registry.hpp"
 
 namespace lpf::backend::cpu {
@@ -122,6 +124,9 @@ inline void conv2d(const Conv2d& c, const void* x, const void* w, const void* bi
 inline void conv2d_backward_data(const Conv2d& c, const void* dy, const void* w, void* dx) {
   visit_floating("conv2d", c.dtype, [&](auto zero) {
     using T = decltype(zero);
+    if (fold_serves<T>(c))
+      return conv2d_backward_data_folded(c, static_cast<const T*>(dy), static_cast<const T*>(w),
+                                         static_cast<T*>(dx));
     for (std::int64_t i = 0; i < c.stride_h; ++i)
       for (std::int64_t j = 0; j < c.stride_w; ++j)
         conv2d_backward_data_residue(c, i, j, static_cast<const T*>(dy), static_cast<const T*>(w),

@@ -1,8 +1,8 @@
-// Pooling: for each output pixel a loop over its window, and in it one over the channels, which is left to
-// the vectoriser. Gradients are scattered sample by sample, in order.
+// Pooling: for each output pixel a loop over its window; maxima are kept in registers, sums in a loop over
+// the channels that is left to the vectoriser. Gradients are scattered sample by sample, in order.
 #pragma once
 
-#include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "lpf/backend/cpu/elementwise.hpp"
@@ -38,27 +38,54 @@ inline std::int64_t pool_grain(const Pool2d& d) {
                                 elementwise_grain / std::max<std::int64_t>(1, d.p * d.q * d.c * d.kh * d.kw));
 }
 
+/// Maxima over one window, of `lanes` channels in a register, and where they are: index[k] = i·w + j of the
+/// first of equals. A NaN wins, and only a NaN after it.
+template <class T, int lanes>
+struct WindowMaximum {
+  // Places in the window, in lanes as wide as the maxima.
+  using Place = std::conditional_t<lanes == 1 || sizeof(T) == 8, std::int64_t, std::int32_t>;
+  typedef T Values __attribute__((vector_size(lanes * sizeof(T))));
+  typedef Place Places __attribute__((vector_size(lanes * sizeof(Place))));
+  typedef std::int64_t Indices __attribute__((vector_size(lanes * sizeof(std::int64_t))));
+
+  static void find(const Pool2d& d, const Window& window, const T* sample, std::int64_t channel, T* best,
+                   std::int64_t* index) {
+    const std::int64_t base = window.top * d.w + window.left;
+    const T* const corner = sample + base * d.c + channel;
+    Values most = Values{} - std::numeric_limits<T>::infinity();
+    Places at{};
+    for (std::int64_t i = 0; i < window.bottom - window.top; ++i)
+      for (std::int64_t j = 0; j < window.right - window.left; ++j) {
+        Values v;
+        std::memcpy(&v, corner + (i * d.w + j) * d.c, sizeof v);
+        const auto wins = (v > most) | (v != v);
+        most = wins ? v : most;
+        at = __builtin_convertvector(wins, Places) ? Places{} + static_cast<Place>(i * d.w + j) : at;
+      }
+    const Indices indices = __builtin_convertvector(at, Indices) + base;
+    std::memcpy(best + channel, &most, sizeof most);
+    std::memcpy(index + channel, &indices, sizeof indices);
+  }
+  /// All channels of a window; where they are no multiple of `lanes`, some of them twice.
+  static void find_all(const Pool2d& d, const Window& window, const T* sample, T* best, std::int64_t* index) {
+    for (std::int64_t k = 0; k < d.c; k += lanes)
+      find(d, window, sample, std::min<std::int64_t>(k, d.c - lanes), best, index);
+  }
+};
+
 inline void max_pool2d(const Pool2d& d, const void* x, void* y, std::int64_t* index) {
   visit_floating("max_pool2d", d.dtype, [&](auto zero) {
     using T = decltype(zero);
+    constexpr int most = std::max(16, LPF_VECTOR_BYTES) / static_cast<int>(sizeof(T)),
+                  few = std::max(2, most / 4);
+    const bool small = d.kh * d.w <= INT32_MAX;  // so that places fit 32 bits
+    const auto find = small && d.c >= most  ? WindowMaximum<T, most>::find_all
+                      : small && d.c >= few ? WindowMaximum<T, few>::find_all
+                                            : WindowMaximum<T, 1>::find_all;
     parallel_for(d.n, pool_grain(d), [&](std::int64_t begin, std::int64_t end) {
       for_each_window(d, begin, end, [&](std::int64_t n, const Window& window, std::int64_t pixel) {
-        T* const best = static_cast<T*>(y) + pixel * d.c;
-        std::int64_t* const at = index + pixel * d.c;
-        std::fill(best, best + d.c, -std::numeric_limits<T>::infinity());
-        std::fill(at, at + d.c, window.top * d.w + window.left);
-        for (std::int64_t i = window.top; i < window.bottom; ++i)
-          for (std::int64_t j = window.left; j < window.right; ++j) {
-            const T* const from = static_cast<const T*>(x) + ((n * d.h + i) * d.w + j) * d.c;
-            const std::int64_t here = i * d.w + j;
-            LPF_SIMD
-            for (std::int64_t k = 0; k < d.c; ++k) {
-              const bool wins =
-                  from[k] > best[k] || from[k] != from[k];  // a NaN wins, and only a NaN after it
-              best[k] = wins ? from[k] : best[k];
-              at[k] = wins ? here : at[k];
-            }
-          }
+        find(d, window, static_cast<const T*>(x) + n * d.h * d.w * d.c, static_cast<T*>(y) + pixel * d.c,
+             index + pixel * d.c);
       });
     });
   });
