@@ -56,6 +56,72 @@ void copy_from_host(void* to, const void* from, std::size_t bytes) {
   if (attributes.type != cudaMemoryTypeUnregistered) synchronize();
 }
 
+/// Page-locked memory, which the device reads while the processor works. Kept when freed: pages are slow to
+/// lock.
+CachingAllocator& pinned_allocator() {
+  static auto* one = new CachingAllocator(
+      {[](std::size_t bytes) -> void* {
+         void* block = nullptr;
+         if (cudaHostAlloc(&block, bytes, cudaHostAllocDefault) == cudaSuccess) return block;
+         cudaGetLastError();
+         return nullptr;
+       },
+       [](void* block, std::size_t) { check_status(cudaFreeHost(block), "cudaFreeHost"); },
+       [](std::size_t bytes, const MemoryStats& stats) {
+         fail<DeviceError>("allocate", "no page-locked memory: ", bytes, " bytes wanted, ", stats.in_use,
+                           " in use here; let the loader prefetch fewer batches");
+       }});
+  return *one;
+}
+
+/// Copies on a stream of their own, numbered from 1 on. Events are used in turn: an older copy than the ring
+/// holds has been waited for.
+class Copies {
+ public:
+  std::uint64_t copy(void* to, const void* from, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    if (!stream_) make();
+    cudaEvent_t& done = ring_[(last_ + 1) % std::size(ring_)];
+    check_status(cudaEventSynchronize(done), "cudaEventSynchronize");
+    check_status(cudaEventRecord(queued_, stream()), "cudaEventRecord");
+    check_status(cudaStreamWaitEvent(stream_, queued_, 0), "cudaStreamWaitEvent");
+    check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "cudaMemcpyAsync");
+    check_status(cudaEventRecord(done, stream_), "cudaEventRecord");
+    return ++last_;
+  }
+  void queue_after(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    if (const cudaEvent_t done = event_of(number))
+      check_status(cudaStreamWaitEvent(stream(), done, 0), "cudaStreamWaitEvent");
+  }
+  void wait_for(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    if (const cudaEvent_t done = event_of(number))
+      check_status(cudaEventSynchronize(done), "cudaEventSynchronize");
+  }
+
+ private:
+  void make() {
+    for (cudaEvent_t& event : ring_)
+      check_status(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    check_status(cudaEventCreateWithFlags(&queued_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    check_status(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  }
+  /// Null if that copy has been made.
+  cudaEvent_t event_of(std::uint64_t number) const {
+    return number == 0 || number + std::size(ring_) <= last_ ? nullptr : ring_[number % std::size(ring_)];
+  }
+
+  std::mutex mutex_;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t queued_ = nullptr, ring_[16] = {};
+  std::uint64_t last_ = 0;
+};
+Copies& copies() {
+  static auto* one = new Copies;  // never destroyed: CUDA may be gone at exit
+  return *one;
+}
+
 Machine this_machine() {
   Machine m{};
   check_status(cudaDriverGetVersion(&m.driver), "cudaDriverGetVersion");
@@ -102,6 +168,13 @@ const Table& open(int index) {
   table.memory_stats = [] { return allocator().stats(); };
   table.reset_peak = [] { allocator().reset_peak(); };
   table.release_cache = [] { allocator().release_cache(); };
+  table.allocate_pinned = [](std::size_t bytes) { return pinned_allocator().allocate(bytes); };
+  table.deallocate_pinned = [](void* p, std::size_t bytes) { pinned_allocator().deallocate(p, bytes); };
+  table.copy_beside = [](void* to, const void* from, std::size_t bytes) {
+    return copies().copy(to, from, bytes);
+  };
+  table.queue_after = [](std::uint64_t number) { copies().queue_after(number); };
+  table.wait_for = [](std::uint64_t number) { copies().wait_for(number); };
   fill_families(table);
   return table;
 }

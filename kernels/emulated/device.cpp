@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "../availability.hpp"
 #include "../caching_allocator.hpp"
@@ -100,6 +101,38 @@ CachingAllocator& allocator() {
   return *one;
 }
 
+/// Copies beside the queue: made as late as they may be, when somebody waits for them, so that what does not
+/// wait finds the NaNs of fresh memory, and memory that is changed too early gives wrong data.
+class Copies {
+ public:
+  std::uint64_t copy(void* to, const void* from, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back({to, from, bytes});
+    return ++last_;
+  }
+  void make_up_to(std::uint64_t number) {
+    const std::lock_guard lock(mutex_);
+    for (; made_ < number; ++made_) {
+      lpf::cuda::copy(waiting_.front().to, waiting_.front().from, waiting_.front().bytes);
+      waiting_.erase(waiting_.begin());
+    }
+  }
+
+ private:
+  struct Copy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+  };
+  std::mutex mutex_;
+  std::vector<Copy> waiting_;
+  std::uint64_t last_ = 0, made_ = 0;
+};
+Copies& copies() {
+  static auto* one = new Copies;
+  return *one;
+}
+
 const Table& open(int index) {
   check_usable(index,
                {.driver = 1, .runtime = 1, .devices = 1, .says = "", .major = 7, .minor = 5, .name = ""});
@@ -117,6 +150,13 @@ const Table& open(int index) {
     t.memory_stats = [] { return allocator().stats(); };
     t.reset_peak = [] { allocator().reset_peak(); };
     t.release_cache = [] { allocator().release_cache(); };
+    t.allocate_pinned = [](std::size_t bytes) { return ::operator new(bytes); };
+    t.deallocate_pinned = [](void* p, std::size_t) { ::operator delete(p); };
+    t.copy_beside = [](void* to, const void* from, std::size_t bytes) {
+      return copies().copy(to, from, bytes);
+    };
+    t.queue_after = [](std::uint64_t number) { copies().make_up_to(number); };
+    t.wait_for = t.queue_after;
     fill_families(t);
     return t;
   }();

@@ -13,7 +13,7 @@
 
 namespace lpf::backend {
 
-inline constexpr std::uint32_t contract_version = 1;
+inline constexpr std::uint32_t contract_version = 2;
 
 /// A strided array of up to eight axes; strides in elements, 0 where an axis is broadcast.
 struct View {
@@ -187,6 +187,15 @@ struct Table {
   MemoryStats (*memory_stats)();
   void (*reset_peak)();
   void (*release_cache)();
+
+  // Copies of page-locked memory of the host's, beside what is queued; null where there are none.
+  // copy_beside() begins after what is queued already, and gives the copy's number: they grow, and copies are
+  // made in order.
+  void* (*allocate_pinned)(std::size_t bytes);
+  void (*deallocate_pinned)(void* p, std::size_t bytes);
+  std::uint64_t (*copy_beside)(void* to, const void* from, std::size_t bytes);
+  void (*queue_after)(std::uint64_t copy);  // what is queued from now on comes after that copy; 0 is none
+  void (*wait_for)(std::uint64_t copy);     // returns when it is made and `from` may change
 
   // Elementwise and layout. y is contiguous except in assign().
   void (*fill)(void* y, DType, std::int64_t n, double value);

@@ -18,6 +18,7 @@
 #include "lpf/autograd/grad_mode.hpp"
 #include "lpf/data/dataset.hpp"
 #include "lpf/data/prefetcher.hpp"
+#include "lpf/data/transfer.hpp"
 
 namespace lpf {
 
@@ -76,7 +77,9 @@ class DataLoader {
           "drop_last would drop everything: the data set has ", size_, " samples, a batch ",
           options_.batch_size);
     if (options_.workers < 0)
-      options_.workers = options_.transform || !std::same_as<Data, TensorDataset> ? 1 : 0;
+      options_.workers =
+          options_.transform || !std::same_as<Data, TensorDataset> || !options_.device.is_cpu() ? 1 : 0;
+    if (!options_.device.is_cpu()) transfer_ = std::make_unique<detail::Transfer>(options_.device);
     source_ = [data = std::make_shared<const Data>(std::move(data))](std::span<const std::int64_t> samples) {
       return data->batch(samples);
     };
@@ -129,13 +132,13 @@ class DataLoader {
     stop();
     state_ = from;
     order_ = std::make_shared<const Order>(make_order());
-    make_ = [source = source_, transform = options_.transform, order = order_,
+    make_ = [source = source_, transform = options_.transform, order = order_, device = options_.device,
              batch_size = options_.batch_size, epoch = state_.epoch](std::int64_t i) {
       const auto quiet = no_grad();
       const auto samples = samples_of(*order, batch_size, i);
       Batch batch = source(samples);
       if (transform) transform(batch, epoch, samples);
-      return batch;
+      return device.is_cpu() ? batch : detail::Transfer::pinned(batch, device);
     };
     if (options_.workers > 0 && state_.batch < batches()) {
       ahead_ = std::make_unique<detail::Prefetcher<Batch>>(make_, state_.batch, batches(), options_.workers,
@@ -165,9 +168,14 @@ class DataLoader {
       return;
     }
     try {
-      current_ = ahead_ ? ahead_->next() : make_(state_.batch);
-      move_to_device(current_.x);
-      move_to_device(current_.y);
+      if (transfer_) {
+        if (!transfer_->under_way()) transfer_->start(make());
+        current_ = transfer_->finish();
+        // Before the step on this batch is queued: then the copy of the next one runs beside it.
+        if (ahead_ && ahead_->is_ready()) transfer_->start(make());
+      } else {
+        current_ = make();
+      }
     } catch (...) {
       stop();  // the next loop takes this batch up again
       throw;
@@ -175,17 +183,13 @@ class DataLoader {
     ++state_.batch;
   }
 
-  void move_to_device(Tensor& t) const {
-    if (!t.defined() || t.device() == options_.device) return;
-    Tensor there = empty(t.shape(), {t.dtype(), options_.device});
-    there.backend().copy_from_host(there.raw(), t.raw(),
-                                   static_cast<std::size_t>(t.numel()) * size_of(t.dtype()));
-    t = there;
-  }
+  /// The next batch that is not under way.
+  Batch make() { return ahead_ ? ahead_->next() : make_(state_.batch); }
 
   /// Ends the loop under way; its iterators are done.
   void stop() {
     ahead_.reset();
+    if (transfer_) transfer_->drop();
     current_ = {};
     looping_ = false;
     ++loop_;
@@ -200,6 +204,7 @@ class DataLoader {
   std::shared_ptr<const Order> order_ = std::make_shared<const Order>();
   std::function<Batch(std::int64_t)> make_;
   std::unique_ptr<detail::Prefetcher<Batch>> ahead_;
+  std::unique_ptr<detail::Transfer> transfer_;  // to another device
   Batch current_;
 };
 

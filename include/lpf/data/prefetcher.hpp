@@ -39,6 +39,12 @@ class Prefetcher {
   Prefetcher& operator=(const Prefetcher&) = delete;
   ~Prefetcher() { stop(); }
 
+  /// Whether next() would return an item at once.
+  bool is_ready() {
+    const std::lock_guard lock(mutex_);
+    return to_take_ < end_ && slot(to_take_).value.has_value();
+  }
+
   T next() {
     std::unique_lock lock(mutex_);
     check<StateError>(to_take_ < end_, "prefetch", "all items have been taken");
