@@ -148,12 +148,34 @@ TEST_CASE("conv2d: the gradient of an input of few channels, made a row at a tim
   }
 }
 
-TEST_CASE("conv2d: agrees with the definition with more than 2^20 weights [slow]") {
+TEST_CASE("conv2d: agrees with the definition with more than 2^20 and 2^22 weights [slow]") {
   check_against_reference(normal({1, 5, 4, 262}, 1), normal({450, 3, 3, 262}, 2), normal({450}, 3),
                           {.padding = 1});
-  check_against_reference(normal({1, 8, 8, 262}, 1), normal({450, 3, 3, 262}, 2), {},
+  check_against_reference(normal({1, 1, 4, 1040}, 1), normal({450, 3, 3, 1040}, 2), normal({450}, 3),
+                          {.padding = 1});
+  check_against_reference(normal({1, 2, 8, 1040}, 1), normal({450, 3, 3, 1040}, 2), {},
                           {.stride = 2, .padding = 1});
-  check_against_reference(normal({3, 4, 5, 1030}, 1), normal({1020, 1, 1, 1030}, 2), {}, {});
+  check_against_reference(normal({1, 1, 4, 2060}, 1), normal({2040, 1, 1, 2060}, 2), {}, {});
+}
+
+TEST_CASE("conv2d: small images, several at a time and two rows at a time") {
+  for (const std::int64_t width : {4, 5, 7, 8})
+    for (const std::int64_t rows : {1, 2, 5})
+      for (const std::int64_t filters : {5, 16, 33})
+        check_against_reference(normal({70, rows, width, 3}, 1), normal({filters, 3, 3, 3}, 2),
+                                normal({filters}, 3), {.padding = 1});
+  check_against_reference(normal({50, 9, 8, 4}, 1), normal({32, 3, 3, 4}, 2), {},
+                          {.stride = 2, .padding = 1});
+  check_against_reference(normal({50, 3, 8, 4}, 1), normal({32, 3, 3, 2}, 2), {},
+                          {.stride = {1, 2}, .padding = 1, .groups = 2});
+  const auto plan = std::make_shared<ReplicaPlan>(5);
+  const Tensor x = normal({83, 4, 4, 6}, 1), w = normal({5, 33, 3, 3, 6}, 2);
+  const Tensor y = conv2d(x, replicated(w, plan), {}, {.padding = 1});
+  const auto begin = plan->cut(83);
+  for (std::size_t r = 0; r < 5; ++r)
+    CHECK(largest_difference(slice(y, 0, begin[r], begin[r + 1]),
+                             conv2d(slice(x, 0, begin[r], begin[r + 1]), w[static_cast<std::int64_t>(r)], {},
+                                    {.padding = 1})) == 0);
 }
 
 TEST_CASE("conv2d: sizes of one, nothing in the batch, windows that skip pixels") {

@@ -8,9 +8,9 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// True where the kernel is the faster way: rows of some pixels, and filters that fit the cache.
+/// True where the kernel is the faster way: rows of some pixels, and filters of which a width fits the cache.
 inline bool direct_serves(const Gather& g, std::int64_t in, std::int64_t out) {
-  return g.cols >= 4 && g.taps() > 0 && g.taps() * in * out <= (1 << 20);
+  return g.cols >= 4 && g.taps() > 0 && g.taps() * in * out <= (1 << 22);
 }
 
 /// Output pixels in a band: a few hundred, fewer if they are large.
@@ -137,36 +137,52 @@ void convolve_directly(const Convolution<T>& c) {
   const std::int64_t band = std::clamp<std::int64_t>(band_pixels(g) / g.cols, 1, g.rows);
   const std::int64_t bands = (g.rows + band - 1) / band, depth = g.taps() * c.in,
                      padded = padded_channels<T>(c.out);
+  // Small images several at a time, so that filters are read from a far cache once for all of them.
+  const std::int64_t together = std::clamp<std::int64_t>(band_pixels(g) / (g.rows * g.cols), 1,
+                                                         std::max<std::int64_t>(1, c.samples / 16)),
+                     groups_of_samples = (c.samples + together - 1) / together;
   auto work = [&](std::int64_t begin, std::int64_t end) {
     T* const packed = conv_scratch<T, 2>(c.groups * padded * depth);
     T* const packed_bias = conv_scratch<T, 1>(c.groups * padded);
     TapPieces taps(g, c.in);
     std::int64_t slice = -1;
     for (std::int64_t u = begin; u < end; ++u) {
-      const std::int64_t n = u / bands, i0 = u % bands * band, i1 = std::min(i0 + band, g.rows);
-      if (slice < 0 || (c.replicas > 1 && n >= c.slice_begin[slice + 1])) {
-        slice = c.replicas == 1
-                    ? 0
-                    : std::upper_bound(c.slice_begin, c.slice_begin + c.replicas, n) - c.slice_begin - 1;
-        pack_filters(c, slice, packed, packed_bias);
+      const std::int64_t i0 = u % bands * band, i1 = std::min(i0 + band, g.rows),
+                         last = std::min((u / bands + 1) * together, c.samples);
+      for (std::int64_t n0 = u / bands * together, n1; n0 < last; n0 = n1) {
+        if (slice < 0 || (c.replicas > 1 && n0 >= c.slice_begin[slice + 1])) {
+          slice = c.replicas == 1
+                      ? 0
+                      : std::upper_bound(c.slice_begin, c.slice_begin + c.replicas, n0) - c.slice_begin - 1;
+          pack_filters(c, slice, packed, packed_bias);
+        }
+        n1 = c.replicas == 1 ? last : std::min(last, c.slice_begin[slice + 1]);
+        const Band<T> source(g, c.source, n0, n1, i0, i1);
+        taps.locate(g, source.row);
+        Walk walk{taps.offset.data(), std::ssize(taps.offset), taps.length, g.step_w * g.c, 1, 0};
+        const T *filters = packed, *bias = packed_bias;
+        for (std::int64_t group = 0; group < c.groups; ++group)
+          for_each_width<T>(c.out, [&]<class K>(K, std::int64_t first, std::int64_t count) {
+            // Two rows of half as many pixels as the kernel has sums are one of as many.
+            const bool pairs = 2 * g.cols == K::rows && c.row_stride == g.cols * c.pixel_stride;
+            const T* const channels = source.data + group * c.in;
+            T* const to = c.target + group * c.out + first;
+            for (std::int64_t n = n0; n < n1; ++n)
+              for (std::int64_t i = i0, rows; i < i1; i += rows) {
+                rows = pairs && i + 1 < i1 ? 2 : 1;
+                walk.half = rows == 2 ? g.step_h * source.row : 0;
+                convolve_row<K>(walk, channels + (n - n0) * source.sample + (i - i0) * g.step_h * source.row,
+                                filters, bias, rows * g.cols, count,
+                                to + n * c.sample_stride + i * c.row_stride, c.pixel_stride);
+              }
+            filters += depth * K::channels;
+            bias += K::channels;
+          });
       }
-      const Band<T> source(g, c.source, n, n + 1, i0, i1);
-      taps.locate(g, source.row);
-      const Walk walk{taps.offset.data(), std::ssize(taps.offset), taps.length, g.step_w * g.c, 1, 0};
-      const T *filters = packed, *bias = packed_bias;
-      for (std::int64_t group = 0; group < c.groups; ++group)
-        for_each_width<T>(c.out, [&]<class K>(K, std::int64_t first, std::int64_t count) {
-          for (std::int64_t i = i0; i < i1; ++i)
-            convolve_row<K>(walk, source.data + (i - i0) * g.step_h * source.row + group * c.in, filters,
-                            bias, g.cols, count,
-                            c.target + n * c.sample_stride + i * c.row_stride + group * c.out + first,
-                            c.pixel_stride);
-          filters += depth * K::channels;
-          bias += K::channels;
-        });
     }
   };
-  parallel_for(c.samples * bands, conv_grain(band * g.cols * depth * c.out * c.groups), work);
+  parallel_for(groups_of_samples * bands, conv_grain(together * band * g.cols * depth * c.out * c.groups),
+               work);
 }
 
 /// Rows of `count` channels copied next to one another, with zeros up to `channels`; `ld` becomes their new

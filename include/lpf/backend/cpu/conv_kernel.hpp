@@ -14,10 +14,11 @@ namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
 /// Where the kernel finds the factors of its sums: pair (o, d) for o < outer, d < inner is a[offset[o] +
-/// r·row + d·step], for the r-th sum, and the channels at b[(o·inner + d)·ldb].
+/// r·row + d·step], for the r-th sum, and the channels at b[(o·inner + d)·ldb]. The second half of the sums
+/// begins `half` after the first, if that is not 0.
 struct Walk {
   const std::int64_t* offset;
-  std::int64_t outer, inner, row, step, ldb;
+  std::int64_t outer, inner, row, step, ldb, half = 0;
 };
 
 /// The kernel: `Rows` rows of sums, each of as many channels as `Vectors` registers of `Width` elements hold.
@@ -38,6 +39,7 @@ struct Kernel {
   }
 
  private:
+  static constexpr int first_half = (Rows + 1) / 2;
   using sums = std::make_integer_sequence<int, Rows * Vectors>;
   using vectors = std::make_integer_sequence<int, Vectors>;
 
@@ -57,14 +59,18 @@ struct Kernel {
                                             std::integer_sequence<int, v...>) {
     Register s[Rows * Vectors] = {};
     if constexpr (of_pixels) (load(s[i], start + i % Vectors * Width), ...);
-    const std::int64_t row = of_pixels ? walk.row : 1, step = of_pixels ? 1 : walk.step;
+    const std::int64_t row = of_pixels ? walk.row : 1, step = of_pixels ? 1 : walk.step,
+                       half = of_pixels && walk.half != 0 ? walk.half : first_half * row;
     const std::int64_t ldb = of_pixels ? channels : walk.ldb;
     for (std::int64_t o = 0; o < walk.outer; ++o) {
       const T* p = a + walk.offset[o];
       for (std::int64_t d = 0; d < walk.inner; ++d, p += step, b += ldb) {
         Register factor[Vectors];
         (load(factor[v], b + v * Width), ...);
-        ((s[i] += p[i / Vectors * row] * factor[i % Vectors]), ...);
+        const T* const q = p + half;
+        ((s[i] += (i / Vectors < first_half ? p[i / Vectors * row] : q[(i / Vectors - first_half) * row]) *
+                  factor[i % Vectors]),
+         ...);
       }
     }
     if constexpr (of_pixels) {
