@@ -77,6 +77,7 @@ inline void fill_families(Table& t) {
   miss<&Table::batch_norm_statistics>(t, "batch_norm_statistics");
   miss<&Table::batch_norm>(t, "batch_norm");
   miss<&Table::batch_norm_backward>(t, "batch_norm_backward");
+  miss<&Table::weighted_rows>(t, "weighted_rows");
   miss<&Table::layer_norm>(t, "layer_norm");
   miss<&Table::layer_norm_backward>(t, "layer_norm_backward");
   miss<&Table::softmax>(t, "softmax");

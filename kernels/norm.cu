@@ -126,12 +126,13 @@ void statistics(const BatchNorm& b, const T* x, T* mean, T* variance) {
   blocks(Merge::blocks(c), MergedMoments<T>{c, partial.data(), x, mean, variance});
 }
 
-/// y = (x − mean)·(rstd·gamma) + beta.
+/// y = f((x − mean)·(rstd·gamma) + beta + residual).
 template <class T>
 struct Normalize {
   Columns c;
   std::int64_t affine_stride;
-  const T *x, *mean, *rstd, *gamma, *beta;
+  const T *x, *mean, *rstd, *gamma, *beta, *residual;
+  bool relu;
   T* y;
 
   LPF_DEVICE void operator()(const Columns::Place& p) const {
@@ -141,29 +142,44 @@ struct Normalize {
     const T shift = beta ? beta[affine] : T(0);
     for (std::int64_t row = p.begin; row < p.end; row += c.lanes) {
       const std::int64_t i = row * c.channels + p.channel;
-      y[i] = (x[i] - centre) * scale + shift;
+      T v = (x[i] - centre) * scale + shift;
+      if (residual) v += residual[i];
+      y[i] = relu && v < T(0) ? T(0) : v;
     }
   }
 };
 
 template <class T>
 void normalize(const BatchNorm& b, const T* x, const T* mean, const T* rstd, const T* gamma, const T* beta,
-               T* y) {
+               const T* residual, bool relu, T* y) {
   const Upload rows(b.row_begin, b.groups + 1);
   const Columns c(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_maps);
-  blocks(c.blocks(), EachColumn<Normalize<T>>{c, {c, b.affine_stride, x, mean, rstd, gamma, beta, y}});
+  blocks(c.blocks(),
+         EachColumn<Normalize<T>>{c, {c, b.affine_stride, x, mean, rstd, gamma, beta, residual, relu, y}});
 }
+
+/// dy, or with the result y of relu dy where that is positive.
+template <class T>
+struct Masked {
+  const T *dy, *y;
+  LPF_DEVICE T operator[](std::int64_t i) const { return !y || y[i] > T(0) ? dy[i] : T(0); }
+};
 
 /// Σ dy and Σ dy·(x − mean).
 template <class T>
 struct GradientSums {
-  const T *x, *dy, *mean;
+  const T* x;
+  Masked<T> dy;
+  const T* mean;
+  T* dresidual;
   std::int64_t channels;
 
   LPF_DEVICE void operator()(std::int64_t group, std::int64_t row, std::int64_t channel, double& a,
                              double& b) const {
     const std::int64_t i = row * channels + channel;
-    const auto d = static_cast<double>(dy[i]);
+    const T masked = dy[i];
+    if (dresidual) dresidual[i] = masked;
+    const auto d = static_cast<double>(masked);
     a += d;
     b += d * static_cast<double>(x[i] - mean[group * channels + channel]);
   }
@@ -191,7 +207,9 @@ template <class T>
 struct InputGradient {
   Columns c;
   std::int64_t affine_stride;
-  const T *x, *dy, *mean, *rstd, *gamma;
+  const T* x;
+  Masked<T> dy;
+  const T *mean, *rstd, *gamma;
   const double* total;
   T* dx;
 
@@ -211,18 +229,35 @@ struct InputGradient {
 };
 
 template <class T>
-void backward(const BatchNorm& b, const T* x, const T* dy, const T* mean, const T* rstd, const T* gamma,
-              T* dx, T* dgamma, T* dbeta) {
+void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const T* mean, const T* rstd,
+              const T* gamma, T* dx, T* dgamma, T* dbeta, T* dresidual) {
   const Upload rows(b.row_begin, b.groups + 1);
   const Scratch<double> total(2 * b.groups * b.channels);
   sum_columns(Columns(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_sums),
-              GradientSums<T>{x, dy, mean, b.channels},
+              GradientSums<T>{x, {dy, y}, mean, dresidual, b.channels},
               FinishGradients<T>{rstd, total.data(), dgamma, dbeta, b.channels});
   if (!dx) return;
   const Columns c(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_maps);
-  blocks(c.blocks(),
-         EachColumn<InputGradient<T>>{c, {c, b.affine_stride, x, dy, mean, rstd, gamma, total.data(), dx}});
+  const Masked<T> masked = dresidual ? Masked<T>{dresidual, nullptr} : Masked<T>{dy, y};
+  blocks(c.blocks(), EachColumn<InputGradient<T>>{
+                         c, {c, b.affine_stride, x, masked, mean, rstd, gamma, total.data(), dx}});
 }
+
+/// y[c] = keep·y[c] + Σ_r weight[r]·x[r, c].
+template <class T>
+struct WeightedRows {
+  std::int64_t rows, channels;
+  double keep;
+  const double* weight;
+  const T* x;
+  T* y;
+
+  LPF_DEVICE void operator()(std::int64_t c) const {
+    double sum = keep * static_cast<double>(y[c]);
+    for (std::int64_t r = 0; r < rows; ++r) sum += weight[r] * static_cast<double>(x[r * channels + c]);
+    y[c] = static_cast<T>(sum);
+  }
+};
 
 }  // namespace
 
@@ -234,20 +269,32 @@ void norm(Table& t) {
     });
   };
   t.batch_norm = [](const BatchNorm& b, const void* x, const void* mean, const void* rstd, const void* gamma,
-                    const void* beta, void* y) {
+                    const void* beta, const void* residual, bool relu, void* y) {
     visit_floating("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
       normalize(b, static_cast<const T*>(x), static_cast<const T*>(mean), static_cast<const T*>(rstd),
-                static_cast<const T*>(gamma), static_cast<const T*>(beta), static_cast<T*>(y));
+                static_cast<const T*>(gamma), static_cast<const T*>(beta), static_cast<const T*>(residual),
+                relu, static_cast<T*>(y));
     });
   };
-  t.batch_norm_backward = [](const BatchNorm& b, const void* x, const void* dy, const void* mean,
-                             const void* rstd, const void* gamma, void* dx, void* dgamma, void* dbeta) {
+  t.batch_norm_backward = [](const BatchNorm& b, const void* x, const void* y, const void* dy,
+                             const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
+                             void* dbeta, void* dresidual) {
     visit_floating("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
-      backward(b, static_cast<const T*>(x), static_cast<const T*>(dy), static_cast<const T*>(mean),
-               static_cast<const T*>(rstd), static_cast<const T*>(gamma), static_cast<T*>(dx),
-               static_cast<T*>(dgamma), static_cast<T*>(dbeta));
+      backward(b, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(dy),
+               static_cast<const T*>(mean), static_cast<const T*>(rstd), static_cast<const T*>(gamma),
+               static_cast<T*>(dx), static_cast<T*>(dgamma), static_cast<T*>(dbeta),
+               static_cast<T*>(dresidual));
+    });
+  };
+  t.weighted_rows = [](DType type, std::int64_t rows, std::int64_t channels, double keep,
+                       const double* weight, const void* x, void* y) {
+    const Upload weights(weight, rows);
+    visit_floating("batch_norm", type, [&](auto zero) {
+      using T = decltype(zero);
+      each(channels, WeightedRows<T>{rows, channels, keep, weights.data(), static_cast<const T*>(x),
+                                     static_cast<T*>(y)});
     });
   };
 }

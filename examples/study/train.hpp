@@ -32,7 +32,7 @@ struct Mlp {
   }
   Tensor operator()(const Tensor& x) const {
     const auto layer = [](const Tensor& y, const std::optional<nn::BatchNorm>& bn) {
-      return relu(bn ? (*bn)(y) : y);
+      return bn ? (*bn)(y, {.relu = true}) : relu(y);
     };
     return fc3(layer(fc2(layer(fc1(x), bn1)), bn2));
   }

@@ -28,21 +28,34 @@ void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t
     b.affine_stride = affine == 2 ? c : 0;
     const Tensor scale = affine ? gamma : Tensor(), shift = affine ? beta : Tensor();
     INFO("affine ", affine);
-    check_same({x, mean, rstd, scale, shift}, {unwritten(x.shape(), type)}, tolerance(type),
-               [&](const auto& t, auto in, auto out) {
-                 t.batch_norm(b, in[0], in[1], in[2], in[3], in[4], out[0]);
-               });
+    for (const bool relu : {false, true})
+      for (const Tensor& residual : {Tensor(), dy})
+        check_same({x, mean, rstd, scale, shift, residual}, {unwritten(x.shape(), type)}, tolerance(type),
+                   [&](const auto& t, auto in, auto out) {
+                     t.batch_norm(b, in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
+                   });
     // Sums of so many terms of size 1: relative to their square root.
     const double size = std::sqrt(static_cast<double>(rows / groups + 1));
-    check_same({x, dy / size, mean, rstd, scale},
-               {unwritten(x.shape(), type), unwritten(per_group, type), unwritten(per_group, type)},
-               tolerance(type), [&](const auto& t, auto in, auto out) {
-                 t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], out[0], out[1], out[2]);
-               });
-    check_same({x, dy, mean, rstd, scale}, {unwritten(per_group, type)}, tolerance(type) * size,
-               [&](const auto& t, auto in, auto out) {
-                 t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], nullptr, nullptr, out[0]);
-               });
+    for (const Tensor& y : {Tensor(), relu(choice.numbers({rows, c}, type))}) {
+      check_same({x, y, dy / size, mean, rstd, scale},
+                 {unwritten(x.shape(), type), unwritten(per_group, type), unwritten(per_group, type)},
+                 tolerance(type), [&](const auto& t, auto in, auto out) {
+                   t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], out[0], out[1], out[2],
+                                         nullptr);
+                 });
+      check_same({x, y, dy, mean, rstd, scale}, {unwritten(per_group, type)}, tolerance(type) * size,
+                 [&](const auto& t, auto in, auto out) {
+                   t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], nullptr, nullptr,
+                                         out[0], nullptr);
+                 });
+      if (y.defined())
+        check_same({x, y, dy / size, mean, rstd, scale},
+                   {unwritten(x.shape(), type), unwritten(x.shape(), type)}, tolerance(type),
+                   [&](const auto& t, auto in, auto out) {
+                     t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], out[0], nullptr,
+                                           nullptr, out[1]);
+                   });
+    }
   }
 }
 
@@ -64,6 +77,20 @@ TEST_CASE("batch norm of one group, of slices, of ragged slices") {
     check_batch_norm(choice, type, {0, 0}, 4);
     check_batch_norm(choice, type, {0, 4}, 0);
   }
+}
+
+TEST_CASE("sums of weighted rows, as running statistics are kept") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(43);
+  for (const DType type : floating)
+    for (const std::int64_t rows : {0, 1, 8}) {
+      const double weight[] = {0.5, -1, 2, 0.1, 0.2, 0.3, 0.4, 0.7};
+      Tensor running = choice.numbers({37}, type);
+      check_same({choice.numbers({rows, 37}, type)}, {running}, tolerance(type),
+                 [&](const auto& t, auto in, auto out) {
+                   t.weighted_rows(type, rows, 37, 0.25, weight, in[0], out[0]);
+                 });
+    }
 }
 
 TEST_CASE("batch norm of numbers with a large mean") {

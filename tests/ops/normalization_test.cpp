@@ -114,6 +114,48 @@ TEST_CASE("batch_norm: derivatives, fused and composed") {
       {normal({0, 2}), normal({2}), normal({2})});
 }
 
+TEST_CASE("batch_norm: the sum with a residual and relu in the same sweep") {
+  const std::int64_t c = 5;
+  const Tensor x = normal({6, 3, c}), gamma = normal({c}, 2), beta = normal({c}, 3),
+               residual = normal(x.shape(), 5);
+  const Tensor m = normal({c}, 6), v = uniform({c}, 0.5, 2);
+  for (const Begin& groups : {Begin{0, 6}, Begin{0, 2, 3, 6}})
+    for (const bool with_relu : {false, true})
+      for (const bool with_residual : {false, true}) {
+        const auto plain = [&](Tensor y, const Tensor& r) {
+          if (with_residual) y = add(y, r);
+          return with_relu ? relu(y) : y;
+        };
+        const auto then = [&](const Tensor& r) {
+          return BatchNormThen{with_residual ? r : Tensor(), with_relu};
+        };
+        const auto fused = [&](auto& in) {
+          return batch_norm_train(in[0], in[1], in[2], groups, 0.1, then(in[3])).y;
+        };
+        const std::vector<Tensor> in{x, gamma, beta, residual};
+        CHECK(same_bits(fused(in), plain(batch_norm_train(x, gamma, beta, groups, 0.1).y, residual)));
+        CHECK(same_bits(batch_norm_eval(x, gamma, beta, m, v, 0.1, then(residual)),
+                        plain(batch_norm_eval(x, gamma, beta, m, v, 0.1), residual)));
+        check_derivatives(fused, in);
+
+        // The gradients of the fused sweep are those of the operations one by one.
+        const Tensor weight = normal(x.shape(), 7);
+        std::vector<Tensor> leaves;
+        for (const Tensor& t : in) leaves.push_back(t.clone().requires_grad_());
+        const Tensor one_by_one =
+            plain(batch_norm_train(leaves[0], leaves[1], leaves[2], groups, 0.1).y, leaves[3]);
+        const std::size_t count = with_residual ? 4 : 3;
+        const std::vector<Tensor> wanted(leaves.begin(), leaves.begin() + static_cast<std::ptrdiff_t>(count));
+        const auto expected = grad(sum(mul(one_by_one, weight)), wanted);
+        const auto found = grad(sum(mul(fused(leaves), weight)), wanted);
+        for (std::size_t i = 0; i < count; ++i) CHECK(same_bits(found[i], expected[i]));
+      }
+  CHECK_ERROR(batch_norm_train(x, gamma, beta, {0, 6}, 0.1, {.residual = normal({6, c})}), ShapeError,
+              "the residual has shape [6, 5], the input [6, 3, 5]");
+  CHECK_ERROR(batch_norm_eval(x, gamma, beta, m, v, 0.1, {.residual = residual.to(float32)}), DTypeError,
+              "batch_norm");
+}
+
 TEST_CASE("batch_norm: replicas and groups of statistics in every combination") {
   const std::int64_t batch = 7, c = 2;
   const Begin slices{0, 3, 5, 7};

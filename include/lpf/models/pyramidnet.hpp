@@ -54,11 +54,11 @@ struct PyramidBlock {
         stride(step) {}
 
   Tensor operator()(const Tensor& x) const {
-    const Tensor y = bn4(conv3(relu(bn3(conv2(relu(bn2(conv1(bn1(x)))))))));
-    const Tensor shortcut = stride == 1 ? x : avg_pool2d(x, stride);
+    const Tensor y = conv3(bn3(conv2(bn2(conv1(bn1(x)), {.relu = true})), {.relu = true}));
+    Tensor shortcut = stride == 1 ? x : avg_pool2d(x, stride);
     const std::int64_t more = y.size(3) - shortcut.size(3);
-    if (more == 0) return add(y, shortcut);
-    return add(y, concatenate({shortcut, zeros(shortcut.shape().with(3, more), x.options())}, 3));
+    if (more > 0) shortcut = concatenate({shortcut, zeros(shortcut.shape().with(3, more), x.options())}, 3);
+    return bn4(y, {.residual = shortcut});
   }
 
   static nn::Conv2d conv(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t kernel,
@@ -95,7 +95,7 @@ struct PyramidNet {
                       "needs images [B, H, W, C] with H and W multiples of 4, got ", x.shape());
     Tensor y = bn1(conv1(x));
     for (const PyramidBlock& block : blocks) y = block(y);
-    return fc(global_avg_pool2d(relu(bn_final(y))));
+    return fc(global_avg_pool2d(bn_final(y, {.relu = true})));
   }
 
  private:

@@ -80,11 +80,15 @@ struct ResidualBlock {
   Tensor operator()(const Tensor& x) const {
     Tensor y = x;
     for (std::size_t i = 0; i < convs.size(); ++i) {
-      if (i > 0) y = relu(y);
+      const Tensor residual = skip && i + 1 == convs.size() ? shortcut(x) : Tensor();
       y = convs[i](y);
-      if (!norms.empty()) y = norms[i](y);
+      if (norms.empty()) {
+        y = relu(residual.defined() ? add(y, residual) : y);
+      } else {
+        y = norms[i](y, {.residual = residual, .relu = true});
+      }
     }
-    return relu(skip ? add(y, shortcut(x)) : y);
+    return y;
   }
 };
 
@@ -104,8 +108,7 @@ struct ResNet {
 
   Tensor operator()(const Tensor& x) const {
     Tensor y = conv1(x);
-    if (bn1) y = (*bn1)(y);
-    y = relu(y);
+    y = bn1 ? (*bn1)(y, {.relu = true}) : relu(y);
     for (const ResidualBlock& block : blocks) y = block(y);
     return linear(global_avg_pool2d(y));
   }

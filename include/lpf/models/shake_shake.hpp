@@ -128,7 +128,7 @@ struct ShakePath {
         conv2(detail::shake_conv(p / "conv2", out, out, 3)),
         bn2(p / "bn2", out) {}
 
-  Tensor operator()(const Tensor& x) const { return bn2(conv2(relu(bn1(conv1(relu(x)))))); }
+  Tensor operator()(const Tensor& x) const { return bn2(conv2(bn1(conv1(relu(x)), {.relu = true}))); }
 };
 
 struct ShakeShortcut {

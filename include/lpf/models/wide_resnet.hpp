@@ -44,8 +44,8 @@ struct WideBlock {
   }
 
   Tensor operator()(const Tensor& x) const {
-    const Tensor a = relu(bn1(x));
-    return add(conv2(relu(bn2(conv1(a)))), shortcut ? (*shortcut)(a) : x);
+    const Tensor a = bn1(x, {.relu = true});
+    return add(conv2(bn2(conv1(a), {.relu = true})), shortcut ? (*shortcut)(a) : x);
   }
 
   static nn::Conv2d conv(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t kernel,
@@ -77,7 +77,7 @@ struct WideResNet {
   Tensor operator()(const Tensor& x) const {
     Tensor y = conv1(x);
     for (const WideBlock& block : blocks) y = block(y);
-    return fc(global_avg_pool2d(relu(bn1(y))));
+    return fc(global_avg_pool2d(bn1(y, {.relu = true})));
   }
 
  private:

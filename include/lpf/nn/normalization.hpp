@@ -47,14 +47,16 @@ struct BatchNorm {
     }
   }
 
-  Tensor operator()(const Tensor& x) const {
+  /// `then`: relu and the sum with a residual that follow, in the same sweep over memory:
+  /// bn(x, {.residual = s, .relu = true}) is relu(bn(x) + s).
+  Tensor operator()(const Tensor& x, const BatchNormThen& then = {}) const {
     PerturbedPass* pass = path.pass();
     const auto policy = pass ? pass->batch_norm_policy() : BatchNormPolicy::pooled;
     const bool frozen = policy == BatchNormPolicy::frozen;
     check<StateError>(!frozen || options.track_running_stats, "BatchNorm", "'", path.name(),
                       "' keeps no running statistics, which the policy 'frozen' would use");
     if (options.track_running_stats && (frozen || !path.training()))
-      return batch_norm_eval(x, weight, bias, running_mean, running_var, options.eps);
+      return batch_norm_eval(x, weight, bias, running_mean, running_var, options.eps, then);
     check<ShapeError>(x.rank() >= 2, "BatchNorm", "'", path.name(),
                       "': the input needs shape [B, …, C], got ", x.shape());
     const bool pooled = policy == BatchNormPolicy::pooled;
@@ -62,22 +64,37 @@ struct BatchNorm {
     const BatchNormResult result = batch_norm_train(
         x, weight, bias,
         pooled ? std::vector{std::int64_t{0}, samples} : pass->plan()->slices("batch_norm", samples),
-        options.eps);
+        options.eps, then);
     if (options.track_running_stats && policy != BatchNormPolicy::recomputed) track(result);
     return result.y;
   }
 
  private:
+  /// Takes the groups' statistics into the running ones, one after another: what is left of each, and of what
+  /// was there, after the last.
   void track(const BatchNormResult& seen) const {
-    const auto off = no_grad();
-    for (std::size_t g = 0; g < seen.values.size(); ++g) {
-      num_batches_tracked.copy_(affine(num_batches_tracked, 1, 1));
-      const double m = options.momentum ? *options.momentum : 1 / num_batches_tracked.item();
-      const auto n = static_cast<double>(seen.values[g]);
-      const auto row = static_cast<std::int64_t>(g);
-      running_mean.copy_(add(affine(running_mean, 1 - m, 0), affine(seen.mean[row], m, 0)));
-      running_var.copy_(add(affine(running_var, 1 - m, 0), affine(seen.variance[row], m * n / (n - 1), 0)));
+    const std::size_t groups = seen.values.size();
+    std::vector<double> of_mean(groups), of_variance(groups);
+    double count = options.momentum ? 0 : num_batches_tracked.item(), keep = 1;
+    for (std::size_t g = 0; g < groups; ++g) {
+      const double m = options.momentum ? *options.momentum : 1 / ++count;
+      for (std::size_t earlier = 0; earlier < g; ++earlier) of_mean[earlier] *= 1 - m;
+      of_mean[g] = m;
+      keep *= 1 - m;
     }
+    for (std::size_t g = 0; g < groups; ++g) {
+      const auto n = static_cast<double>(seen.values[g]);
+      of_variance[g] = of_mean[g] * n / (n - 1);
+    }
+    const auto off = no_grad();
+    const auto update = [&](const Tensor& running, const std::vector<double>& share, const Tensor& x) {
+      lpf::detail::check_in_place("BatchNorm", running);
+      running.backend().weighted_rows(running.dtype(), x.size(0), x.size(1), keep, share.data(), x.raw(),
+                                      running.raw());
+    };
+    update(running_mean, of_mean, seen.mean);
+    update(running_var, of_variance, seen.variance);
+    num_batches_tracked.copy_(affine(num_batches_tracked, 1, static_cast<double>(groups)));
   }
 };
 

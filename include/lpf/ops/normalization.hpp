@@ -4,6 +4,7 @@
 // differentiated again it is the same formula composed of differentiable operations.
 #pragma once
 
+#include "lpf/ops/activation.hpp"
 #include "lpf/ops/math.hpp"
 #include "lpf/ops/replicate.hpp"
 #ifndef LPF_COMPILED
@@ -104,7 +105,7 @@ LPF_ONCE inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Te
   const Tensor m = expand(mean, each), r = expand(rstd, each);
   Tensor y = empty_like(x);
   x.backend().batch_norm(describe(x, begin, affine.plan != nullptr, 0), x.raw(), m.raw(), r.raw(),
-                         data_or_null(affine.gamma), data_or_null(affine.beta), y.raw());
+                         data_or_null(affine.gamma), data_or_null(affine.beta), nullptr, false, y.raw());
   return record("scale_shift", std::move(y), {x, affine.gamma, affine.beta}, [=](const Tensor& g, Need need) {
     Grads grads(3);
     Affine scale = affine;
@@ -136,24 +137,36 @@ LPF_ONCE inline Grads normalize_rows_backward(const Tensor& x, const Affine& aff
   return grads;
 }
 
-/// x [rows, C] normalised with the mean and variance [groups, C] of each group, then scaled and shifted.
-/// Replicas of gamma and beta must be cut as the groups are.
+/// x [rows, C] normalised with the mean and variance [groups, C] of each group, then scaled and shifted;
+/// then plus residual (may be undefined), and its positive part if relu. Replicas of gamma and beta must be
+/// cut as the groups are.
 LPF_ONCE inline Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin,
-                                      double epsilon, const Tensor& mean, const Tensor& variance) {
+                                      double epsilon, const Tensor& mean, const Tensor& variance,
+                                      const Tensor& residual, bool relu) {
   const bool replicated = affine.plan != nullptr;
   const Tensor rstd = rsqrt(variance + epsilon);
   Tensor y = empty_like(x);
   x.backend().batch_norm(describe(x, begin, replicated, epsilon), x.raw(), mean.raw(), rstd.raw(),
-                         data_or_null(affine.gamma), data_or_null(affine.beta), y.raw());
-  return record("batch_norm", std::move(y), {x, affine.gamma, affine.beta}, [=](const Tensor& g, Need need) {
-    if (is_grad_enabled()) return normalize_rows_backward(x, affine, begin, epsilon, g, need);
-    const Tensor dx = empty_like(x), dgamma = empty_like(mean), dbeta = empty_like(mean);
-    x.backend().batch_norm_backward(describe(x, begin, replicated, epsilon), x.raw(), g.raw(), mean.raw(),
-                                    rstd.raw(), data_or_null(affine.gamma), dx.raw(), dgamma.raw(),
-                                    dbeta.raw());
-    return Grads{dx, need[1] ? sum_of_groups(dgamma, affine.gamma) : Tensor(),
-                 need[2] ? sum_of_groups(dbeta, affine.beta) : Tensor()};
-  });
+                         data_or_null(affine.gamma), data_or_null(affine.beta), data_or_null(residual), relu,
+                         y.raw());
+  const Tensor positive = relu ? y.detach() : Tensor();
+  return record(
+      "batch_norm", std::move(y), {x, affine.gamma, affine.beta, residual}, [=](const Tensor& g, Need need) {
+        if (is_grad_enabled()) {
+          const Tensor d = relu ? where(positive > 0.0, g, zeros({}, g.options())) : g;
+          Grads grads = normalize_rows_backward(x, affine, begin, epsilon, d, need);
+          grads.push_back(d);
+          return grads;
+        }
+        const Tensor dx = empty_like(x), dgamma = empty_like(mean), dbeta = empty_like(mean);
+        const Tensor masked = relu && need[3] ? empty_like(x) : Tensor();
+        x.backend().batch_norm_backward(describe(x, begin, replicated, epsilon), x.raw(),
+                                        data_or_null(positive), g.raw(), mean.raw(), rstd.raw(),
+                                        data_or_null(affine.gamma), dx.raw(), dgamma.raw(), dbeta.raw(),
+                                        masked.defined() ? masked.raw() : nullptr);
+        return Grads{dx, need[1] ? sum_of_groups(dgamma, affine.gamma) : Tensor(),
+                     need[2] ? sum_of_groups(dbeta, affine.beta) : Tensor(), masked.defined() ? masked : g};
+      });
 }
 
 /// x [B, …, C] as [B·…, C].
@@ -163,6 +176,26 @@ LPF_ONCE inline Tensor as_rows(const char* operation, const Tensor& x) {
   return reshape(x, {x.shape().product(0, x.rank() - 1), x.shape()[x.rank() - 1]});
 }
 
+}  // namespace detail
+
+/// What follows a batch norm in the same sweep over memory: y = relu(batch norm + residual).
+struct BatchNormThen {
+  Tensor residual = {};  ///< of x's shape, or undefined: none
+  bool relu = false;
+};
+
+namespace detail {
+LPF_ONCE inline void check_then(const Tensor& x, const BatchNormThen& then) {
+  if (!then.residual.defined()) return;
+  check<ShapeError>(then.residual.shape() == x.shape(), "batch_norm", "the residual has shape ",
+                    then.residual.shape(), ", the input ", x.shape());
+  check_same_kind("batch_norm", x, then.residual);
+}
+/// The same as operations of their own.
+LPF_ONCE inline Tensor finish(Tensor y, const BatchNormThen& then) {
+  if (then.residual.defined()) y = add(y, then.residual);
+  return then.relu ? relu(y) : y;
+}
 }  // namespace detail
 
 /// What batch_norm_train() gives: y, and without history the statistics that a layer keeps a running mean of.
@@ -175,11 +208,11 @@ struct BatchNormResult {
 
 /// (x − mean)/√(variance + eps)·gamma + beta (Ioffe & Szegedy 2015) of x [B, …, C], with the mean and the
 /// biased variance of each channel over the samples [sample_begin[g], sample_begin[g + 1]) of each group: {0,
-/// B} pools the batch. gamma, beta [C], plain or replicated, or undefined.
+/// B} pools the batch. gamma, beta [C], plain or replicated, or undefined. Then what `then` says.
 /// @throws ShapeError where shapes do not fit, or if a group has less than two values a channel.
 LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                                  const std::vector<std::int64_t>& sample_begin,
-                                                 double eps = 1e-5) {
+                                                 double eps = 1e-5, const BatchNormThen& then = {}) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const std::int64_t samples = x.shape()[0], c = rows.shape()[1],
                      positions = x.shape().product(1, x.rank() - 1);
@@ -202,20 +235,27 @@ LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& 
   result.variance = empty_like(result.mean);
   x.backend().batch_norm_statistics(detail::describe(rows, begin, false, eps), rows.raw(), result.mean.raw(),
                                     result.variance.raw());
-  const bool together = !affine.plan || affine.plan->slices("batch_norm", rows.shape()[0]) == begin;
-  Tensor y = detail::normalize_rows(rows, together ? affine : detail::Affine(), begin, eps, result.mean,
-                                    result.variance);
-  if (!together) y = detail::scale_shift(y, zeros({c}, x.options()), ones({c}, x.options()), affine);
-  result.y = reshape(y, x.shape());
+  detail::check_then(x, then);
+  if (!affine.plan || affine.plan->slices("batch_norm", rows.shape()[0]) == begin) {
+    const Tensor residual = then.residual.defined() ? reshape(then.residual, rows.shape()) : Tensor();
+    result.y = reshape(
+        detail::normalize_rows(rows, affine, begin, eps, result.mean, result.variance, residual, then.relu),
+        x.shape());
+  } else {
+    const Tensor y = detail::normalize_rows(rows, {}, begin, eps, result.mean, result.variance, {}, false);
+    result.y = detail::finish(
+        reshape(detail::scale_shift(y, zeros({c}, x.options()), ones({c}, x.options()), affine), x.shape()),
+        then);
+  }
   return result;
 }
 
 /// (x − running_mean)/√(running_var + eps)·gamma + beta of x [B, …, C]: batch norm with given statistics [C],
-/// constants for the gradient. gamma, beta [C], plain or replicated, or undefined. @throws ShapeError where
-/// shapes do not fit.
+/// constants for the gradient. gamma, beta [C], plain or replicated, or undefined. Then what `then` says.
+/// @throws ShapeError where shapes do not fit.
 LPF_ONCE inline Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                        const Tensor& running_mean, const Tensor& running_var,
-                                       double eps = 1e-5) {
+                                       double eps = 1e-5, const BatchNormThen& then = {}) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const Shape channels{rows.shape()[1]};
   const detail::Affine affine("batch_norm", x, channels, gamma, beta);
@@ -225,7 +265,9 @@ LPF_ONCE inline Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, con
     detail::check_same_kind("batch_norm", x, t);
   }
   const Tensor rstd = rsqrt(running_var.detach() + eps);
-  return reshape(detail::scale_shift(rows, running_mean.detach().clone(), rstd, affine), x.shape());
+  detail::check_then(x, then);
+  return detail::finish(
+      reshape(detail::scale_shift(rows, running_mean.detach().clone(), rstd, affine), x.shape()), then);
 }
 
 }  // namespace lpf

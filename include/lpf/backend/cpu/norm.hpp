@@ -138,9 +138,10 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* varian
   }
 }
 
+/// y = (x − mean)·rstd·gamma + beta, and what follows it while its elements are in the cache.
 template <class T>
 void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd, const T* gamma,
-                   const T* beta, T* y) {
+                   const T* beta, const T* residual, bool relu, T* y) {
   const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, b.channels);
   const WideRow wide(b.channels);
   for_each_block(blocks, b.channels, [&](std::size_t k) {
@@ -150,35 +151,56 @@ void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd,
     wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
     wide.spread_product(scale, rstd + own, gamma ? gamma + first : nullptr);
     if (beta) wide.spread(shift, [&](std::int64_t c) { return beta[first + c]; });
-    const T* from = x + blocks[k].begin * b.channels;
-    T* to = y + blocks[k].begin * b.channels;
+    const std::int64_t start = blocks[k].begin * b.channels;
+    const T *from = x + start, *more = residual + (residual ? start : 0);
+    T* to = y + start;
     wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
       LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i) to[at + i] = (from[at + i] - centre[i]) * scale[i] + shift[i];
+      if (residual) {
+        LPF_SIMD
+        for (std::int64_t i = 0; i < n; ++i) to[at + i] += more[at + i];
+      }
+      if (relu) {
+        LPF_SIMD
+        for (std::int64_t i = 0; i < n; ++i) to[at + i] = to[at + i] < T(0) ? T(0) : to[at + i];
+      }
     });
   });
 }
 
 /// With x̂ = (x − mean)·rstd and sums over the rows of a group: dbeta = Σ dy, dgamma = Σ dy·x̂,
-/// dx = gamma·rstd·(dy − dbeta/rows − x̂·dgamma/rows). Any of the three results may be null.
+/// dx = gamma·rstd·(dy − dbeta/rows − x̂·dgamma/rows). Any of the results may be null. With y, dy is taken as
+/// 0 where y is.
 template <class T>
-void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* dy, const T* mean, const T* rstd,
-                            const T* gamma, T* dx, T* dgamma, T* dbeta) {
+void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T* dy, const T* mean,
+                            const T* rstd, const T* gamma, T* dx, T* dgamma, T* dbeta, T* dresidual) {
   const std::int64_t channels = b.channels;
   const auto per_block = static_cast<std::size_t>(2 * channels);
   const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, channels);
   std::vector<double> partial(blocks.size() * per_block);  // of each block Σ dy, and Σ dy·(x − mean)
   const WideRow wide(channels);
+  // The gradient of what was normalised, at elements [at, at + n) of the whole: masked in `to`, or as it is.
+  const auto masked = [&](std::int64_t at, std::int64_t n, T* to) {
+    if (!y) return dy + at;
+    const T *g = dy + at, *result = y + at;
+    LPF_SIMD
+    for (std::int64_t i = 0; i < n; ++i) to[i] = result[i] > T(0) ? g[i] : T(0);
+    return static_cast<const T*>(to);
+  };
   for_each_block(blocks, channels, [&](std::size_t k) {
     std::vector<double> sums(2 * wide.size());
-    std::vector<T> centre(wide.size());
+    std::vector<T> scratch(2 * wide.size());
     double *sum = sums.data(), *product = sum + wide.size();
-    const T *from = x + blocks[k].begin * channels, *g = dy + blocks[k].begin * channels, *m = centre.data();
-    wide.spread(centre.data(), [&](std::int64_t c) { return mean[blocks[k].group * channels + c]; });
+    const std::int64_t start = blocks[k].begin * channels;
+    T *m = scratch.data(), *space = m + wide.size();
+    const T* from = x + start;
+    wide.spread(m, [&](std::int64_t c) { return mean[blocks[k].group * channels + c]; });
     wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
+      const T* g = masked(start + at, n, dresidual ? dresidual + start + at : space);
       LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i) {
-        const auto d = static_cast<double>(g[at + i]);
+        const auto d = static_cast<double>(g[i]);
         sum[i] += d;
         product[i] += d * static_cast<double>(from[at + i] - m[i]);
       }
@@ -200,9 +222,9 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* dy, const T
   }
   if (!dx) return;
   for_each_block(blocks, channels, [&](std::size_t k) {
-    std::vector<T> scratch(4 * wide.size());
+    std::vector<T> scratch(5 * wide.size());
     T *centre = scratch.data(), *scale = centre + wide.size(), *offset = scale + wide.size(),
-      *slope = offset + wide.size();
+      *slope = offset + wide.size(), *space = slope + wide.size();
     const std::int64_t group = blocks[k].group, own = group * channels, first = group * b.affine_stride;
     const auto rows = static_cast<double>(b.row_begin[group + 1] - b.row_begin[group]);
     const double* sum = total.data() + static_cast<std::size_t>(group) * per_block;
@@ -213,14 +235,26 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* dy, const T
       const auto r = static_cast<double>(rstd[own + c]);
       return sum[channels + c] * r * r / rows;
     });
-    const T *from = x + blocks[k].begin * channels, *g = dy + blocks[k].begin * channels;
-    T* to = dx + blocks[k].begin * channels;
+    const std::int64_t start = blocks[k].begin * channels;
+    const T* from = x + start;
+    T* to = dx + start;
     wide.walk(blocks[k].end - blocks[k].begin, [&](std::int64_t at, std::int64_t n) {
+      const T* g = dresidual && y ? dresidual + start + at : masked(start + at, n, space);
       LPF_SIMD
       for (std::int64_t i = 0; i < n; ++i)
-        to[at + i] = scale[i] * (g[at + i] - offset[i] - (from[at + i] - centre[i]) * slope[i]);
+        to[at + i] = scale[i] * (g[i] - offset[i] - (from[at + i] - centre[i]) * slope[i]);
     });
   });
+}
+
+template <class T>
+void weighted_rows_as(std::int64_t rows, std::int64_t channels, double keep, const double* weight, const T* x,
+                      T* y) {
+  for (std::int64_t c = 0; c < channels; ++c) {
+    double sum = keep * static_cast<double>(y[c]);
+    for (std::int64_t r = 0; r < rows; ++r) sum += weight[r] * static_cast<double>(x[r * channels + c]);
+    y[c] = static_cast<T>(sum);
+  }
 }
 
 inline void batch_norm_statistics(const BatchNorm& b, const void* x, void* mean, void* variance) {
@@ -230,21 +264,30 @@ inline void batch_norm_statistics(const BatchNorm& b, const void* x, void* mean,
   });
 }
 inline void batch_norm(const BatchNorm& b, const void* x, const void* mean, const void* rstd,
-                       const void* gamma, const void* beta, void* y) {
+                       const void* gamma, const void* beta, const void* residual, bool relu, void* y) {
   visit_floating("batch_norm", b.dtype, [&](auto zero) {
     using T = decltype(zero);
     batch_norm_as(b, static_cast<const T*>(x), static_cast<const T*>(mean), static_cast<const T*>(rstd),
-                  static_cast<const T*>(gamma), static_cast<const T*>(beta), static_cast<T*>(y));
+                  static_cast<const T*>(gamma), static_cast<const T*>(beta), static_cast<const T*>(residual),
+                  relu, static_cast<T*>(y));
   });
 }
-inline void batch_norm_backward(const BatchNorm& b, const void* x, const void* dy, const void* mean,
-                                const void* rstd, const void* gamma, void* dx, void* dgamma, void* dbeta) {
+inline void batch_norm_backward(const BatchNorm& b, const void* x, const void* y, const void* dy,
+                                const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
+                                void* dbeta, void* dresidual) {
   visit_floating("batch_norm", b.dtype, [&](auto zero) {
     using T = decltype(zero);
-    batch_norm_backward_as(b, static_cast<const T*>(x), static_cast<const T*>(dy),
+    batch_norm_backward_as(b, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(dy),
                            static_cast<const T*>(mean), static_cast<const T*>(rstd),
                            static_cast<const T*>(gamma), static_cast<T*>(dx), static_cast<T*>(dgamma),
-                           static_cast<T*>(dbeta));
+                           static_cast<T*>(dbeta), static_cast<T*>(dresidual));
+  });
+}
+inline void weighted_rows(DType type, std::int64_t rows, std::int64_t channels, double keep,
+                          const double* weight, const void* x, void* y) {
+  visit_floating("batch_norm", type, [&](auto zero) {
+    using T = decltype(zero);
+    weighted_rows_as(rows, channels, keep, weight, static_cast<const T*>(x), static_cast<T*>(y));
   });
 }
 
@@ -252,6 +295,7 @@ inline void fill_batch_normalization(Table& t) {
   t.batch_norm_statistics = batch_norm_statistics;
   t.batch_norm = batch_norm;
   t.batch_norm_backward = batch_norm_backward;
+  t.weighted_rows = weighted_rows;
 }
 inline const bool batch_normalization_registered =
     register_cpu(Family::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
