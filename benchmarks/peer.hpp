@@ -70,8 +70,9 @@ class Process {
 /// PyTorch in a process of its own (peer.py).
 class Peer : public Process {
  public:
-  Peer(const std::string& python, std::int64_t batch)
-      : Process({python, LPF_PEER_SCRIPT, "--batch", std::to_string(batch)}), version_(answer()) {}
+  Peer(const std::string& python, std::int64_t batch, const std::string& device = "cpu")
+      : Process({python, LPF_PEER_SCRIPT, "--batch", std::to_string(batch), "--device", device}),
+        version_(answer()) {}
   const std::string& version() const { return version_; }
   /// The number with which it answers a request.
   double number(const std::string& request) {

@@ -49,6 +49,41 @@ class ResNet18(nn.Module):
         return self.linear(self.blocks(self.stem(x)).mean((2, 3)))
 
 
+class WideBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.shortcut = None
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x):
+        a = F.relu(self.bn1(x))
+        y = self.conv2(F.relu(self.bn2(self.conv1(a))))
+        return y + (x if self.shortcut is None else self.shortcut(a))
+
+
+class WideResNet(nn.Module):
+    def __init__(self, depth, widen):
+        super().__init__()
+        blocks, channels = [], 16
+        for stage in range(3):
+            for block in range((depth - 4) // 6):
+                outputs = 16 * widen * 2**stage
+                blocks.append(WideBlock(channels, outputs, 2 if stage > 0 and block == 0 else 1))
+                channels = outputs
+        self.stem = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.blocks = nn.Sequential(*blocks)
+        self.bn = nn.BatchNorm2d(channels)
+        self.linear = nn.Linear(channels, 10)
+
+    def forward(self, x):
+        return self.linear(F.relu(self.bn(self.blocks(self.stem(x)))).mean((2, 3)))
+
+
 def mlp(*sizes):
     layers = []
     for a, b in zip(sizes, sizes[1:]):
@@ -69,16 +104,17 @@ NETS = {
     "resnet18-8": ((3, 32, 32), lambda: ResNet18(8)),
     "resnet18-32": ((3, 32, 32), lambda: ResNet18(32)),
     "resnet18-64": ((3, 32, 32), lambda: ResNet18(64)),
+    "wrn-16-8": ((3, 32, 32), lambda: WideResNet(16, 8)),
 }
 
 
 class Training:
-    def __init__(self, net, method, m, estimator, batch):
+    def __init__(self, net, method, m, estimator, batch, device="cpu"):
         torch.manual_seed(1)
         shape, make = NETS[net]
-        self.net, self.method, self.m, self.estimator = make(), method, m, estimator
-        self.x, self.y = torch.randn(batch, *shape), torch.arange(batch) * 7 % 10
-        if len(shape) == 3:  # the faster layout of the two for these networks on a CPU, and ours
+        self.net, self.method, self.m, self.estimator = make().to(device), method, m, estimator
+        self.x, self.y = torch.randn(batch, *shape).to(device), (torch.arange(batch) * 7 % 10).to(device)
+        if len(shape) == 3:  # the faster layout of the two for these networks, and ours
             self.net, self.x = self.net.to(memory_format=torch.channels_last), self.x.to(memory_format=torch.channels_last)
         self.params = list(self.net.parameters())
         self.optimizer = torch.optim.SGD(self.params, lr=0.01, momentum=0.9)
@@ -173,15 +209,21 @@ def measure(draws, samples):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--memory-of", help="print the peak memory (MB) of a process that does only this")
     options = parser.parse_args()
     if options.memory_of:
         net, method, m, estimator = options.memory_of.split()
-        training = Training(net, method, int(m), estimator, options.batch)
+        training = Training(net, method, int(m), estimator, options.batch, options.device)
         for _ in range(3):
             training.step()
-        print(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        peak = torch.cuda.max_memory_allocated() / 1e6 if options.device == "cuda" else 0
+        print(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
+    if options.device == "cuda":  # as lpf::cuda: float32 is float32, and the same bits in every run
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    synchronize = torch.cuda.synchronize if options.device == "cuda" else lambda: None
     print(torch.__version__, flush=True)
     trainings, populations = {}, {}
     for line in sys.stdin:
@@ -205,16 +247,18 @@ def main():
             if any(k[0] != net for k in trainings):
                 trainings.clear()
             try:
-                trainings[key] = Training(net, method, int(m), estimator, options.batch)
+                trainings[key] = Training(net, method, int(m), estimator, options.batch, options.device)
                 trainings[key].step()
             except NotImplementedError:
                 print(-1, flush=True)
                 continue
         if int(steps) > 1:
             trainings[key].step()
+        synchronize()
         start = time.perf_counter()
         for _ in range(int(steps)):
             trainings[key].step()
+        synchronize()
         print((time.perf_counter() - start) * 1e3 / int(steps), flush=True)
 
 

@@ -1,5 +1,5 @@
 // Milliseconds of one training step (forward, backward, update; data in memory) for six networks and every
-// method, interleaved in one process, and beside PyTorch if asked: step --help.
+// method, interleaved in one process, and beside PyTorch if asked, on the CPU or a GPU: step --help.
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +9,7 @@
 #include <lpf/lpf.hpp>
 #include <lpf/models/lenet.hpp>
 #include <lpf/models/resnet.hpp>
+#include <lpf/models/wide_resnet.hpp>
 #include <lpf/train/atomic_file.hpp>
 #include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
@@ -62,10 +63,18 @@ const std::vector<NetInfo>& networks() {
       {"resnet18-32",
        {32, 32, 3},
        [](const nn::Path& p) { return models::ResNet(p, models::double_descent_resnet18(32)); }},
-      {"resnet18-64", {32, 32, 3}, [](const nn::Path& p) {
-         return models::ResNet(p, models::double_descent_resnet18(64));
+      {"resnet18-64",
+       {32, 32, 3},
+       [](const nn::Path& p) { return models::ResNet(p, models::double_descent_resnet18(64)); }},
+      {"wrn-16-8", {32, 32, 3}, [](const nn::Path& p) {
+         return models::WideResNet(p, {.depth = 16, .widen = 8});
        }}};
   return all;
+}
+/// What is timed unless --nets says otherwise.
+std::vector<std::string> default_networks(bool gpu) {
+  if (gpu) return {"mlp-784", "resnet18-64", "wrn-16-8"};
+  return {"mlp-64", "mlp-784", "lenet", "resnet18-8", "resnet18-32", "resnet18-64"};
 }
 
 // One row of the table: a network, what trains it, and who runs it.
@@ -111,21 +120,20 @@ class Training {
     if (job.method == "sam") sam_.emplace(params_, sgd_, optim::SamOptions{.rho = 0.05});
   }
 
+  /// Makes a step; on a GPU it is queued.
   void step() {
     const auto loss = [&] { return cross_entropy(net_(x_), y_); };
+    const auto descend = [&] {
+      loss().backward();
+      sgd_.step();
+    };
     if (sam_) {
-      loss_ = sam_->step(loss).item();
+      sam_->step(loss);
     } else if (filter_) {
       const auto scope = filter_->perturb(params_);
-      const Tensor l = loss();
-      l.backward();
-      sgd_.step();
-      loss_ = l.item();
+      descend();
     } else {
-      const Tensor l = loss();
-      l.backward();
-      sgd_.step();
-      loss_ = l.item();
+      descend();
     }
   }
   std::int64_t parameters() const { return params_.numel(); }
@@ -138,7 +146,6 @@ class Training {
   Tensor x_, y_;
   std::optional<LowPassFilter> filter_;
   std::optional<optim::Sam<optim::SGD>> sam_;
-  double loss_ = 0;
 };
 
 // What the products and convolutions of a step multiply and add, counted where the backend is called.
@@ -197,12 +204,6 @@ struct Result {
 
   double quantile(double q) const { return benchmark::quantile(ms, q); }
 };
-
-double milliseconds_of(const std::function<void()>& f) {
-  const auto start = Clock::now();
-  f();
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 /// Drawing n Gaussian numbers and nothing else, on a CPU in pieces that stay in the cache.
 double draw_ms(std::int64_t n) {
@@ -266,7 +267,11 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
       r.gflop = count_flops(*training) * 1e-9;
       r.parameters = training->parameters();
       const auto before = backend::get(default_device()).memory_stats().system_allocations;
-      ms = milliseconds_of([&] { training->step(); });
+      backend::get(default_device()).synchronize();
+      ms = milliseconds_of([&] {
+        training->step();
+        backend::get(default_device()).synchronize();
+      });
       r.allocations = backend::get(default_device()).memory_stats().system_allocations - before;
     } else {
       ms = step_ms(*peer, job, 1);
@@ -292,6 +297,7 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
       }
       const double ms = milliseconds_of([&] {
         for (int s = 0; s < steps[i]; ++s) trainings[i]->step();
+        backend::get(default_device()).synchronize();
       });
       r.ms.push_back(ms / steps[i]);
       if (r.job.filtered() && r.job.estimator == "replicas") {
@@ -323,7 +329,8 @@ void ask_memory(const std::string& program, const Options& o, Result& r) {
   const std::string command =
       r.job.by == "lpf"
           ? concat("'", program, "' --device ", o.device, " --batch ", o.batch, " --memory-of '", job, "'")
-          : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --batch ", o.batch, " --memory-of '", job, "'");
+          : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --device ", o.device, " --batch ", o.batch,
+                   " --memory-of '", job, "'");
   std::FILE* pipe = ::popen(command.c_str(), "r");
   check<IoError>(pipe != nullptr, "step", "cannot run ", command);
   if (std::fscanf(pipe, "%lf %lf", &r.peak_mb, &r.peak_rss_mb) != 2) r.peak_mb = r.peak_rss_mb = 0;
@@ -361,12 +368,14 @@ void print(const std::vector<Result>& results) {
 int run(int argc, char** argv) {
   Options o;
   CLI::App app(
-      "Milliseconds of a training step: SGD, SAM and LPF-SGD, six networks, beside PyTorch if asked.");
-  for (const NetInfo& n : networks()) o.nets.push_back(n.name);
-  app.add_option("--nets", o.nets, "networks")
-      ->check(CLI::IsMember(o.nets))
-      ->delimiter(',')
-      ->capture_default_str();
+      "Milliseconds of a training step: SGD, SAM and LPF-SGD, for several networks, beside PyTorch if "
+      "asked.");
+  std::vector<std::string> known;
+  for (const NetInfo& n : networks()) known.push_back(n.name);
+  app.add_option("--nets", o.nets,
+                 "networks (default: six on the CPU, on a GPU mlp-784, resnet18-64, wrn-16-8)")
+      ->check(CLI::IsMember(known))
+      ->delimiter(',');
   app.add_option("--methods", o.methods, "methods")
       ->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}))
       ->delimiter(',')
@@ -396,9 +405,8 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--memory-of", o.memory_of, "internal: the memory of one row")->group("");
   CLI11_PARSE(app, argc, argv);
-  check(o.device == "cpu" || o.peer.empty(), "step", "benchmarks/peer.py times PyTorch on the CPU only: no ",
-        "--peer with --device cuda");
   if (o.device == "cuda") set_default_device(Device::cuda());
+  if (o.nets.empty()) o.nets = default_networks(o.device == "cuda");
   if (!o.memory_of.empty()) return print_memory(o), 0;
   if (o.device == "cuda") o.threads = {1};  // the GPU's own are not counted
   if (o.threads.empty()) {
@@ -406,7 +414,7 @@ int run(int argc, char** argv) {
     if (num_threads() > 1) o.threads.push_back(num_threads());
   }
   std::unique_ptr<Peer> peer;
-  if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, o.batch);
+  if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, o.batch, o.device);
   std::printf("%s, batch %lld, float32%s%s\n", backend::get(default_device()).name,
               static_cast<long long>(o.batch), peer ? ", beside PyTorch " : "",
               peer ? peer->version().c_str() : "");
@@ -425,6 +433,7 @@ int run(int argc, char** argv) {
                            {"threads", threads},
                            {"by", r.job.by},
                            {"batch", o.batch},
+                           {"device", o.device},
                            {"parameters", r.parameters},
                            {"median_ms", r.quantile(.5)},
                            {"min_ms", r.quantile(0)},
