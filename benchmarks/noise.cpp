@@ -1,13 +1,18 @@
-// Nanoseconds per random number on one core: the words of Philox, and what is made of them.
+// Nanoseconds per random number on one core: the words of Philox, and what is made of them. With --device
+// cuda: the same on a GPU, beside what its memory could do.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <lpf/models/registry.hpp>
 #include <vector>
 
 #include "lpf/backend/cpu/cpu.hpp"
 #include "lpf/backend/cpu/dropout.hpp"
+#include "lpf/lpf.hpp"
+#include "peer.hpp"
 
 namespace {
 
@@ -32,9 +37,53 @@ void measure(const char* name, std::int64_t numbers, const std::function<void(co
               times[kRepeats * 3 / 4]);
 }
 
-}  // namespace
+/// Median seconds of what f() queues on the GPU.
+double seconds_on_gpu(const std::function<void()>& f) {
+  const auto& gpu = backend::get(Device::cuda());
+  std::vector<double> times;
+  for (int repeat = 0; repeat < 21; ++repeat) {
+    gpu.synchronize();
+    times.push_back(benchmark::milliseconds_of([&] {
+                      for (int call = 0; call < kCalls; ++call) f();
+                      gpu.synchronize();
+                    }) *
+                    1e-3 / kCalls);
+  }
+  return benchmark::quantile(times, .5);
+}
 
-int main() {
+/// θ of WRN-28-10 into 8 replicas, and the Gaussians alone, against a copy on the device: each byte of those
+/// is read once and written once.
+void measure_gpu() {
+  set_default_device(Device::cuda());
+  const auto& gpu = backend::get(Device::cuda());
+  ParameterStore params({.seed = 1});
+  models::make("wrn-28-10", params);
+  constexpr std::int64_t M = 8;
+  const Tensor theta = params.theta(), out = empty({M * theta.numel()}), copy = empty_like(out);
+  const filter::Rows rows = filter::rows_of(params, NoiseLaw::filter_wise, {});
+  const Tensor scale = filter::scales(params, rows, 1e-3);
+  const NoiseKey key{.seed = 1, .purpose = Purpose::measure};
+  const auto bytes = static_cast<double>(out.numel()) * 4, numbers = static_cast<double>(out.numel());
+  const double copied =
+      2 * bytes / seconds_on_gpu([&] { gpu.copy(copy.raw(), out.raw(), static_cast<std::size_t>(bytes)); });
+  const double drawn = seconds_on_gpu([&] { gpu.normal(float32, key, 0, out.numel(), out.raw()); });
+  std::printf("%s\ncopy on the device: %.0f GB/s\n", gpu.name, copied * 1e-9);
+  std::printf("gaussian, float: %.4f ns a number, %.2f of that bandwidth\n", drawn / numbers * 1e9,
+              bytes / drawn / copied);
+  for (const bool antithetic : {false, true}) {
+    const double made = seconds_on_gpu([&] {
+      gpu.perturb(float32, rows.segments.data(), std::ssize(rows.segments), key, theta.raw(), scale.raw(), M,
+                  antithetic, out.raw());
+    });
+    std::printf("θ of WRN-28-10 (%.1f M) into %d replicas%s: %.2f ms, %.2f of that bandwidth\n",
+                static_cast<double>(params.numel()) * 1e-6, static_cast<int>(M),
+                antithetic ? ", antithetic" : "", made * 1e3,
+                (bytes + bytes / static_cast<double>(M)) / made / copied);
+  }
+}
+
+void measure_cpu() {
   std::vector<std::uint32_t> words(kNumbers);
   std::vector<float> f32(kNumbers), theta(kNumbers, 1), scale(kNumbers, 0.1f), other(kNumbers);
   std::vector<double> f64(kNumbers);
@@ -58,4 +107,21 @@ int main() {
   measure("theta ± s e, rows of 784, a pair", kNumbers / 784 * 784, [&](auto& key) {
     perturb_rows(key, {0, kNumbers / 784}, 784, theta.data(), scale.data(), f32.data(), other.data());
   });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string device = "cpu";
+  CLI::App app("Nanoseconds per random number.");
+  app.add_option("--device", device, "where they are drawn")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    device == "cuda" ? measure_gpu() : measure_cpu();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "noise: %s\n", error.what());
+    return 1;
+  }
 }

@@ -32,7 +32,7 @@ target_compile_options(lpf_cuda PRIVATE
 target_compile_definitions(lpf_cuda INTERFACE LPF_CUDA=1)
 target_link_libraries(lpf_cuda PUBLIC lpf_headers PRIVATE $<BUILD_INTERFACE:CUDA::cudart_static>
                                                           $<BUILD_INTERFACE:CUDA::cublas>)
-find_library(LPF_CUDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
+find_library(LPF_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR})
 find_path(LPF_CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 if(LPF_CUDNN_LIBRARY AND LPF_CUDNN_INCLUDE_DIR)
   target_link_libraries(lpf_cuda PRIVATE $<BUILD_INTERFACE:${LPF_CUDNN_LIBRARY}>)

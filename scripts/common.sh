@@ -69,6 +69,14 @@ configured() {
   done
 }
 
+# configure_cuda OPTION...: configures build/cuda for this machine's GPU. cuDNN may have come with Python's packages.
+configure_cuda() {
+  local options=(-DCMAKE_CUDA_ARCHITECTURES=native "$@") cudnn
+  cudnn=$(python3 -c 'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0])' 2>/dev/null) || cudnn=''
+  [ ! -e "$cudnn/include/cudnn.h" ] || options+=("-DCMAKE_PREFIX_PATH=$cudnn")
+  cmake --preset cuda -S "$root" "${options[@]}"
+}
+
 # configure OPTION...: configures build/release unless it is there with these options. What else was set in it stays.
 configure() {
   configured "$@" && return
