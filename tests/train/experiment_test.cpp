@@ -233,6 +233,38 @@ TEST_CASE("dry run: counts parameters and vectors, and measures a step") {
   CHECK(e.run_seconds >= 15 * e.loaded_seconds);
 }
 
+TEST_CASE("dry run: the paper's CIFAR-10 ResNet-18 rows, without their data [slow]") {
+  for (const char* name : {"sgd", "sam", "lpf"}) {
+    CAPTURE(name);
+    const Settings s = experiment::recipe(concat("paper/cifar10-resnet18-", name)).settings;
+    const auto e = experiment::dry_run(s);
+    CHECK(e.parameters == 11'173'962);
+    CHECK((e.steps == 391 && e.vectors == 3));
+    CHECK(e.vector_mb == doctest::Approx(11'173'962 * 4 / 1048576.0).epsilon(0.01));
+    CHECK(e.replicas_mb == doctest::Approx(s.optimizer == "sgd" ? 0 : e.vector_mb));
+    CHECK(e.peak_mb > 3 * e.vector_mb);
+    CHECK(e.data_mb == doctest::Approx(60'000 * 3072 / 1048576.0));
+    CHECK(e.run_seconds == doctest::Approx(200 * (391 * e.loaded_seconds + e.evaluation_seconds)));
+  }
+}
+
+TEST_CASE("dry run, task: settings that cannot be are ValueErrors that name the flag") {
+  const auto with = [](const char* name, const char* value) {
+    Settings s = small("lpf-sgd");
+    experiment::set(s, name, value);
+    return s;
+  };
+  CHECK_ERROR(experiment::dry_run(with("batch", "0")), ValueError, "--batch");
+  CHECK_ERROR(experiment::dry_run(with("evaluate-every", "0")), ValueError, "--evaluate-every");
+  CHECK_ERROR(experiment::dry_run(with("label-noise", "2")), ValueError, "--label-noise");
+  for (const auto& s :
+       {with("validation", "1297"), with("validation", "998"), with("train-samples", "1198")}) {
+    CHECK_ERROR(experiment::dry_run(s), ValueError, "--train-samples", "--validation", "only 1297");
+    CHECK_ERROR(experiment::make_task(s), ValueError, "--train-samples", "--validation", "only 1297");
+  }
+  CHECK_ERROR(experiment::make_task(with("dataset", "mnist")), ValueError, "--dataset mnist needs --data");
+}
+
 TEST_CASE("history: what is no log or no settings is a FormatError") {
   const TempDir dir;
   const std::string path = (dir / "log.jsonl").string();

@@ -155,6 +155,7 @@ TEST_CASE("recipes: networks with augmentation have the reference's numbers") {
   CHECK(error("paper/cifar10-shake-shake-26-2x96d-autoaugment-sam") == 1.95);
   CHECK(error("paper/cifar100-pyramidnet-272-autoaugment-lpf") == 14.68);
   CHECK_ERROR(recipe("paper/cifar10-wrn-16-8-cutout-lfp"), ValueError, "no recipe", "did you mean");
+  CHECK_ERROR(recipe("list"), ValueError, "no recipe 'list'", "--recipes");
 }
 
 TEST_CASE("settings: what is not given is the paper's, and a wrong name says the nearest right one") {
@@ -183,7 +184,8 @@ TEST_CASE("settings: what is not given is the paper's, and a wrong name says the
   CHECK_ERROR(invalid("lr", "-1")(), ValueError, "--lr");
   CHECK_ERROR(invalid("lr", "nan")(), ValueError, "--lr");
   CHECK_ERROR(invalid("epochs", "0")(), ValueError, "--epochs");
-  CHECK_ERROR(invalid("dataset", "mnist")(), ValueError, "--data");
+  CHECK_ERROR(invalid("batch", "0")(), ValueError, "--batch");
+  CHECK_ERROR(invalid("milestones", "3,-1")(), ValueError, "--milestones", "-1");
   CHECK_ERROR(invalid("schedule", "multistep")(), ValueError, "--milestones");
   CHECK_ERROR(invalid("M", "65")(), ValueError, "--M 65", "64");
   CHECK_ERROR(invalid("label-noise", "1.5")(), ValueError, "--label-noise");

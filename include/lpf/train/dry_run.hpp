@@ -100,8 +100,9 @@ inline void measure_loading(const Settings& s, const DataShape& data, Method& me
 }  // namespace detail
 
 /// Builds the network, makes a few steps and reckons. A step that would take more than three seconds is
-/// measured on fewer images.
+/// measured on fewer images. Throws as run() does for settings that do not fit together.
 inline Estimate dry_run(const Settings& s) {
+  validate(s);
   const DataShape data = data_shape(s);
   const ParameterStore params({.seed = s.seed});
   const models::Model net = make_model(s, params, data.input, data.classes);

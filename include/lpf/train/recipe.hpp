@@ -206,7 +206,8 @@ inline const Recipe& recipe(std::string_view name) {
     if (r.name == name) return r;
     names.push_back(r.name);
   }
-  fail("train", "there is no recipe '", name, "'", lpf::detail::suggest(name, names));
+  fail("train", "there is no recipe '", name, "'", lpf::detail::suggest(name, names),
+       "; --recipes lists all");
 }
 
 }  // namespace lpf::experiment

@@ -207,7 +207,7 @@ inline std::string differences(const Settings& before, const Settings& now) {
 }
 
 /// ValueError, naming the flag, for a setting out of its range or one that does not go with another. What
-/// optimizers and networks check themselves is left to them.
+/// optimizers, networks and readers check themselves is left to them.
 inline void validate(const Settings& s) {
   for_each_setting(s, [](const char* name, const auto& value, const char*) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, double>)
@@ -223,10 +223,9 @@ inline void validate(const Settings& s) {
   positive("batch", s.batch), positive("M", s.M);
   positive("slices", s.slices), positive("inner-steps", s.inner_steps);
   check(s.label_noise <= 1, "train", "--label-noise is a fraction, got ", s.label_noise);
-  check(s.dataset == "digits" || !s.data.empty(), "train", "--dataset ", s.dataset,
-        " needs --data, the folder of its files (scripts/get-data fetches them)");
   check(s.schedule != "multistep" || !s.milestones.empty(), "train",
         "--schedule multistep needs --milestones, as 60,120,160");
+  for (const auto m : s.milestones) positive("milestones", m);
   check(s.augment != "autoaugment" || (s.data_noise == 0 && s.dataset != "digits"), "train",
         "--augment autoaugment works on bytes: it goes neither with --data-noise nor with digits");
   if (s.optimizer.starts_with("lpf") || s.optimizer == "smoothout")

@@ -50,6 +50,8 @@ inline Source read_folder(const Settings& s) {
 }
 
 inline Source read_source(const Settings& s) {
+  check(!s.data.empty(), "train", "--dataset ", s.dataset,
+        " needs --data, the folder of its files (scripts/get-data fetches them)");
   const DType u8 = DType::uint8;
   if (s.dataset == "mnist")
     return {mnist(s.data, Split::train, {.dtype = u8}), mnist(s.data, Split::test, {.dtype = u8})};
@@ -73,6 +75,14 @@ inline Tensor unit_pixels(const Tensor& images) {
   return images.dtype() == DType::uint8 ? lpf::normalize(images.to(float32), {{0}, {255}}) : images;
 }
 
+/// How many of the set's training images are trained with. ValueError where there are too few.
+inline std::int64_t training_images(const Settings& s, std::int64_t all) {
+  const std::int64_t rest = all - s.validation;
+  check(rest > 0 && s.train_samples <= rest, "train", "--train-samples ", s.train_samples,
+        " and --validation ", s.validation, ": only ", all, " training images are there");
+  return s.train_samples > 0 ? s.train_samples : rest;
+}
+
 }  // namespace detail
 
 /// Reads the data set and prepares it: the parts (by the seed), noise on training labels and pixels, the
@@ -80,24 +90,17 @@ inline Tensor unit_pixels(const Tensor& images) {
 /// where there are too few images.
 inline Task make_task(const Settings& s) {
   const auto parts = [&]() -> std::array<TensorDataset, 3> {
-    const std::int64_t wanted = s.train_samples;
     if (s.dataset == "digits") {
       const TensorDataset all = digits({.flat = false});
-      const std::int64_t rest = all.size() - 500 - s.validation;
-      check(rest > 0 && wanted <= rest, "train", "--train-samples ", wanted, " and --validation ",
-            s.validation, " are more than the ", all.size() - 500, " digits that are not test images");
-      return split(all, {wanted > 0 ? wanted : rest, s.validation, 500}, s.seed);
+      return split(all, {detail::training_images(s, all.size() - 500), s.validation, 500}, s.seed);
     }
     auto [train, test] = detail::read_source(s);
-    if (wanted == 0 && s.validation == 0) return {train, train.take(0), test};
-    check(wanted + s.validation <= train.size(), "train", "--train-samples ", wanted, " and --validation ",
-          s.validation, " are more than the ", train.size(), " training images");
-    auto [kept, validation] =
-        split(train, {wanted > 0 ? wanted : train.size() - s.validation, s.validation}, s.seed);
+    const std::int64_t wanted = detail::training_images(s, train.size());
+    if (s.train_samples == 0 && s.validation == 0) return {train, train.take(0), test};
+    auto [kept, validation] = split(train, {wanted, s.validation}, s.seed);
     return {std::move(kept), std::move(validation), std::move(test)};
   }();
   Task task{parts[0], parts[1], parts[2], {}};
-  check(task.train.size() > 0, "train", "--validation ", s.validation, " leaves no image to train with");
   task.scaling = detail::scaling_of(s, task.train.images);
   if (s.label_noise > 0)
     task.train = with_label_noise(task.train, {.probability = s.label_noise, .seed = s.seed});
@@ -135,9 +138,7 @@ struct DataShape {
   std::int64_t classes, train, test = 10'000;
 };
 inline DataShape data_shape(const Settings& s) {
-  const auto used = [&](std::int64_t all) {
-    return s.train_samples > 0 ? s.train_samples : all - s.validation;
-  };
+  const auto used = [&](std::int64_t all) { return detail::training_images(s, all); };
   if (s.dataset == "digits") return {{8, 8, 1}, 10, used(1297), 500};
   if (s.dataset == "mnist") return {{28, 28, 1}, 10, used(60'000)};
   if (s.dataset == "cifar10") return {{32, 32, 3}, 10, used(50'000)};
