@@ -2,11 +2,12 @@
 #include "lpf/data/cifar.hpp"
 
 #include <cstdlib>
-#include <fstream>
 
+#include "files.hpp"
 #include "tensor_test.hpp"
 
 using namespace lpf;
+using namespace lpf::test;
 
 namespace {
 
@@ -23,10 +24,6 @@ std::string records(const std::vector<int>& labels, bool coarse = false) {
     for (std::size_t i = 0; i < 3072; ++i) out += static_cast<char>(pixel(label, i));
   }
   return out;
-}
-
-void write(const std::filesystem::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
 }
 
 /// An archive with these files; `type` is '5' for a folder.
@@ -78,31 +75,6 @@ void check_pixels(const TensorDataset& data, const Labels& fine) {
       for (std::size_t c = 0; c < 3; ++c) wrong += *x++ != pixel(static_cast<int>(label), 1024 * c + p);
   CHECK(wrong == 0);
 }
-
-#ifdef LPF_HAS_ZLIB
-std::string gzip(const std::string& bytes) {
-  z_stream stream{};
-  REQUIRE(deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-  std::string out(bytes.size() + 1000, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-  deflateEnd(&stream);
-  return out.substr(0, stream.total_out);
-}
-#endif
-#ifdef LPF_HAS_LZMA
-std::string xz(const std::string& bytes) {
-  std::string out(bytes.size() + 1000, '\0');
-  std::size_t size = 0;
-  REQUIRE(lzma_easy_buffer_encode(1, LZMA_CHECK_CRC64, nullptr,
-                                  reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(),
-                                  reinterpret_cast<std::uint8_t*>(out.data()), &size, out.size()) == LZMA_OK);
-  return out.substr(0, size);
-}
-#endif
 
 std::string unpack(const std::string& bytes) {
   const auto source = detail::unpacked(std::make_unique<detail::RawBytes>(bytes), "x", "test");
@@ -208,6 +180,19 @@ TEST_CASE("cifar: broken files are refused with the record's number") {
               "cifar-10-binary.tar.gz");
   write(dir / "data_batch_2.bin", good);
   CHECK_ERROR(cifar10(place, Split::train), IoError, "has no data_batch_1.bin");
+
+  std::filesystem::remove(dir / "test_batch.bin");
+  const auto refused_packed = [&](const char* name, const std::string& packed) {
+    write(dir / name, packed.substr(0, packed.size() - 4));  // what is cut off is the check at the end
+    CHECK_ERROR(cifar10(place, Split::test, part), FormatError, name, "truncated", ", in record 3");
+    std::filesystem::remove(dir / name);
+  };
+#ifdef LPF_HAS_ZLIB
+  refused_packed("test_batch.bin.gz", gzip(good));
+#endif
+#ifdef LPF_HAS_LZMA
+  refused_packed("test_batch.bin.xz", xz(good));
+#endif
   CHECK_ERROR(cifar10("/no/such/place", Split::train), IoError, "/no/such/place");
 }
 

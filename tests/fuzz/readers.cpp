@@ -30,10 +30,6 @@ void use(const Tensor& t) {
   static_cast<void>(seen);
 }
 
-void idx(std::string_view bytes) {
-  use(parse_idx(detail::is_gzip(bytes) ? detail::gunzip(bytes, "input", "fuzz") : std::string(bytes)));
-}
-
 void npy(std::string_view bytes) { use(parse_npy(bytes)); }
 
 void npz(std::string_view bytes) {
@@ -46,6 +42,12 @@ void safetensors(std::string_view bytes) {
 
 std::unique_ptr<detail::ByteSource> source(std::string_view bytes) {
   return detail::unpacked(std::make_unique<detail::RawBytes>(bytes), "input", "fuzz");
+}
+
+void idx(std::string_view bytes) {
+  std::string whole;
+  detail::read_to_end(*source(bytes), whole);
+  use(parse_idx(whole));
 }
 
 /// CIFAR-10, or CIFAR-100 if the first byte is odd; plain, gzip or xz.

@@ -69,7 +69,12 @@ CifarRecords read_cifar_records(const Read& read, const std::string& path, const
   out.pixels.reserve(count * cifar_pixels);
   std::vector<std::uint8_t> record(size);
   for (std::size_t i = 0;; ++i) {
-    const std::size_t got = read(record.data(), size);
+    std::size_t got;
+    try {
+      got = read(record.data(), size);
+    } catch (const FormatError& e) {  // of packed data
+      throw FormatError(concat(e.what(), ", in record ", i));
+    }
     if (got == 0) break;
     check<FormatError>(got == size, format.name, "'", path, "' is truncated or no such file: record ", i,
                        " has ", got, " bytes, a record has ", size);

@@ -16,8 +16,10 @@
 
 #include "lpf/core/error.hpp"
 #include "lpf/data/file.hpp"
-#include "lpf/data/gzip.hpp"
 
+#ifdef LPF_HAS_ZLIB
+#  include <zlib.h>
+#endif
 #ifdef LPF_HAS_LZMA
 #  include <lzma.h>
 #endif
@@ -108,6 +110,12 @@ inline std::size_t read_fully(ByteSource& from, void* to, std::size_t n) {
     got += more;
   }
   return got;
+}
+
+/// Appends all that is left. If read() throws, what came before is there.
+inline void read_to_end(ByteSource& from, std::string& to) {
+  std::vector<char> piece(std::size_t{1} << 16);
+  while (const std::size_t n = from.read(piece.data(), piece.size())) to.append(piece.data(), n);
 }
 
 #ifdef LPF_HAS_ZLIB
@@ -228,6 +236,7 @@ inline std::unique_ptr<ByteSource> unpacked(std::unique_ptr<RawBytes> raw, const
   }
   return raw;
 }
+
 /// A file's bytes, unpacked on the way. Throws IoError if it cannot be read; read() throws FormatError where
 /// packed data are truncated or corrupt.
 inline std::unique_ptr<ByteSource> open_unpacked(const std::string& path, const std::string& operation) {

@@ -17,8 +17,8 @@
 #include <string>
 #include <string_view>
 
+#include "lpf/data/compressed.hpp"
 #include "lpf/data/dataset.hpp"
-#include "lpf/data/gzip.hpp"
 
 namespace lpf {
 
@@ -35,11 +35,21 @@ void read_big_endian(std::string_view bytes, To* to) {
   }
 }
 
-}  // namespace detail
+struct IdxHeader {
+  std::uint64_t code;  ///< of the type of elements
+  DType dtype;
+  Shape shape;
+  std::size_t begin, size;  ///< where the elements begin, and how many bytes they take
 
-/// The tensor in the bytes of an IDX file; `path` names them in errors. int8 and int16 become int32. Throws
-/// FormatError where they break a rule of the format, naming the rule and the values.
-inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memory") {
+  /// ", in record 7 of 9": where a file of so many bytes ends.
+  std::string end(std::size_t bytes) const {
+    if (shape.rank() == 0 || bytes < begin || bytes - begin >= size) return "";
+    const auto record = size / static_cast<std::size_t>(shape[0]);
+    return concat(", in record ", (bytes - begin) / record, " of ", shape[0]);
+  }
+};
+
+inline IdxHeader parse_idx_header(std::string_view bytes, const std::string& path) {
   constexpr const char* op = "read_idx";
   check<FormatError>(bytes.size() >= 4, op, "'", path, "' has ", bytes.size(),
                      " bytes, an IDX file has at least 4");
@@ -74,13 +84,23 @@ inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memor
     shape.push_back(static_cast<std::int64_t>(n));
   }
   if (shape.numel() == 0) size = 0;
-  check<FormatError>(bytes.size() - header == size, op, "'", path, "': shape ", shape, " takes ", size,
-                     " bytes after the header, the file has ", bytes.size() - header,
-                     bytes.size() - header < size ? ": it is truncated" : ": it is too long");
+  return {type->code, type->dtype, shape, header, size};
+}
 
-  Tensor out = empty(shape, {.dtype = type->dtype, .device = Device::cpu()});
-  const std::string_view data = bytes.substr(header);
-  switch (type->code) {
+}  // namespace detail
+
+/// The tensor in the bytes of an IDX file; `path` names them in errors. int8 and int16 become int32. Throws
+/// FormatError where they break a rule of the format, naming the rule and the values.
+inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memory") {
+  const auto header = detail::parse_idx_header(bytes, path);
+  const std::string_view data = bytes.substr(header.begin);
+  check<FormatError>(data.size() == header.size, "read_idx", "'", path, "': shape ", header.shape, " takes ",
+                     header.size, " bytes after the header, the file has ", data.size(),
+                     data.size() < header.size ? ": it is truncated" : ": it is too long",
+                     header.end(bytes.size()));
+
+  Tensor out = empty(header.shape, {.dtype = header.dtype, .device = Device::cpu()});
+  switch (header.code) {
     case 8: detail::read_big_endian<std::uint8_t>(data, out.data<std::uint8_t>()); break;
     case 9: detail::read_big_endian<std::int8_t>(data, out.data<std::int32_t>()); break;
     case 11: detail::read_big_endian<std::int16_t>(data, out.data<std::int32_t>()); break;
@@ -91,10 +111,20 @@ inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memor
   return out;
 }
 
-/// The tensor in an IDX file, plain or packed with gzip. Throws IoError if it cannot be read, FormatError as
-/// above.
+/// The tensor in an IDX file, plain or packed (compressed.hpp). Throws IoError if it cannot be read,
+/// FormatError as above, with the number of the record where packed data end or are corrupt.
 inline Tensor read_idx(const std::string& path) {
-  return parse_idx(detail::read_maybe_gzip(path, "read_idx"), path);
+  std::string bytes;
+  try {
+    detail::read_to_end(*detail::open_unpacked(path, "read_idx"), bytes);
+  } catch (const FormatError& e) {
+    std::string end;
+    try {
+      end = detail::parse_idx_header(bytes, path).end(bytes.size());
+    } catch (const FormatError&) {}  // it does not come as far as a record
+    throw FormatError(e.what() + end);
+  }
+  return parse_idx(bytes, path);
 }
 
 enum class Split { train, test };

@@ -16,9 +16,12 @@
 #include <utility>
 #include <vector>
 
-#include "lpf/data/gzip.hpp"
 #include "lpf/data/npy.hpp"
 #include "lpf/data/safetensors.hpp"
+
+#ifdef LPF_HAS_ZLIB
+#  include <zlib.h>
+#endif
 
 namespace lpf {
 
