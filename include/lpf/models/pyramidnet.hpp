@@ -15,7 +15,7 @@
 #include <cmath>
 #include <vector>
 
-#include "lpf/nn/conv.hpp"
+#include "lpf/models/convolution.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/nn/normalization.hpp"
 #include "lpf/ops/activation.hpp"
@@ -45,11 +45,11 @@ struct PyramidBlock {
 
   PyramidBlock(const nn::Path& p, std::int64_t in, std::int64_t channels, std::int64_t step)
       : bn1(p / "bn1", in),
-        conv1(conv(p / "conv1", in, channels, 1, 1)),
+        conv1(detail::conv(p / "conv1", in, channels, 1, 1)),
         bn2(p / "bn2", channels),
-        conv2(conv(p / "conv2", channels, channels, 3, step)),
+        conv2(detail::conv(p / "conv2", channels, channels, 3, step)),
         bn3(p / "bn3", channels),
-        conv3(conv(p / "conv3", channels, expansion * channels, 1, 1)),
+        conv3(detail::conv(p / "conv3", channels, expansion * channels, 1, 1)),
         bn4(p / "bn4", expansion * channels),
         stride(step) {}
 
@@ -59,18 +59,6 @@ struct PyramidBlock {
     const std::int64_t more = y.size(3) - shortcut.size(3);
     if (more > 0) shortcut = concatenate({shortcut, zeros(shortcut.shape().with(3, more), x.options())}, 3);
     return bn4(y, {.residual = shortcut});
-  }
-
-  static nn::Conv2d conv(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t kernel,
-                         std::int64_t step) {
-    return {p,
-            in,
-            out,
-            kernel,
-            {.stride = step,
-             .padding = kernel / 2,
-             .bias = false,
-             .weight_init = init::kaiming_normal(init::Fan::out)}};
   }
 };
 
@@ -84,7 +72,7 @@ struct PyramidNet {
   /// @throws ValueError unless depth is 9·n + 2 with n ≥ 1, α is finite and not negative, and all sizes are
   /// positive.
   explicit PyramidNet(const nn::Path& p, const PyramidNetOptions& o = {})
-      : conv1(PyramidBlock::conv(p / "conv1", o.in_channels, o.stem, 3, 1)),
+      : conv1(detail::conv(p / "conv1", o.in_channels, o.stem, 3, 1)),
         bn1(p / "bn1", o.stem),
         blocks(blocks_of(p, o)),
         bn_final(p / "bn_final", blocks.back().conv3.weight.info().shape[0]),

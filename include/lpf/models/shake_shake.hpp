@@ -16,7 +16,7 @@
 #include <optional>
 #include <vector>
 
-#include "lpf/nn/conv.hpp"
+#include "lpf/models/convolution.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/nn/normalization.hpp"
 #include "lpf/ops/activation.hpp"
@@ -91,18 +91,6 @@ struct ShakeShakeOptions {
 
 namespace detail {
 
-inline nn::Conv2d shake_conv(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t kernel,
-                             std::int64_t stride = 1) {
-  return {p,
-          in,
-          out,
-          kernel,
-          {.stride = stride,
-           .padding = kernel / 2,
-           .bias = false,
-           .weight_init = init::kaiming_normal(init::Fan::out)}};
-}
-
 /// Pixels 1, 1 + stride, … of both axes, with zeros beyond the border: as many as 0, stride, … are.
 inline Tensor shifted_pixels(Tensor x, std::int64_t stride) {
   for (const int axis : {1, 2}) {
@@ -123,9 +111,9 @@ struct ShakePath {
   nn::BatchNorm bn2;
 
   ShakePath(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t stride)
-      : conv1(detail::shake_conv(p / "conv1", in, out, 3, stride)),
+      : conv1(detail::conv(p / "conv1", in, out, 3, stride)),
         bn1(p / "bn1", out),
-        conv2(detail::shake_conv(p / "conv2", out, out, 3)),
+        conv2(detail::conv(p / "conv2", out, out, 3)),
         bn2(p / "bn2", out) {}
 
   Tensor operator()(const Tensor& x) const { return bn2(conv2(bn1(conv1(relu(x)), {.relu = true}))); }
@@ -137,8 +125,8 @@ struct ShakeShortcut {
   std::int64_t stride;
 
   ShakeShortcut(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t step)
-      : conv1(detail::shake_conv(p / "conv1", in, out / 2, 1, step)),
-        conv2(detail::shake_conv(p / "conv2", in, out / 2, 1)),
+      : conv1(detail::conv(p / "conv1", in, out / 2, 1, step)),
+        conv2(detail::conv(p / "conv2", in, out / 2, 1)),
         bn(p / "bn", out),
         stride(step) {}
 
@@ -171,7 +159,7 @@ struct ShakeShake {
 
   /// @throws ValueError unless depth is 6·n + 2 with n ≥ 1, width is even, and all sizes are positive.
   explicit ShakeShake(const nn::Path& p, const ShakeShakeOptions& o = {})
-      : conv(detail::shake_conv(p / "conv", o.in_channels, o.stem, 3)),
+      : conv(detail::conv(p / "conv", o.in_channels, o.stem, 3)),
         bn(p / "bn", o.stem),
         blocks(blocks_of(p, o)),
         fc(p / "fc", 4 * o.width, o.classes, {.bias_init = init::zeros()}) {}

@@ -14,7 +14,7 @@
 #include <optional>
 #include <vector>
 
-#include "lpf/nn/conv.hpp"
+#include "lpf/models/convolution.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/nn/normalization.hpp"
 #include "lpf/ops/activation.hpp"
@@ -38,26 +38,14 @@ struct WideBlock {
   WideBlock(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t stride)
       : bn1(p / "bn1", in),
         bn2(p / "bn2", out),
-        conv1(conv(p / "conv1", in, out, 3, stride)),
-        conv2(conv(p / "conv2", out, out, 3, 1)) {
-    if (stride != 1 || in != out) shortcut = conv(p / "convShortcut", in, out, 1, stride);
+        conv1(detail::conv(p / "conv1", in, out, 3, stride)),
+        conv2(detail::conv(p / "conv2", out, out, 3, 1)) {
+    if (stride != 1 || in != out) shortcut = detail::conv(p / "convShortcut", in, out, 1, stride);
   }
 
   Tensor operator()(const Tensor& x) const {
     const Tensor a = bn1(x, {.relu = true});
     return add(conv2(bn2(conv1(a), {.relu = true})), shortcut ? (*shortcut)(a) : x);
-  }
-
-  static nn::Conv2d conv(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t kernel,
-                         std::int64_t stride) {
-    return {p,
-            in,
-            out,
-            kernel,
-            {.stride = stride,
-             .padding = kernel / 2,
-             .bias = false,
-             .weight_init = init::kaiming_normal(init::Fan::out)}};
   }
 };
 
@@ -69,7 +57,7 @@ struct WideResNet {
 
   /// @throws ValueError unless depth is 6·n + 4 with n ≥ 1, and widen and all sizes are positive.
   explicit WideResNet(const nn::Path& p, const WideResNetOptions& o = {})
-      : conv1(WideBlock::conv(p / "conv1", o.in_channels, o.stem, 3, 1)),
+      : conv1(detail::conv(p / "conv1", o.in_channels, o.stem, 3, 1)),
         blocks(blocks_of(p, o)),
         bn1(p / "bn1", 4 * o.widen * o.stem),
         fc(p / "fc", 4 * o.widen * o.stem, o.classes, {.bias_init = init::zeros()}) {}
