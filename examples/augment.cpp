@@ -13,6 +13,8 @@
 #include <lpf/data/image_folder.hpp>
 #include <lpf/lpf.hpp>
 
+#include "flags.hpp"
+
 using namespace lpf;
 
 namespace {
@@ -115,6 +117,7 @@ void draw(const Options& o) {
 int main(int argc, char** argv) {
   Options o;
   CLI::App app("Writes a contact sheet: pictures, and what each augmentation makes of them.");
+  app.allow_extras();
   app.option_defaults()->always_capture_default();
   app.add_option(
       "--data", o.data,
@@ -130,6 +133,7 @@ int main(int argc, char** argv) {
   app.add_option("--epoch", o.epoch, "whose draws to show")->check(CLI::Range(0, 1000000));
   CLI11_PARSE(app, argc, argv);
   try {
+    refuse_extras(app, "augment");
     draw(o);
     return 0;
   } catch (const std::exception& e) {

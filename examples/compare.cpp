@@ -19,6 +19,8 @@
 #include <lpf/train/svg.hpp>
 #include <map>
 
+#include "flags.hpp"
+
 using namespace lpf;
 using experiment::Epoch;
 
@@ -168,9 +170,7 @@ int main(int argc, char** argv) {
   app.allow_extras();
   CLI11_PARSE(app, argc, argv);
   try {
-    for (const auto& extra : app.remaining())
-      fail("compare", "there is no flag '", extra, "'",
-           lpf::detail::suggest(extra, std::vector<std::string>{"--out", "--help"}));
+    refuse_extras(app, "compare");
     std::vector<Group> groups = read_runs(folders);
     name_groups(groups);
     const TextTable table = table_of(groups);

@@ -16,6 +16,8 @@
 #include <lpf/train/signals.hpp>
 #include <map>
 
+#include "flags.hpp"
+
 using namespace lpf;
 using experiment::Settings;
 
@@ -55,15 +57,6 @@ void add_settings(CLI::App& app, Given& given) {
           ->type_name(type);
     }
   });
-}
-
-// "--epohcs" → "; did you mean '--epochs'?"
-std::string suggestion(const CLI::App& app, const std::string& wrong) {
-  if (!wrong.starts_with("-")) return ": what it takes are flags, with two dashes; --help lists them";
-  std::vector<std::string> flags;
-  for (const CLI::Option* o : app.get_options())
-    for (const auto& name : o->get_lnames()) flags.push_back("--" + name);
-  return lpf::detail::suggest(wrong.substr(0, wrong.find('=')), flags);
 }
 
 // A recipe, a run that is there, or the paper's values; and over them what is given.
@@ -173,8 +166,7 @@ int main(int argc, char** argv) {
   app.add_flag("--dry-run", o.dry_run, "say what the run would take, and make none");
   CLI11_PARSE(app, argc, argv);
   try {
-    for (const auto& extra : app.remaining())
-      fail("train", "there is no flag '", extra, "'", suggestion(app, extra));
+    refuse_extras(app, "train");
     if (o.recipes) return print_recipes(), 0;
     set_num_threads(o.threads);
     if (o.device == "cuda") set_default_device(Device::cuda());
