@@ -68,7 +68,7 @@ Settings settings_of(const Options& o, const Given& given) {
   Settings s;
   if (!o.recipe.empty()) {
     s = experiment::recipe(o.recipe).settings;
-  } else if (o.resume && Checkpoint::exists(o.out + "/checkpoint")) {
+  } else if (o.resume && (given.empty() || Checkpoint::exists(o.out + "/checkpoint"))) {
     s = experiment::read_config(o.out + "/config.json");
   } else {
     s = experiment::paper(

@@ -108,6 +108,12 @@ TEST_CASE("run: leaves settings, logs, report, the best weights, and learns") {
   other.lr = 0.05;
   CHECK_ERROR(run(other, out, true), ValueError, "other settings", "lr (0.1, now 0.05)");
   CHECK(run(s, out, true).history.size() == 12);  // it is finished
+
+  std::filesystem::remove(out + "/checkpoint.state.safetensors");
+  const std::string log = lpf::detail::read_file(out + "/log.jsonl", "test");
+  CHECK_ERROR(run(s, out, true), StateError, "log of a run", "no checkpoint");
+  CHECK_ERROR(run(other, out), StateError, "log of a run", "no checkpoint");
+  CHECK(lpf::detail::read_file(out + "/log.jsonl", "test") == log);
 }
 
 TEST_CASE("run: epochs between evaluations are in the log without errors, and change nothing") {

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -120,6 +121,12 @@ class Run {
                          history_.size(), " of the ", epoch_, " epochs that the checkpoint knows");
       history_.resize(static_cast<std::size_t>(epoch_));
     } else {
+      // A run that was killed in its first epoch may have logged it; one that got further has a checkpoint.
+      std::error_code ignored;
+      check<StateError>(
+          !std::filesystem::exists(file("log.jsonl"), ignored) || read_history(file("log.jsonl")).size() <= 1,
+          "train", "'", options_.out,
+          "' has the log of a run, and no checkpoint to go on from: choose another --out");
       write_config(file("config.json"), settings_);
     }
     const MetricLogOptions log{.append = begun, .keep = static_cast<std::size_t>(epoch_)};
