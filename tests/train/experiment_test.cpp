@@ -223,6 +223,40 @@ TEST_CASE("signals: the second is not caught, the handlers before come back, and
   CHECK(again.received() == 0);
 }
 
+#ifdef LPF_HAS_STB
+TEST_CASE("task: a folder of pictures has its test images in val, by a list as TinyImageNet, or in test") {
+  const TempDir dir;
+  const auto picture = [&](const std::string& name, int grey) {
+    std::filesystem::create_directories((dir / name).parent_path());
+    save_png((dir / name).string(), full({4, 4, 3}, grey, {.dtype = uint8}));
+  };
+  const auto labels = [](const TensorDataset& data) { return data.labels.to_vector<std::int64_t>(); };
+  for (const std::string c : {"n01", "n02"})
+    for (const std::string i : {"0", "1"}) picture("train/" + c + "/images/" + c + "_" + i + ".png", 10);
+  Settings s = experiment::recipe("paper/tinyimagenet-resnet18-lpf").settings;
+  s.data = dir.path().string(), s.image_size = 8;
+
+  picture("test/n02/a.png", 20);
+  auto task = experiment::make_task(s);
+  CHECK(labels(task.train) == std::vector<std::int64_t>{0, 0, 1, 1});
+  CHECK(labels(task.test) == std::vector<std::int64_t>{1});
+  CHECK(task.input() == Shape{8, 8, 3});
+  CHECK(task.scaling.mean.at(0) == doctest::Approx(10 / 255.0));  // of the training images
+
+  picture("val/images/val_0.png", 30);
+  picture("val/images/val_1.png", 40);
+  write_file_atomically((dir / "val/val_annotations.txt").string(),
+                        "val_0.png\tn02\t0\t0\t3\t3\nval_1.png\tn01\t0\t0\t3\t3\n");
+  task = experiment::make_task(s);
+  CHECK(labels(task.test) == std::vector<std::int64_t>{1, 0});
+  CHECK(task.test.images.data<std::uint8_t>()[0] == 30);
+
+  std::filesystem::remove_all(dir / "val");
+  picture("val/n01/b.png", 50);
+  CHECK(labels(experiment::make_task(s).test) == std::vector<std::int64_t>{0});
+}
+#endif
+
 TEST_CASE("dry run: counts parameters and vectors, and measures a step") {
   Settings s = small("lpf-sgd");
   const auto e = experiment::dry_run(s);
