@@ -1,11 +1,15 @@
 // A caching allocator: freed blocks are kept by size class, so that a training step after the first asks the
 // system for nothing. Work is queued on one stream, so a block may be handed out again before the work that
-// used it has run. The CPU's (lpf/backend/cpu/allocator.hpp) has lists for each thread besides.
+// used it has run. A captured step has blocks of its own, in a pool: its graph uses their addresses with
+// every replay, so they serve nobody else until it is destroyed. The CPU's (lpf/backend/cpu/allocator.hpp)
+// has lists for each thread besides.
 #pragma once
 
 #include <algorithm>
 #include <bit>
+#include <map>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "lpf/backend/contract.hpp"
@@ -25,29 +29,44 @@ class CachingAllocator {
   };
   explicit CachingAllocator(System system) : system_(system) {}
 
-  void* allocate(std::size_t bytes) {
+  /// The blocks of one captured step that are free, by size. In use or free, they count as in use.
+  using Pool = std::map<std::size_t, std::vector<void*>>;
+
+  /// From `pool`, if there is one, and otherwise for it.
+  void* allocate(std::size_t bytes, Pool* pool = nullptr) {
     const std::size_t size = rounded(bytes);
     const std::lock_guard lock(mutex_);
-    auto& free_blocks = cache_[class_of(size)];
-    void* block = nullptr;
-    if (!free_blocks.empty()) {
-      block = free_blocks.back();
-      free_blocks.pop_back();
-      stats_.cached -= size;
-    } else {
-      block = from_system(size);
+    if (pool) {
+      void* block = nullptr;
+      if (auto& kept = (*pool)[size]; !kept.empty()) {
+        block = kept.back();
+        kept.pop_back();
+      } else {
+        block = take(size);
+      }
+      pool_of_[block] = pool;
+      return block;
     }
-    stats_.in_use += size;
-    stats_.peak = std::max(stats_.peak, stats_.in_use);
-    return block;
+    return take(size);
   }
 
   void deallocate(void* block, std::size_t bytes) noexcept {
     const std::size_t size = rounded(bytes);
     const std::lock_guard lock(mutex_);
-    stats_.in_use -= size;
-    stats_.cached += size;
-    cache_[class_of(size)].push_back(block);
+    if (const auto found = pool_of_.find(block); found != pool_of_.end()) {
+      (*found->second)[size].push_back(block);
+      pool_of_.erase(found);
+      return;
+    }
+    give_back(block, size);
+  }
+
+  /// Ends the pool's claim: its free blocks serve everybody from now on, the others when they are freed.
+  void release_pool(const Pool& pool) noexcept {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [size, blocks] : pool)
+      for (void* block : blocks) give_back(block, size);
+    std::erase_if(pool_of_, [&](const auto& used) { return used.second == &pool; });
   }
 
   MemoryStats stats() const {
@@ -77,6 +96,26 @@ class CachingAllocator {
     return exponent * 4 + ((size >> (exponent - 2)) & 3);
   }
 
+  void* take(std::size_t size) {
+    auto& free_blocks = cache_[class_of(size)];
+    void* block = nullptr;
+    if (!free_blocks.empty()) {
+      block = free_blocks.back();
+      free_blocks.pop_back();
+      stats_.cached -= size;
+    } else {
+      block = from_system(size);
+    }
+    stats_.in_use += size;
+    stats_.peak = std::max(stats_.peak, stats_.in_use);
+    return block;
+  }
+  void give_back(void* block, std::size_t size) {
+    stats_.in_use -= size;
+    stats_.cached += size;
+    cache_[class_of(size)].push_back(block);
+  }
+
   void* from_system(std::size_t size) {
     void* block = system_.allocate(size);
     if (!block && stats_.cached > 0) {  // what is kept for other sizes may do
@@ -98,6 +137,7 @@ class CachingAllocator {
   System system_;
   mutable std::mutex mutex_;
   std::vector<void*> cache_[64 * 4];
+  std::unordered_map<void*, Pool*> pool_of_;  // of the blocks in use that belong to one
   MemoryStats stats_{};
 };
 

@@ -2,11 +2,13 @@
 // queued, and the caching allocator over cudaMalloc.
 #include "device.hpp"
 
+#include <memory>
 #include <mutex>
 #include <string>
 
 #include "availability.hpp"
 #include "caching_allocator.hpp"
+#include "capture.hpp"
 #include "families.hpp"
 #include "fault.hpp"
 #include "lpf/backend/registry.hpp"
@@ -44,11 +46,13 @@ CachingAllocator& allocator() {
 }
 
 void synchronize() {
+  refuse_in_capture(reads_the_device);
   check_status(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
   check_faults();
 }
 /// Pageable memory is copied aside before cudaMemcpyAsync returns; of pinned memory it would be read later.
 void copy_from_host(void* to, const void* from, std::size_t bytes) {
+  refuse_in_capture(copies_from_host);
   if (bytes == 0) return;
   cudaPointerAttributes attributes;
   check_status(cudaPointerGetAttributes(&attributes, from), "cudaPointerGetAttributes");
@@ -79,6 +83,7 @@ CachingAllocator& pinned_allocator() {
 class Copies {
  public:
   std::uint64_t copy(void* to, const void* from, std::size_t bytes) {
+    const OutsideCapture outside(takes_a_batch);
     const std::lock_guard lock(mutex_);
     if (!stream_) make();
     cudaEvent_t& done = ring_[(last_ + 1) % std::size(ring_)];
@@ -90,11 +95,13 @@ class Copies {
     return ++last_;
   }
   void queue_after(std::uint64_t number) {
+    const OutsideCapture outside(takes_a_batch);
     const std::lock_guard lock(mutex_);
     if (const cudaEvent_t done = event_of(number))
       check_status(cudaStreamWaitEvent(stream(), done, 0), "cudaStreamWaitEvent");
   }
   void wait_for(std::uint64_t number) {
+    refuse_in_capture(takes_a_batch);
     const std::lock_guard lock(mutex_);
     if (const cudaEvent_t done = event_of(number))
       check_status(cudaEventSynchronize(done), "cudaEventSynchronize");
@@ -120,6 +127,53 @@ class Copies {
 Copies& copies() {
   static auto* one = new Copies;  // never destroyed: CUDA may be gone at exit
   return *one;
+}
+
+using Pool = CachingAllocator::Pool;
+std::unique_ptr<Pool> captured_memory;  // while a step is captured
+
+struct Graph {
+  cudaGraphExec_t executable = nullptr;
+  std::unique_ptr<Pool> memory;
+
+  ~Graph() {
+    // "If the executable graph is in-flight, it will not be terminated, but rather freed asynchronously on
+    // completion". Its memory may serve again at once: what is queued later runs later.
+    if (executable) cudaGraphExecDestroy(executable);
+    allocator().release_pool(*memory);
+  }
+};
+
+void begin_capture() {
+  enter_capture();
+  try {
+    captured_memory = std::make_unique<Pool>();
+    // Relaxed: memory may be asked of the system meanwhile. What is not allowed is refused above CUDA.
+    check_status(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+  } catch (...) {
+    leave_capture();
+    throw;
+  }
+}
+void* end_capture() {
+  auto graph = std::make_unique<Graph>();
+  cudaGraph_t kept = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(stream(), &kept);
+  graph->memory = std::move(captured_memory);
+  leave_capture();
+  if (ended != cudaSuccess) cudaGetLastError();  // said here: the device is as it was
+  check_status(ended, "cudaStreamEndCapture");
+  const cudaError_t made = cudaGraphInstantiate(&graph->executable, kept, 0);
+  cudaGraphDestroy(kept);
+  if (made != cudaSuccess) {
+    graph->executable = nullptr;
+    cudaGetLastError();
+  }
+  check_status(made, "cudaGraphInstantiate");
+  return graph.release();
+}
+void launch_graph(void* graph) {
+  check_status(cudaGraphLaunch(static_cast<Graph*>(graph)->executable, stream()), "cudaGraphLaunch");
 }
 
 Machine this_machine() {
@@ -175,21 +229,31 @@ const Table& open(int index) {
   };
   table.queue_after = [](std::uint64_t number) { copies().queue_after(number); };
   table.wait_for = [](std::uint64_t number) { copies().wait_for(number); };
+  table.begin_capture = begin_capture;
+  table.end_capture = end_capture;
+  table.launch = launch_graph;
+  table.destroy_graph = [](void* graph) { delete static_cast<Graph*>(graph); };
   fill_families(table);
   return table;
 }
 
 }  // namespace
 
-cudaStream_t stream() { return the_stream; }
+cudaStream_t stream() {
+  if (capture_under_way && !capturing) const std::lock_guard wait(capture_mutex);
+  return the_stream;
+}
 std::uint64_t* fault_word() { return the_fault; }
-void* allocate(std::size_t bytes) { return allocator().allocate(bytes); }
+void* allocate(std::size_t bytes) {
+  return allocator().allocate(bytes, capturing ? captured_memory.get() : nullptr);
+}
 void deallocate(void* p, std::size_t bytes) noexcept { allocator().deallocate(p, bytes); }
 void copy(void* to, const void* from, std::size_t bytes) {
   if (bytes > 0)
     check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "cudaMemcpyAsync");
 }
 void copy_to_host(void* to, const void* from, std::size_t bytes) {
+  refuse_in_capture(reads_the_device);
   if (bytes > 0)
     check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()), "cudaMemcpyAsync");
   synchronize();

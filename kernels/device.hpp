@@ -16,7 +16,7 @@ inline void check_status(cudaError_t status, const char* call) {
                           cudaGetErrorString(status));
 }
 
-/// All work is queued on this stream, in order.
+/// All work is queued on this stream, in order. Waits for the end of another thread's capture.
 cudaStream_t stream();
 
 inline void check_launch() { check_status(cudaGetLastError(), "a kernel's launch"); }

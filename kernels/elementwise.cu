@@ -8,6 +8,7 @@
 #include "functions.hpp"
 #include "launch.hpp"
 #include "strided.hpp"
+#include "upload.hpp"
 
 namespace lpf::cuda {
 namespace {
@@ -199,6 +200,9 @@ void assign(const View& y, const View& x) {
 }  // namespace
 
 void elementwise(Table& t) {
+  t.upload = [](void* to, const void* from, std::size_t bytes) {
+    detail::upload(static_cast<detail::UploadWord*>(to), from, bytes);
+  };
   t.fill = fill;
   t.unary = unary;
   t.binary = binary;

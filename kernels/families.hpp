@@ -54,6 +54,7 @@ inline void fill_families(Table& t) {
   softmax(t);
 
   using detail::miss;
+  miss<&Table::upload>(t, "upload");
   miss<&Table::fill>(t, "fill");
   miss<&Table::unary>(t, "unary");
   miss<&Table::binary>(t, "binary");
@@ -62,6 +63,7 @@ inline void fill_families(Table& t) {
   miss<&Table::accumulate>(t, "accumulate");
   miss<&Table::reduce>(t, "reduce");
   miss<&Table::dot>(t, "dot");
+  miss<&Table::rescale>(t, "rescale");
   miss<&Table::take>(t, "take");
   miss<&Table::put_add>(t, "put_add");
   miss<&Table::gather>(t, "gather");

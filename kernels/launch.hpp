@@ -92,8 +92,9 @@ void each(std::int64_t n, F f) {
   detail::run_each<<<static_cast<unsigned>(count), threads, 0, stream()>>>(n, f);
   check_launch();
 #else
-  const Access access;
-  for (std::int64_t i = n - 1; i >= 0; --i) f(i);
+  perform([=] {
+    for (std::int64_t i = n - 1; i >= 0; --i) f(i);
+  });
 #endif
 }
 
@@ -107,9 +108,10 @@ void blocks(std::int64_t count, F f) {
           count, f);
   check_launch();
 #else
-  const Access access;
-  typename F::Shared shared;
-  for (std::int64_t b = 0; b < count; ++b) f(Block{b, F::threads}, shared);
+  perform([=] {
+    typename F::Shared shared;
+    for (std::int64_t b = 0; b < count; ++b) f(Block{b, F::threads}, shared);
+  });
 #endif
 }
 

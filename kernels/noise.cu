@@ -14,6 +14,8 @@
 namespace lpf::cuda {
 namespace {
 
+using backend::Changing;
+using backend::NormSegment;
 using backend::Segment;
 
 /// Numbers of a type that are stored at once.
@@ -50,6 +52,12 @@ struct Blocks {
   }
 };
 
+/// The key of this step: in a captured one the draw is in memory.
+LPF_DEVICE inline NoiseKey now(NoiseKey key) {
+  if (key.draw_at) key.draw = *key.draw_at;
+  return key;
+}
+
 // --- numbers
 // ----------------------------------------------------------------------------------------------------------
 
@@ -73,7 +81,7 @@ struct Draw {
   T* y;
   LPF_DEVICE void operator()(std::int64_t k) const {
     const auto block = range[k];
-    const NoiseBlock<T> drawn = Law::template draw<T>(key, block.number);
+    const NoiseBlock<T> drawn = Law::template draw<T>(now(key), block.number);
     Pack<T> out;
     for (int i = 0; i < Pack<T>::size; ++i) out.value[i] = drawn.value[i];
     put(y + block.at, out, block.begin, block.end);
@@ -99,7 +107,7 @@ struct Dropout {
   T* y;
   LPF_DEVICE void operator()(std::int64_t k) const {
     const auto block = range[k];
-    const PhiloxWords words = noise_words(key, block.number);
+    const PhiloxWords words = noise_words(now(key), block.number);
     for (std::int64_t i = block.begin; i < block.end; ++i)
       y[block.at + i] = words.word[i] <= largest ? x[block.at + i] * scale : T(0);
   }
@@ -122,25 +130,28 @@ void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n
 // ------------------------------------------------------------------------------------------
 
 /// A segment and where its work begins in that of all of them.
+template <class S>
 struct Part {
-  Segment segment;
+  S segment;
   std::int64_t first;
 };
+template <class S>
 struct Parts {
-  std::vector<Part> part;
+  std::vector<Part<S>> part;
   std::int64_t work = 0;
 
   template <class F>
-  Parts(const Segment* segments, std::int64_t count, F work_of) {
+  Parts(const S* segments, std::int64_t count, F work_of) {
     for (std::int64_t s = 0; s < count; ++s) {
       part.push_back({segments[s], work});
       work += work_of(segments[s]);
     }
   }
-  Upload<Part> upload() const { return {part.data(), static_cast<std::int64_t>(part.size())}; }
+  Upload<Part<S>> upload() const { return {part.data(), static_cast<std::int64_t>(part.size())}; }
 };
 /// The part that piece k of the work belongs to; parts without work are passed over.
-LPF_DEVICE inline const Part& part_of(const Part* parts, std::int64_t count, std::int64_t k) {
+template <class S>
+LPF_DEVICE const Part<S>& part_of(const Part<S>* parts, std::int64_t count, std::int64_t k) {
   std::int64_t low = 0, high = count;  // the last part that begins at k or before is in [low, high)
   while (high - low > 1) {
     const std::int64_t middle = (low + high) / 2;
@@ -156,12 +167,13 @@ struct FilterNorm {
   struct Shared {
     double part[threads];
   };
-  const Part* parts;
+  const Part<NormSegment>* parts;
   std::int64_t count;
   const T* theta;
-  T* norm;
+  Changing factor;
+  T* scale;
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
-    const Part& part = part_of(parts, count, block.index);
+    const Part<NormSegment>& part = part_of(parts, count, block.index);
     const std::int64_t row = block.index - part.first, length = part.segment.length;
     const T* w = theta + part.segment.offset + row * length;
     block.each([&](int t) {
@@ -172,18 +184,22 @@ struct FilterNorm {
     });
     block.template sum<threads>(shared.part);
     block.each([&](int t) {
-      if (t == 0) norm[part.segment.first_scale + row] = static_cast<T>(std::sqrt(shared.part[0]));
+      const NormSegment& s = part.segment;
+      const T norm = static_cast<T>(std::sqrt(shared.part[0])) + static_cast<T>(s.floor);
+      for (std::int64_t i = t; i < s.copies; i += threads)
+        scale[s.first_scale + row * s.copies + i] = norm * static_cast<T>(factor.now());
     });
   }
 };
-void filter_norms(DType type, const Segment* segments, std::int64_t count, const void* theta, void* norm) {
+void filter_norms(DType type, const NormSegment* segments, std::int64_t count, const void* theta,
+                  Changing factor, void* scale) {
   if (count == 0) return;
-  const Parts parts(segments, count, [](const Segment& s) { return s.rows; });
+  const Parts parts(segments, count, [](const NormSegment& s) { return s.rows; });
   const auto there = parts.upload();
   visit_floating("filter_norms", type, [&](auto zero) {
     using T = decltype(zero);
     blocks(parts.work,
-           FilterNorm<T>{there.data(), count, static_cast<const T*>(theta), static_cast<T*>(norm)});
+           FilterNorm<T>{there.data(), count, static_cast<const T*>(theta), factor, static_cast<T*>(scale)});
   });
 }
 
@@ -191,7 +207,7 @@ void filter_norms(DType type, const Segment* segments, std::int64_t count, const
 template <class T>
 struct Perturb {
   static constexpr int size = Pack<T>::size;
-  const Part* parts;
+  const Part<Segment>* parts;
   std::int64_t count;
   NoiseKey key;
   const T *theta, *scale;
@@ -200,7 +216,7 @@ struct Perturb {
   T* out;
 
   LPF_DEVICE void operator()(std::int64_t k) const {
-    const Part& part = part_of(parts, count, k);
+    const Part<Segment>& part = part_of(parts, count, k);
     const Segment& segment = part.segment;
     const std::int64_t block = k - part.first, first = block * size, all = segment.rows * segment.length;
     const int n = first + size <= all ? size : static_cast<int>(all - first);
@@ -211,7 +227,7 @@ struct Perturb {
       s[i] = scale[segment.first_scale + row];
       if (++column == segment.length) column = 0, ++row;
     }
-    NoiseKey stream = key;
+    NoiseKey stream = now(key);
     stream.parameter = segment.parameter;
     T* to = out + replicas * segment.offset + first;
     for (std::int64_t r = 0; r < replicas; r += antithetic ? 2 : 1) {
@@ -271,7 +287,7 @@ struct PreActivationNoise {
       const Blocks range{first + block.index * out, out, Pack<T>::size};
       for (std::int64_t b = t; b < range.count(); b += threads) {
         const auto one = range[b];
-        const NoiseBlock<T> xi = normal_block<T>(key, one.number);
+        const NoiseBlock<T> xi = normal_block<T>(now(key), one.number);
         for (std::int64_t i = one.begin; i < one.end; ++i) {
           const std::int64_t k = one.at + i, to = block.index * out + k;
           const T variance = sigma ? sigma[k] * sigma[k] : T(0);

@@ -9,16 +9,18 @@ namespace lpf::cuda {
 namespace {
 
 using backend::AdamStep;
+using backend::Changing;
 using backend::SgdStep;
 
 template <class T>
 struct Sgd {
-  T lr, momentum, keep, fresh, decay;
+  Changing rate;
+  T momentum, keep, fresh, decay;
   bool nesterov;
   const T* gradient;
   T *velocity, *theta;
   LPF_DEVICE void operator()(std::int64_t i) const {
-    const T d = gradient[i] + decay * theta[i];
+    const T lr = static_cast<T>(rate.now()), d = gradient[i] + decay * theta[i];
     if (momentum == T(0)) {  // velocity may be null
       theta[i] -= lr * d;
       return;
@@ -33,15 +35,16 @@ void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, voi
     using T = decltype(zero);
     const T momentum = static_cast<T>(o.momentum);
     each(n,
-         Sgd<T>{static_cast<T>(o.lr), momentum, o.first ? T(0) : momentum,
-                o.first ? T(1) : static_cast<T>(1 - o.dampening), static_cast<T>(o.weight_decay), o.nesterov,
-                static_cast<const T*>(gradient), static_cast<T*>(velocity), static_cast<T*>(theta)});
+         Sgd<T>{o.lr, momentum, o.first ? T(0) : momentum, o.first ? T(1) : static_cast<T>(1 - o.dampening),
+                static_cast<T>(o.weight_decay), o.nesterov, static_cast<const T*>(gradient),
+                static_cast<T*>(velocity), static_cast<T*>(theta)});
   });
 }
 
 template <class T>
 struct Adam {
-  T beta1, beta2, rest1, rest2, epsilon, step, root, coupled, shrink;
+  T beta1, beta2, rest1, rest2, epsilon, coupled;
+  Changing step, root, shrink;
   const T* gradient;
   T *first, *second, *largest, *theta;
   LPF_DEVICE void operator()(std::int64_t i) const {
@@ -51,7 +54,8 @@ struct Adam {
     second[i] = v;
     T spread = v;
     if (largest) spread = largest[i] = largest[i] < v ? v : largest[i];
-    theta[i] = shrink * theta[i] - step * m / (std::sqrt(spread) * root + epsilon);
+    theta[i] = static_cast<T>(shrink.now()) * theta[i] -
+               static_cast<T>(step.now()) * m / (std::sqrt(spread) * static_cast<T>(root.now()) + epsilon);
   }
 };
 void adam(DType type, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v, void* v_max,
@@ -59,12 +63,9 @@ void adam(DType type, std::int64_t n, const AdamStep& o, const void* gradient, v
   visit_floating("adam", type, [&](auto zero) {
     using T = decltype(zero);
     each(n, Adam<T>{static_cast<T>(o.beta1), static_cast<T>(o.beta2), static_cast<T>(1 - o.beta1),
-                    static_cast<T>(1 - o.beta2), static_cast<T>(o.epsilon),
-                    static_cast<T>(o.lr / o.correction1), static_cast<T>(1 / std::sqrt(o.correction2)),
-                    o.decoupled ? T(0) : static_cast<T>(o.weight_decay),
-                    o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1),
-                    static_cast<const T*>(gradient), static_cast<T*>(m), static_cast<T*>(v),
-                    static_cast<T*>(v_max), static_cast<T*>(theta)});
+                    static_cast<T>(1 - o.beta2), static_cast<T>(o.epsilon), static_cast<T>(o.weight_decay),
+                    o.step, o.root, o.shrink, static_cast<const T*>(gradient), static_cast<T*>(m),
+                    static_cast<T*>(v), static_cast<T*>(v_max), static_cast<T*>(theta)});
   });
 }
 

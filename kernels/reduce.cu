@@ -3,6 +3,7 @@
 // tree depends on the shape alone: the same bits in every run.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "elements.hpp"
 #include "families.hpp"
@@ -196,6 +197,37 @@ void reduce_any(Reduce op, DType type, std::int64_t outer, std::int64_t n, std::
   visit_arithmetic(type, [&](auto zero) { reduce_typed<decltype(zero)>(op, type, outer, n, inner, x, y); });
 }
 
+/// ‖v‖₂, and what x is multiplied by.
+template <class T>
+struct Rescaling {
+  double a, epsilon, limit;
+  double* squares;  // then the factor
+  T* norm;          // may be null
+  LPF_DEVICE void operator()(std::int64_t) const {
+    const double length = std::sqrt(*squares), factor = a / (length + epsilon);
+    if (norm) *norm = static_cast<T>(length);
+    *squares = factor < limit ? factor : limit;
+  }
+};
+template <class T>
+struct Rescale {
+  const double* factor;
+  const T* x;
+  T* y;
+  LPF_DEVICE void operator()(std::int64_t i) const { y[i] = static_cast<T>(*factor) * x[i]; }
+};
+void rescale(DType type, std::int64_t n, double a, double epsilon, double limit, const void* v, const void* x,
+             void* y, void* norm) {
+  const Scratch<double> sum(1);
+  const Sum<double> law{{sum.data(), DType::float64}};
+  visit_floating("rescale", type, [&](auto zero) {
+    using T = decltype(zero);
+    fold(law, Products<T>{static_cast<const T*>(v), static_cast<const T*>(v)}, 1, n, 1);
+    each(1, Rescaling<T>{a, epsilon, limit, sum.data(), static_cast<T*>(norm)});
+    each(n, Rescale<T>{sum.data(), static_cast<const T*>(x), static_cast<T*>(y)});
+  });
+}
+
 double dot(DType type, std::int64_t n, const void* x, const void* y) {
   const Scratch<double> sum(1);
   const Sum<double> law{{sum.data(), DType::float64}};
@@ -213,6 +245,7 @@ double dot(DType type, std::int64_t n, const void* x, const void* y) {
 void reduce(Table& t) {
   t.reduce = reduce_any;
   t.dot = dot;
+  t.rescale = rescale;
 }
 
 }  // namespace lpf::cuda

@@ -22,23 +22,27 @@ struct WritePiece {
   LPF_DEVICE void operator()(std::int64_t i) const { to[i] = piece.word[i]; }
 };
 
+/// Whole words of the host's to the device, which may change or go once this returns. They travel as
+/// arguments of a kernel: in the order of the stream, and without waiting for it.
+inline void upload(UploadWord* to, const void* from, std::size_t bytes) {
+  constexpr std::size_t word = sizeof(UploadWord);
+  for (std::size_t done = 0; done < bytes; done += sizeof(UploadPiece)) {
+    WritePiece write{{}, to + done / word};
+    const std::size_t size = std::min(sizeof write.piece, bytes - done);
+    std::memcpy(&write.piece, static_cast<const std::byte*>(from) + done, size);
+    each(static_cast<std::int64_t>((size + word - 1) / word), write);
+  }
+}
+
 }  // namespace detail
 
-/// A copy on the device of n elements of the host's, which may change or go once this is made. They travel as
-/// arguments of a kernel: in the order of the stream, and without waiting for it.
+/// A copy on the device of n elements of the host's.
 template <class T>
 class Upload {
  public:
   Upload(const T* from, std::int64_t n) : memory_(elements(n)) {
-    auto* to = reinterpret_cast<detail::UploadWord*>(memory_.data());
-    const auto* bytes = reinterpret_cast<const std::byte*>(from);
-    const auto all = static_cast<std::size_t>(n) * sizeof(T);
-    for (std::size_t done = 0; done < all; done += sizeof(detail::UploadPiece)) {
-      detail::WritePiece write{{}, to + done / word};
-      const std::size_t size = std::min(sizeof write.piece, all - done);
-      std::memcpy(&write.piece, bytes + done, size);
-      each(static_cast<std::int64_t>((size + word - 1) / word), write);
-    }
+    detail::upload(reinterpret_cast<detail::UploadWord*>(memory_.data()), from,
+                   static_cast<std::size_t>(n) * sizeof(T));
   }
   const T* data() const { return memory_.data(); }
 

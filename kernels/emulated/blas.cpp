@@ -27,8 +27,7 @@ void multiply(const backend::Gemm& g) {
 }  // namespace
 
 void blas_gemm(const backend::Gemm& g) {
-  const Access access;
-  g.dtype == DType::float64 ? multiply<double>(g) : multiply<float>(g);
+  perform([g] { g.dtype == DType::float64 ? multiply<double>(g) : multiply<float>(g); });
 }
 
 }  // namespace lpf::cuda

@@ -106,11 +106,13 @@ CachingAllocator& allocator() {
 class Copies {
  public:
   std::uint64_t copy(void* to, const void* from, std::size_t bytes) {
+    const OutsideCapture outside(takes_a_batch);
     const std::lock_guard lock(mutex_);
     waiting_.push_back({to, from, bytes});
     return ++last_;
   }
   void make_up_to(std::uint64_t number) {
+    refuse_in_capture(takes_a_batch);
     const std::lock_guard lock(mutex_);
     for (; made_ < number; ++made_) {
       lpf::cuda::copy(waiting_.front().to, waiting_.front().from, waiting_.front().bytes);
@@ -133,6 +135,14 @@ Copies& copies() {
   return *one;
 }
 
+/// What was queued in a captured step, to be run in that order.
+struct Graph {
+  std::vector<std::function<void()>> work;
+  CachingAllocator::Pool memory;
+  ~Graph() { allocator().release_pool(memory); }
+};
+std::unique_ptr<Graph> captured;  // by the thread that captures
+
 const Table& open(int index) {
   check_usable(index,
                {.driver = 1, .runtime = 1, .devices = 1, .says = "", .major = 7, .minor = 5, .name = ""});
@@ -143,9 +153,15 @@ const Table& open(int index) {
     t.allocate = allocate;
     t.deallocate = deallocate;
     t.copy = copy;
-    t.copy_from_host = copy;
+    t.copy_from_host = [](void* to, const void* from, std::size_t bytes) {
+      refuse_in_capture(copies_from_host);
+      copy(to, from, bytes);
+    };
     t.copy_to_host = copy_to_host;
-    t.synchronize = check_faults;
+    t.synchronize = [] {
+      refuse_in_capture(reads_the_device);
+      check_faults();
+    };
     t.max_threads = [] { return 1; };
     t.memory_stats = [] { return allocator().stats(); };
     t.reset_peak = [] { allocator().reset_peak(); };
@@ -157,6 +173,20 @@ const Table& open(int index) {
     };
     t.queue_after = [](std::uint64_t number) { copies().make_up_to(number); };
     t.wait_for = t.queue_after;
+    t.begin_capture = [] {
+      enter_capture();
+      captured = std::make_unique<Graph>();
+    };
+    t.end_capture = []() -> void* {
+      Graph* graph = captured.release();
+      leave_capture();
+      return graph;
+    };
+    t.launch = [](void* graph) {
+      const Access access;
+      for (const auto& work : static_cast<Graph*>(graph)->work) work();
+    };
+    t.destroy_graph = [](void* graph) { delete static_cast<Graph*>(graph); };
     fill_families(t);
     return t;
   }();
@@ -168,23 +198,31 @@ const Table& open(int index) {
 Access::Access() { Arena::instance().open(); }
 Access::~Access() { Arena::instance().close(); }
 
+void keep(std::function<void()> work) { captured->work.push_back(std::move(work)); }
+
 void* allocate(std::size_t bytes) {
-  void* block = allocator().allocate(bytes);
-  LPF_UNPOISON(block, bytes);
-  const Access access;
-  std::memset(block, 0xFF, bytes);
+  void* block = allocator().allocate(bytes, capturing ? &captured->memory : nullptr);
+  perform([=] {  // in a captured step with every replay
+    LPF_UNPOISON(block, bytes);
+    std::memset(block, 0xFF, bytes);
+  });
   return block;
 }
 void deallocate(void* p, std::size_t bytes) noexcept {
-  LPF_POISON(p, bytes);
+#ifdef __SANITIZE_ADDRESS__
+  const auto close = [=] { LPF_POISON(p, bytes); };
+  capturing ? keep(close) : close();
+#endif
   allocator().deallocate(p, bytes);
 }
 
 void copy(void* to, const void* from, std::size_t bytes) {
-  const Access access;
-  if (bytes > 0) std::memcpy(to, from, bytes);
+  perform([=] {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  });
 }
 void copy_to_host(void* to, const void* from, std::size_t bytes) {
+  refuse_in_capture(reads_the_device);
   copy(to, from, bytes);
   check_faults();
 }

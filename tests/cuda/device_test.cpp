@@ -148,10 +148,10 @@ TEST_CASE("device: threads of the user's own may use it together") {
 
 TEST_CASE("device: small arrays of the host's reach kernels whatever their size") {
   SKIP_WITHOUT_CUDA;  // through filter_norms, whose segments are uploaded: 300 of them are four launches
-  std::vector<backend::Segment> segments;
-  for (int i = 0; i < 300; ++i) segments.push_back({i, 1, 1, i, 0});
+  std::vector<backend::NormSegment> segments;
+  for (int i = 0; i < 300; ++i) segments.push_back({i, 1, 1, i, 1, 0});
   const Tensor theta = arange(300).to(float32).to(Device::cuda()),
                norms = zeros({300}, {.device = Device::cuda()});
-  theta.backend().filter_norms(float32, segments.data(), 300, theta.raw(), norms.raw());
+  theta.backend().filter_norms(float32, segments.data(), 300, theta.raw(), 1, norms.raw());
   CHECK(same_bits(norms.to(Device::cpu()), theta.to(Device::cpu())));
 }

@@ -98,9 +98,14 @@ TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths
                    t.perturb(type, segments.data(), std::ssize(segments), key, in[0], in[1], replicas,
                              antithetic, out[0]);
                  });
+      std::vector<backend::NormSegment> norms;  // of each row, and of the whole for all its rows
+      for (const Segment& s : segments)
+        norms.push_back(antithetic ? backend::NormSegment{s.offset, 1, s.rows * s.length, s.first_scale,
+                                                          s.rows, 1e-3}
+                                   : backend::NormSegment{s.offset, s.rows, s.length, s.first_scale, 1, 0});
       check_same({choice.numbers({size}, type)}, {zeros({rows}, {.dtype = type})}, tolerance_of(type),
                  [&](const Table& t, const auto& in, const auto& out) {
-                   t.filter_norms(type, segments.data(), std::ssize(segments), in[0], out[0]);
+                   t.filter_norms(type, norms.data(), std::ssize(norms), in[0], 0.3, out[0]);
                  });
     }
 }
@@ -108,11 +113,11 @@ TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths
 TEST_CASE("noise: filter norms of long rows") {
   SKIP_WITHOUT_CUDA;
   Choice choice(4);
-  const Segment segments[] = {{0, 2, 10000, 0, 0}, {20000, 1, 1, 2, 1}};
+  const backend::NormSegment segments[] = {{0, 2, 10000, 0, 1, 0}, {20000, 1, 1, 2, 1, 0}};
   for (const DType type : floating)
     check_same({choice.numbers({20001}, type)}, {zeros({3}, {.dtype = type})}, 10 * tolerance_of(type),
                [&](const Table& t, const auto& in, const auto& out) {
-                 t.filter_norms(type, segments, 2, in[0], out[0]);
+                 t.filter_norms(type, segments, 2, in[0], 1, out[0]);
                });
 }
 

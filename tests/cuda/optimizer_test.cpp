@@ -59,14 +59,13 @@ TEST_CASE("optimizer: Adam and AdamW") {
                      20 * tolerance_of(type), [&](const Table& t, const auto& in, const auto& out) {
                        for (int i = 1; i <= 3; ++i)
                          t.adam(type, n,
-                                {.lr = 0.01,
-                                 .beta1 = 0.9,
+                                {.beta1 = 0.9,
                                  .beta2 = 0.99,
                                  .epsilon = 1e-8,
-                                 .weight_decay = 0.05,
-                                 .correction1 = 1 - std::pow(0.9, i),
-                                 .correction2 = 1 - std::pow(0.99, i),
-                                 .decoupled = decoupled,
+                                 .weight_decay = decoupled ? 0 : 0.05,
+                                 .step = 0.01 / (1 - std::pow(0.9, i)),
+                                 .root = 1 / std::sqrt(1 - std::pow(0.99, i)),
+                                 .shrink = decoupled ? 1 - 0.01 * 0.05 : 1,
                                  .amsgrad = amsgrad},
                                 in[0], out[0], out[1], out[2], out[3]);
                      });

@@ -87,3 +87,27 @@ TEST_CASE("reduce: dot") {
             doctest::Approx(x.backend().dot(type, n, x.raw(), y.raw())).epsilon(1e-12));
     }
 }
+
+TEST_CASE("reduce: a vector rescaled by another's length, and the length") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(5);
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const DType type : floating)
+    for (const std::int64_t n : {0, 1, 63, 20000})
+      for (const double limit : {infinity, 1., 1e-3})
+        for (const double a : {0., 0.05, 1e3}) {
+          INFO(text_of(type), " n = ", n, ", limit ", limit, ", a = ", a);
+          check_same({choice.numbers({n}, type), choice.numbers({n}, type)},
+                     {zeros({n}, {.dtype = type}), zeros({1}, {.dtype = type})}, 4 * tolerance_of(type),
+                     [&](const Table& t, const auto& in, const auto& out) {
+                       t.rescale(type, n, a, 1e-6, limit, in[0], in[1], out[0], out[1]);
+                     });
+        }
+  // In place, without the length; a NaN is no length to divide by.
+  const Tensor x = from_vector<double>({3, 4}, {2}, Device::cuda());
+  x.backend().rescale(float64, 2, 2.5, 0, 1, x.raw(), x.raw(), x.raw(), nullptr);
+  CHECK(holds(x, {2}, {1.5, 2}));
+  const Tensor bad = full({2}, not_a_number, x.options());
+  x.backend().rescale(float64, 2, 2.5, 0, 1, bad.raw(), x.raw(), x.raw(), nullptr);
+  CHECK(holds(x, {2}, {1.5, 2}));
+}

@@ -99,7 +99,7 @@ void replay(const FixtureCase& c, Make make,
     for (const auto& info : params.parameters())
       set_gradient(params, info.index, c.at("grads." + info.name)[t]);
     if (const auto& limit = c.hyper["clip_norm"]; !limit.is_null()) {
-      const double before = optim::clip_grad_norm(params, limit.get<double>());
+      const double before = optim::clip_grad_norm(params, limit.get<double>()).item();
       CHECK(before == doctest::Approx(c.at("total_norm")[t].item()).epsilon(1e-12));
     }
     if (const auto& limit = c.hyper["clip_value"]; !limit.is_null())

@@ -92,7 +92,10 @@ class LeafNode final : public Node {
   const Storage& storage() const { return *storage_; }
   const Tensor& gradient() const { return gradient_; }
   /// The buffer as backward functions see it that add to it themselves; undefined without one.
-  const Tensor& landing() const { return landing_; }
+  const Tensor& landing() const {
+    if (has_buffer_) gradient_.impl().storage->bump_version();
+    return landing_;
+  }
   bool is_landing(const Tensor& g) const { return landing_.defined() && &g.impl() == &landing_.impl(); }
   /// Gradients are accumulated into this tensor, which zero_grad() zeroes and never drops.
   void set_buffer(Tensor buffer) {
@@ -109,6 +112,7 @@ class LeafNode final : public Node {
       gradient_ = g.use_count() == 1 && g.impl().storage.use_count() == 1 ? g.detach() : g.detach().clone();
       return;
     }
+    gradient_.impl().storage->bump_version();
     gradient_.backend().accumulate(gradient_.dtype(), gradient_.numel(), 1.0, g.raw(), gradient_.raw());
   }
   void zero() {

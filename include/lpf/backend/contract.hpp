@@ -13,7 +13,18 @@
 
 namespace lpf::backend {
 
-inline constexpr std::uint32_t contract_version = 2;
+inline constexpr std::uint32_t contract_version = 3;
+
+/// A number that changes from step to step. In a captured step kernels read it from the device's memory, where
+/// every replay finds its own; `value` is that of the step at hand. Never `at` on the CPU.
+struct Changing {
+  double value = 0;
+  const double* at = nullptr;
+
+  constexpr Changing() = default;
+  constexpr Changing(double number) : value(number) {}  // NOLINT: a number is one that does not change
+  LPF_HD constexpr double now() const { return at ? *at : value; }
+};
 
 /// A strided array of up to eight axes; strides in elements, 0 where an axis is broadcast.
 struct View {
@@ -146,6 +157,13 @@ struct Segment {
   std::uint32_t parameter;
 };
 
+/// Filters whose norms become standard deviations: that of row r is written to scale[first_scale + r·copies …
+/// + copies).
+struct NormSegment {
+  std::int64_t offset, rows, length, first_scale, copies;
+  double floor;
+};
+
 /// The replicas of a parameter, not yet made: θ_r = θ + scale ⊙ ε(draw, r), pairs as in Table::perturb.
 /// `theta` begins with the parameter (the segment's offset is 0), `scale` is that of all parameters.
 struct Replicas {
@@ -157,14 +175,17 @@ struct Replicas {
 };
 
 struct SgdStep {
-  double lr, momentum, dampening, weight_decay;
+  Changing lr;
+  double momentum, dampening, weight_decay;
   bool nesterov, first;  // first: the velocity starts as the gradient
 };
 
 struct AdamStep {
-  double lr, beta1, beta2, epsilon, weight_decay;
-  double correction1, correction2;  // 1 − β₁ᵗ, 1 − β₂ᵗ
-  bool decoupled, amsgrad;
+  double beta1, beta2, epsilon;
+  double weight_decay;  // λ of λθ in the gradient; 0 of AdamW, which shrinks θ
+  Changing step, root;  // η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ)
+  Changing shrink;      // factor of θ: 1 − ηλ of AdamW, 1 of Adam
+  bool amsgrad;
 };
 
 struct MemoryStats {
@@ -197,6 +218,17 @@ struct Table {
   void (*queue_after)(std::uint64_t copy);  // what is queued from now on comes after that copy; 0 is none
   void (*wait_for)(std::uint64_t copy);     // returns when it is made and `from` may change
 
+  // A captured step; null on the CPU. From begin_capture() on what this thread queues is kept instead of run.
+  // end_capture() gives it as a graph, which launch() queues whole, as often as one likes. Memory allocated in
+  // between belongs to the graph. What would wait for the device in between, or copy from the host, is a
+  // StateError, after which the capture can still be ended.
+  void (*begin_capture)();
+  void* (*end_capture)();
+  void (*launch)(void* graph);
+  void (*destroy_graph)(void* graph);
+  // Whole 8-byte words of the host's, in the order of the queue; `from` may change when it returns.
+  void (*upload)(void* to, const void* from, std::size_t bytes);
+
   // Elementwise and layout. y is contiguous except in assign().
   void (*fill)(void* y, DType, std::int64_t n, double value);
   void (*unary)(Unary, DType, std::int64_t n, const void* x, void* y, double a, double b);
@@ -209,6 +241,10 @@ struct Table {
   void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
                  void* y);
   double (*dot)(DType, std::int64_t n, const void* x, const void* y);  // in double; waits for the device
+  // norm[0] = ‖v‖₂ and y = x·min(limit, a/(‖v‖₂ + epsilon)), both in double up to the last rounding; a NaN is
+  // more than the limit. norm may be null, y may be x.
+  void (*rescale)(DType, std::int64_t n, double a, double epsilon, double limit, const void* v, const void* x,
+                  void* y, void* norm);
 
   // Indexing. x [outer, n, inner]; index in [0, n), out-of-range was refused above.
   void (*take)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
@@ -276,8 +312,9 @@ struct Table {
                   void* y);
 
   // Vectors: whole parameter stores at once.
-  // norm[first_scale + row] = ‖row of θ‖₂ of each segment
-  void (*filter_norms)(DType, const Segment*, std::int64_t segments, const void* theta, void* norm);
+  // scale = factor·(‖row of θ‖₂ + floor) for each row of the segments
+  void (*filter_norms)(DType, const NormSegment*, std::int64_t segments, const void* theta, Changing factor,
+                       void* scale);
   // θ_r = θ + scale ⊙ ε(draw, r) over the segments; the replicas of a segment are neighbours, replica r at
   // out + replicas·offset + r·rows·length. antithetic: replicas 2j and 2j+1 share draw j with opposite signs.
   void (*perturb)(DType, const Segment*, std::int64_t segments, const NoiseKey&, const void* theta,

@@ -38,12 +38,10 @@ namespace filter {
 
 /// The parameters that a filter perturbs, as rows of θ, and how the scale of each row comes from norms.
 struct Rows {
-  std::vector<backend::Segment> segments;       // what is perturbed: rows of equal scale
-  std::vector<backend::Segment> norm_segments;  // what norms are taken of
-  std::vector<std::int64_t> norm_of_row;        // tensor-wise: which norm each row uses; empty if its own
-  std::vector<double> floor_of_norm;            // 1e-16 for parameters of one axis
-  std::vector<std::int64_t> segment_of;         // parameter → segment, −1 if left out
-  std::int64_t rows = 0, norms = 0;
+  std::vector<backend::Segment> segments;   // what is perturbed: rows of equal scale
+  std::vector<backend::NormSegment> norms;  // whose norms the scales of the rows are
+  std::vector<std::int64_t> segment_of;     // parameter → segment, −1 if left out
+  std::int64_t rows = 0;
 };
 
 LPF_ONCE inline Rows rows_of(const ParameterStore& params, NoiseLaw law,
@@ -59,27 +57,20 @@ LPF_ONCE inline Rows rows_of(const ParameterStore& params, NoiseLaw law,
     out.segments.push_back({info.offset, rows, length, out.rows, index});
     const bool whole = law == NoiseLaw::tensor_wise && matrix;
     const std::int64_t norms = whole ? 1 : rows;
-    out.norm_segments.push_back({info.offset, norms, info.numel() / norms, out.norms, index});
-    for (std::int64_t k = 0; k < rows; ++k) out.norm_of_row.push_back(out.norms + (whole ? 0 : k));
-    for (std::int64_t k = 0; k < norms; ++k) out.floor_of_norm.push_back(matrix ? 0 : 1e-16);
+    out.norms.push_back(
+        {info.offset, norms, info.numel() / norms, out.rows, rows / norms, matrix ? 0 : 1e-16});
     out.rows += rows;
-    out.norms += norms;
   }
   return out;
 }
 
 /// The standard deviation of each row, [rows]: γ times its norm.
-LPF_ONCE inline Tensor scales(const ParameterStore& params, const Rows& rows, double gamma) {
-  const auto off = no_grad();
-  const Tensor theta = params.theta();
-  Tensor norms = empty({rows.norms}, theta.options());
-  theta.backend().filter_norms(theta.dtype(), rows.norm_segments.data(), std::ssize(rows.norm_segments),
-                               theta.raw(), norms.raw());
-  norms =
-      affine(add(norms, from_vector(rows.floor_of_norm, {rows.norms}).to(theta.dtype()).to(theta.device())),
-             gamma, 0);
-  if (rows.norms == rows.rows) return norms;
-  return index_select(norms, 0, from_vector(rows.norm_of_row, {rows.rows}).to(theta.device()));
+LPF_ONCE inline Tensor scales(const ParameterStore& params, const Rows& rows,
+                              const backend::Changing& gamma) {
+  const Tensor theta = params.theta(), out = empty({rows.rows}, theta.options());
+  theta.backend().filter_norms(theta.dtype(), rows.norms.data(), std::ssize(rows.norms), theta.raw(), gamma,
+                               out.raw());
+  return out;
 }
 
 }  // namespace filter

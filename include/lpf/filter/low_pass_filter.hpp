@@ -12,6 +12,7 @@
 //   }
 #pragma once
 
+#include "lpf/core/step_script.hpp"
 #include "lpf/filter/perturbation.hpp"
 
 namespace lpf {
@@ -59,13 +60,18 @@ class LowPassFilter {
   /// call goes on).
   [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] LPF_ONCE inline filter::Perturbation
   perturb(const ParameterStore& params) {
-    filter::Perturbation::check_not_open(params);
-    const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
-    check<StateError>(!before || !*before, "perturb",
-                      "the perturbed pass before this one ended without reading a parameter: keep its scope "
-                      "alive around the "
-                      "forward pass (auto scope = filter.perturb(params))");
-    const filter::PassOptions pass = options_of(params, draws_++);
+    detail::on_host([this, params] {
+      filter::Perturbation::check_not_open(params);
+      const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
+      check<StateError>(!before || !*before, "perturb",
+                        "the perturbed pass before this one ended without reading a parameter: keep its "
+                        "scope alive around the "
+                        "forward pass (auto scope = filter.perturb(params))");
+      ++draws_;
+    });
+    filter::PassOptions pass = options_of(params, 0);
+    pass.key = detail::drawing(pass.key, [this] { return draws_ - 1; });
+    pass.gamma = detail::changing([this, params] { return gamma(params.updates()); });
     return filter::Perturbation(params, filter::rows_of(params, options_.law, options_.include), pass,
                                 forgotten_);
   }

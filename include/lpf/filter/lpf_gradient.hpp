@@ -73,13 +73,11 @@ struct RowScales {
     check<ShapeError>(at == n, "lpf_gradient", "the rows cover ", at, " elements, theta has ", n);
     scale.assign(static_cast<std::size_t>(count), static_cast<T>(o.sigma));
     if (o.sigma > 0) return;
-    backend::get(Device::cpu())
-        .filter_norms(dtype_of<T>(), segments.data(), std::ssize(segments), theta.data(), scale.data());
+    std::vector<backend::NormSegment> norms;
     for (const auto& s : segments)
-      for (std::int64_t k = s.first_scale; k < s.first_scale + s.rows; ++k) {
-        T& norm = scale[static_cast<std::size_t>(k)];
-        norm = (norm + (s.rows == 1 ? T(1e-16) : T(0))) * static_cast<T>(o.gamma);
-      }
+      norms.push_back({s.offset, s.rows, s.length, s.first_scale, 1, s.rows == 1 ? 1e-16 : 0});
+    backend::get(Device::cpu())
+        .filter_norms(dtype_of<T>(), norms.data(), std::ssize(norms), theta.data(), o.gamma, scale.data());
   }
 };
 

@@ -32,7 +32,7 @@ namespace filter {
 
 struct PassOptions {
   std::int64_t M = 8;
-  double gamma = 0;
+  backend::Changing gamma = 0;
   Estimator estimator = Estimator::replicas;
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   bool keep_replica_gradients = false;
@@ -145,7 +145,7 @@ class Perturbation final : public nn::PerturbedPass {
   }
 
   std::int64_t M() const { return options_.M; }
-  double gamma() const { return options_.gamma; }
+  double gamma() const { return options_.gamma.value; }
   const NoiseKey& key() const { return options_.key; }
 
   /// Standard deviation of each perturbed row of θ, in the order of the store.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "lpf/autograd/node.hpp"
+#include "lpf/core/step_script.hpp"
 #include "lpf/nn/init.hpp"
 #include "lpf/nn/replica_context.hpp"
 
@@ -71,6 +72,7 @@ struct StoreState {
   Tensor theta, gradient;  // undefined until first used
   bool training = true;
   std::uint64_t updates = 0;
+  std::uint64_t cleared = 0;  // version of the gradient when it was last zeroed
 
   LPF_ONCE inline void claim(const std::string& name) {
     check<StateError>(
@@ -194,7 +196,10 @@ class Path {
   DType dtype() const { return state_->options.dtype; }
   Device device() const { return state_->options.device; }
   std::uint64_t seed() const { return state_->options.seed; }
-  bool training() const { return state_->training; }
+  bool training() const {
+    lpf::detail::decided_by([s = state_.get()] { return s->training; });
+    return state_->training;
+  }
   /// The perturbed pass over this store on this thread, or null.
   PerturbedPass* pass() const { return detail::pass_over(state_.get()); }
 
@@ -224,7 +229,13 @@ class ParameterStore {
   Tensor theta() const { return state_->materialize(), state_->theta; }
   /// The gradient of each element of θ.
   Tensor gradient() const { return state_->materialize(), state_->gradient; }
-  void zero_grad() const { gradient().backend().fill(gradient().raw(), dtype(), gradient().numel(), 0); }
+  LPF_ONCE inline void zero_grad() const {
+    const Tensor g = gradient();
+    g.backend().fill(g.raw(), dtype(), g.numel(), 0);
+    lpf::detail::on_host([s = state_] { s->cleared = s->gradient.impl().storage->version(); });
+  }
+  /// Whether backward() has added to the gradient, or it was written, since it was last zeroed.
+  bool has_gradient() const { return gradient().impl().storage->version() != state_->cleared; }
 
   const std::vector<ParameterInfo>& parameters() const { return state_->materialize(), state_->infos; }
   /// The leaf tensor of a parameter.

@@ -18,10 +18,12 @@ namespace detail {
 /// Row numbers into a table of all replicas' rows: r·entries is added for the samples of slice r.
 LPF_ONCE inline Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int64_t entries) {
   const auto begin = plan->slices("embedding", index.numel());
-  std::vector<std::int64_t> first;
+  const Tensor rows = empty_like(index);
   for (std::size_t r = 0; r + 1 < begin.size(); ++r)
-    first.resize(static_cast<std::size_t>(begin[r + 1]), static_cast<std::int64_t>(r) * entries);
-  return add(index, from_vector(first, index.shape(), index.device()));
+    index.backend().unary(backend::Unary::affine, index.dtype(), begin[r + 1] - begin[r],
+                          index.alias({}, begin[r]).raw(), rows.alias({}, begin[r]).raw(), 1,
+                          static_cast<double>(static_cast<std::int64_t>(r) * entries));
+  return rows;
 }
 
 Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries, const PlanPtr& plan);

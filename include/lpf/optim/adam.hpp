@@ -52,12 +52,19 @@ class Adam : public Optimizer<AdamOptions> {
     check(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1, "Adam",
           "betas must lie in [0, 1), got ", o.beta1, " and ", o.beta2);
   }
-  void update(const detail::Range& r, const AdamOptions& o, double factor) override {
+  void update(const detail::Range& r, const AdamOptions& o) override {
     const Tensor theta = params_.theta();
-    const auto t = static_cast<double>(steps_ + 1);
+    // 1 − βᵗ, t the number of the coming update
+    const auto correction = [this](double beta) {
+      return 1 - std::pow(beta, static_cast<double>(steps_ + 1));
+    };
+    using lpf::detail::changing;
+    const auto step = changing([=, this, &o] { return lr_of(o) / correction(o.beta1); }),
+               root = changing([=, &o] { return 1 / std::sqrt(correction(o.beta2)); }),
+               shrink = decoupled_ ? changing([this, &o] { return 1 - lr_of(o) * o.weight_decay; }) : 1;
     theta.backend().adam(theta.dtype(), r.end - r.begin,
-                         {o.lr * factor, o.beta1, o.beta2, o.epsilon, o.weight_decay,
-                          1 - std::pow(o.beta1, t), 1 - std::pow(o.beta2, t), decoupled_, o.amsgrad},
+                         {o.beta1, o.beta2, o.epsilon, decoupled_ ? 0 : o.weight_decay, step, root, shrink,
+                          o.amsgrad},
                          at(params_.gradient(), r.begin), at(m_, r.begin), at(v_, r.begin),
                          o.amsgrad ? at(v_max_, r.begin) : nullptr, at(theta, r.begin));
   }

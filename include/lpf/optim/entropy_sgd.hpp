@@ -72,6 +72,7 @@ class EntropySgd final : public Optimizer<EntropySgdOptions> {
   /// Returns the mean of what it returned. If it throws, θ is as before.
   template <class Loss>
   Tensor step(Loss loss) {
+    lpf::detail::check_not_captured("Entropy-SGD");
     const EntropySgdOptions& o = options_[0];
     const auto rows = filter::rows_of(params_, NoiseLaw::filter_wise, {});
     const auto ranges = detail::ranges_of(params_, groups_);
@@ -180,11 +181,11 @@ class EntropySgd final : public Optimizer<EntropySgdOptions> {
     return xi;
   }
 
-  void update(const detail::Range& r, const EntropySgdOptions& o, double factor) override {
+  void update(const detail::Range& r, const EntropySgdOptions& o) override {
     if (!velocity_.defined()) velocity_ = new_state();
     const Tensor theta = params_.theta();
     theta.backend().sgd(theta.dtype(), r.end - r.begin,
-                        {o.lr * factor * scope(), o.momentum, 0, o.weight_decay, false, steps_ == 0},
+                        {lr_of(o) * scope(), o.momentum, 0, o.weight_decay, false, steps_ == 0},
                         at(params_.gradient(), r.begin), at(velocity_, r.begin), at(theta, r.begin));
   }
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/step_script.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/arithmetic.hpp"
 #include "lpf/optim/schedule.hpp"
@@ -74,12 +75,12 @@ class Optimizer {
 
   /// θ ← update(θ, gradient), then gradient ← 0.
   void step() {
-    const double factor = schedule_ ? schedule_(steps_) : 1;
-    for (const auto& range : detail::ranges_of(params_, groups_))
-      update(range, options_[range.group], factor);
-    params_.changed();
-    ++steps_;
-    params_.set_updates(params_.updates() + 1);
+    for (const auto& range : detail::ranges_of(params_, groups_)) update(range, options_[range.group]);
+    lpf::detail::on_host([this] {
+      params_.changed();
+      ++steps_;
+      params_.set_updates(params_.updates() + 1);
+    });
     params_.zero_grad();
   }
   void zero_grad() { params_.zero_grad(); }
@@ -87,7 +88,7 @@ class Optimizer {
   /// The learning rate of every group is multiplied by schedule(updates done).
   void set_schedule(schedule::Schedule schedule) { schedule_ = std::move(schedule); }
   /// Learning rate of the coming update (of the parameters without a group of their own).
-  double lr() const { return options_[0].lr * (schedule_ ? schedule_(steps_) : 1); }
+  double lr() const { return lr_of(options_[0]); }
 
   std::uint64_t steps() const { return steps_; }
   void set_steps(std::uint64_t n) { steps_ = n; }
@@ -97,7 +98,10 @@ class Optimizer {
   const ParameterStore& params() const { return params_; }
 
  protected:
-  virtual void update(const detail::Range& range, const Options& options, double factor) = 0;
+  /// θ and the state over a range. Numbers that change from step to step come from lpf::detail::changing().
+  virtual void update(const detail::Range& range, const Options& options) = 0;
+  /// Learning rate of the coming update.
+  double lr_of(const Options& options) const { return options.lr * (schedule_ ? schedule_(steps_) : 1); }
   Tensor new_state() const { return zeros_like(params_.theta()); }
   static void* at(const Tensor& t, std::int64_t i) {
     return t.defined() ? static_cast<std::byte*>(t.raw()) + static_cast<std::size_t>(i) * size_of(t.dtype())
@@ -113,19 +117,18 @@ class Optimizer {
   schedule::Schedule schedule_;
 };
 
-/// ‖gradient‖₂ over all parameters.
+/// ‖gradient‖₂ over all parameters; waits for the device.
 LPF_ONCE inline double grad_norm(const ParameterStore& params) {
   const Tensor g = params.gradient();
   return std::sqrt(g.backend().dot(g.dtype(), g.numel(), g.raw(), g.raw()));
 }
 
-/// Scales the gradient so that its norm is at most max_norm; returns the norm before. PyTorch's
-/// clip_grad_norm_.
-LPF_ONCE inline double clip_grad_norm(const ParameterStore& params, double max_norm) {
+/// Scales the gradient so that its norm is at most max_norm; returns the norm before, a scalar, without waiting
+/// for the device. PyTorch's clip_grad_norm_.
+LPF_ONCE inline Tensor clip_grad_norm(const ParameterStore& params, double max_norm) {
   check(max_norm > 0, "clip_grad_norm", "max_norm must be positive, got ", max_norm);
-  const double norm = grad_norm(params);
-  const double factor = max_norm / (norm + 1e-6);
-  if (factor < 1) params.gradient().copy_(affine(params.gradient(), factor, 0));
+  const Tensor g = params.gradient(), norm = empty({}, g.options());
+  g.backend().rescale(g.dtype(), g.numel(), max_norm, 1e-6, 1, g.raw(), g.raw(), g.raw(), norm.raw());
   return norm;
 }
 

@@ -11,6 +11,7 @@
 // Weight decay, groups and the schedule are the base's: neither norm has the decay in it.
 #pragma once
 
+#include <limits>
 #include <type_traits>
 
 #include "lpf/autograd/engine.hpp"
@@ -54,11 +55,13 @@ class Sam {
   /// StateError if there is a gradient already.
   template <class Loss>
   Tensor step(Loss loss) {
-    check<StateError>(
-        optim::grad_norm(params_) == 0, "SAM",
-        "there is a gradient already, of a backward() before, which its two passes cannot be added "
-        "to: give it the parts of a batch by accumulate = N and step([&](auto k) { loss of part k }), "
-        "or clear it with params.zero_grad()");
+    lpf::detail::on_host([this] {
+      check<StateError>(
+          !params_.has_gradient(), "SAM",
+          "there is a gradient already, of a backward() before, which its two passes cannot be added "
+          "to: give it the parts of a batch by accumulate = N and step([&](auto k) { loss of part k }), "
+          "or clear it with params.zero_grad()");
+    });
     Tensor at_theta;
     try {
       at_theta = options_.slices == 1 ? gradient_of_whole(loss) : gradient_by_slice(loss);
@@ -163,21 +166,18 @@ class Sam {
   }
 
   /// The ascent e from a gradient, both of θ's layout.
-  Tensor ascent(Tensor g) const {
+  Tensor ascent(const Tensor& g) const {
     const auto off = no_grad();
-    const auto norm = [](const Tensor& v) {
-      return std::sqrt(v.backend().dot(v.dtype(), v.numel(), v.raw(), v.raw()));
-    };
-    double length;
+    Tensor direction = g, v = g;  // e = ρ·direction/(‖v‖₂ + 1e-12)
     if (options_.adaptive) {
       const Tensor T = affine(lpf::detail::unary(backend::Unary::absolute, params_.theta()), 1, options_.eta);
-      const Tensor scaled = mul(T, g);
-      length = norm(scaled);
-      g = mul(T, scaled);
-    } else {
-      length = norm(g);
+      v = mul(T, g);
+      direction = mul(T, v);
     }
-    return affine(g, options_.rho / (length + 1e-12), 0);
+    const Tensor e = empty_like(g);
+    g.backend().rescale(g.dtype(), g.numel(), options_.rho, 1e-12, std::numeric_limits<double>::infinity(),
+                        v.raw(), direction.raw(), e.raw(), nullptr);
+    return e;
   }
 
   ParameterStore params_;

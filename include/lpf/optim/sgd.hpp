@@ -39,11 +39,13 @@ class SGD final : public Optimizer<SgdOptions> {
     check(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD",
           "nesterov needs momentum > 0 and dampening 0, got ", o.momentum, " and ", o.dampening);
   }
-  LPF_ONCE inline void update(const detail::Range& r, const SgdOptions& o, double factor) override {
+  LPF_ONCE inline void update(const detail::Range& r, const SgdOptions& o) override {
     if (o.momentum > 0 && !velocity_.defined()) velocity_ = new_state();
+    lpf::detail::decided_by([this] { return steps_ == 0; });
+    const auto lr = lpf::detail::changing([this, &o] { return lr_of(o); });
     const Tensor theta = params_.theta();
     theta.backend().sgd(theta.dtype(), r.end - r.begin,
-                        {o.lr * factor, o.momentum, o.dampening, o.weight_decay, o.nesterov, steps_ == 0},
+                        {lr, o.momentum, o.dampening, o.weight_decay, o.nesterov, steps_ == 0},
                         at(params_.gradient(), r.begin), at(velocity_, r.begin), at(theta, r.begin));
   }
   mutable Tensor velocity_;

@@ -14,6 +14,7 @@
 
 #include <functional>
 
+#include "lpf/core/step_script.hpp"
 #include "lpf/filter/perturbation.hpp"
 
 namespace lpf::optim {
@@ -46,23 +47,41 @@ class SmoothOut {
   /// call goes on).
   [[nodiscard("keep the scope: auto scope = smooth.perturb(params)")]] filter::Perturbation perturb(
       const ParameterStore& params) {
-    filter::Perturbation::check_not_open(params);
-    const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
-    check<StateError>(
-        !before || !*before, "SmoothOut",
-        "the perturbed pass before this one ended without reading a parameter: keep its scope alive "
-        "around the forward pass (auto scope = smooth.perturb(params))");
+    lpf::detail::on_host([this, params] {
+      filter::Perturbation::check_not_open(params);
+      const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
+      check<StateError>(
+          !before || !*before, "SmoothOut",
+          "the perturbed pass before this one ended without reading a parameter: keep its scope alive "
+          "around the forward pass (auto scope = smooth.perturb(params))");
+    });
     filter::PassOptions pass{.M = options_.M, .batch_norm = options_.batch_norm};
-    pass.offsets = offsets(params, draws_);
-    ++draws_;
+    pass.offsets = offsets(params, lpf::detail::drawing(key(0), [this] { return draws_; }));
+    lpf::detail::on_host([this] { ++draws_; });
     return filter::Perturbation(params, rows(params), pass, forgotten_);
   }
 
   /// The offsets s ⊙ u of pass `draw` at the present θ, [M, size of θ]: what perturb() adds.
   Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
+    return offsets(params, key(draw));
+  }
+
+  const SmoothOutOptions& options() const { return options_; }
+  /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
+  std::uint64_t draws() const { return draws_; }
+  void set_draws(std::uint64_t n) { draws_ = n; }
+
+ private:
+  NoiseKey key(std::uint64_t draw) const { return {options_.seed, Purpose::perturbation, draw, 0, 0}; }
+  filter::Rows rows(const ParameterStore& params) const {
+    return filter::rows_of(params, NoiseLaw::filter_wise, options_.include);
+  }
+
+  Tensor offsets(const ParameterStore& params, const NoiseKey& draw) const {
     const auto off = no_grad();
     const filter::Rows own = rows(params);
-    const Tensor theta = params.theta(), given = options_.noise ? options_.noise(draw) : Tensor();
+    if (options_.noise) lpf::detail::check_not_captured("SmoothOut with noise of your own");
+    const Tensor theta = params.theta(), given = options_.noise ? options_.noise(draw.draw) : Tensor();
     const Shape shape{options_.M, theta.numel()};
     check<ShapeError>(!given.defined() || given.shape() == shape, "SmoothOut", "noise of M = ", options_.M,
                       " draws needs shape ", shape, ", got ", given.defined() ? given.shape() : Shape());
@@ -80,22 +99,11 @@ class SmoothOut {
     return out;
   }
 
-  const SmoothOutOptions& options() const { return options_; }
-  /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
-  std::uint64_t draws() const { return draws_; }
-  void set_draws(std::uint64_t n) { draws_ = n; }
-
- private:
-  filter::Rows rows(const ParameterStore& params) const {
-    return filter::rows_of(params, NoiseLaw::filter_wise, options_.include);
-  }
-
   /// U(−1, 1) for the elements of one parameter.
-  Tensor uniform(const Tensor& like, std::uint64_t draw, std::int64_t replica,
-                 const backend::Segment& s) const {
+  static Tensor uniform(const Tensor& like, NoiseKey key, std::int64_t replica, const backend::Segment& s) {
     const Tensor u = empty({s.rows, s.length}, like.options());
-    const NoiseKey key{options_.seed, Purpose::perturbation, draw, static_cast<std::uint32_t>(replica),
-                       s.parameter};
+    key.replica = static_cast<std::uint32_t>(replica);
+    key.parameter = s.parameter;
     u.backend().uniform(u.dtype(), key, 0, u.numel(), u.raw());
     return affine(u, 2, -1);
   }

@@ -15,9 +15,8 @@ void adam(DType, std::int64_t n, const AdamStep& o, const void* gradient, void* 
     *w = static_cast<T*>(theta);
   const T b1 = static_cast<T>(o.beta1), b2 = static_cast<T>(o.beta2), c1 = static_cast<T>(1 - o.beta1),
           c2 = static_cast<T>(1 - o.beta2), epsilon = static_cast<T>(o.epsilon);
-  const T step = static_cast<T>(o.lr / o.correction1), root = static_cast<T>(1 / std::sqrt(o.correction2));
-  const T coupled = o.decoupled ? T(0) : static_cast<T>(o.weight_decay);
-  const T shrink = o.decoupled ? static_cast<T>(1 - o.lr * o.weight_decay) : T(1);
+  const T step = static_cast<T>(o.step.value), root = static_cast<T>(o.root.value),
+          coupled = static_cast<T>(o.weight_decay), shrink = static_cast<T>(o.shrink.value);
   constexpr std::int64_t tile = 1024;
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     T spread[tile];

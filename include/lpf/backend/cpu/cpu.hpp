@@ -34,6 +34,7 @@ void fill_floating(Table& t) {
   fill_arithmetic<T>(t);
   t.accumulate = accumulate<T>;
   t.dot = dot<T>;
+  t.rescale = rescale<T>;
   t.put_add = put_add<T>;
   t.gemm = gemm<T>;
   t.softmax = softmax<T>;
@@ -75,6 +76,7 @@ inline void fill_core(Table& t) {
   t.accumulate = ByType<&Table::accumulate>::call;
   t.reduce = ByType<&Table::reduce>::call;
   t.dot = ByType<&Table::dot>::call;
+  t.rescale = ByType<&Table::rescale>::call;
   t.take = take;
   t.put_add = ByType<&Table::put_add>::call;
   t.gather = gather;

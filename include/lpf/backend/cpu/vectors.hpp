@@ -25,9 +25,11 @@ inline void uniform(DType type, const NoiseKey& key, std::int64_t first, std::in
 }
 
 template <class T>
-void filter_norms(DType, const Segment* segments, std::int64_t count, const void* theta, void* norm) {
+void filter_norms(DType, const NormSegment* segments, std::int64_t count, const void* theta, Changing factor,
+                  void* scale) {
+  const T by = static_cast<T>(factor.value);
   for (std::int64_t s = 0; s < count; ++s) {
-    const Segment& segment = segments[s];
+    const NormSegment& segment = segments[s];
     parallel_for(segment.rows,
                  std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, segment.length)),
                  [&](std::int64_t row, std::int64_t end) {
@@ -36,10 +38,21 @@ void filter_norms(DType, const Segment* segments, std::int64_t count, const void
                      const double squares = sum_tree<double>(segment.length, [w](std::int64_t i) {
                        return static_cast<double>(w[i]) * static_cast<double>(w[i]);
                      });
-                     static_cast<T*>(norm)[segment.first_scale + row] = static_cast<T>(std::sqrt(squares));
+                     const T norm = static_cast<T>(std::sqrt(squares)) + static_cast<T>(segment.floor);
+                     std::fill_n(static_cast<T*>(scale) + segment.first_scale + row * segment.copies,
+                                 segment.copies, norm * by);
                    }
                  });
   }
+}
+
+template <class T>
+void rescale(DType type, std::int64_t n, double a, double epsilon, double limit, const void* v, const void* x,
+             void* y, void* norm) {
+  const double length = std::sqrt(dot<T>(type, n, v, v)), factor = a / (length + epsilon);
+  if (norm) *static_cast<T*>(norm) = static_cast<T>(length);
+  const double by = factor < limit ? factor : limit;
+  if (by != 1 || x != y) unary<T>(Unary::affine, type, n, x, y, by, 0);
 }
 
 template <class T>
@@ -126,7 +139,7 @@ void sgd(DType, std::int64_t n, const SgdStep& o, const void* gradient, void* ve
   const T* g = static_cast<const T*>(gradient);
   T* v = static_cast<T*>(velocity);
   T* w = static_cast<T*>(theta);
-  const T lr = static_cast<T>(o.lr), mu = static_cast<T>(o.momentum), decay = static_cast<T>(o.weight_decay);
+  const T lr = static_cast<T>(o.lr.value), mu = static_cast<T>(o.momentum), decay = static_cast<T>(o.weight_decay);
   const T fresh = o.first ? T(1) : static_cast<T>(1 - o.dampening), keep = o.first ? T(0) : mu;
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     if (mu == T(0)) {

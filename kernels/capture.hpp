@@ -1,0 +1,55 @@
+// A captured step, seen from the device: what one thread queues meanwhile is kept as a graph (device.cu,
+// emulated/device.cpp). One thread captures at a time; what others queue waits until it has ended, so that it
+// is not drawn in.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+
+#include "lpf/core/error.hpp"
+
+namespace lpf::cuda {
+
+inline std::mutex capture_mutex;  // held from the begin of a capture to its end, by the thread that captures
+inline std::atomic<bool> capture_under_way{false};
+inline thread_local bool capturing = false;  // by this thread
+
+/// StateError in a thread that captures: `what` it may not do, and what to do.
+inline void refuse_in_capture(const char* what) {
+  check<StateError>(!capturing, "captured step", "may not ", what);
+}
+
+inline void enter_capture() {
+  refuse_in_capture("begin another captured step");
+  capture_mutex.lock();
+  capturing = true;
+  capture_under_way = true;
+}
+inline void leave_capture() noexcept {
+  capture_under_way = false;
+  capturing = false;
+  capture_mutex.unlock();
+}
+
+/// While it lives no capture begins; waits for one of another thread's.
+class OutsideCapture {
+ public:
+  explicit OutsideCapture(const char* what) {
+    refuse_in_capture(what);
+    lock_ = std::unique_lock(capture_mutex);
+  }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
+
+inline constexpr const char* reads_the_device =
+    "read from the device (item(), to_vector(), a norm as a number), which would wait for it: return the "
+    "tensor from the step and read it there";
+inline constexpr const char* copies_from_host =
+    "copy from the host, as every replay would copy the same: make the tensor before the first step, or hand "
+    "it to the step as an argument";
+inline constexpr const char* takes_a_batch =
+    "take a batch from a loader: take it before, and hand it to the step as an argument";
+
+}  // namespace lpf::cuda
