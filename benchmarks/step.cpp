@@ -11,6 +11,7 @@
 #include <lpf/models/resnet.hpp>
 #include <lpf/models/wide_resnet.hpp>
 #include <lpf/train/atomic_file.hpp>
+#include <lpf/train/captured_step.hpp>
 #include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -98,8 +99,12 @@ const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replic
 /// A job of this library: its own model, optimizer and data.
 class Training {
  public:
-  Training(const Job& job, std::int64_t batch)
-      : job_(job), params_({.seed = 1}), sgd_(params_, {.lr = 0.01, .momentum = 0.9}) {
+  Training(const Job& job, std::int64_t batch, bool graphs)
+      : job_(job),
+        params_({.seed = 1}),
+        sgd_(params_, {.lr = 0.01, .momentum = 0.9}),
+        captured_([this](const Tensor& x, const Tensor& y) { return step_on(x, y); },
+                  {.enabled = graphs, .warm_up = 1}) {
     const auto info = std::find_if(networks().begin(), networks().end(),
                                    [&](const NetInfo& n) { return n.name == job.net; });
     check(info != networks().end(), "step", "there is no network '", job.net, "'");
@@ -121,24 +126,24 @@ class Training {
   }
 
   /// Makes a step; on a GPU it is queued.
-  void step() {
-    const auto loss = [&] { return cross_entropy(net_(x_), y_); };
-    const auto descend = [&] {
-      loss().backward();
-      sgd_.step();
-    };
-    if (sam_) {
-      sam_->step(loss);
-    } else if (filter_) {
-      const auto scope = filter_->perturb(params_);
-      descend();
-    } else {
-      descend();
-    }
-  }
+  void step() { captured_(x_, y_); }
   std::int64_t parameters() const { return params_.numel(); }
 
  private:
+  Tensor step_on(const Tensor& x, const Tensor& y) {
+    const auto loss = [&] { return cross_entropy(net_(x), y); };
+    if (sam_) return sam_->step(loss);
+    const auto update = [&] {
+      const Tensor l = loss();
+      l.backward();
+      sgd_.step();
+      return l.detach();
+    };
+    if (!filter_) return update();
+    const auto scope = filter_->perturb(params_);
+    return update();
+  }
+
   Job job_;
   ParameterStore params_;
   optim::SGD sgd_;
@@ -146,6 +151,7 @@ class Training {
   Tensor x_, y_;
   std::optional<LowPassFilter> filter_;
   std::optional<optim::Sam<optim::SGD>> sam_;
+  CapturedStep<std::function<Tensor(const Tensor&, const Tensor&)>> captured_;
 };
 
 // What the products and convolutions of a step multiply and add, counted where the backend is called.
@@ -226,6 +232,7 @@ struct Options {
   int rounds = 11;
   double seconds = 30;
   std::string json, peer, memory_of, device = "cpu";
+  bool graphs = true;
 };
 
 std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, bool peer) {
@@ -262,7 +269,7 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
     std::unique_ptr<Training> training;
     double ms = 0;
     if (job.by == "lpf") {
-      training = std::make_unique<Training>(job, o.batch);
+      training = std::make_unique<Training>(job, o.batch, o.graphs);
       training->step();
       r.gflop = count_flops(*training) * 1e-9;
       r.parameters = training->parameters();
@@ -317,7 +324,7 @@ void print_memory(const Options& o) {
   std::istringstream words(o.memory_of);
   Job job;
   words >> job.net >> job.method >> job.M >> job.estimator;
-  Training training(job, o.batch);
+  Training training(job, o.batch, o.graphs);
   for (int i = 0; i < 3; ++i) training.step();
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -326,11 +333,11 @@ void print_memory(const Options& o) {
 }
 void ask_memory(const std::string& program, const Options& o, Result& r) {
   const std::string job = concat(r.job.net, " ", r.job.method, " ", r.job.M, " ", r.job.estimator);
-  const std::string command =
-      r.job.by == "lpf"
-          ? concat("'", program, "' --device ", o.device, " --batch ", o.batch, " --memory-of '", job, "'")
-          : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --device ", o.device, " --batch ", o.batch,
-                   " --memory-of '", job, "'");
+  const std::string command = r.job.by == "lpf"
+                                  ? concat("'", program, "' --device ", o.device, " --batch ", o.batch,
+                                           o.graphs ? "" : " --no-graphs", " --memory-of '", job, "'")
+                                  : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --device ", o.device,
+                                           " --batch ", o.batch, " --memory-of '", job, "'");
   std::FILE* pipe = ::popen(command.c_str(), "r");
   check<IoError>(pipe != nullptr, "step", "cannot run ", command);
   if (std::fscanf(pipe, "%lf %lf", &r.peak_mb, &r.peak_rss_mb) != 2) r.peak_mb = r.peak_rss_mb = 0;
@@ -403,6 +410,7 @@ int run(int argc, char** argv) {
   app.add_option("--device", o.device, "where the networks are trained")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
+  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU, replay a captured step (the default)");
   app.add_option("--memory-of", o.memory_of, "internal: the memory of one row")->group("");
   CLI11_PARSE(app, argc, argv);
   if (o.device == "cuda") set_default_device(Device::cuda());

@@ -28,7 +28,7 @@ using Given = std::map<std::string, std::string>;  // settings on the command li
 struct Options {
   std::string recipe, out, device = "cpu";
   int threads = 0;
-  bool resume = false, dry_run = false, recipes = false;
+  bool resume = false, dry_run = false, recipes = false, graphs = true;
 };
 
 std::string described(const char* name, const char* meaning) {
@@ -128,9 +128,10 @@ int train(const Options& o, const Settings& s, const std::string& command) {
   std::printf("%s, %lld epochs; results in %s\n", experiment::title_of(s).c_str(),
               static_cast<long long>(s.epochs), o.out.c_str());
   std::fflush(stdout);
-  const auto outcome = experiment::run(s, {.out = o.out, .resume = o.resume, .command = command, .stop = [&] {
-                                             return stop.received() != 0;
-                                           }});
+  const auto outcome = experiment::run(
+      s, {.out = o.out, .resume = o.resume, .command = command, .graphs = o.graphs, .stop = [&] {
+            return stop.received() != 0;
+          }});
   if (!outcome.finished) {
     std::fprintf(
         stderr,
@@ -162,6 +163,7 @@ int main(int argc, char** argv) {
   app.add_option("--device", o.device, "where the network is trained")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
+  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU, replay a captured step (the default)");
   app.add_flag("--resume", o.resume, "go on with the run in --out");
   app.add_flag("--dry-run", o.dry_run, "say what the run would take, and make none");
   CLI11_PARSE(app, argc, argv);

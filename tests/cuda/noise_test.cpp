@@ -100,9 +100,9 @@ TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths
                  });
       std::vector<backend::NormSegment> norms;  // of each row, and of the whole for all its rows
       for (const Segment& s : segments)
-        norms.push_back(antithetic ? backend::NormSegment{s.offset, 1, s.rows * s.length, s.first_scale,
-                                                          s.rows, 1e-3}
-                                   : backend::NormSegment{s.offset, s.rows, s.length, s.first_scale, 1, 0});
+        norms.push_back(
+            antithetic ? backend::NormSegment{s.offset, 1, s.rows * s.length, s.first_scale, s.rows, 1e-3}
+                       : backend::NormSegment{s.offset, s.rows, s.length, s.first_scale, 1, 0});
       check_same({choice.numbers({size}, type)}, {zeros({rows}, {.dtype = type})}, tolerance_of(type),
                  [&](const Table& t, const auto& in, const auto& out) {
                    t.filter_norms(type, norms.data(), std::ssize(norms), in[0], 0.3, out[0]);

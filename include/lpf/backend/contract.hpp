@@ -15,8 +15,8 @@ namespace lpf::backend {
 
 inline constexpr std::uint32_t contract_version = 3;
 
-/// A number that changes from step to step. In a captured step kernels read it from the device's memory, where
-/// every replay finds its own; `value` is that of the step at hand. Never `at` on the CPU.
+/// A number that changes from step to step. In a captured step kernels read it from the device's memory,
+/// where every replay finds its own; `value` is that of the step at hand. Never `at` on the CPU.
 struct Changing {
   double value = 0;
   const double* at = nullptr;
@@ -219,8 +219,8 @@ struct Table {
   void (*wait_for)(std::uint64_t copy);     // returns when it is made and `from` may change
 
   // A captured step; null on the CPU. From begin_capture() on what this thread queues is kept instead of run.
-  // end_capture() gives it as a graph, which launch() queues whole, as often as one likes. Memory allocated in
-  // between belongs to the graph. What would wait for the device in between, or copy from the host, is a
+  // end_capture() gives it as a graph, which launch() queues whole, as often as one likes. Memory allocated
+  // in between belongs to the graph. What would wait for the device in between, or copy from the host, is a
   // StateError, after which the capture can still be ended.
   void (*begin_capture)();
   void* (*end_capture)();

@@ -68,9 +68,9 @@ enum class Purpose : std::uint8_t {
 struct NoiseKey {
   std::uint64_t seed = 0;
   Purpose purpose = Purpose::user;
-  std::uint64_t draw = 0;       ///< which pass, epoch or repetition: < 2^32
-  std::uint32_t replica = 0;    ///< < 2^24
-  std::uint32_t parameter = 0;  ///< index of the parameter or of the layer
+  std::uint64_t draw = 0;                  ///< which pass, epoch or repetition: < 2^32
+  std::uint32_t replica = 0;               ///< < 2^24
+  std::uint32_t parameter = 0;             ///< index of the parameter or of the layer
   const std::uint64_t* draw_at = nullptr;  ///< in a captured step: where the device finds the draw
   bool operator==(const NoiseKey&) const = default;
 };

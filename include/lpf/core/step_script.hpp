@@ -5,6 +5,7 @@
 // Outside a capture they are the plain calls that they look like.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <functional>
 #include <utility>
@@ -33,11 +34,15 @@ class StepScript {
     add([this, i, f = std::move(f)] { words_[i] = f(); });
     return on_device_ + i;
   }
-  /// What the course of the step depends on: with another answer it must be captured anew.
-  void expect(std::function<bool()> f) {
+  /// What the course of the step depends on: with another answer it must be captured anew. Not where the step
+  /// itself has settled it.
+  void expect(const void* what, std::function<bool()> f) {
+    if (std::find(settled_.begin(), settled_.end(), what) != settled_.end()) return;
     const bool answer = f();
     expected_.emplace_back(std::move(f), answer);
   }
+
+  void settle(const void* what) { settled_.push_back(what); }
 
   bool still_holds() const {
     for (const auto& [f, answer] : expected_)
@@ -53,6 +58,7 @@ class StepScript {
   const std::uint64_t* on_device_;
   std::vector<std::function<void()>> actions_;
   std::vector<std::pair<std::function<bool()>, bool>> expected_;
+  std::vector<const void*> settled_;
   std::vector<std::uint64_t> words_;
 };
 
@@ -93,11 +99,16 @@ NoiseKey drawing(NoiseKey key, F f) {
   return key;
 }
 
-/// Notes that f() decides the course of the step.
+/// Notes that f(), which is about `what`, decides the course of the step.
 template <class F>
-void decided_by(F f) {
+void decided_by(const void* what, F f) {
   if (step_script) [[unlikely]]
-    step_script->expect(std::move(f));
+    step_script->expect(what, std::move(f));
+}
+/// Notes that the step itself has decided about `what`.
+inline void settled(const void* what) {
+  if (step_script) [[unlikely]]
+    step_script->settle(what);
 }
 
 /// StateError in a captured step, for what computes its numbers on the host.

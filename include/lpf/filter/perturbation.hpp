@@ -5,6 +5,7 @@
 #include <exception>
 #include <span>
 
+#include "lpf/core/step_script.hpp"
 #include "lpf/filter/law.hpp"
 #include "lpf/ops/math.hpp"
 #include "lpf/ops/replicate.hpp"
@@ -170,17 +171,22 @@ class Perturbation final : public nn::PerturbedPass {
       const Perturbation& scope;
       std::vector<nn::detail::ActivePass> passes = nn::detail::active_passes;
       std::vector<Tensor> buffers;
-      std::vector<std::uint64_t> counters;
+      std::shared_ptr<std::vector<std::uint64_t>> counters = std::make_shared<std::vector<std::uint64_t>>();
       explicit Restore(const Perturbation& s) : scope(s) {
         for (const auto& b : s.params_.buffers()) buffers.push_back(b.tensor.clone());
-        for (const auto& c : s.params_.counters()) counters.push_back(*c.value);
+        lpf::detail::on_host([params = s.params_, kept = counters] {
+          kept->clear();
+          for (const auto& c : params.counters()) kept->push_back(*c.value);
+        });
         std::erase_if(nn::detail::active_passes, [&s](const auto& active) { return active.pass == &s; });
       }
       ~Restore() {
         const auto off = no_grad();
         nn::detail::active_passes = passes;
         for (std::size_t i = 0; i < buffers.size(); ++i) scope.params_.buffers()[i].tensor.copy_(buffers[i]);
-        for (std::size_t i = 0; i < counters.size(); ++i) *scope.params_.counters()[i].value = counters[i];
+        lpf::detail::on_host([params = scope.params_, kept = counters] {
+          for (std::size_t i = 0; i < kept->size(); ++i) *params.counters()[i].value = (*kept)[i];
+        });
       }
     } restore(*this);
     const auto off = no_grad();

@@ -61,12 +61,13 @@ struct Shake {
       return {half, half};
     }
     const std::int64_t first = nn::PartOfBatch::first_sample();
-    if (first == 0) lpf::detail::on_host([d = draws] { ++*d; });  // the later parts of a batch go on with the draw of its first
+    // The later parts of a batch go on with the draw of its first.
+    if (first == 0) lpf::detail::on_host([d = draws] { ++*d; });
     check<StateError>(*draws > 0, "ShakeShake", "'", path.name(),
                       "' meets part of a batch that begins at sample ", first,
                       " before the part that begins at 0");
-    const NoiseKey key = lpf::detail::drawing({path.seed(), Purpose::dropout, 0, 0, stream()},
-                                              [d = draws] { return *d - 1; });
+    const NoiseKey key =
+        lpf::detail::drawing({path.seed(), Purpose::dropout, 0, 0, stream()}, [d = draws] { return *d - 1; });
     const Tensor drawn = empty({batch, 2}, {float64, x.device()});  // α and β, alike for every dtype
     drawn.backend().uniform(float64, key, 2 * first, 2 * batch, drawn.raw());
     const auto column = [&](int i) {

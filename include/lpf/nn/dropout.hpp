@@ -26,13 +26,14 @@ struct Dropout {
   Tensor operator()(const Tensor& x) const {
     if (!path.training() || p == 0) return x;
     const std::int64_t sample = PartOfBatch::first_sample();
-    if (sample == 0) lpf::detail::on_host([d = draws] { ++*d; });  // the later parts of a batch go on with the draw of its first
+    // The later parts of a batch go on with the draw of its first.
+    if (sample == 0) lpf::detail::on_host([d = draws] { ++*d; });
     check<StateError>(*draws > 0, "Dropout", "'", path.name(),
                       "' meets part of a batch that begins at sample ", sample,
                       " before the part that begins at 0");
     const std::int64_t per_sample = x.rank() > 0 && x.shape()[0] > 0 ? x.numel() / x.shape()[0] : 0;
-    const NoiseKey key = lpf::detail::drawing({path.seed(), Purpose::dropout, 0, 0, stream()},
-                                              [d = draws] { return *d - 1; });
+    const NoiseKey key =
+        lpf::detail::drawing({path.seed(), Purpose::dropout, 0, 0, stream()}, [d = draws] { return *d - 1; });
     return dropout(x, p, key, sample * per_sample);
   }
 

@@ -197,7 +197,7 @@ class Path {
   Device device() const { return state_->options.device; }
   std::uint64_t seed() const { return state_->options.seed; }
   bool training() const {
-    lpf::detail::decided_by([s = state_.get()] { return s->training; });
+    lpf::detail::decided_by(state_.get(), [s = state_.get()] { return s->training; });
     return state_->training;
   }
   /// The perturbed pass over this store on this thread, or null.
@@ -271,7 +271,10 @@ class ParameterStore {
 
   bool training() const { return state_->training; }
   /// Layers that differ between training and evaluation (dropout, batch norm) follow this switch.
-  void train(bool on = true) const { state_->training = on; }
+  void train(bool on = true) const {
+    lpf::detail::settled(state_.get());
+    state_->training = on;
+  }
   void eval() const { train(false); }
 
   DType dtype() const { return state_->options.dtype; }

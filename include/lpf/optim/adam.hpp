@@ -62,11 +62,11 @@ class Adam : public Optimizer<AdamOptions> {
     const auto step = changing([=, this, &o] { return lr_of(o) / correction(o.beta1); }),
                root = changing([=, &o] { return 1 / std::sqrt(correction(o.beta2)); }),
                shrink = decoupled_ ? changing([this, &o] { return 1 - lr_of(o) * o.weight_decay; }) : 1;
-    theta.backend().adam(theta.dtype(), r.end - r.begin,
-                         {o.beta1, o.beta2, o.epsilon, decoupled_ ? 0 : o.weight_decay, step, root, shrink,
-                          o.amsgrad},
-                         at(params_.gradient(), r.begin), at(m_, r.begin), at(v_, r.begin),
-                         o.amsgrad ? at(v_max_, r.begin) : nullptr, at(theta, r.begin));
+    theta.backend().adam(
+        theta.dtype(), r.end - r.begin,
+        {o.beta1, o.beta2, o.epsilon, decoupled_ ? 0 : o.weight_decay, step, root, shrink, o.amsgrad},
+        at(params_.gradient(), r.begin), at(m_, r.begin), at(v_, r.begin),
+        o.amsgrad ? at(v_max_, r.begin) : nullptr, at(theta, r.begin));
   }
 
   bool decoupled_;

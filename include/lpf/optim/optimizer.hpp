@@ -123,8 +123,8 @@ LPF_ONCE inline double grad_norm(const ParameterStore& params) {
   return std::sqrt(g.backend().dot(g.dtype(), g.numel(), g.raw(), g.raw()));
 }
 
-/// Scales the gradient so that its norm is at most max_norm; returns the norm before, a scalar, without waiting
-/// for the device. PyTorch's clip_grad_norm_.
+/// Scales the gradient so that its norm is at most max_norm; returns the norm before, a scalar, without
+/// waiting for the device. PyTorch's clip_grad_norm_.
 LPF_ONCE inline Tensor clip_grad_norm(const ParameterStore& params, double max_norm) {
   check(max_norm > 0, "clip_grad_norm", "max_norm must be positive, got ", max_norm);
   const Tensor g = params.gradient(), norm = empty({}, g.options());

@@ -41,7 +41,7 @@ class SGD final : public Optimizer<SgdOptions> {
   }
   LPF_ONCE inline void update(const detail::Range& r, const SgdOptions& o) override {
     if (o.momentum > 0 && !velocity_.defined()) velocity_ = new_state();
-    lpf::detail::decided_by([this] { return steps_ == 0; });
+    lpf::detail::decided_by(this, [this] { return steps_ == 0; });
     const auto lr = lpf::detail::changing([this, &o] { return lr_of(o); });
     const Tensor theta = params_.theta();
     theta.backend().sgd(theta.dtype(), r.end - r.begin,

@@ -88,18 +88,18 @@ class CapturedSteps {
   struct Form {
     std::vector<std::pair<Shape, DType>> shapes;
     int runs = 0;
-    Tensor words;  // the script's, on the device
+    Tensor words = {};  // the script's, on the device
     Tensors inputs = {}, outputs = {};
     std::unique_ptr<StepScript> script = nullptr;
     Graph graph{nullptr, nullptr};
   };
 
   static bool on_gpu(std::span<const Tensor> arguments) {
-    bool any = false, all = true;
-    for (const Tensor& t : arguments) (t.device().is_cuda() ? any : all) = t.device().is_cuda();
-    check<DeviceError>(!any || all, "CapturedStep",
-                       "some arguments are on the GPU and some are not: move them with .to(device)");
-    return any;
+    const auto there = std::count_if(arguments.begin(), arguments.end(),
+                                     [](const Tensor& t) { return t.device().is_cuda(); });
+    check<DeviceError>(there == 0 || there == std::ssize(arguments), "CapturedStep", there, " of the ",
+                       arguments.size(), " arguments are on the GPU: move all with .to(device)");
+    return there > 0;
   }
 
   /// Null where there are too many already.
@@ -196,6 +196,8 @@ class CapturedStep {
   template <std::size_t... i, class... Arguments>
   auto call(std::index_sequence<i...>, const Arguments&... arguments) {
     using Result = std::invoke_result_t<F&, const Arguments&...>;
+    static_assert(sizeof...(arguments) > 0,
+                  "a step takes its data as arguments: they say which device it is on");
     constexpr bool nothing = std::is_void_v<Result>, one = std::is_same_v<Result, Tensor>;
     static_assert(nothing || one || std::is_same_v<Result, std::vector<Tensor>>,
                   "a step returns a Tensor, a std::vector<Tensor> or nothing");

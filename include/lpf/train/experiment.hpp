@@ -21,6 +21,7 @@
 
 #include "lpf/data/loader.hpp"
 #include "lpf/ops/loss.hpp"
+#include "lpf/train/captured_step.hpp"
 #include "lpf/train/history.hpp"
 #include "lpf/train/method.hpp"
 #include "lpf/train/metrics.hpp"
@@ -36,6 +37,7 @@ struct RunOptions {
   bool resume = false;       ///< go on with the run that is there, if there is one
   std::string command = "";  ///< for the report
   ProgressStyle progress = ProgressStyle::automatic;
+  bool graphs = true;  ///< on a GPU, steps are captured and replayed (CapturedStep): the same numbers
   std::function<bool()> stop = {};  ///< asked after each update: whether to save and return
 };
 
@@ -72,7 +74,12 @@ class Run {
         stream_(loader_),
         params_({.seed = s.seed}),
         net_(make_model(s, params_, task_.input(), task_.train.classes())),
-        method_(s, params_, loader_.batches()) {
+        method_(s, params_, loader_.batches()),
+        captured_(
+            [this](const Tensor& x, const Tensor& y) {
+              return step_on({x, y});
+            },
+            {.enabled = options.graphs}) {
     checkpoint_.add(params_);
     method_.add_to(checkpoint_);
     checkpoint_.add("loader", loader_);
@@ -142,7 +149,7 @@ class Run {
     while (params_.updates() < end) {
       const double begin = lpf::detail::monotonic_seconds();
       last_.lr = method_.lr(), last_.gamma = method_.gamma();
-      method_.step([&] { return next(); }, [&](const Batch& batch) { return loss(batch); });
+      step();
       seconds_ += lpf::detail::monotonic_seconds() - begin;
       bar.set_label(concat("epoch ", epoch_ + 1, "/", settings_.epochs, ", error ",
                            format_fixed(100 * error(), 1), " %, ", format_general(speed(), 3), " images/s"));
@@ -152,30 +159,58 @@ class Run {
     return true;
   }
 
-  Batch next() {
-    fresh_ = true;
-    return stream_.next();
+  /// One update. What was seen is read when it is queued: nothing in it waits for a GPU.
+  void step() {
+    if (method_.takes_one_batch()) {
+      const Batch batch = stream_.next();
+      count(captured_(batch.x, batch.y), {batch.y.numel()});
+      return;
+    }
+    std::vector<std::int64_t> sizes;
+    seen_.clear();
+    const auto next = [&] {
+      const Batch batch = stream_.next();
+      sizes.push_back(batch.y.numel());
+      fresh_ = true;
+      return batch;
+    };
+    method_.step(next, [&](const Batch& batch) { return loss(batch); });
+    count(seen_, sizes);
   }
-  /// The loss of a batch, counted once however often it is asked for.
+  std::vector<Tensor> step_on(const Batch& batch) {
+    seen_.clear();
+    fresh_ = true;
+    method_.step([&] { return batch; }, [&](const Batch& b) { return loss(b); });
+    return std::move(seen_);
+  }
+  /// The loss of a batch, seen once however often it is asked for.
   Tensor loss(const Batch& batch) {
     const Tensor logits = net_(batch.x);
     Tensor out = cross_entropy(logits, batch.y);
-    const double value = out.item();
-    check_finite(value, "training loss");
     if (std::exchange(fresh_, false)) {
-      loss_sum_ += value * static_cast<double>(batch.y.numel());
-      errors_ += count_errors(logits, batch.y);
-      samples_ += batch.y.numel();
+      const auto off = no_grad();
+      seen_.push_back(out.detach());
+      seen_.push_back(sum((argmax(logits.detach(), -1) != batch.y).to(int64)));
     }
     return out;
+  }
+  /// Adds what was seen of batches of these sizes.
+  void count(const std::vector<Tensor>& seen, const std::vector<std::int64_t>& sizes) {
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      const double value = seen[2 * i].item();
+      check_finite(value, "training loss", params_.updates() - 1);
+      loss_sum_ += value * static_cast<double>(sizes[i]);
+      errors_ += seen[2 * i + 1].item<std::int64_t>();
+      samples_ += sizes[i];
+    }
   }
   double error() const { return static_cast<double>(errors_) / static_cast<double>(samples_); }
   double speed() const { return static_cast<double>(samples_) / seconds_; }
 
-  void check_finite(double value, const char* what) const {
+  void check_finite(double value, const char* what, std::uint64_t updates) const {
     check<NumericError>(std::isfinite(value), "train", "the ", what, " is ",
-                        std::isnan(value) ? "NaN" : "infinite", " after ", params_.updates(),
-                        " updates, in epoch ", epoch_ + 1, ": lower ", method_.remedy(),
+                        std::isnan(value) ? "NaN" : "infinite", " after ", updates, " updates, in epoch ",
+                        epoch_ + 1, ": lower ", method_.remedy(),
                         ", or bound the gradient with --clip-norm, and start anew in another --out",
                         epoch_ > 0 ? concat(" ('", options_.out, "' keeps what was up to epoch ", epoch_, ")")
                                    : std::string());
@@ -184,7 +219,7 @@ class Run {
   Evaluation evaluated(const TensorDataset& data) {
     if (data.size() == 0) return {Epoch::none, Epoch::none, 0};
     const Evaluation out = evaluate(params_, net_, test_loader(data, task_));
-    check_finite(out.loss, "loss of the evaluation");
+    check_finite(out.loss, "loss of the evaluation", params_.updates());
     return out;
   }
 
@@ -240,13 +275,16 @@ class Run {
   ParameterStore params_;
   models::Model net_;
   Method method_;
+  CapturedStep<std::function<std::vector<Tensor>(const Tensor&, const Tensor&)>> captured_;
   Checkpoint checkpoint_;
 
   std::int64_t epoch_ = 0;                                 // finished
   double best_ = std::numeric_limits<double>::infinity();  // lowest selection so far
   double loss_sum_ = 0, seconds_ = 0;                      // of the epoch under way
   std::int64_t errors_ = 0, samples_ = 0;
-  bool fresh_ = false;  // a batch has been handed out and not counted
+  bool fresh_ = false;  // a batch has been handed out whose loss has not been seen
+  std::vector<Tensor>
+      seen_;  // in this step, of each batch: its loss, and how many images were taken for another
   Epoch last_;
   std::vector<Epoch> history_;
   std::optional<MetricLog> csv_, jsonl_;

@@ -125,6 +125,9 @@ class Method {
     adam_ ? adam_->step() : sgd_->step();
   }
 
+  /// Whether step() asks for one batch, whose step may then be captured (CapturedStep).
+  bool takes_one_batch() const { return !entropy_; }
+
   /// Adds what a resumed run needs of it.
   void add_to(Checkpoint& checkpoint) {
     with_optimizer([&](auto& o) { checkpoint.add("optimizer", o); });

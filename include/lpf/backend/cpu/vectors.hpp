@@ -139,7 +139,8 @@ void sgd(DType, std::int64_t n, const SgdStep& o, const void* gradient, void* ve
   const T* g = static_cast<const T*>(gradient);
   T* v = static_cast<T*>(velocity);
   T* w = static_cast<T*>(theta);
-  const T lr = static_cast<T>(o.lr.value), mu = static_cast<T>(o.momentum), decay = static_cast<T>(o.weight_decay);
+  const T lr = static_cast<T>(o.lr.value), mu = static_cast<T>(o.momentum),
+          decay = static_cast<T>(o.weight_decay);
   const T fresh = o.first ? T(1) : static_cast<T>(1 - o.dampening), keep = o.first ? T(0) : mu;
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     if (mu == T(0)) {
