@@ -7,9 +7,10 @@
 #include <functional>
 #include <lpf/backend/cpu/parallel.hpp>
 #include <lpf/lpf.hpp>
-#include <lpf/train/atomic_file.hpp>
 #include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
+
+#include "benchmark.hpp"
 
 using namespace lpf;
 
@@ -99,9 +100,7 @@ const Image convolutions[] = {
     {"1×1 stride 2, 64 to 128, 32²", 32, 64, 128, 1, 2, 0},
 };
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   CLI::App app("Products and convolutions against this processor's peak.");
   std::string json;
   std::int64_t batch = 128;
@@ -171,5 +170,10 @@ int main(int argc, char** argv) {
     std::printf("%s\n", table.to_string().c_str());
     std::fflush(stdout);
   }
-  if (!json.empty()) write_file_atomically(json, records.dump(1) + "\n");
+  benchmark::write_figures(json, records);
+  return 0;
 }
+
+}  // namespace
+
+int main(int argc, char** argv) { return lpf::benchmark::main_of("kernels", run, argc, argv); }

@@ -5,12 +5,11 @@
 #include <cstdio>
 #include <lpf/lpf.hpp>
 #include <lpf/sharpness/measure.hpp>
-#include <lpf/train/atomic_file.hpp>
 #include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "peer.hpp"
+#include "benchmark.hpp"
 
 using namespace lpf;
 using namespace lpf::benchmark;
@@ -75,8 +74,7 @@ int run(int argc, char** argv) {
   set_num_threads(o.threads);
   o.threads = num_threads();
 
-  std::unique_ptr<Peer> peer;
-  if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, 128);
+  const auto peer = Peer::of(o.peer, 128);
   const ParameterStore params({.seed = 1});
   const Mlp net{nn::Path(params)};
   std::vector<std::int64_t> labels(static_cast<std::size_t>(o.samples));
@@ -111,10 +109,9 @@ int run(int argc, char** argv) {
       if (round >= 0) ms[i].push_back(time);
     }
 
-  std::printf("%lld draws, %lld samples, network 64-128-128-10, float32, %d thread%s%s%s; LPF %.4f\n",
+  std::printf("%lld draws, %lld samples, network 64-128-128-10, float32, %d thread%s%s; LPF %.4f\n",
               static_cast<long long>(o.draws), static_cast<long long>(o.samples), o.threads,
-              o.threads == 1 ? "" : "s", peer ? ", beside PyTorch " : "", peer ? peer->version().c_str() : "",
-              value);
+              o.threads == 1 ? "" : "s", beside(peer).c_str(), value);
   TextTable table({"", "ms", "quartiles", "/ products"});
   nlohmann::json records = nlohmann::json::array();
   for (std::size_t i = 0; i < ways.size(); ++i) {
@@ -131,17 +128,10 @@ int run(int argc, char** argv) {
                        {"quartile3_ms", at(.75)}});
   }
   std::printf("%s", table.to_string().c_str());
-  if (!o.json.empty()) write_file_atomically(o.json, records.dump(1) + "\n");
+  write_figures(o.json, records);
   return 0;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "measure: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return lpf::benchmark::main_of("measure", run, argc, argv); }

@@ -9,10 +9,10 @@
 #include <lpf/models/registry.hpp>
 #include <vector>
 
+#include "benchmark.hpp"
 #include "lpf/backend/cpu/cpu.hpp"
 #include "lpf/backend/cpu/dropout.hpp"
 #include "lpf/lpf.hpp"
-#include "peer.hpp"
 
 namespace {
 
@@ -109,19 +109,17 @@ void measure_cpu() {
   });
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   std::string device = "cpu";
   CLI::App app("Nanoseconds per random number.");
   app.add_option("--device", device, "where they are drawn")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
-  try {
-    device == "cuda" ? measure_gpu() : measure_cpu();
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "noise: %s\n", error.what());
-    return 1;
-  }
+  device == "cuda" ? measure_gpu() : measure_cpu();
+  return 0;
 }
+
+}  // namespace
+
+int main(int argc, char** argv) { return benchmark::main_of("noise", run, argc, argv); }

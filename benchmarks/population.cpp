@@ -8,13 +8,12 @@
 #include <iostream>
 #include <lpf/data/digits.hpp>
 #include <lpf/lpf.hpp>
-#include <lpf/train/atomic_file.hpp>
 #include <lpf/train/population.hpp>
 #include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "peer.hpp"
+#include "benchmark.hpp"
 
 using namespace lpf;
 using namespace lpf::benchmark;
@@ -175,12 +174,10 @@ int run(int argc, char** argv) {
   o.threads = num_threads();
   if (!o.runs_of.empty()) return serve_runs(o);
 
-  std::unique_ptr<Peer> peer;
-  if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, o.batch);
-  std::printf("%lld networks 64-128-128-10, batch %lld, float32, %d thread%s%s%s\n",
+  const auto peer = Peer::of(o.peer, o.batch);
+  std::printf("%lld networks 64-128-128-10, batch %lld, float32, %d thread%s%s\n",
               static_cast<long long>(o.members), static_cast<long long>(o.batch), o.threads,
-              o.threads == 1 ? "" : "s", peer ? ", beside PyTorch " : "",
-              peer ? peer->version().c_str() : "");
+              o.threads == 1 ? "" : "s", beside(peer).c_str());
   nlohmann::json records = nlohmann::json::array();
   TextTable table({"", "by", "µs a member's step", "quartiles", "steps / s", "population is faster by"});
   for (const std::string& method : o.methods) {
@@ -207,17 +204,10 @@ int run(int argc, char** argv) {
     }
   }
   std::printf("%s", table.to_string().c_str());
-  if (!o.json.empty()) write_file_atomically(o.json, records.dump(1) + "\n");
+  write_figures(o.json, records);
   return 0;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "population: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return lpf::benchmark::main_of("population", run, argc, argv); }

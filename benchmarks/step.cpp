@@ -10,13 +10,12 @@
 #include <lpf/models/lenet.hpp>
 #include <lpf/models/resnet.hpp>
 #include <lpf/models/wide_resnet.hpp>
-#include <lpf/train/atomic_file.hpp>
 #include <lpf/train/captured_step.hpp>
 #include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "peer.hpp"
+#include "benchmark.hpp"
 
 using namespace lpf;
 using namespace lpf::benchmark;
@@ -421,11 +420,9 @@ int run(int argc, char** argv) {
     o.threads = {1};
     if (num_threads() > 1) o.threads.push_back(num_threads());
   }
-  std::unique_ptr<Peer> peer;
-  if (!o.peer.empty()) peer = std::make_unique<Peer>(o.peer, o.batch, o.device);
-  std::printf("%s, batch %lld, float32%s%s\n", backend::get(default_device()).name,
-              static_cast<long long>(o.batch), peer ? ", beside PyTorch " : "",
-              peer ? peer->version().c_str() : "");
+  const auto peer = Peer::of(o.peer, o.batch, o.device);
+  std::printf("%s, batch %lld, float32%s\n", backend::get(default_device()).name,
+              static_cast<long long>(o.batch), beside(peer).c_str());
   std::printf(
       "added / noise: time that the replicas add to SGD's step / time of drawing M·d numbers alone.\n\n");
   nlohmann::json records = nlohmann::json::array();
@@ -455,18 +452,11 @@ int run(int argc, char** argv) {
                            {"system_allocations", r.allocations}});
       }
       print(results);
-      if (!o.json.empty()) write_file_atomically(o.json, records.dump(1) + "\n");
+      write_figures(o.json, records);
     }
   return 0;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "step: %s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return lpf::benchmark::main_of("step", run, argc, argv); }

@@ -1,4 +1,4 @@
-// What the benchmarks share: a process beside this one that does the same work, and timings in turn.
+// What the benchmarks share: a process beside this one that does the same work, timings, and how they end.
 #pragma once
 
 #include <fcntl.h>
@@ -11,7 +11,9 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <lpf/core/error.hpp>
+#include <lpf/train/atomic_file.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -73,6 +75,11 @@ class Peer : public Process {
   Peer(const std::string& python, std::int64_t batch, const std::string& device = "cpu")
       : Process({python, LPF_PEER_SCRIPT, "--batch", std::to_string(batch), "--device", device}),
         version_(answer()) {}
+  /// PyTorch, if a Python was named.
+  static std::unique_ptr<Peer> of(const std::string& python, std::int64_t batch,
+                                  const std::string& device = "cpu") {
+    return python.empty() ? nullptr : std::make_unique<Peer>(python, batch, device);
+  }
   const std::string& version() const { return version_; }
   /// The number with which it answers a request.
   double number(const std::string& request) {
@@ -83,6 +90,11 @@ class Peer : public Process {
  private:
   std::string version_;
 };
+
+/// The end of the line that says what is timed: PyTorch's version, where it is timed too.
+inline std::string beside(const std::unique_ptr<Peer>& peer) {
+  return peer ? concat(", beside PyTorch ", peer->version()) : "";
+}
 
 /// How long f() takes.
 inline double milliseconds_of(const std::function<void()>& f) {
@@ -95,6 +107,21 @@ inline double milliseconds_of(const std::function<void()>& f) {
 inline double quantile(std::vector<double> values, double q) {
   std::sort(values.begin(), values.end());
   return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
+}
+
+/// Writes all figures to the file of --json, if one was given.
+inline void write_figures(const std::string& path, const nlohmann::json& records) {
+  if (!path.empty()) write_file_atomically(path, records.dump(1) + "\n");
+}
+
+/// The main() of a benchmark: an error is one line.
+inline int main_of(const char* name, int (*run)(int, char**), int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", name, error.what());
+    return 1;
+  }
 }
 
 }  // namespace lpf::benchmark
