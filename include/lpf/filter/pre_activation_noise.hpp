@@ -1,0 +1,36 @@
+// Noise of pre-activations with the law of noise on the weights (local reparameterisation; Kingma, Salimans
+// and Welling 2015): one draw for each output of each sample, where weights have one for each element and
+// replica.
+#pragma once
+
+#include "lpf/ops/math.hpp"
+
+namespace lpf::filter::detail {
+
+/// t ⊙ ξ [B, out] with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample,
+/// without w and b. x [B, in], σ [out] and σ_β [1], where undefined 0. The gradient with respect to x goes
+/// through t as it stands, ∂/∂x_b = σ_k²ξ/t·x_b; where t = 0 it is 0.
+LPF_ONCE inline Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Tensor& sigma,
+                                            const Tensor& sigma_bias, const NoiseKey& key,
+                                            std::int64_t first) {
+  const std::int64_t batch = x.size(0);
+  Tensor noise = empty({batch, out}, x.options()), slope = empty({batch, out}, x.options());
+  const auto raw = [](const Tensor& t) { return t.defined() ? t.raw() : nullptr; };
+  x.backend().pre_activation_noise(x.dtype(), batch, x.size(1), out, key, first, x.raw(), raw(sigma),
+                                   raw(sigma_bias), noise.raw(), slope.raw());
+  return record("pre_activation_noise", std::move(noise), {x}, [=](const Tensor& g, Need) {
+    Tensor dt = slope;
+    if (is_grad_enabled() && sigma.defined()) {  // the same, composed of operations that have derivatives
+      Tensor xi = empty({batch, out}, x.options());
+      x.backend().normal(x.dtype(), key, first, xi.numel(), xi.raw());
+      const Tensor variance = reshape(square(sigma), {1, out});
+      Tensor t2 = mul(sum(square(x), {1}, true), variance);
+      if (sigma_bias.defined()) t2 = add(t2, reshape(square(sigma_bias), {1, 1}));
+      const Tensor positive = t2.detach() > 0.0, one = ones({}, x.options());
+      dt = where(positive, div(mul(variance, xi), sqrt(where(positive, t2, one))), zeros({}, x.options()));
+    }
+    return Grads{mul(x, sum(mul(g, dt), {1}, true))};
+  });
+}
+
+}  // namespace lpf::filter::detail
