@@ -31,6 +31,12 @@ TEST_CASE("making tensors") {
   CHECK(arange(0).shape() == Shape{0});
   CHECK(arange(5, 2).numel() == 0);
   CHECK_ERROR(arange(0, 3, 0), ValueError, "[arange]", "step");
+  const std::int64_t last = std::numeric_limits<std::int64_t>::max(), first = -last - 1;
+  CHECK(arange(last - 3, last, 2).to_vector<std::int64_t>() == std::vector{last - 3, last - 1});
+  CHECK(arange(first + 1, first, first).to_vector<std::int64_t>() == std::vector{first + 1});
+  CHECK(arange(first, last, last).to_vector<std::int64_t>() ==
+        std::vector<std::int64_t>{first, -1, last - 1});
+  CHECK_ERROR(arange(first, last), ShapeError, "[arange]", "18446744073709551615");
   const Tensor x = full({2, 3}, 1, {.dtype = float64});
   CHECK(zeros_like(x).dtype() == float64);
   CHECK(ones_like(x).shape() == x.shape());

@@ -125,6 +125,7 @@ TEST_CASE("one_hot") {
   CHECK(one_hot(at({7}), 1000000).shape() == Shape{1, 1000000});  // not a million squared
   CHECK(one_hot(at({1}), 2, int64).dtype() == int64);
   CHECK_INDEX_ERROR(one_hot(at({3}), 3), "[one_hot]", "index 3", "[0, 3)");
+  CHECK_ERROR(one_hot(at({}), -1), ValueError, "[one_hot]", "-1");
   CHECK_ERROR(one_hot(tensor({1.0}), 3), DTypeError, "[one_hot]", "float64");
 }
 

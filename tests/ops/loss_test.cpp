@@ -294,6 +294,8 @@ TEST_CASE("loss: errors") {
   CHECK_ERROR(cross_entropy(normal({3, 4}), normal({3, 4}, 1, float32)), DTypeError, "cross_entropy",
               "float64", "float32");
   CHECK_ERROR(cross_entropy(normal({3, 4}), labels({0, 1, 2}).to(int32)), DTypeError, "int32", "int64");
+  CHECK_ERROR(cross_entropy(normal({3, 4}), labels({0, 1, 2}).to(float64)), DTypeError, "labels are float64",
+              ".to(int64)");
   CHECK_ERROR(cross_entropy(arange(3), labels({})), DTypeError, "cross_entropy");
   CHECK_ERROR(cross_entropy(normal({3, 0}), labels({0, 1, 2})), ShapeError, "cross_entropy", "[3, 0]");
   CHECK_ERROR(cross_entropy(full({}, 1), labels({})), ShapeError, "cross_entropy");

@@ -161,6 +161,9 @@ TEST_CASE("schedules: arguments out of range are ValueErrors") {
   CHECK_THROWS_AS(schedule::polynomial(0), ValueError);
   CHECK_THROWS_AS(schedule::one_cycle({}), ValueError);
   CHECK_THROWS_AS(schedule::per_epoch(schedule::constant(), 0), ValueError);
+  CHECK_THROWS_AS(schedule::per_epoch(nullptr, 10), ValueError);
+  CHECK_THROWS_AS(schedule::chain({}, nullptr), ValueError);
+  CHECK_THROWS_AS(schedule::chain({{nullptr, 10}}, schedule::constant()), ValueError);
   for (const double bad : {0.0, 1.0, -0.5, nan})
     CHECK_THROWS_AS(schedule::one_cycle({.total = 10, .fraction_up = bad}), ValueError);
   for (const double bad : {0.0, -1.0, nan}) {

@@ -20,6 +20,7 @@ using Grads = std::vector<Tensor>;
 
 class LeafNode;
 
+/// One operation on the tape: where its gradient comes from and where it goes.
 class Node {
  public:
   explicit Node(const char* name) : name_(name), sequence_(next_sequence()) {}
@@ -265,8 +266,8 @@ Tensor record(const char* name, Tensor y, Operands operands, Backward backward) 
 LPF_ONCE inline const Tensor& Tensor::requires_grad_(bool on) const {
   check<StateError>(is_leaf(), "requires_grad_",
                     "only a leaf can be told to collect a gradient: detach() it first");
-  check<DTypeError>(!on || is_floating(dtype()), "requires_grad_", "a ", name_of(dtype()),
-                    " tensor has no gradient");
+  check<DTypeError>(!on || is_floating(dtype()), "requires_grad_", "a tensor of ", name_of(dtype()),
+                    " has no gradient");
   if (on && !node()) set_node(std::make_shared<LeafNode>(impl()));
   if (!on) set_node(nullptr);
   return *this;

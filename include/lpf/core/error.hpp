@@ -67,6 +67,10 @@ LPF_ONCE inline void append_unsigned(std::string& out, unsigned long long value)
   out += std::to_string(value);
 }
 LPF_ONCE inline void append_real(std::string& out, double value) {
+  if (value != value) {  // printf would show the sign, which says nothing
+    out += "nan";
+    return;
+  }
   char buffer[32];
   std::snprintf(buffer, sizeof buffer, "%.6g", value);
   out += buffer;

@@ -48,6 +48,7 @@ struct TensorImpl {
 
 }  // namespace detail
 
+/// A handle on an array of numbers, its shape and its history.
 class Tensor {
  public:
   /// An undefined tensor: no shape, no data.
@@ -283,9 +284,17 @@ Tensor wrap(Matrix& m) {
 /// start, start + step, … below stop.
 inline Tensor arange(std::int64_t start, std::int64_t stop, std::int64_t step = 1) {
   check(step != 0, "arange", "step is 0");
-  std::vector<std::int64_t> values;
-  for (auto i = start; step > 0 ? i < stop : i > stop; i += step) values.push_back(i);
-  return from_vector(values, {static_cast<std::int64_t>(values.size())});
+  // Unsigned: the distance between two int64 may not fit into one.
+  const auto from = static_cast<std::uint64_t>(start), to = static_cast<std::uint64_t>(stop),
+             by = static_cast<std::uint64_t>(step);
+  const bool up = step > 0, none = up ? start >= stop : start <= stop;
+  const std::uint64_t count = none ? 0 : ((up ? to - from : from - to) - 1) / (up ? by : 0 - by) + 1;
+  check<ShapeError>(count < std::uint64_t{1} << 60, "arange", count, " elements are too many");
+  Tensor out = empty({static_cast<std::int64_t>(count)}, {.dtype = DType::int64});
+  std::vector<std::uint64_t> values(count);
+  for (std::uint64_t i = 0; i < count; ++i) values[i] = from + i * by;
+  out.backend().copy_from_host(out.raw(), values.data(), count * sizeof values[0]);
+  return out;
 }
 inline Tensor arange(std::int64_t stop) { return arange(0, stop); }
 

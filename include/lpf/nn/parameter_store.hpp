@@ -126,7 +126,7 @@ class Parameter {
       : state_(std::move(state)), index_(index) {}
 
   bool defined() const { return state_ != nullptr; }
-  const ParameterInfo& info() const { return state_->infos[index_]; }
+  const ParameterInfo& info() const { return state().infos[index_]; }
   std::size_t index() const { return index_; }
 
   /// The parameter for use in an operation.
@@ -138,13 +138,17 @@ class Parameter {
   operator Tensor() const { return value(); }  // NOLINT: layers write linear(x, weight, bias)
   /// The parameter itself, never perturbed.
   Tensor clean() const {
-    state_->materialize();
+    state().materialize();
     return state_->tensors[index_];
   }
   /// The perturbed pass this parameter is in on this thread, or null.
   PerturbedPass* pass() const { return detail::pass_over(state_.get()); }
 
  private:
+  detail::StoreState& state() const {
+    check<StateError>(defined(), "Parameter", "this layer has none (built without a bias?)");
+    return *state_;
+  }
   std::shared_ptr<detail::StoreState> state_;
   std::size_t index_ = 0;
 };
@@ -239,7 +243,11 @@ class ParameterStore {
 
   const std::vector<ParameterInfo>& parameters() const { return state_->materialize(), state_->infos; }
   /// The leaf tensor of a parameter.
-  Tensor tensor(std::size_t index) const { return state_->materialize(), state_->tensors.at(index); }
+  Tensor tensor(std::size_t index) const {
+    check<IndexError>(index < parameters().size(), "ParameterStore", "parameter ", index, " is outside [0, ",
+                      parameters().size(), ")");
+    return state_->tensors[index];
+  }
   Tensor tensor(std::string_view name) const { return tensor(index_of(name)); }
   /// All trainable leaves, in order.
   std::vector<Tensor> leaves() const {

@@ -1,8 +1,7 @@
 // What an operation of your own is made of:
 //   record(name, y, {operands}, backward)  y was computed from the operands; backward(g, need) gives their
-//   gradients,
-//                                          written with differentiable operations: it can be differentiated
-//                                          again
+//                                          gradients, written with differentiable operations, so that they
+//                                          can be differentiated again
 //   map_replicas(f, parameter)             its rule for perturbed parameters
 //   per_sample(parameter, x)               a parameter ready to meet an activation (replicate.hpp)
 // examples/custom_op.cpp shows all three.

@@ -87,15 +87,6 @@ LPF_ONCE inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis
 
 }  // namespace detail
 
-namespace detail {
-LPF_ONCE inline int extremum_axis(const char* operation, const Tensor& x, int axis) {
-  check_plain(operation, x);
-  axis = normalize_axis(operation, axis, x.rank());
-  check<ShapeError>(x.shape()[axis] > 0, operation, "axis ", axis, " of shape ", x.shape(), " is empty");
-  return axis;
-}
-}  // namespace detail
-
 /// Largest (smallest) element along an axis, NaN if there is one; the first of equals takes the gradient.
 LPF_ONCE inline Tensor amax(const Tensor& x, int axis, bool keepdim = false) {
   axis = detail::extremum_axis("amax", x, axis);
@@ -118,6 +109,7 @@ LPF_ONCE inline Tensor Tensor::min() const {
 
 /// Rows of one-hot vectors: [shape…, classes] of `dtype`.
 LPF_ONCE inline Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {
+  check(classes > 0, "one_hot", "the number of classes must be positive, got ", classes);
   detail::check_indices("one_hot", labels, classes, labels);
   const std::int64_t n = labels.numel();
   const auto off = no_grad();

@@ -104,34 +104,42 @@ LPF_ONCE inline Tensor var(const Tensor& x, const Axes& axes = {}, double correc
                 1.0 / std::max(0.0, static_cast<double>(n) - correction), 0);
 }
 
-/// Index of the largest (smallest) element along an axis, the first of equals; int64.
-LPF_ONCE inline Tensor argmax(const Tensor& x, int axis, bool keepdim = false) {
-  detail::check_plain("argmax", x);
-  axis = normalize_axis("argmax", axis, x.rank());
-  check<ShapeError>(x.shape()[axis] > 0, "argmax", "axis ", axis, " of shape ", x.shape(), " is empty");
-  const Tensor y = detail::reduce_run(backend::Reduce::argmax, x.detach(), axis, 1, DType::int64);
+namespace detail {
+
+/// `axis`, normalised, along which an extremum can be looked for.
+LPF_ONCE inline int extremum_axis(const char* operation, const Tensor& x, int axis) {
+  check_plain(operation, x);
+  axis = normalize_axis(operation, axis, x.rank());
+  check<ShapeError>(x.shape()[axis] > 0, operation, "axis ", axis, " of shape ", x.shape(), " is empty");
+  return axis;
+}
+LPF_ONCE inline Tensor arg_extremum(const char* operation, backend::Reduce op, const Tensor& x, int axis,
+                                    bool keepdim) {
+  axis = extremum_axis(operation, x, axis);
+  const Tensor y = reduce_run(op, x.detach(), axis, 1, DType::int64);
   return keepdim ? y : squeeze(y, axis);
 }
+
+}  // namespace detail
+
+/// Index of the largest (smallest) element along an axis, the first of equals; int64.
+LPF_ONCE inline Tensor argmax(const Tensor& x, int axis, bool keepdim = false) {
+  return detail::arg_extremum("argmax", backend::Reduce::argmax, x, axis, keepdim);
+}
 LPF_ONCE inline Tensor argmin(const Tensor& x, int axis, bool keepdim = false) {
-  detail::check_plain("argmin", x);
-  axis = normalize_axis("argmin", axis, x.rank());
-  check<ShapeError>(x.shape()[axis] > 0, "argmin", "axis ", axis, " of shape ", x.shape(), " is empty");
-  const Tensor y = detail::reduce_run(backend::Reduce::argmin, x.detach(), axis, 1, DType::int64);
-  return keepdim ? y : squeeze(y, axis);
+  return detail::arg_extremum("argmin", backend::Reduce::argmin, x, axis, keepdim);
 }
 LPF_ONCE inline Tensor Tensor::argmax(int axis) const { return lpf::argmax(*this, axis); }
 
-/// True where all (any) elements are.
-LPF_ONCE inline Tensor all(const Tensor& x) {
-  return detail::reduce(backend::Reduce::all, x.detach().to(DType::bool_),
-                        detail::reduced_axes("all", {}, x.rank()), DType::bool_)
-      .reshape(Shape{});
+namespace detail {
+LPF_ONCE inline Tensor of_bools(backend::Reduce op, const Tensor& x) {
+  return reduce_run(op, x.detach().to(DType::bool_), 0, x.rank(), DType::bool_).reshape(Shape{});
 }
-LPF_ONCE inline Tensor any(const Tensor& x) {
-  return detail::reduce(backend::Reduce::any, x.detach().to(DType::bool_),
-                        detail::reduced_axes("any", {}, x.rank()), DType::bool_)
-      .reshape(Shape{});
-}
+}  // namespace detail
+
+/// Whether all (any) elements are true, of rank 0.
+LPF_ONCE inline Tensor all(const Tensor& x) { return detail::of_bools(backend::Reduce::all, x); }
+LPF_ONCE inline Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::any, x); }
 
 /// Product over one axis, by halves: exact derivatives of any order also where factors are 0.
 LPF_ONCE inline Tensor prod(const Tensor& x, int axis, bool keepdim = false) {

@@ -106,6 +106,9 @@ LPF_ONCE inline Schedule polynomial(std::uint64_t total, double power = 1) {
 /// One schedule after another: each begins at 0 where the one before it has had its steps; the last goes on
 /// for ever.
 LPF_ONCE inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Schedule last) {
+  bool all = bool(last);
+  for (const auto& part : parts) all = all && part.first;
+  check(all, "schedule::chain", "one of the schedules is an empty function");
   return [=](std::uint64_t t) {
     for (const auto& [part, steps] : parts) {
       if (t < steps) return part(t);
@@ -117,6 +120,7 @@ LPF_ONCE inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> p
 
 /// A schedule that counts epochs of `steps` updates.
 LPF_ONCE inline Schedule per_epoch(Schedule schedule, std::uint64_t steps) {
+  check(bool(schedule), "schedule::per_epoch", "the schedule is an empty function");
   check(steps > 0, "schedule::per_epoch", "an epoch needs at least one step");
   return [=](std::uint64_t t) { return schedule(t / steps); };
 }
