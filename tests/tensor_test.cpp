@@ -63,4 +63,22 @@ void check_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& in
   CHECK_MESSAGE(second.ok, second.message);
 }
 
+void check_same_for_any_threads(const std::function<std::vector<Tensor>()>& run) {
+  struct AllThreads {
+    ~AllThreads() { set_num_threads(0); }
+  } at_the_end;
+  set_num_threads(1);
+  const auto expected = run();
+  for (const int threads : {2, 3, 7}) {
+    set_num_threads(threads);
+    const auto found = run();
+    REQUIRE(found.size() == expected.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      CAPTURE(threads);
+      CAPTURE(i);
+      CHECK(same_bits(found[i], expected[i]));
+    }
+  }
+}
+
 }  // namespace lpf::test

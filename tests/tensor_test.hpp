@@ -2,6 +2,7 @@
 // tensor_test.cpp, compiled once.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <stdexcept>
@@ -52,6 +53,9 @@ std::string wrong_derivatives(const GradCheckFunction& f, const std::vector<Tens
                               const GradCheckOptions& options = {});
 /// Checks the first and the second derivatives of f.
 void check_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& inputs);
+
+/// Checks that run() gives the same bits with 1, 2, 3 and 7 threads.
+void check_same_for_any_threads(const std::function<std::vector<Tensor>()>& run);
 
 /// The message of the E that f throws, which must hold every one of `parts`; otherwise what is wrong, after
 /// "!".

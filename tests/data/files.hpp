@@ -1,6 +1,7 @@
 // What the tests of readers write: files, and how they are packed.
 #pragma once
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -9,7 +10,9 @@
 
 namespace lpf::test {
 
+/// Writes a file, and makes the folder it is in.
 inline void write(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::create_directories(path.parent_path());
   std::ofstream(path, std::ios::binary) << bytes;
 }
 

@@ -1,11 +1,11 @@
 // Pictures in files, resized, and in folders by class.
 #include "lpf/data/image_folder.hpp"
 
-#include <fstream>
-
 #include "fixture_case.hpp"
+#include "files.hpp"
 
 using namespace lpf;
+using test::write;
 
 namespace {
 
@@ -13,10 +13,6 @@ const test::FixtureFile& pictures() { return test::FixtureFile::named("pictures.
 std::string bytes_of(const std::string& name) {
   const auto bytes = pictures().at(name).span<std::uint8_t>();
   return {bytes.begin(), bytes.end()};
-}
-[[maybe_unused]] void write(const std::filesystem::path& path, const std::string& bytes) {
-  std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path, std::ios::binary) << bytes;
 }
 
 }  // namespace

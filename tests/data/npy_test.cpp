@@ -5,6 +5,7 @@
 #include <random>
 
 #include "lpf/ops/arithmetic.hpp"
+#include "files.hpp"
 #include "tensor_test.hpp"
 
 using namespace lpf;
@@ -15,9 +16,6 @@ namespace {
 std::string bytes_of(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
-}
-void write(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary) << bytes;
 }
 template <class T>
 std::string raw(std::initializer_list<T> values) {

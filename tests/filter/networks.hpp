@@ -157,6 +157,22 @@ inline bool same_bits(const std::vector<Tensor>& a, const std::vector<Tensor>& b
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
                                             [](const Tensor& s, const Tensor& t) { return same_bits(s, t); });
 }
+/// A model and what is open on this thread, to see later whether they are as they were, to the bit.
+struct Snapshot {
+  const ParameterStore params;
+  const Tensor theta = params.theta().clone(), gradient = params.gradient().clone();
+  const std::vector<Tensor> buffers = buffers_of(params);
+  const std::vector<std::uint64_t> counters = counters_of(params);
+  const bool training = params.training(), recording = is_grad_enabled();
+  const std::uint64_t version = params.version();
+
+  bool holds() const {
+    return same_bits(params.theta(), theta) && same_bits(params.gradient(), gradient) &&
+           same_bits(buffers_of(params), buffers) && counters_of(params) == counters &&
+           params.training() == training && params.version() == version &&
+           nn::detail::active_passes.empty() && is_grad_enabled() == recording;
+  }
+};
 /// Largest relative error of the buffers of one store against another's.
 inline double buffer_error(const ParameterStore& a, const ParameterStore& b) {
   double worst = 0;
