@@ -63,6 +63,16 @@ if [ -d /usr/include/eigen3 ]; then
 fi
 project fetched fetched -DLPF_SOURCE="$root" -DLPF_OPENMP=OFF "${eigen[@]}"
 
+# A library that is missing and cannot be downloaded, for nothing listens on port 9: one message, with what to do.
+if https_proxy=http://127.0.0.1:9 cmake -S "$consumers/subdirectory" -B "$work/offline" -DLPF_SOURCE="$root" \
+  -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON >"$work/offline.log" 2>&1; then
+  fail "a project that lacks Eigen was configured"
+fi
+if [ "$(grep -c 'libeigen3-dev' "$work/offline.log")" != 1 ] || [ "$(wc -l <"$work/offline.log")" -gt 40 ]; then
+  cat "$work/offline.log"
+  fail "a failed download must end with one message"
+fi
+
 failed=0
 for each in $(jobs -p); do wait "$each" || failed=1; done
 [ $failed = 0 ] || exit 1
