@@ -2,9 +2,8 @@
 // JAX and others read and write.
 //
 //   8 bytes      N, the length of the header (unsigned, little endian)
-//   N bytes      the header, JSON: {"name": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, …}, with
-//   an
-//                optional "__metadata__": {"key": "value", …}; spaces may follow
+//   N bytes      the header, JSON: {"name": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, …}, and
+//                perhaps "__metadata__": {"key": "value", …}; spaces may follow
 //   the rest     the elements, row-major, little endian; the offsets count from here and leave no byte unused
 #pragma once
 

@@ -1,6 +1,5 @@
 // LPF-SGD (Bisla, Wang, Choromanska, AISTATS 2022): descend the loss convolved with a Gaussian,
-//   (L ⊛ K)(θ) = E_{ε ~ N(0, Σ)} L(θ + ε),   g = (1/M) Σ_r ∇L(θ + ε_r; B_r),   the mini-batch B cut into M
-//   slices.
+//   (L ⊛ K)(θ) = E_{ε ~ N(0, Σ)} L(θ + ε),   g = (1/M) Σ_r ∇L(θ + ε_r; B_r),   B_1 … B_M slices of the batch.
 // One line more than SGD:
 //
 //   LowPassFilter filter({.M = 8, .gamma = 0.06});

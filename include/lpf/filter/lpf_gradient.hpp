@@ -5,9 +5,9 @@
 //   std::vector<double> theta = …, g(theta.size());
 //   for (std::uint64_t step = 0; step < steps; ++step) {
 //     const auto smoothed = lpf_gradient(
-//         [&](std::span<const double> at, std::span<double> gradient, std::int64_t r) {  // replica r: its
-//         slice of a batch
-//           return my_loss_and_gradient(at, my_batch.slice(r), gradient);
+//         [&](std::span<const double> at, std::span<double> gradient, std::int64_t r) {
+//           return my_loss_and_gradient(at, my_batch.slice(r), gradient);  // replica r has a slice of its
+//           own
 //         },
 //         theta, g, {.M = 8, .gamma = 0.05, .rows = {{64, 784}, {1, 64}}, .key = {.seed = 1, .draw = step}});
 //     my_optimizer.update(theta, g);

@@ -18,6 +18,7 @@ struct AdamOptions {
   bool amsgrad = false;
 };
 
+/// PyTorch's torch.optim.Adam, on the whole vector θ: the formula at the top of this file.
 class Adam : public Optimizer<AdamOptions> {
  public:
   explicit Adam(const ParameterStore& params, const AdamOptions& options = {},

@@ -14,6 +14,7 @@ struct SgdOptions {
   bool nesterov = false;    ///< needs momentum, and no dampening
 };
 
+/// PyTorch's torch.optim.SGD, on the whole vector θ: the formula at the top of this file.
 class SGD final : public Optimizer<SgdOptions> {
  public:
   LPF_ONCE inline explicit SGD(const ParameterStore& params, const SgdOptions& options = {},

@@ -5,8 +5,7 @@
 //                       shifts of normalisation stay (Li, Xu, Taylor, Studer & Goldstein 2018)
 //   between             from θ to another solution: 0 is θ, 1 the other (Goodfellow, Vinyals & Saxe 2015)
 //   principal_plane     the plane through θ that lies nearest to a trajectory: the first two principal axes
-//   of
-//                       θ_t − θ, of length 1, so that x and y are distances
+//                       of θ_t − θ, of length 1, so that x and y are distances
 #pragma once
 
 #include <array>

@@ -2,11 +2,10 @@
 //
 //   λ_max, λ_min          extreme Ritz values, over all runs
 //   eigenpairs            those of largest value, from the first run, with their residuals ‖A v − λ v‖
-//   tr f(H)               stochastic Lanczos quadrature: a start v with T = SΘSᵀ stands for d Σ_k s_{1k}²
-//   f(θ_k)
-//                         (Golub & Meurant 2010; Ubaru, Chen, Saad 2017)
-//   effective dimension   tr f with f(λ) = λ/(λ + 1), λ > 0 (Maddox, Benton, Wilson 2020; negative ones count
-//   0) spectral density      (1/d) Σ_i N(t; λ_i, κ²), by the same quadrature (Ghorbani, Krishnan, Xiao 2019)
+//   tr f(H)               stochastic Lanczos quadrature: a start v with T = SΘSᵀ stands for
+//                         d Σ_k s_{1k}² f(θ_k) (Golub & Meurant 2010; Ubaru, Chen, Saad 2017)
+//   effective dimension   tr f with f(λ) = λ/(λ + 1), and 0 for negative λ (Maddox, Benton, Wilson 2020)
+//   spectral density      (1/d) Σ_i N(t; λ_i, κ²), by the same quadrature (Ghorbani, Krishnan, Xiao 2019)
 //
 // Defaults: 100 steps, 2 starts; a standard error from 2 starts is itself uncertain by 70 %.
 #pragma once

@@ -7,8 +7,7 @@
 // and ‖(A v)_b‖² that of the rows of A that belong to b, whose squares add up to ‖A‖_F².
 //
 //   tr A = tr QᵀA Q + E vᵀP A P v   with Q a basis of A S, S random, P = I − QQᵀ: the large eigenvalues
-//   exactly,
-//                                   the rest by draws (Hutch++; Meyer, Musco, Musco, Woodruff 2021)
+//                                   exactly, the rest by draws (Hutch++; Meyer, Musco, Musco, Woodruff 2021)
 //
 // The paper's published code calls the sum of 100 Ritz values the trace, which it is not.
 #pragma once

@@ -26,7 +26,7 @@ struct ChartOptions {
   double height = 400;
 };
 
-/// A finished picture: an <svg> element that stands in a page or in a file of its own.
+/// A finished picture: an `svg` element that stands in a page or in a file of its own.
 struct Svg {
   std::string markup;
 };
