@@ -3,7 +3,7 @@
 // step costs.
 //
 //   digits --help                all options
-//   digits --tune --seeds 10     chooses rho, gamma and alpha on the validation split, and prints what it
+//   digits --tune --seeds 10     chooses rho, gamma and alpha on the validation split, and prints all it
 //   tried
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -11,7 +11,9 @@
 #include <lpf/data/digits.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/sharpness/lanczos.hpp>
+#include <lpf/train/atomic_file.hpp>
 #include <lpf/train/log.hpp>
+#include <lpf/train/metrics.hpp>
 #include <lpf/train/population.hpp>
 #include <lpf/train/progress.hpp>
 #include <lpf/train/report.hpp>
@@ -36,6 +38,8 @@ const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replic
                                                   {"antithetic", Estimator::antithetic},
                                                   {"per-sample", Estimator::per_sample}};
 const std::map<std::string, std::string> titles{{"sgd", "SGD"}, {"sam", "SAM"}, {"lpf-sgd", "LPF-SGD"}};
+const std::map<std::string, std::string> if_it_diverges{
+    {"sgd", ""}, {"sam", ": lower --rho"}, {"lpf-sgd", ": lower --gamma or --alpha"}};
 
 struct Mlp {
   nn::Linear fc1, fc2, fc3;
@@ -75,7 +79,8 @@ double mean_loss(const Mlp& net, const TensorDataset& data) {
 }
 double error_percent(const Mlp& net, const TensorDataset& data) {
   const auto guard = no_grad();
-  return 100 * (1 - mean((argmax(net(data.images), 1) == data.labels).to(float32)).item());
+  return 100.0 * static_cast<double>(count_errors(net(data.images), data.labels)) /
+         static_cast<double>(data.size());
 }
 
 // Random directions with every filter as long as the weight's own (Li et al. 2018), the same draws for every
@@ -145,7 +150,8 @@ struct Training {
       }
       run.train_loss = mean_loss(net, task.train);
       check<NumericError>(std::isfinite(run.train_loss), "digits", "the loss of ", titles.at(run.optimizer),
-                          " is ", run.train_loss, " after epoch ", epoch + 1, ": lower --gamma or --alpha");
+                          " is ", run.train_loss, " after epoch ", epoch + 1,
+                          if_it_diverges.at(run.optimizer));
       run.loss_curve.push_back(run.train_loss);
       run.error_curve.push_back(measure ? error_percent(net, task.test) : 0);
       report(run.train_loss);
@@ -350,6 +356,8 @@ int tune(const Options& o) {
 
 int compare(const Options& o, const std::string& command) {
   create_directories(o.out);
+  // A folder that takes no files is an error now, not after training.
+  AtomicFile(o.out + "/report.html", "digits");
   std::printf("%s\n", concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs,
                              " epochs of batch 64.")
                           .c_str());
@@ -428,7 +436,8 @@ int main(int argc, char** argv) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--alpha", o.alpha, "the radius grows to alpha·gamma over training")
       ->check(CLI::NonNegativeNumber);
-  app.add_option("-M", o.M, "perturbed copies of the network in a step")->check(CLI::Range(1, 64));
+  app.add_option("-M", o.M, "perturbed copies of the network in a step, each on a part of the batch")
+      ->check(CLI::Range(1, 40));  // an epoch's last batch has 40 samples
   app.add_option("--rho", o.rho, "radius of SAM's ascent")->check(CLI::NonNegativeNumber);
   app.add_option("--optimizer", o.optimizers, "which to run")
       ->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}));
