@@ -73,9 +73,8 @@ int main() {
   report("softsign: first derivative", first.ok, first.message);
   report("softsign: second derivative", second.ok, second.message);
 
-  // 2. One batched pass over M = 4 perturbed copies of the network against M separate passes, on 10 samples:
-  // the
-  //    slices have 3, 3, 2 and 2.
+  // 2. One batched pass over M = 4 perturbed copies of the network against M separate passes, on 10 samples
+  //    in slices of 3, 3, 2 and 2.
   ParameterStore params({.dtype = float64, .seed = 1});
   const Net net(params);
   const Tensor x = affine(reshape(arange(50).to(float64), {10, 5}), 0.04, -1);

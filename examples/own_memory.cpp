@@ -12,7 +12,7 @@
 
 using namespace lpf;
 
-int main() {
+int main() try {
   // A pointer. The tensor reads and writes your array, which must outlive it.
   float pixels[] = {1, 2, 3, 4, 5, 6};
   const Tensor image = wrap(pixels, {2, 3});
@@ -51,4 +51,7 @@ int main() {
   const Tensor loaded = load_npy("own_memory.npy");  // numpy.load("own_memory.npy") reads it as well
   std::cout << "from the file " << loaded << "\n";
   std::remove("own_memory.npy");
+} catch (const Error& e) {  // a folder that cannot be written
+  std::fprintf(stderr, "own_memory: %s\n", e.what());
+  return 1;
 }

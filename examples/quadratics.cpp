@@ -2,11 +2,9 @@
 // any training: f(θ) = θᵀHθ/2 in 100 dimensions, measured at its minimum.
 //
 //   (a) the K smallest eigenvalues of H = AᵀA/2 become U(1e-5, 1e-3), K from 0 to 100: more and more
-//   directions
-//       are flat. The paper: the effective dimension reacts most, LPF second.
+//       directions are flat. The paper: the effective dimension reacts most, LPF second.
 //   (b) all eigenvalues are U(0.9κ, 1.1κ), κ from 100 to 1: all directions become flatter alike. The paper:
-//   all
-//       measures react but ε-sharpness and the effective dimension.
+//       all measures react but ε-sharpness and the effective dimension.
 //
 //   quadratics --out out/quadratics      a table, report.html, results.csv
 #include <CLI/CLI.hpp>
