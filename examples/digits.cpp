@@ -452,7 +452,10 @@ int main(int argc, char** argv) {
     set_num_threads(o.threads);
     std::string command = "digits";
     for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
-    return o.tune ? tune(o) : compare(o, command);
+    const int result = o.tune ? tune(o) : compare(o, command);
+    check<IoError>(std::fflush(stdout) == 0 && !std::ferror(stdout), "digits",
+                   "the table could not be written: is the disk full?");
+    return result;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "digits: %s\n", e.what());
     return 1;
