@@ -1,6 +1,7 @@
 // The store: one vector of all parameters, their names, and what is refused.
+#include "lpf/float64.hpp"
 #include "lpf/nn/linear.hpp"
-#include "lpf/ops/arithmetic.hpp"
+#include "lpf/ops/math.hpp"
 #include "tensor_test.hpp"
 
 namespace lpf::test {
