@@ -72,13 +72,16 @@ class Process {
 /// PyTorch in a process of its own (peer.py).
 class Peer : public Process {
  public:
-  Peer(const std::string& python, std::int64_t batch, const std::string& device = "cpu")
-      : Process({python, LPF_PEER_SCRIPT, "--batch", std::to_string(batch), "--device", device}),
+  Peer(const std::string& python, std::int64_t batch, const std::string& device = "cpu",
+       const std::string& precision = "float32")
+      : Process({python, LPF_PEER_SCRIPT, "--batch", std::to_string(batch), "--device", device, "--precision",
+                 precision}),
         version_(answer()) {}
   /// PyTorch, if a Python was named.
   static std::unique_ptr<Peer> of(const std::string& python, std::int64_t batch,
-                                  const std::string& device = "cpu") {
-    return python.empty() ? nullptr : std::make_unique<Peer>(python, batch, device);
+                                  const std::string& device = "cpu",
+                                  const std::string& precision = "float32") {
+    return python.empty() ? nullptr : std::make_unique<Peer>(python, batch, device, precision);
   }
   const std::string& version() const { return version_; }
   /// The number with which it answers a request.

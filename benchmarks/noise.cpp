@@ -63,6 +63,8 @@ void measure_gpu() {
   const Tensor theta = params.theta(), out = empty({M * theta.numel()}), copy = empty_like(out);
   const filter::Rows rows = filter::rows_of(params, NoiseLaw::filter_wise, {});
   const Tensor scale = filter::scales(params, rows, 1e-3);
+  std::vector<std::int64_t> place;
+  for (const auto& segment : rows.segments) place.push_back(M * segment.offset);
   const NoiseKey key{.seed = 1, .purpose = Purpose::measure};
   const auto bytes = static_cast<double>(out.numel()) * 4, numbers = static_cast<double>(out.numel());
   const double copied =
@@ -73,8 +75,8 @@ void measure_gpu() {
               bytes / drawn / copied);
   for (const bool antithetic : {false, true}) {
     const double made = seconds_on_gpu([&] {
-      gpu.perturb(float32, rows.segments.data(), std::ssize(rows.segments), key, theta.raw(), scale.raw(), M,
-                  antithetic, out.raw());
+      gpu.perturb(float32, rows.segments.data(), place.data(), std::ssize(rows.segments), key, theta.raw(),
+                  scale.raw(), M, antithetic, float32, out.raw());
     });
     std::printf("θ of WRN-28-10 (%.1f M) into %d replicas%s: %.2f ms, %.2f of that bandwidth\n",
                 static_cast<double>(params.numel()) * 1e-6, static_cast<int>(M),

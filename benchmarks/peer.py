@@ -109,8 +109,9 @@ NETS = {
 
 
 class Training:
-    def __init__(self, net, method, m, estimator, batch, device="cpu"):
+    def __init__(self, net, method, m, estimator, batch, device="cpu", precision="float32"):
         torch.manual_seed(1)
+        self.autocast = lambda: torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
         shape, make = NETS[net]
         self.net, self.method, self.m, self.estimator = make().to(device), method, m, estimator
         self.x, self.y = torch.randn(batch, *shape).to(device), (torch.arange(batch) * 7 % 10).to(device)
@@ -128,7 +129,8 @@ class Training:
                 for p in self.params]
 
     def loss(self, x, y):
-        return F.cross_entropy(self.net(x), y)
+        with self.autocast():
+            return F.cross_entropy(self.net(x), y)
 
     def step(self):
         self.optimizer.zero_grad(set_to_none=False)
@@ -163,7 +165,8 @@ class Training:
                             for n, p, s in zip(names, self.params, self.scales())}
 
             def loss(weights, x, y):
-                return F.cross_entropy(torch.func.functional_call(self.net, weights, (x,)), y)
+                with self.autocast():
+                    return F.cross_entropy(torch.func.functional_call(self.net, weights, (x,)), y)
 
             shape = (self.m, self.x.shape[0] // self.m)
             grads = torch.func.vmap(torch.func.grad(loss))(
@@ -210,18 +213,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
     parser.add_argument("--memory-of", help="print the peak memory (MB) of a process that does only this")
     options = parser.parse_args()
     if options.memory_of:
         net, method, m, estimator = options.memory_of.split()
-        training = Training(net, method, int(m), estimator, options.batch, options.device)
+        training = Training(net, method, int(m), estimator, options.batch, options.device, options.precision)
         for _ in range(3):
             training.step()
         peak = torch.cuda.max_memory_allocated() / 1e6 if options.device == "cuda" else 0
         print(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     if options.device == "cuda":  # as lpf::cuda: float32 is float32, and the same bits in every run
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     synchronize = torch.cuda.synchronize if options.device == "cuda" else lambda: None
     print(torch.__version__, flush=True)
@@ -247,7 +251,7 @@ def main():
             if any(k[0] != net for k in trainings):
                 trainings.clear()
             try:
-                trainings[key] = Training(net, method, int(m), estimator, options.batch, options.device)
+                trainings[key] = Training(net, method, int(m), estimator, options.batch, options.device, options.precision)
                 trainings[key].step()
             except NotImplementedError:
                 print(-1, flush=True)

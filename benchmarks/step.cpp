@@ -11,6 +11,7 @@
 #include <lpf/models/resnet.hpp>
 #include <lpf/models/wide_resnet.hpp>
 #include <lpf/train/captured_step.hpp>
+#include <lpf/train/precision.hpp>
 #include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -230,7 +231,7 @@ struct Options {
   std::int64_t batch = 128;
   int rounds = 11;
   double seconds = 30;
-  std::string json, peer, memory_of, device = "cpu";
+  std::string json, peer, memory_of, device = "cpu", precision = "float32";
   bool graphs = true;
 };
 
@@ -332,11 +333,12 @@ void print_memory(const Options& o) {
 }
 void ask_memory(const std::string& program, const Options& o, Result& r) {
   const std::string job = concat(r.job.net, " ", r.job.method, " ", r.job.M, " ", r.job.estimator);
-  const std::string command = r.job.by == "lpf"
-                                  ? concat("'", program, "' --device ", o.device, " --batch ", o.batch,
-                                           o.graphs ? "" : " --no-graphs", " --memory-of '", job, "'")
-                                  : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --device ", o.device,
-                                           " --batch ", o.batch, " --memory-of '", job, "'");
+  const std::string command =
+      r.job.by == "lpf"
+          ? concat("'", program, "' --device ", o.device, " --precision ", o.precision, " --batch ", o.batch,
+                   o.graphs ? "" : " --no-graphs", " --memory-of '", job, "'")
+          : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --device ", o.device, " --precision ", o.precision,
+                   " --batch ", o.batch, " --memory-of '", job, "'");
   std::FILE* pipe = ::popen(command.c_str(), "r");
   check<IoError>(pipe != nullptr, "step", "cannot run ", command);
   if (std::fscanf(pipe, "%lf %lf", &r.peak_mb, &r.peak_rss_mb) != 2) r.peak_mb = r.peak_rss_mb = 0;
@@ -410,19 +412,23 @@ int run(int argc, char** argv) {
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU, replay a captured step (the default)");
+  app.add_option("--precision", o.precision, "of products; all but float32 need --device cuda")
+      ->check(CLI::IsMember(precisions))
+      ->capture_default_str();
   app.add_option("--memory-of", o.memory_of, "internal: the memory of one row")->group("");
   CLI11_PARSE(app, argc, argv);
   if (o.device == "cuda") set_default_device(Device::cuda());
   if (o.nets.empty()) o.nets = default_networks(o.device == "cuda");
+  const Precision precision(o.precision);
   if (!o.memory_of.empty()) return print_memory(o), 0;
   if (o.device == "cuda") o.threads = {1};  // the GPU's own are not counted
   if (o.threads.empty()) {
     o.threads = {1};
     if (num_threads() > 1) o.threads.push_back(num_threads());
   }
-  const auto peer = Peer::of(o.peer, o.batch, o.device);
-  std::printf("%s, batch %lld, float32%s\n", backend::get(default_device()).name,
-              static_cast<long long>(o.batch), beside(peer).c_str());
+  const auto peer = Peer::of(o.peer, o.batch, o.device, o.precision);
+  std::printf("%s, batch %lld, %s%s\n", backend::get(default_device()).name, static_cast<long long>(o.batch),
+              o.precision.c_str(), beside(peer).c_str());
   std::printf(
       "added / noise: time that the replicas add to SGD's step / time of drawing M·d numbers alone.\n\n");
   nlohmann::json records = nlohmann::json::array();
@@ -436,6 +442,7 @@ int run(int argc, char** argv) {
                            {"M", r.job.filtered() ? r.job.M : 0},
                            {"estimator", r.job.filtered() ? r.job.estimator : ""},
                            {"threads", threads},
+                           {"precision", o.precision},
                            {"by", r.job.by},
                            {"batch", o.batch},
                            {"device", o.device},

@@ -5,8 +5,12 @@
 
 namespace lpf::cuda {
 
-/// The contract's gemm for m, n, k, batch > 0. Row-major; stride_a and stride_b may be 0.
+/// The contract's gemm for m, n, k, batch > 0. Row-major; stride_a and stride_b may be 0. DeviceError for
+/// bfloat16 on a GPU that does not multiply it.
 void blas_gemm(const backend::Gemm& g);
+
+/// Throws that DeviceError.
+void check_bfloat16();
 
 /// The contract's gemm: any sizes. k = 0 leaves beta·C.
 void gemm(const backend::Gemm& g);

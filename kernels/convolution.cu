@@ -1,8 +1,10 @@
-// Convolutions. In float32 cuDNN does what it can (cudnn.cu). The rest, float64 above all (which cuDNN does
-// not take everywhere in channels last), are products here: windows are unfolded into rows of a workspace, a
-// tile at a time, and multiplied with the filters, all replicas or groups of a tile in one strided batch:
+// Convolutions. In float32 and bfloat16 cuDNN does what it can (cudnn.cu). The rest, float64 above all (which
+// cuDNN does not take everywhere in channels last), are products here: windows are unfolded into rows of a
+// workspace, a tile at a time, and multiplied with the filters, all replicas or groups of a tile in one
+// strided batch:
 //   y = columns(x)·wᵀ        dx = fold(dy·w)        dw = dyᵀ·columns(x)
-// Slices of unequal length are done in runs of equal ones, of which there are at most two.
+// Slices of unequal length are done in runs of equal ones, of which there are at most two. What is summed in
+// bfloat16 (dw over tiles, dx over windows) is float32 until it is written.
 #include "blas.hpp"
 #include "cudnn.hpp"
 #include "families.hpp"
@@ -41,11 +43,12 @@ struct Operand {
 
 /// g, whose sizes, flags and beta are set, for all slices and groups: one strided batch over the more
 /// numerous of them, once for each of the others.
-template <class T>
+template <class T, class C>
 void multiply(Gemm g, std::int64_t slices, std::int64_t groups, Operand<const T> a, Operand<const T> b,
-              Operand<T> c) {
+              Operand<C> c) {
   const bool by_slice = slices >= groups;
   g.dtype = dtype_of<T>();
+  g.dtype_c = dtype_of<C>();
   g.batch = by_slice ? slices : groups;
   g.lda = a.ld, g.ldb = b.ld, g.ldc = c.ld;
   g.stride_a = by_slice ? a.slice : a.group;
@@ -92,23 +95,23 @@ class Products {
   void backward_data(const T* dy, const T* w, T* dx) const {
     for_each_run(c_, c_.w_stride != 0, [&](const Run& run) {
       const Operand<const T> filters{w + run.slice * c_.w_stride, depth_, c_.w_stride, out_ * depth_};
-      const auto work = [&](const Tile& t, std::int64_t slice, Operand<T> columns) {
+      const auto work = [&](const Tile& t, std::int64_t slice, const auto& columns) {
         multiply<T>(product(false, false, t.pixels, depth_, out_), t.slices, c_.groups,
                     pixels_of(dy, run, t, slice), moved(filters, slice), columns);
       };
       T* const target = dx + run.begin * sample();
       if (is_product(c_)) return work(whole(run), 0, as_columns(target, run));
       for_each_tile(run, plane_, [&](const Tile& t, std::int64_t slice) {
-        const Scratch<T> columns(t.slices * t.pixels * c_.groups * depth_);
+        const Scratch<Computed<T>> columns(t.slices * t.pixels * c_.groups * depth_);
         work(t, slice, laid_out(columns.data(), t));
-        fold(c_, t, static_cast<const T*>(columns.data()), target + slice * run.samples * sample());
+        fold(c_, t, columns.data(), target + slice * run.samples * sample());
       });
     });
   }
 
-  void backward_filter(const T* x, const T* dy, T* dw, bool per_replica) const {
+  void backward_filter(const T* x, const T* dy, Computed<T>* dw, bool per_replica) const {
     for_each_run(c_, per_replica, [&](const Run& run) {
-      const Operand<T> all{dw + run.slice * c_.k * depth_, depth_, c_.k * depth_, out_ * depth_};
+      const Operand<Computed<T>> all{dw + run.slice * c_.k * depth_, depth_, c_.k * depth_, out_ * depth_};
       each_tile(run, x, [&](const Tile& t, std::int64_t slice, Operand<const T> columns) {
         multiply<T>(product(true, false, out_, depth_, t.pixels, t.first == 0 ? 0 : 1), t.slices, c_.groups,
                     pixels_of(dy, run, t, slice), columns, moved(all, slice));
@@ -147,7 +150,7 @@ class Products {
   template <class F>
   void for_each_tile(const Run& run, std::int64_t unit, F f) const {
     const std::int64_t pixels = run.samples * plane_,
-                       bytes = c_.groups * depth_ * unit * static_cast<std::int64_t>(sizeof(T)),
+                       bytes = c_.groups * depth_ * unit * static_cast<std::int64_t>(sizeof(Computed<T>)),
                        units = std::max<std::int64_t>(
                            1, options.convolution_workspace / std::max<std::int64_t>(1, bytes)),
                        slices = std::min(run.slices, units), step = units / slices * unit;
@@ -176,16 +179,16 @@ class Products {
 /// y [slices, positions, K] += bias [slices, K], the latter with a stride between slices.
 template <class T, class I>
 void add_bias_by(std::int64_t slices, std::int64_t positions, std::int64_t channels, std::int64_t stride,
-                 const T* bias, T* y) {
+                 const Computed<T>* bias, T* y) {
   const I k = static_cast<I>(channels), slice = static_cast<I>(positions * channels);
   each(slices * positions * channels, [=] LPF_DEVICE(std::int64_t at) {
     const I i = static_cast<I>(at);
-    y[i] += bias[i / slice * stride + i % k];
+    y[i] = static_cast<T>(y[i] + bias[i / slice * stride + i % k]);
   });
 }
 
 template <class T>
-void add_bias(const Conv2d& c, const T* bias, T* y) {
+void add_bias(const Conv2d& c, const Computed<T>* bias, T* y) {
   for_each_run(c, c.bias_stride != 0, [&](const Run& run) {
     const std::int64_t positions = run.samples * c.p * c.q;
     const auto add = run.slices * positions * c.k <= INT32_MAX ? add_bias_by<T, std::int32_t>
@@ -213,9 +216,10 @@ bool prefers_products(const Conv2d& c) {
 
 /// Whether cuDNN did it, in one call or, if `sliced`, in one for each slice and its w.
 bool by_cudnn(Convolution which, const Conv2d& c, bool sliced, const void* x, const void* w, const void* y) {
-  if (!options.cudnn || c.dtype != DType::float32) return false;
-  const auto at = [](const void* data, std::int64_t i) {
-    return const_cast<float*>(static_cast<const float*>(data)) + i;
+  if (c.dtype == DType::bfloat16) check_bfloat16();
+  if (!options.cudnn || c.dtype == DType::float64) return false;
+  const auto at = [&](const void* data, std::int64_t i) {
+    return static_cast<std::byte*>(const_cast<void*>(data)) + i * static_cast<std::int64_t>(size_of(c.dtype));
   };
   if (!sliced || c.replicas <= 1) return cudnn_convolve(which, {{c, at(x, 0), at(w, 0), at(y, 0)}});
   if (prefers_products(c)) return false;
@@ -232,19 +236,41 @@ bool by_cudnn(Convolution which, const Conv2d& c, bool sliced, const void* x, co
   return cudnn_convolve(which, calls);
 }
 
+template <class T>
+struct Widen {
+  const T* from;
+  Computed<T>* to;
+  LPF_DEVICE void operator()(std::int64_t i) const { to[i] = from[i]; }
+};
+
+/// cuDNN's gradient of the filters in float32. Of bfloat16 it gives bfloat16, rounded once.
+template <class T>
+bool filter_gradient_by_cudnn(const Conv2d& c, const T* x, const T* dy, Computed<T>* dw, bool per_replica) {
+  const auto run = [&](T* to) { return by_cudnn(Convolution::backward_filter, c, per_replica, x, to, dy); };
+  if constexpr (std::is_same_v<T, Computed<T>>) {
+    return run(dw);
+  } else {
+    const std::int64_t n = c.k * c.kh * c.kw * (c.c / c.groups) * (per_replica ? c.replicas : 1);
+    const Scratch<T> rounded(n);
+    if (!run(rounded.data())) return false;
+    each(n, Widen<T>{rounded.data(), dw});
+    return true;
+  }
+}
+
 }  // namespace
 
 void convolution(Table& t) {
   t.conv2d = [](const Conv2d& c, const void* x, const void* w, const void* bias, void* y) {
-    visit_floating("conv2d", c.dtype, [&](auto zero) {
+    visit_real("conv2d", c.dtype, [&](auto zero) {
       using T = decltype(zero);
       if (!by_cudnn(Convolution::forward, c, c.w_stride != 0, x, w, y))
         Products<T>(c).forward(static_cast<const T*>(x), static_cast<const T*>(w), static_cast<T*>(y));
-      if (bias) add_bias(c, static_cast<const T*>(bias), static_cast<T*>(y));
+      if (bias) add_bias(c, static_cast<const Computed<T>*>(bias), static_cast<T*>(y));
     });
   };
   t.conv2d_backward_data = [](const Conv2d& c, const void* dy, const void* w, void* dx) {
-    visit_floating("conv2d", c.dtype, [&](auto zero) {
+    visit_real("conv2d", c.dtype, [&](auto zero) {
       using T = decltype(zero);
       if (!by_cudnn(Convolution::backward_data, c, c.w_stride != 0, dx, w, dy))
         Products<T>(c).backward_data(static_cast<const T*>(dy), static_cast<const T*>(w),
@@ -252,11 +278,12 @@ void convolution(Table& t) {
     });
   };
   t.conv2d_backward_filter = [](const Conv2d& c, const void* x, const void* dy, void* dw, bool per_replica) {
-    visit_floating("conv2d", c.dtype, [&](auto zero) {
+    visit_real("conv2d", c.dtype, [&](auto zero) {
       using T = decltype(zero);
-      if (!by_cudnn(Convolution::backward_filter, c, per_replica, x, dw, dy))
-        Products<T>(c).backward_filter(static_cast<const T*>(x), static_cast<const T*>(dy),
-                                       static_cast<T*>(dw), per_replica);
+      const auto *from = static_cast<const T*>(x), *gradient = static_cast<const T*>(dy);
+      auto* to = static_cast<Computed<T>*>(dw);
+      if (!filter_gradient_by_cudnn(c, from, gradient, to, per_replica))
+        Products<T>(c).backward_filter(from, gradient, to, per_replica);
     });
   };
 }

@@ -1,7 +1,8 @@
-// Convolutions by cuDNN 9, float32 in channels last: activations NHWC, filters KRSC, which is this library's
-// layout as it stands. The functions used are those of cudnn_cnn.h, which cuDNN 9 calls legacy but keeps; its
-// graph interface adds nothing for one convolution in float32 (what would need it: bias, activation and
-// batch norm in the same kernel; bfloat16 with them).
+// Convolutions by cuDNN 9, float32 or bfloat16 in channels last: activations NHWC, filters KRSC, which is
+// this library's layout as it stands. The functions used are those of cudnn_cnn.h, which cuDNN 9 calls legacy
+// but keeps; its graph interface adds nothing for one convolution (what would need it: bias, activation and
+// batch norm in the same kernel, and a gradient of bfloat16 filters in float32). In bfloat16 all three arrays
+// are that, and the convolution's own type is float: cuDNN's PSEUDO_BFLOAT16_CONFIG.
 //
 // Which algorithm: cuDNN's heuristic lists all of them, fastest first. Those are kept that are deterministic
 // (unless options.nondeterministic) and whose workspace fits options.convolution_workspace; the first that
@@ -114,25 +115,29 @@ struct Plan {
 void describe(Plan& plan, const Conv2d& c, bool tf32) {
   const auto number = [](std::int64_t value) { return static_cast<int>(value); };
   const int n = number(c.n), k = number(c.k);
+  const bool half = c.dtype == DType::bfloat16;
+  const cudnnDataType_t type = half ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
   LPF_CUDNN(cudnnCreateTensorDescriptor, &plan.x);
   LPF_CUDNN(cudnnCreateTensorDescriptor, &plan.y);
   LPF_CUDNN(cudnnCreateFilterDescriptor, &plan.w);
   LPF_CUDNN(cudnnCreateConvolutionDescriptor, &plan.convolution);
   // Sizes are given in the order n, c, h, w (k, c, h, w of filters) whatever the layout in memory.
-  LPF_CUDNN(cudnnSetTensor4dDescriptor, plan.x, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, n, number(c.c),
-            number(c.h), number(c.w));
-  LPF_CUDNN(cudnnSetTensor4dDescriptor, plan.y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, n, k, number(c.p),
-            number(c.q));
-  LPF_CUDNN(cudnnSetFilter4dDescriptor, plan.w, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, k,
-            number(c.c / c.groups), number(c.kh), number(c.kw));
+  LPF_CUDNN(cudnnSetTensor4dDescriptor, plan.x, CUDNN_TENSOR_NHWC, type, n, number(c.c), number(c.h),
+            number(c.w));
+  LPF_CUDNN(cudnnSetTensor4dDescriptor, plan.y, CUDNN_TENSOR_NHWC, type, n, k, number(c.p), number(c.q));
+  LPF_CUDNN(cudnnSetFilter4dDescriptor, plan.w, type, CUDNN_TENSOR_NHWC, k, number(c.c / c.groups),
+            number(c.kh), number(c.kw));
   // CUDNN_CROSS_CORRELATION does not flip the filter; CUDNN_CONVOLUTION would.
   LPF_CUDNN(cudnnSetConvolution2dDescriptor, plan.convolution, number(c.pad_h), number(c.pad_w),
             number(c.stride_h), number(c.stride_w), number(c.dilation_h), number(c.dilation_w),
             CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT);
   LPF_CUDNN(cudnnSetConvolutionGroupCount, plan.convolution, number(c.groups));
   // Unlike cuBLAS, cuDNN takes TF32 unless told not to: "CUDNN_DEFAULT_MATH permits TF32 Tensor Core
-  // operation and CUDNN_FMA_MATH does not".
-  LPF_CUDNN(cudnnSetConvolutionMathType, plan.convolution, tf32 ? CUDNN_DEFAULT_MATH : CUDNN_FMA_MATH);
+  // operation and CUDNN_FMA_MATH does not". CUDNN_TENSOR_OP_MATH permits them for what is bfloat16 already.
+  LPF_CUDNN(cudnnSetConvolutionMathType, plan.convolution,
+            half   ? CUDNN_TENSOR_OP_MATH
+            : tf32 ? CUDNN_DEFAULT_MATH
+                   : CUDNN_FMA_MATH);
 }
 
 /// Keeps of the heuristic's answers those that will do. An answer may be for another kind of arithmetic than
@@ -201,9 +206,10 @@ void find_algorithms(Plan& p, Convolution which, bool nondeterministic) {
 /// The plan of a shape, made when it is first met.
 Plan& plan_of(Convolution which, const Conv2d& c) {
   const bool tf32 = options.tf32, nondeterministic = options.nondeterministic;
-  using Key = std::array<std::int64_t, 20>;
+  using Key = std::array<std::int64_t, 21>;
   static auto& plans = *new std::map<Key, Plan>;
   const Key key{static_cast<std::int64_t>(which),
+                static_cast<std::int64_t>(c.dtype),
                 tf32,
                 nondeterministic,
                 options.convolution_workspace,
@@ -262,7 +268,7 @@ bool cudnn_convolve(Convolution which, const std::vector<CudnnCall>& calls) {
   std::vector<Plan*> plans;
   std::size_t bytes = 0;
   for (const CudnnCall& call : calls) {
-    if (call.c.dtype != DType::float32 || !fits(call.c)) return false;
+    if (call.c.dtype == DType::float64 || !fits(call.c)) return false;
     plans.push_back(&plan_of(which, call.c));
     for (const Algorithm& a : plans.back()->algorithms) bytes = std::max(bytes, a.workspace);
   }

@@ -1,5 +1,5 @@
 // Arrays as kernels read and write them. Arithmetic is compiled for float, double and int64; narrower
-// integers and bool are computed as int64, and converted where they are read and written.
+// integers and bool are computed as int64, bfloat16 as float, and converted where they are read and written.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,20 @@
 
 namespace lpf::cuda {
 
+/// What elements of T are computed in.
+template <class T>
+using Computed = std::conditional_t<std::is_same_v<T, BFloat16>, float, T>;
+
 /// An array of Ts.
 template <class T>
 struct Elements {
   T* data;
   Elements(const void* p, DType) : data(static_cast<T*>(const_cast<void*>(p))) {}
-  LPF_DEVICE T get(std::int64_t i) const { return data[i]; }
-  LPF_DEVICE void set(std::int64_t i, T value) const { data[i] = value; }
+  LPF_DEVICE Computed<T> get(std::int64_t i) const { return data[i]; }
+  template <class Value>
+  LPF_DEVICE void set(std::int64_t i, Value value) const {
+    data[i] = static_cast<T>(value);
+  }
 };
 
 /// An array of integers of any width, or of bools.
@@ -43,20 +50,39 @@ struct Elements<std::int64_t> {
   }
 };
 
-/// f(T{}) with the type that elements of `type` are computed in.
+/// f(T{}) with the T whose Elements read and write `type`.
 template <class F>
 void visit_arithmetic(DType type, F f) {
   switch (type) {
     case DType::float32: return f(float{});
     case DType::float64: return f(double{});
+    case DType::bfloat16: return f(BFloat16{});
     default: return f(std::int64_t{});
   }
 }
 
-/// A number as an element.
+/// f(T{}) with T float, double or BFloat16; DTypeError naming `operation` for any other dtype.
+template <class F>
+void visit_real(const char* operation, DType type, F f) {
+  if (type == DType::bfloat16) return f(BFloat16{});
+  visit_floating(operation, type, f);
+}
+
+/// f(T{}) with an integer of an element's size, for what only moves bits.
+template <class F>
+void visit_bits(DType type, F f) {
+  switch (size_of(type)) {
+    case 1: return f(std::uint8_t{});
+    case 2: return f(std::uint16_t{});
+    case 4: return f(std::uint32_t{});
+    default: return f(std::uint64_t{});
+  }
+}
+
+/// A number as elements of T are computed in.
 template <class T>
-T number_as(double v) {
-  return static_cast<T>(v);
+Computed<T> number_as(double v) {
+  return static_cast<Computed<T>>(v);
 }
 
 }  // namespace lpf::cuda

@@ -29,6 +29,7 @@ void fill(void* y, DType type, std::int64_t n, double value) {
     case DType::int32: return put(static_cast<std::int32_t>(value));
     case DType::int64: return put(static_cast<std::int64_t>(value));
     case DType::float32: return put(static_cast<float>(value));
+    case DType::bfloat16: return put(static_cast<BFloat16>(value));
     default: return put(value);
   }
 }
@@ -44,12 +45,12 @@ template <Unary op, class T>
 struct UnaryKernel {
   Elements<T> x;
   Elements<std::conditional_t<is_test(op), bool, T>> y;
-  T a, b;
+  Computed<T> a, b;
   LPF_DEVICE void operator()(std::int64_t i) const { y.set(i, unary_of<op>(x.get(i), a, b)); }
 };
 template <class T, Unary op>
 void unary_one(DType type, std::int64_t n, const void* x, void* y, double a, double b) {
-  if constexpr (!std::is_floating_point_v<T> && !takes_integers(op))
+  if constexpr (!std::is_floating_point_v<Computed<T>> && !takes_integers(op))
     refuse(type);
   else
     each(n, UnaryKernel<op, T>{{x, type}, {y, type}, number_as<T>(a), number_as<T>(b)});
@@ -75,7 +76,7 @@ struct BinaryKernel {
   Walk<3> walk;
   Elements<T> a, b;
   Elements<std::conditional_t<is_test(op), bool, T>> y;
-  T alpha;
+  Computed<T> alpha;
   LPF_DEVICE void operator()(std::int64_t i) const {
     std::int64_t at[3];
     walk.find(i, at);
@@ -84,7 +85,7 @@ struct BinaryKernel {
 };
 template <class T, Binary op>
 void binary_one(const View& a, const View& b, const View& y, double alpha) {
-  if constexpr (!std::is_floating_point_v<T> && !takes_integers(op)) {
+  if constexpr (!std::is_floating_point_v<Computed<T>> && !takes_integers(op)) {
     refuse(a.dtype);
   } else {
     const Walk<3> walk({&y, &a, &b});
@@ -108,30 +109,20 @@ void binary(Binary op, const View& a, const View& b, const View& y, double alpha
 
 template <class T>
 struct Accumulate {
-  T a;
+  Computed<T> a;
   const T* x;
   T* y;
-  LPF_DEVICE void operator()(std::int64_t i) const { y[i] += a * x[i]; }
+  LPF_DEVICE void operator()(std::int64_t i) const { y[i] = static_cast<T>(y[i] + a * x[i]); }
 };
 void accumulate(DType type, std::int64_t n, double a, const void* x, void* y) {
-  visit_floating("accumulate", type, [&](auto zero) {
+  visit_real("accumulate", type, [&](auto zero) {
     using T = decltype(zero);
-    each(n, Accumulate<T>{static_cast<T>(a), static_cast<const T*>(x), static_cast<T*>(y)});
+    each(n, Accumulate<T>{number_as<T>(a), static_cast<const T*>(x), static_cast<T*>(y)});
   });
 }
 
 // --- layout and conversion
 // ---------------------------------------------------------------------------------------------
-
-/// f(T{}) with an integer of an element's size, for what only moves bits.
-template <class F>
-void visit_bits(DType type, F f) {
-  switch (size_of(type)) {
-    case 1: return f(std::uint8_t{});
-    case 4: return f(std::uint32_t{});
-    default: return f(std::uint64_t{});
-  }
-}
 
 template <class Bits>
 struct Where {
@@ -177,8 +168,12 @@ struct Convert {
   LPF_DEVICE void operator()(std::int64_t i) const {
     std::int64_t at[2];
     walk.find(i, at);
-    const From v = x.get(at[1]);
-    y.set(at[0], to_bool ? static_cast<To>(v != From(0)) : static_cast<To>(v));
+    const auto v = x.get(at[1]);
+    if constexpr (std::is_same_v<To, std::int64_t>) {
+      y.set(at[0], to_bool ? v != 0 : static_cast<std::int64_t>(v));
+    } else {
+      y.set(at[0], v);
+    }
   }
 };
 

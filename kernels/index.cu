@@ -14,15 +14,6 @@ namespace {
 
 using Index = std::int64_t;
 
-template <class F>
-void visit_bits(DType type, F f) {
-  switch (size_of(type)) {
-    case 1: return f(std::uint8_t{});
-    case 4: return f(std::uint32_t{});
-    default: return f(std::uint64_t{});
-  }
-}
-
 template <class Bits>
 struct Take {
   IndexGuard guard;
@@ -86,8 +77,13 @@ struct ScatterAdd {
 void scatter_add(DType type, Index outer, Index n, Index inner, Index m, const void* y, const Index* index,
                  void* x) {
   visit_arithmetic(type, [&](auto zero) {
-    each(outer * inner, ScatterAdd<decltype(zero)>{
-                            IndexGuard(Indexed::scatter_add), n, inner, m, {y, type}, index, {x, type}});
+    using T = decltype(zero);
+    if constexpr (std::is_same_v<T, BFloat16>) {  // sums are float32
+      lpf::detail::refuse_dtype("scatter_add", type);
+    } else {
+      each(outer * inner,
+           ScatterAdd<T>{IndexGuard(Indexed::scatter_add), n, inner, m, {y, type}, index, {x, type}});
+    }
   });
 }
 

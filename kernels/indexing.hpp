@@ -5,15 +5,15 @@
 
 #include <cstdint>
 
-#include "lpf/core/dtype.hpp"
+#include "elements.hpp"
 
 namespace lpf::cuda {
 
-/// f.template operator()<T, I>() with T float or double, and I a signed integer in which every number up to
-/// `largest` fits.
+/// f.template operator()<T, I>() with T float, double or BFloat16, and I a signed integer in which every
+/// number up to `largest` fits.
 template <class F>
 void visit_indexed(const char* operation, DType type, std::int64_t largest, F f) {
-  visit_floating(operation, type, [&](auto zero) {
+  visit_real(operation, type, [&](auto zero) {
     using T = decltype(zero);
     if (largest <= INT32_MAX) {
       f.template operator()<T, std::int32_t>();

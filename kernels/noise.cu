@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "elements.hpp"
 #include "families.hpp"
 #include "launch.hpp"
 #include "lpf/core/gaussian.hpp"
@@ -18,18 +19,18 @@ using backend::Changing;
 using backend::NormSegment;
 using backend::Segment;
 
-/// Numbers of a type that are stored at once.
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int size = 16 / sizeof(T);
+/// Numbers of a type that are stored at once: those of a block of the stream.
+template <class T, int n = 16 / sizeof(T)>
+struct alignas(n * sizeof(T)) Pack {
+  static constexpr int size = n;
   T value[size];
 };
 
 /// to[begin … end) = from[begin … end), within one pack.
-template <class T>
-LPF_DEVICE void put(T* to, const Pack<T>& from, std::int64_t begin, std::int64_t end) {
-  if (begin == 0 && end == Pack<T>::size && reinterpret_cast<std::uintptr_t>(to) % sizeof(Pack<T>) == 0) {
-    *reinterpret_cast<Pack<T>*>(to) = from;
+template <class T, int n>
+LPF_DEVICE void put(T* to, const Pack<T, n>& from, std::int64_t begin, std::int64_t end) {
+  if (begin == 0 && end == n && reinterpret_cast<std::uintptr_t>(to) % sizeof from == 0) {
+    *reinterpret_cast<Pack<T, n>*>(to) = from;
   } else {
     for (std::int64_t i = begin; i < end; ++i) to[i] = from.value[i];
   }
@@ -102,14 +103,14 @@ struct Dropout {
   NoiseKey key;
   Blocks range;
   std::uint32_t largest;  // words up to it keep their element
-  T scale;
+  Computed<T> scale;
   const T* x;
   T* y;
   LPF_DEVICE void operator()(std::int64_t k) const {
     const auto block = range[k];
     const PhiloxWords words = noise_words(now(key), block.number);
     for (std::int64_t i = block.begin; i < block.end; ++i)
-      y[block.at + i] = words.word[i] <= largest ? x[block.at + i] * scale : T(0);
+      y[block.at + i] = words.word[i] <= largest ? static_cast<T>(x[block.at + i] * scale) : T(0);
   }
 };
 void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, double p, const void* x,
@@ -117,11 +118,11 @@ void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n
   check_noise_range(key, first, n, 4);
   const std::uint64_t threshold = bernoulli_threshold(1 - p);  // up to 2^32
   const Blocks range{first, n, 4};
-  visit_floating("dropout", type, [&](auto zero) {
+  visit_real("dropout", type, [&](auto zero) {
     using T = decltype(zero);
     each(range.count(),
          Dropout<T>{key, range, static_cast<std::uint32_t>(std::max<std::uint64_t>(threshold, 1) - 1),
-                    threshold > 0 ? static_cast<T>(1 / (1 - p)) : T(0), static_cast<const T*>(x),
+                    number_as<T>(threshold > 0 ? 1 / (1 - p) : 0), static_cast<const T*>(x),
                     static_cast<T*>(y)});
   });
 }
@@ -129,11 +130,11 @@ void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n
 // --- whole parameter stores
 // ------------------------------------------------------------------------------------------
 
-/// A segment and where its work begins in that of all of them.
+/// A segment, where its work begins in that of all of them, and where its replicas go.
 template <class S>
 struct Part {
   S segment;
-  std::int64_t first;
+  std::int64_t first, place;
 };
 template <class S>
 struct Parts {
@@ -141,9 +142,9 @@ struct Parts {
   std::int64_t work = 0;
 
   template <class F>
-  Parts(const S* segments, std::int64_t count, F work_of) {
+  Parts(const S* segments, const std::int64_t* place, std::int64_t count, F work_of) {
     for (std::int64_t s = 0; s < count; ++s) {
-      part.push_back({segments[s], work});
+      part.push_back({segments[s], work, place ? place[s] : 0});
       work += work_of(segments[s]);
     }
   }
@@ -194,7 +195,7 @@ struct FilterNorm {
 void filter_norms(DType type, const NormSegment* segments, std::int64_t count, const void* theta,
                   Changing factor, void* scale) {
   if (count == 0) return;
-  const Parts parts(segments, count, [](const NormSegment& s) { return s.rows; });
+  const Parts parts(segments, nullptr, count, [](const NormSegment& s) { return s.rows; });
   const auto there = parts.upload();
   visit_floating("filter_norms", type, [&](auto zero) {
     using T = decltype(zero);
@@ -204,7 +205,7 @@ void filter_norms(DType type, const NormSegment* segments, std::int64_t count, c
 }
 
 /// One thread for a block's numbers of a parameter, in all draws: θ and the scales are read once.
-template <class T>
+template <class T, class Out>
 struct Perturb {
   static constexpr int size = Pack<T>::size;
   const Part<Segment>* parts;
@@ -213,7 +214,7 @@ struct Perturb {
   const T *theta, *scale;
   std::int64_t replicas;
   bool antithetic;
-  T* out;
+  Out* out;
 
   LPF_DEVICE void operator()(std::int64_t k) const {
     const Part<Segment>& part = part_of(parts, count, k);
@@ -229,35 +230,40 @@ struct Perturb {
     }
     NoiseKey stream = now(key);
     stream.parameter = segment.parameter;
-    T* to = out + replicas * segment.offset + first;
+    Out* to = out + part.place + first;
     for (std::int64_t r = 0; r < replicas; r += antithetic ? 2 : 1) {
       stream.replica = static_cast<std::uint32_t>(antithetic ? r / 2 : r);
       const NoiseBlock<T> e = normal_block<T>(stream, static_cast<std::uint32_t>(block));
-      Pack<T> up, down;
+      Pack<Out, size> up, down;
       for (int i = 0; i < size; ++i) {
-        up.value[i] = lpf::detail::fmadd(s[i], e.value[i], w[i]);
-        down.value[i] = lpf::detail::fnmadd(s[i], e.value[i], w[i]);
+        up.value[i] = static_cast<Out>(lpf::detail::fmadd(s[i], e.value[i], w[i]));
+        down.value[i] = static_cast<Out>(lpf::detail::fnmadd(s[i], e.value[i], w[i]));
       }
       put(to + r * all, up, 0, n);
       if (antithetic) put(to + (r + 1) * all, down, 0, n);
     }
   }
 };
-void perturb(DType type, const Segment* segments, std::int64_t count, const NoiseKey& key, const void* theta,
-             const void* scale, std::int64_t replicas, bool antithetic, void* out) {
+void perturb(DType type, const Segment* segments, const std::int64_t* place, std::int64_t count,
+             const NoiseKey& key, const void* theta, const void* scale, std::int64_t replicas,
+             bool antithetic, DType type_out, void* out) {
   if (count == 0 || replicas == 0) return;
   visit_floating("perturb", type, [&](auto zero) {
     using T = decltype(zero);
     constexpr int size = Pack<T>::size;
     NoiseKey last = key;
     last.replica = static_cast<std::uint32_t>((antithetic ? replicas / 2 : replicas) - 1);
-    const Parts parts(segments, count, [&](const Segment& s) {
+    const Parts parts(segments, place, count, [&](const Segment& s) {
       check_noise_range(last, 0, s.rows * s.length, size);
       return (s.rows * s.length + size - 1) / size;
     });
     const auto there = parts.upload();
-    each(parts.work, Perturb<T>{there.data(), count, key, static_cast<const T*>(theta),
-                                static_cast<const T*>(scale), replicas, antithetic, static_cast<T*>(out)});
+    const auto write = [&](auto* to) {
+      using Out = std::remove_pointer_t<decltype(to)>;
+      each(parts.work, Perturb<T, Out>{there.data(), count, key, static_cast<const T*>(theta),
+                                       static_cast<const T*>(scale), replicas, antithetic, to});
+    };
+    type_out == DType::bfloat16 ? write(static_cast<BFloat16*>(out)) : write(static_cast<T*>(out));
   });
 }
 

@@ -2,7 +2,9 @@
 // from the group's first row, variances as squares about the mean of a part, so that a large mean costs no
 // digits. The passes over x are limited by memory: statistics read it twice (the second time from the cache,
 // a part being small), backward reads x and dy twice, with no other array as large.
+// x and its like may be bfloat16; the arrays of the channels are float32 then.
 #include "columns.hpp"
+#include "elements.hpp"
 #include "families.hpp"
 
 namespace lpf::cuda {
@@ -76,7 +78,7 @@ struct MergedMoments {
   Columns columns;
   const double* partial;
   const T* x;
-  T *mean, *variance;
+  Computed<T>*mean, *variance;
 
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
     const Columns& c = columns;
@@ -110,14 +112,14 @@ struct MergedMoments {
       const auto rows = static_cast<double>(c.rows(m.group));
       const std::int64_t to = m.group * c.channels + m.channel;
       const auto shift = static_cast<double>(x[c.row_begin[m.group] * c.channels + m.channel]);
-      mean[to] = static_cast<T>(shift + shared.sum[t] / rows);
-      variance[to] = static_cast<T>(shared.squares[t] / rows);
+      mean[to] = static_cast<Computed<T>>(shift + shared.sum[t] / rows);
+      variance[to] = static_cast<Computed<T>>(shared.squares[t] / rows);
     });
   }
 };
 
 template <class T>
-void statistics(const BatchNorm& b, const T* x, T* mean, T* variance) {
+void statistics(const BatchNorm& b, const T* x, Computed<T>* mean, Computed<T>* variance) {
   const Upload rows(b.row_begin, b.groups + 1);
   const Columns c(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_sums);
   if (c.blocks() == 0) return;
@@ -131,27 +133,30 @@ template <class T>
 struct Normalize {
   Columns c;
   std::int64_t affine_stride;
-  const T *x, *mean, *rstd, *gamma, *beta, *residual;
+  const T* x;
+  const Computed<T>*mean, *rstd, *gamma, *beta;
+  const T* residual;
   bool relu;
   T* y;
 
   LPF_DEVICE void operator()(const Columns::Place& p) const {
     if (p.begin >= p.end) return;
     const std::int64_t own = p.group * c.channels + p.channel, affine = p.group * affine_stride + p.channel;
-    const T centre = mean[own], scale = gamma ? rstd[own] * gamma[affine] : rstd[own];
-    const T shift = beta ? beta[affine] : T(0);
+    using C = Computed<T>;
+    const C centre = mean[own], scale = gamma ? rstd[own] * gamma[affine] : rstd[own];
+    const C shift = beta ? beta[affine] : C(0);
     for (std::int64_t row = p.begin; row < p.end; row += c.lanes) {
       const std::int64_t i = row * c.channels + p.channel;
-      T v = (x[i] - centre) * scale + shift;
+      C v = (x[i] - centre) * scale + shift;
       if (residual) v += residual[i];
-      y[i] = relu && v < T(0) ? T(0) : v;
+      y[i] = static_cast<T>(relu && v < C(0) ? C(0) : v);
     }
   }
 };
 
 template <class T>
-void normalize(const BatchNorm& b, const T* x, const T* mean, const T* rstd, const T* gamma, const T* beta,
-               const T* residual, bool relu, T* y) {
+void normalize(const BatchNorm& b, const T* x, const Computed<T>* mean, const Computed<T>* rstd,
+               const Computed<T>* gamma, const Computed<T>* beta, const T* residual, bool relu, T* y) {
   const Upload rows(b.row_begin, b.groups + 1);
   const Columns c(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_maps);
   blocks(c.blocks(),
@@ -162,7 +167,7 @@ void normalize(const BatchNorm& b, const T* x, const T* mean, const T* rstd, con
 template <class T>
 struct Masked {
   const T *dy, *y;
-  LPF_DEVICE T operator[](std::int64_t i) const { return !y || y[i] > T(0) ? dy[i] : T(0); }
+  LPF_DEVICE T operator[](std::int64_t i) const { return !y || y[i] > Computed<T>(0) ? dy[i] : T(0); }
 };
 
 /// Σ dy and Σ dy·(x − mean).
@@ -170,7 +175,7 @@ template <class T>
 struct GradientSums {
   const T* x;
   Masked<T> dy;
-  const T* mean;
+  const Computed<T>* mean;
   T* dresidual;
   std::int64_t channels;
 
@@ -188,17 +193,17 @@ struct GradientSums {
 /// The sums themselves for dx, total [groups, 2, channels], and from them dgamma and dbeta.
 template <class T>
 struct FinishGradients {
-  const T* rstd;
+  const Computed<T>* rstd;
   double* total;
-  T *dgamma, *dbeta;
+  Computed<T>*dgamma, *dbeta;
   std::int64_t channels;
 
   LPF_DEVICE void operator()(std::int64_t group, std::int64_t channel, double a, double b) const {
     const std::int64_t i = group * channels + channel;
     total[i + group * channels] = a;
     total[i + (group + 1) * channels] = b;
-    if (dbeta) dbeta[i] = static_cast<T>(a);
-    if (dgamma) dgamma[i] = static_cast<T>(b * static_cast<double>(rstd[i]));
+    if (dbeta) dbeta[i] = static_cast<Computed<T>>(a);
+    if (dgamma) dgamma[i] = static_cast<Computed<T>>(b * static_cast<double>(rstd[i]));
   }
 };
 
@@ -209,7 +214,7 @@ struct InputGradient {
   std::int64_t affine_stride;
   const T* x;
   Masked<T> dy;
-  const T *mean, *rstd, *gamma;
+  const Computed<T>*mean, *rstd, *gamma;
   const double* total;
   T* dx;
 
@@ -218,19 +223,21 @@ struct InputGradient {
     const std::int64_t own = p.group * c.channels + p.channel;
     const double* sum = total + 2 * p.group * c.channels + p.channel;
     const auto rows = static_cast<double>(c.rows(p.group)), r = static_cast<double>(rstd[own]);
-    const T centre = mean[own],
+    using C = Computed<T>;
+    const C centre = mean[own],
             scale = gamma ? rstd[own] * gamma[p.group * affine_stride + p.channel] : rstd[own];
-    const T offset = static_cast<T>(sum[0] / rows), slope = static_cast<T>(sum[c.channels] * r * r / rows);
+    const C offset = static_cast<C>(sum[0] / rows), slope = static_cast<C>(sum[c.channels] * r * r / rows);
     for (std::int64_t row = p.begin; row < p.end; row += c.lanes) {
       const std::int64_t i = row * c.channels + p.channel;
-      dx[i] = scale * (dy[i] - offset - (x[i] - centre) * slope);
+      dx[i] = static_cast<T>(scale * (dy[i] - offset - (x[i] - centre) * slope));
     }
   }
 };
 
 template <class T>
-void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const T* mean, const T* rstd,
-              const T* gamma, T* dx, T* dgamma, T* dbeta, T* dresidual) {
+void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const Computed<T>* mean,
+              const Computed<T>* rstd, const Computed<T>* gamma, T* dx, Computed<T>* dgamma,
+              Computed<T>* dbeta, T* dresidual) {
   const Upload rows(b.row_begin, b.groups + 1);
   const Scratch<double> total(2 * b.groups * b.channels);
   sum_columns(Columns(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_sums),
@@ -263,28 +270,31 @@ struct WeightedRows {
 
 void norm(Table& t) {
   t.batch_norm_statistics = [](const BatchNorm& b, const void* x, void* mean, void* variance) {
-    visit_floating("batch_norm", b.dtype, [&](auto zero) {
+    visit_real("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
-      statistics(b, static_cast<const T*>(x), static_cast<T*>(mean), static_cast<T*>(variance));
+      using C = Computed<T>;
+      statistics(b, static_cast<const T*>(x), static_cast<C*>(mean), static_cast<C*>(variance));
     });
   };
   t.batch_norm = [](const BatchNorm& b, const void* x, const void* mean, const void* rstd, const void* gamma,
                     const void* beta, const void* residual, bool relu, void* y) {
-    visit_floating("batch_norm", b.dtype, [&](auto zero) {
+    visit_real("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
-      normalize(b, static_cast<const T*>(x), static_cast<const T*>(mean), static_cast<const T*>(rstd),
-                static_cast<const T*>(gamma), static_cast<const T*>(beta), static_cast<const T*>(residual),
+      using C = Computed<T>;
+      normalize(b, static_cast<const T*>(x), static_cast<const C*>(mean), static_cast<const C*>(rstd),
+                static_cast<const C*>(gamma), static_cast<const C*>(beta), static_cast<const T*>(residual),
                 relu, static_cast<T*>(y));
     });
   };
   t.batch_norm_backward = [](const BatchNorm& b, const void* x, const void* y, const void* dy,
                              const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
                              void* dbeta, void* dresidual) {
-    visit_floating("batch_norm", b.dtype, [&](auto zero) {
+    visit_real("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
+      using C = Computed<T>;
       backward(b, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(dy),
-               static_cast<const T*>(mean), static_cast<const T*>(rstd), static_cast<const T*>(gamma),
-               static_cast<T*>(dx), static_cast<T*>(dgamma), static_cast<T*>(dbeta),
+               static_cast<const C*>(mean), static_cast<const C*>(rstd), static_cast<const C*>(gamma),
+               static_cast<T*>(dx), static_cast<C*>(dgamma), static_cast<C*>(dbeta),
                static_cast<T*>(dresidual));
     });
   };

@@ -84,17 +84,17 @@ void max_pool(const Pool2d& d, const T* x, T* y, std::int64_t* index) {
   each(outputs(d), [=] LPF_DEVICE(std::int64_t i) {
     const auto at = g.of_y(static_cast<I>(i));
     const auto v = g.window(at.row, at.column);
-    T best = -std::numeric_limits<T>::infinity();
+    Computed<T> best = -std::numeric_limits<Computed<T>>::infinity();
     I place = v.top * g.w + v.left;
     for (I row = v.top; row < v.bottom; ++row)
       for (I column = v.left; column < v.right; ++column) {
-        const T value = x[g.in_x(at.sample, row, column, at.channel)];
+        const Computed<T> value = x[g.in_x(at.sample, row, column, at.channel)];
         if (value > best || value != value) {  // a NaN wins, and only a NaN after it
           best = value;
           place = row * g.w + column;
         }
       }
-    y[i] = best;
+    y[i] = static_cast<T>(best);
     index[i] = place;
   });
 }
@@ -106,13 +106,13 @@ void max_pool_backward(const Pool2d& d, const T* dy, const std::int64_t* index, 
     const auto at = g.of_x(static_cast<I>(i));
     const auto v = g.outputs(at.row, at.column);
     const I here = at.row * g.w + at.column;
-    T sum = 0;
+    Computed<T> sum = 0;
     for (I row = v.top; row < v.bottom; ++row)
       for (I column = v.left; column < v.right; ++column) {
         const I from = g.in_y(at.sample, row, column, at.channel);
         if (index[from] == here) sum += dy[from];
       }
-    dx[i] = sum;
+    dx[i] = static_cast<T>(sum);
   });
 }
 
@@ -122,11 +122,11 @@ void average_pool(const Pool2d& d, const T* x, T* y) {
   each(outputs(d), [=] LPF_DEVICE(std::int64_t i) {
     const auto at = g.of_y(static_cast<I>(i));
     const auto v = g.window(at.row, at.column);
-    T sum = 0;
+    Computed<T> sum = 0;
     for (I row = v.top; row < v.bottom; ++row)
       for (I column = v.left; column < v.right; ++column)
         sum += x[g.in_x(at.sample, row, column, at.channel)];
-    y[i] = sum / g.template divisor<T>(v);
+    y[i] = static_cast<T>(sum / g.template divisor<Computed<T>>(v));
   });
 }
 
@@ -136,11 +136,12 @@ void average_pool_backward(const Pool2d& d, const T* dy, T* dx) {
   each(inputs(d), [=] LPF_DEVICE(std::int64_t i) {
     const auto at = g.of_x(static_cast<I>(i));
     const auto v = g.outputs(at.row, at.column);
-    T sum = 0;
+    Computed<T> sum = 0;
     for (I row = v.top; row < v.bottom; ++row)
       for (I column = v.left; column < v.right; ++column)
-        sum += dy[g.in_y(at.sample, row, column, at.channel)] / g.template divisor<T>(g.window(row, column));
-    dx[i] = sum;
+        sum += dy[g.in_y(at.sample, row, column, at.channel)] /
+               g.template divisor<Computed<T>>(g.window(row, column));
+    dx[i] = static_cast<T>(sum);
   });
 }
 

@@ -1,5 +1,6 @@
 // Products of matrices: cuBLAS, and what it leaves to its caller.
 #include "blas.hpp"
+#include "elements.hpp"
 #include "families.hpp"
 #include "launch.hpp"
 
@@ -10,11 +11,11 @@ namespace {
 template <class T>
 void scale(const backend::Gemm& g) {
   T* const c = static_cast<T*>(g.c);
-  const T beta = static_cast<T>(g.beta);
+  const auto beta = number_as<T>(g.beta);
   const std::int64_t m = g.m, n = g.n, ldc = g.ldc, stride = g.stride_c;
   each(g.batch * m * n, [=] LPF_DEVICE(std::int64_t i) {
     T& to = c[i / (m * n) * stride + i / n % m * ldc + i % n];
-    to = beta == T(0) ? T(0) : beta * to;
+    to = beta == 0 ? T(0) : static_cast<T>(beta * to);
   });
 }
 
@@ -23,7 +24,7 @@ void scale(const backend::Gemm& g) {
 void gemm(const backend::Gemm& g) {
   if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
   if (g.k > 0) return blas_gemm(g);
-  visit_floating("matmul", g.dtype, [&](auto zero) { scale<decltype(zero)>(g); });
+  visit_real("matmul", g.dtype_c, [&](auto zero) { scale<decltype(zero)>(g); });
 }
 
 void products(Table& t) { t.gemm = gemm; }

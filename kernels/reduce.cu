@@ -30,10 +30,10 @@ struct Sum {
 
 template <class T>
 struct Product {
-  using State = T;
+  using State = Computed<T>;
   Elements<T> y;
-  LPF_DEVICE State none() const { return T(1); }
-  LPF_DEVICE State one(T v, std::int64_t) const { return v; }
+  LPF_DEVICE State none() const { return State(1); }
+  LPF_DEVICE State one(State v, std::int64_t) const { return v; }
   LPF_DEVICE State join(State a, State b) const { return a * b; }
   LPF_DEVICE void put(std::int64_t k, State s) const { y.set(k, s); }
 };
@@ -45,7 +45,7 @@ struct Truth {
   bool all;
   bool* y;
   LPF_DEVICE State none() const { return all; }
-  LPF_DEVICE State one(T v, std::int64_t) const { return v != T(0); }
+  LPF_DEVICE State one(Computed<T> v, std::int64_t) const { return v != Computed<T>(0); }
   LPF_DEVICE State join(State a, State b) const { return all ? a & b : a | b; }
   LPF_DEVICE void put(std::int64_t k, State s) const { y[k] = s != 0; }
 };
@@ -54,14 +54,14 @@ struct Truth {
 template <class T>
 struct Extreme {
   struct State {
-    T value;
+    Computed<T> value;
     std::int64_t place;  // -1: none yet
   };
   bool least;
   Elements<T> y;
   std::int64_t* place;  // null: the element is asked for
-  LPF_DEVICE State none() const { return {T(0), -1}; }
-  LPF_DEVICE State one(T v, std::int64_t j) const { return {v, j}; }
+  LPF_DEVICE State none() const { return {Computed<T>(0), -1}; }
+  LPF_DEVICE State one(Computed<T> v, std::int64_t j) const { return {v, j}; }
   LPF_DEVICE State join(State a, State b) const {
     if (a.place < 0 || b.place < 0) return a.place < 0 ? b : a;
     const bool nan_a = a.value != a.value, nan_b = b.value != b.value;
@@ -180,7 +180,7 @@ void reduce_typed(Reduce op, DType type, std::int64_t outer, std::int64_t n, std
                   const void* x, void* y) {
   const auto run = [&]<class Law>(const Law& law) { fold(law, Input<Law, T>{{x, type}}, outer, n, inner); };
   switch (op) {
-    case Reduce::sum: return run(Sum<T>{{y, type}});
+    case Reduce::sum: return run(Sum<Computed<T>>{{y, type}});
     case Reduce::product: return run(Product<T>{{y, type}});
     case Reduce::any:
     case Reduce::all: return run(Truth<T>{op == Reduce::all, static_cast<bool*>(y)});

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "elements.hpp"
 #include "indexing.hpp"
 #include "launch.hpp"
 #include "lpf/backend/contract.hpp"
@@ -87,11 +88,11 @@ void unfold_by(const backend::Conv2d& d, const Tile& tile, const T* x, T* column
 
 /// dx of the tile's samples (it holds whole ones), which are written once; dx at the slices' first sample.
 template <class T, class I, int width>
-void fold_by(const backend::Conv2d& d, const Tile& tile, const T* columns, T* dx) {
-  using Some = Pack<T, width>;
+void fold_by(const backend::Conv2d& d, const Tile& tile, const Computed<T>* columns, T* dx) {
+  using Some = Pack<Computed<T>, width>;
   const Unfolded<I> u(d, tile);
   const auto* from = reinterpret_cast<const Some*>(columns);
-  auto* to = reinterpret_cast<Some*>(dx);
+  auto* to = reinterpret_cast<Pack<T, width>*>(dx);
   const I samples = static_cast<I>(tile.pixels / (d.p * d.q)),
           first_sample = static_cast<I>(tile.first / (d.p * d.q));
   each(tile.slices * samples * d.h * d.w * d.c / width, [=] LPF_DEVICE(std::int64_t at) {
@@ -117,14 +118,17 @@ void fold_by(const backend::Conv2d& d, const Tile& tile, const T* columns, T* dx
         for (int v = 0; v < width; ++v) sum.value[v] += part.value[v];
       }
     }
+    Pack<T, width> out;
+    for (int v = 0; v < width; ++v) out.value[v] = static_cast<T>(sum.value[v]);
     to[(((slice * u.samples + first_sample + sample) * u.h + row) * u.w + column) * (u.c / width) +
-       group * packs + channel] = sum;
+       group * packs + channel] = out;
   });
 }
 
-/// f.template operator()<I, width>() with 16 bytes a thread where x and the channels of a group allow it.
+/// f.template operator()<I, width>() with 16 bytes of Ts a thread where x and the channels of a group allow
+/// it.
 template <class T, class F>
-void visit_packs(const backend::Conv2d& d, const Tile& tile, const T* x, F f) {
+void visit_packs(const backend::Conv2d& d, const Tile& tile, const void* x, F f) {
   constexpr int widest = 16 / sizeof(T);
   const bool wide = d.c / d.groups % widest == 0 && reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
   if (largest_index(d, tile) > INT32_MAX) {
@@ -137,11 +141,12 @@ void visit_packs(const backend::Conv2d& d, const Tile& tile, const T* x, F f) {
 }
 template <class T>
 void unfold(const backend::Conv2d& d, const Tile& tile, const T* x, T* columns) {
-  visit_packs(d, tile, x, [&]<class I, int width>() { unfold_by<T, I, width>(d, tile, x, columns); });
+  visit_packs<T>(d, tile, x, [&]<class I, int width>() { unfold_by<T, I, width>(d, tile, x, columns); });
 }
 template <class T>
-void fold(const backend::Conv2d& d, const Tile& tile, const T* columns, T* dx) {
-  visit_packs(d, tile, dx, [&]<class I, int width>() { fold_by<T, I, width>(d, tile, columns, dx); });
+void fold(const backend::Conv2d& d, const Tile& tile, const Computed<T>* columns, T* dx) {
+  visit_packs<Computed<T>>(d, tile, dx,
+                           [&]<class I, int width>() { fold_by<T, I, width>(d, tile, columns, dx); });
 }
 
 }  // namespace lpf::cuda

@@ -22,15 +22,16 @@ void for_each_product(const backend::Conv2d& d, F f) {
     }
 }
 
+template <class T>
 void convolve(Convolution which, const CudnnCall& call) {
   const backend::Conv2d& d = call.c;
-  auto *x = static_cast<float*>(call.x), *w = static_cast<float*>(call.w), *y = static_cast<float*>(call.y);
-  const auto sum = [&](std::int64_t size, float* to, auto term) {
+  auto *x = static_cast<T*>(call.x), *w = static_cast<T*>(call.w), *y = static_cast<T*>(call.y);
+  const auto sum = [&](std::int64_t size, T* to, auto term) {
     std::vector<double> sums(static_cast<std::size_t>(size));
     for_each_product(d, [&](std::int64_t i, std::int64_t j, std::int64_t k) { term(sums.data(), i, j, k); });
-    for (std::int64_t i = 0; i < size; ++i) to[i] = static_cast<float>(sums[static_cast<std::size_t>(i)]);
+    for (std::int64_t i = 0; i < size; ++i) to[i] = static_cast<T>(sums[static_cast<std::size_t>(i)]);
   };
-  const auto wide = [](float value) { return static_cast<double>(value); };
+  const auto wide = [](T value) { return static_cast<double>(value); };
   if (which == Convolution::forward)
     sum(d.n * d.p * d.q * d.k, y,
         [&](double* s, auto i, auto j, auto k) { s[k] += wide(x[i]) * wide(w[j]); });
@@ -46,9 +47,10 @@ void convolve(Convolution which, const CudnnCall& call) {
 
 bool cudnn_convolve(Convolution which, const std::vector<CudnnCall>& calls) {
   for (const CudnnCall& call : calls)
-    if (call.c.dtype != DType::float32 || call.c.n == 0) return false;
+    if (call.c.dtype == DType::float64 || call.c.n == 0) return false;
   perform([=] {
-    for (const CudnnCall& call : calls) convolve(which, call);
+    for (const CudnnCall& call : calls)
+      call.c.dtype == DType::float32 ? convolve<float>(which, call) : convolve<BFloat16>(which, call);
   });
   return true;
 }

@@ -92,11 +92,13 @@ TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths
       size += 3;
       const bool antithetic = repeat % 2 == 1;
       const std::int64_t replicas = antithetic ? 4 : choice.between(1, 5);
+      std::vector<std::int64_t> places;
+      for (const Segment& s : segments) places.push_back(replicas * s.offset);
       check_same({choice.numbers({size}, type), abs(choice.numbers({rows}, type))},
                  {zeros({replicas * size}, {.dtype = type})}, 0,
                  [&](const Table& t, const auto& in, const auto& out) {
-                   t.perturb(type, segments.data(), std::ssize(segments), key, in[0], in[1], replicas,
-                             antithetic, out[0]);
+                   t.perturb(type, segments.data(), places.data(), std::ssize(segments), key, in[0], in[1],
+                             replicas, antithetic, type, out[0]);
                  });
       std::vector<backend::NormSegment> norms;  // of each row, and of the whole for all its rows
       for (const Segment& s : segments)

@@ -21,7 +21,9 @@ double largest_difference(const Case& c, bool transpose, double beta) {
   const NoiseKey key{.seed = 11, .purpose = Purpose::perturbation, .draw = 5};
   const auto& cpu = backend::get(Device::cpu());
   Tensor whole = empty({c.M, c.rows, c.length}, as);
-  cpu.perturb(as.dtype, &segment, 1, key, theta.raw(), scale.raw(), c.M, c.antithetic, whole.raw());
+  const std::int64_t place = 0;
+  cpu.perturb(as.dtype, &segment, &place, 1, key, theta.raw(), scale.raw(), c.M, c.antithetic, as.dtype,
+              whole.raw());
 
   const std::int64_t k = transpose ? c.length : c.rows, n = transpose ? c.rows : c.length;
   const Tensor a = normal({c.batch, c.m, k}, 3, dtype_of<T>());

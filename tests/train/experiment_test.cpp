@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+#include <filesystem>
+
 #include "lpf/core/threads.hpp"
 #include "lpf/train/dry_run.hpp"
 #include "lpf/train/recipe.hpp"
@@ -74,6 +76,20 @@ void check_resumed(const Settings& s, int updates) {
 }
 
 }  // namespace
+
+TEST_CASE("run: a precision that the device does not have is refused, before anything is written") {
+  CPU_ONLY;
+  Settings s = small("sgd");
+  CHECK_ERROR(experiment::set(s, "precision", "float16"), ValueError, "--precision", "float16");
+  const TempDir dir;
+  for (const char* precision : {"tf32", "bfloat16"}) {
+    experiment::set(s, "precision", precision);
+    CHECK_ERROR(run(s, (dir / "run").string()), ValueError, "--precision", precision, "--device cuda");
+    CHECK_ERROR(experiment::dry_run(s), ValueError, "--precision", precision, "--device cuda");
+  }
+  CHECK_FALSE(std::filesystem::exists(dir / "run"));
+  CHECK_ERROR(Precision("float16"), ValueError, "[precision]", "float16", "bfloat16");
+}
 
 TEST_CASE("run: leaves settings, logs, report, the best weights, and learns") {
   const TempDir dir;

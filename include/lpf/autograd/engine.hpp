@@ -5,7 +5,7 @@
 #include <iterator>
 #include <map>
 
-#include "lpf/autograd/node.hpp"
+#include "lpf/autograd/autocast.hpp"
 #include "lpf/ops/replicate.hpp"
 
 namespace lpf {
@@ -75,6 +75,7 @@ LPF_ONCE inline Visits nodes_leading_to(const std::shared_ptr<Node>& root, const
 /// Runs backward from `root`. With `targets`, collects the gradients of those nodes and touches no leaf;
 /// without, adds to the gradients of all leaves.
 LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, Visits* targets, bool retain_graph) {
+  const Autocast as_recorded(float32);  // whatever scope is open now
   Visits reachable, arrived;
   if (targets) reachable = nodes_leading_to(root.node(), *targets);
   arrive(arrived, root.node(), std::move(gradient));
@@ -119,6 +120,8 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, Visits* t
     for (std::size_t i = 0; i < edges.size() && i < grads.size(); ++i) {
       if (!need[i] || !grads[i].defined()) continue;
       if (anomaly_enabled) check_finite(node->name(), "a gradient in backward", grads[i]);
+      const DType wanted = edges[i].node->gradient_dtype();
+      if (wanted == bfloat16 || grads[i].dtype() == bfloat16) grads[i] = grads[i].to(wanted);
       if (!targets && edges[i].node->is_leaf()) {
         static_cast<LeafNode&>(*edges[i].node).accumulate(grads[i]);
       } else {

@@ -46,6 +46,10 @@ class Node {
   virtual bool released() const { return false; }
   /// The leaf to which this node's gradient goes as it is; null if there is none.
   virtual LeafNode* straight_to() { return nullptr; }
+  /// Of the gradient that backward() is given: the result's dtype. Where a result was rounded to bfloat16 it
+  /// may be that of what was rounded, so that no sum of gradients is.
+  DType gradient_dtype() const { return gradient_dtype_; }
+  void set_gradient_dtype(DType dtype) { gradient_dtype_ = dtype; }
 
  private:
   friend struct DeleteLater;
@@ -57,6 +61,7 @@ class Node {
   const char* name_;
   std::uint64_t sequence_;
   std::vector<Edge> edges_;
+  DType gradient_dtype_ = DType::float32;
   Node* next_to_delete_ = nullptr;
 };
 
@@ -83,7 +88,9 @@ struct DeleteLater {
 class LeafNode final : public Node {
  public:
   explicit LeafNode(const detail::TensorImpl& leaf)
-      : Node("leaf"), storage_(leaf.storage), shape_(leaf.shape), dtype_(leaf.dtype) {}
+      : Node("leaf"), storage_(leaf.storage), shape_(leaf.shape), dtype_(leaf.dtype) {
+    set_gradient_dtype(dtype_);
+  }
 
   bool is_leaf() const override { return true; }
   Grads backward(const Tensor&, Need) override { return {}; }
@@ -238,6 +245,7 @@ namespace detail {
   for (std::size_t i = 0; i < operands.size(); ++i) edges.push_back(edge_to(operands[i]));
   std::shared_ptr<Node> node(new FunctionNode(name, function, call, destroy), DeleteLater{});
   node->set_edges(std::move(edges));
+  node->set_gradient_dtype(y.dtype());
   y.set_node(std::move(node));
 }
 

@@ -3,6 +3,10 @@
 // macro or an instruction set, so a backend may be compiled apart from its user. Arguments arrive checked: a
 // backend validates nothing. All arrays are row-major; activations are channels last. Functions for a device
 // queue work and return.
+//
+// bfloat16, on CUDA: elements are computed with in float and rounded once, when they are written. Sums, and
+// what is not as large as the activations (bias, statistics, scale and shift, gradients of weights), are
+// float32 arrays.
 #pragma once
 
 #include <cstddef>
@@ -118,11 +122,12 @@ struct Gemm {
   std::int64_t ldc, stride_c;
   std::int64_t batch;
   double alpha, beta;
+  DType dtype_c = dtype;  // of C; float32 may take a product of bfloat16
 };
 
 /// Convolution of x [N, H, W, C] with w [K, kh, kw, C/groups] to y [N, P, Q, K]. With `replicas` > 1 sample n
 /// of slice r (slice_begin[r] ≤ n < slice_begin[r+1], in samples) uses w + r·w_stride; otherwise one w serves
-/// all.
+/// all. In bfloat16 the bias and the gradient of w are float32.
 struct Conv2d {
   DType dtype;
   std::int64_t n, h, w, c, k, kh, kw, p, q;
@@ -141,7 +146,8 @@ struct Pool2d {
 };
 
 /// Normalisation of x seen as [groups][rows(g)][channels]: one mean and variance for each group and channel.
-/// Batch norm over M slices has groups = M and row_begin in rows (positions × samples).
+/// Batch norm over M slices has groups = M and row_begin in rows (positions × samples). dtype is that of x, y
+/// and their gradients; everything else is float32 where that is bfloat16.
 struct BatchNorm {
   DType dtype;
   std::int64_t groups, channels;
@@ -237,7 +243,8 @@ struct Table {
   void (*assign)(const View& y, const View& x);                                 // y = convert(x), any strides
   void (*accumulate)(DType, std::int64_t n, double a, const void* x, void* y);  // y += a·x
 
-  // Reductions of x [outer, n, inner] over the middle; argmax and argmin write int64.
+  // Reductions of x [outer, n, inner] over the middle; argmax and argmin write int64, the sum of bfloat16
+  // float32.
   void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
                  void* y);
   double (*dot)(DType, std::int64_t n, const void* x, const void* y);  // in double; waits for the device
@@ -315,10 +322,12 @@ struct Table {
   // scale = factor·(‖row of θ‖₂ + floor) for each row of the segments
   void (*filter_norms)(DType, const NormSegment*, std::int64_t segments, const void* theta, Changing factor,
                        void* scale);
-  // θ_r = θ + scale ⊙ ε(draw, r) over the segments; the replicas of a segment are neighbours, replica r at
-  // out + replicas·offset + r·rows·length. antithetic: replicas 2j and 2j+1 share draw j with opposite signs.
-  void (*perturb)(DType, const Segment*, std::int64_t segments, const NoiseKey&, const void* theta,
-                  const void* scale, std::int64_t replicas, bool antithetic, void* out);
+  // θ_r = θ + scale ⊙ ε(draw, r) over the segments, rounded to dtype_out (θ's, or bfloat16 of float32); the
+  // replicas of a segment are neighbours, replica r at out + place[segment] + r·rows·length. antithetic:
+  // replicas 2j and 2j+1 share draw j with opposite signs.
+  void (*perturb)(DType, const Segment*, const std::int64_t* place, std::int64_t segments, const NoiseKey&,
+                  const void* theta, const void* scale, std::int64_t replicas, bool antithetic,
+                  DType dtype_out, void* out);
   void (*sgd)(DType, std::int64_t n, const SgdStep&, const void* gradient, void* velocity, void* theta);
   void (*adam)(DType, std::int64_t n, const AdamStep&, const void* gradient, void* m, void* v, void* v_max,
                void* theta);

@@ -25,11 +25,13 @@ inline Table cpu_table{};
 inline int cpu_level[] = {-1, -1, -1, -1, -1, -1, -1, -1};  // of each family; -1: not there
 
 /// The CPU's kernels for one element type each; entries that do not depend on a type are in cpu_table only.
-inline Table cpu_float32{}, cpu_float64{}, cpu_int64{}, cpu_narrow_integers{};
+/// For bfloat16 there are none.
+inline Table cpu_float32{}, cpu_float64{}, cpu_bfloat16{}, cpu_int64{}, cpu_narrow_integers{};
 inline const Table& cpu_typed_table(DType type) {
   switch (type) {
     case DType::float32: return cpu_float32;
     case DType::float64: return cpu_float64;
+    case DType::bfloat16: return cpu_bfloat16;
     case DType::int64: return cpu_int64;
     default: return cpu_narrow_integers;
   }

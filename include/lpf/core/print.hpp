@@ -66,7 +66,7 @@ class TensorPrinter {
     visit(dtype, [&](auto zero) {
       using T = decltype(zero);
       const T* x = static_cast<const T*>(data);
-      if constexpr (std::is_floating_point_v<T>) {
+      if constexpr (is_floating(dtype_of<T>())) {
         std::vector<double> values;
         for (const auto i : shown) values.push_back(static_cast<double>(x[i]));
         const NumberFormat format(values, options.precision);

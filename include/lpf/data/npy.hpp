@@ -42,6 +42,7 @@ constexpr std::string_view npy_type(DType t) {
     case DType::int64: return "<i8";
     case DType::float32: return "<f4";
     case DType::float64: return "<f8";
+    case DType::bfloat16: break;  // NumPy has none
   }
   return "";
 }
@@ -237,8 +238,10 @@ inline Tensor parse_npy(std::string_view bytes, const std::string& path = "memor
 }
 
 /// Writes a tensor as .npy 1.0, row-major; an existing file is replaced whole or not at all.
-/// @throws IoError, with path and reason, if it cannot be written.
+/// @throws IoError, with path and reason, if it cannot be written; DTypeError for bfloat16.
 inline void save_npy(const std::string& path, const Tensor& tensor) {
+  check<DTypeError>(tensor.dtype() != bfloat16, "save_npy",
+                    "NumPy has no bfloat16: convert with .to(float32)");
   std::string shape = "(";
   for (const auto size : tensor.shape()) shape += std::to_string(size) + (tensor.rank() == 1 ? "," : ", ");
   if (tensor.rank() > 1) shape.resize(shape.size() - 2);

@@ -132,7 +132,7 @@ void write_safetensors(const NamedTensors& items, const Metadata& metadata, cons
     end += static_cast<std::uint64_t>(t.numel()) * size_of(t.dtype());
     const auto* type = std::find_if(std::begin(safetensors_types), std::end(safetensors_types),
                                     [&](const auto& s) { return s.dtype == t.dtype(); });
-    header[name] = {{"dtype", type->name},
+    header[name] = {{"dtype", t.dtype() == bfloat16 ? "BF16" : type->name},
                     {"shape", std::vector(t.shape().begin(), t.shape().end())},
                     {"data_offsets", {begin, end}}};
   }
@@ -160,9 +160,9 @@ void write_safetensors(const NamedTensors& items, const Metadata& metadata, cons
 
 }  // namespace detail
 
-/// Reads a safetensors file into tensors on the CPU. F16 and BF16 become float32, which holds them exactly.
-/// Throws IoError if it cannot be read, FormatError if it breaks a rule of the format (naming file, tensor,
-/// rule and values), DTypeError for element types that LPF has not.
+/// Reads a safetensors file into tensors on the CPU. F16 and BF16 become float32, which holds them exactly
+/// and has arithmetic on every device. Throws IoError if it cannot be read, FormatError if it breaks a rule
+/// of the format (naming file, tensor, rule and values), DTypeError for element types that LPF has not.
 inline SafetensorsFile load_safetensors(const std::string& path) {
   const detail::InputFile file(path, "load_safetensors");
   return detail::read_safetensors(

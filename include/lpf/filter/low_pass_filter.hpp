@@ -83,9 +83,11 @@ class LowPassFilter {
     const Tensor theta = params.theta(), scale = filter::scales(params, rows, pass.gamma),
                  origin = zeros_like(theta);
     const Tensor drawn = empty({pass.M * theta.numel()}, theta.options());
-    theta.backend().perturb(theta.dtype(), rows.segments.data(), std::ssize(rows.segments), pass.key,
-                            origin.raw(), scale.raw(), pass.M, options_.estimator == Estimator::antithetic,
-                            drawn.raw());
+    std::vector<std::int64_t> places;
+    for (const auto& s : rows.segments) places.push_back(pass.M * s.offset);
+    theta.backend().perturb(theta.dtype(), rows.segments.data(), places.data(), std::ssize(rows.segments),
+                            pass.key, origin.raw(), scale.raw(), pass.M,
+                            options_.estimator == Estimator::antithetic, drawn.dtype(), drawn.raw());
     Tensor out = zeros({pass.M, theta.numel()}, theta.options());
     for (const auto& s : rows.segments) {
       const std::int64_t n = s.rows * s.length;

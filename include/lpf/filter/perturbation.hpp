@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <span>
 
 #include "lpf/core/step_script.hpp"
@@ -58,19 +59,21 @@ namespace detail {
 class ReplicaRecipe final : public Recipe {
  public:
   ReplicaRecipe(const ParameterStore& params, const backend::Segment& segment, const Tensor& scale,
-                const NoiseKey& key, std::int64_t M, bool antithetic)
+                const NoiseKey& key, std::int64_t M, bool antithetic, DType dtype)
       : params_(params),
         version_(params.version()),
         theta_(params.theta().alias({segment.rows * segment.length}, segment.offset)),
         scale_(scale),
         M_(M),
+        dtype_(dtype),
         replicas_{segment, key, theta_.raw(), scale.raw(), antithetic} {
     replicas_.segment.offset = 0;
   }
   void make(void* out) const override {
     check_version();
-    theta_.backend().perturb(theta_.dtype(), &replicas_.segment, 1, replicas_.key, replicas_.theta,
-                             replicas_.scale, M_, replicas_.antithetic, out);
+    const std::int64_t place = 0;
+    theta_.backend().perturb(theta_.dtype(), &replicas_.segment, &place, 1, replicas_.key, replicas_.theta,
+                             replicas_.scale, M_, replicas_.antithetic, dtype_, out);
   }
   /// Replicas that keep the processor's cores busy, one each.
   static constexpr std::int64_t fewest = 4;
@@ -98,6 +101,7 @@ class ReplicaRecipe final : public Recipe {
   std::uint64_t version_;
   Tensor theta_, scale_;
   std::int64_t M_;
+  DType dtype_;  // of the replicas
   backend::Replicas replicas_;
 };
 
@@ -217,12 +221,18 @@ class Perturbation final : public nn::PerturbedPass {
   }
   /// The replicas of one parameter in a memory of their own, which is filled where it is used.
   LPF_ONCE inline Tensor remade(const backend::Segment& segment, const Shape& shape) const {
-    const Tensor theta = params_.theta();
-    const auto bytes = static_cast<std::size_t>(options_.M * shape.numel()) * size_of(theta.dtype());
+    const DType dtype = dtype_of(segment);
+    const auto bytes = static_cast<std::size_t>(options_.M * shape.numel()) * size_of(dtype);
     auto recipe = std::make_shared<detail::ReplicaRecipe>(params_, segment, scale_, options_.key, options_.M,
-                                                          options_.estimator == Estimator::antithetic);
-    return lpf::detail::on(std::make_shared<Storage>(bytes, theta.device(), std::move(recipe)), shape,
-                           theta.dtype());
+                                                          options_.estimator == Estimator::antithetic, dtype);
+    return lpf::detail::on(std::make_shared<Storage>(bytes, params_.device(), std::move(recipe)), shape,
+                           dtype);
+  }
+  /// Under autocast θ_r is rounded to bfloat16 as it is written, but for parameters of one axis: biases, and
+  /// batch norm's scale and shift, which stay float32 and whose noise is small beside them.
+  DType dtype_of(const backend::Segment& segment) const {
+    const bool matrix = params_.parameters()[segment.parameter].shape.rank() > 1;
+    return *rounds_ && matrix ? bfloat16 : params_.dtype();
   }
   /// Whether the replicas of a parameter have a place in the buffer.
   bool keeps(const backend::Segment& segment) const {
@@ -236,54 +246,48 @@ class Perturbation final : public nn::PerturbedPass {
   bool draws_one_by_one() const {
     return options_.estimator == Estimator::per_sample && !options_.offsets.defined();
   }
-  /// Gives every kept parameter its place in the buffer, and draws them: one call for each run of neighbours.
-  LPF_ONCE inline void draw_kept() {
-    const std::int64_t count = std::ssize(rows_.segments);
-    const auto segment = [this](std::int64_t i) -> const backend::Segment& {
-      return rows_.segments[static_cast<std::size_t>(i)];
-    };
-    struct Run {
-      std::int64_t first, end, place;
-    };
-    std::vector<Run> runs;
-    place_.assign(rows_.segments.size(), -1);
+  /// Gives the kept parameters whose replicas are of this type their places in a buffer, and draws them: one
+  /// call for all.
+  LPF_ONCE inline Tensor draw_kept(DType dtype) {
+    std::vector<backend::Segment> segments;
+    std::vector<std::int64_t> places;
     std::int64_t size = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-      if (!keeps(segment(i))) continue;
-      if (runs.empty() || runs.back().end != i) runs.push_back({i, i, size});
-      Run& run = runs.back();
-      run.end = i + 1;
-      auto& place = place_[static_cast<std::size_t>(i)];
-      place = run.place + options_.M * (segment(i).offset - segment(run.first).offset);
-      size = place + options_.M * segment(i).rows * segment(i).length;
+    for (std::size_t i = 0; i < rows_.segments.size(); ++i) {
+      const backend::Segment& segment = rows_.segments[i];
+      if (!keeps(segment) || dtype_of(segment) != dtype) continue;
+      segments.push_back(segment);
+      places.push_back(size);
+      place_[i] = size;
+      const auto align = static_cast<std::int64_t>(64 / size_of(dtype));
+      size += (options_.M * segment.rows * segment.length + align - 1) / align * align;
     }
-    replicas_ = empty({size}, params_.theta().options());
-    if (draws_one_by_one()) return;
-    for (const Run& run : runs) draw(run.first, run.end, run.place);
+    const Tensor replicas = empty({size}, {dtype, params_.device()});
+    if (!draws_one_by_one() && size > 0) draw(segments, places, replicas);
+    return replicas;
   }
-  /// Draws segments [first, end), neighbours in θ, to `place` of the buffer.
-  LPF_ONCE inline void draw(std::int64_t first, std::int64_t end, std::int64_t place) {
-    if (options_.offsets.defined()) return shift(first, end, place);
+  /// Draws the replicas of some parameters to their places.
+  LPF_ONCE inline void draw(const std::vector<backend::Segment>& segments,
+                            const std::vector<std::int64_t>& places, const Tensor& replicas) const {
+    if (options_.offsets.defined()) return shift(segments, places, replicas);
     const Tensor theta = params_.theta();
-    std::vector<backend::Segment> segments(rows_.segments.begin() + first, rows_.segments.begin() + end);
-    const std::int64_t origin = segments.front().offset;
-    for (backend::Segment& s : segments) s.offset -= origin;
-    theta.backend().perturb(theta.dtype(), segments.data(), end - first, options_.key,
-                            theta.alias({}, origin).raw(), scale_.raw(), options_.M,
-                            options_.estimator == Estimator::antithetic, replicas_.alias({}, place).raw());
+    theta.backend().perturb(theta.dtype(), segments.data(), places.data(), std::ssize(segments), options_.key,
+                            theta.raw(), scale_.raw(), options_.M,
+                            options_.estimator == Estimator::antithetic, replicas.dtype(), replicas.raw());
   }
   /// θ_r = θ + offset_r, from stored offsets.
-  LPF_ONCE inline void shift(std::int64_t first, std::int64_t end, std::int64_t place) {
+  LPF_ONCE inline void shift(const std::vector<backend::Segment>& segments,
+                             const std::vector<std::int64_t>& places, const Tensor& replicas) const {
     const Tensor theta = params_.theta();
-    const std::int64_t origin = rows_.segments[static_cast<std::size_t>(first)].offset;
-    for (std::int64_t i = first; i < end; ++i) {
-      const backend::Segment& s = rows_.segments[static_cast<std::size_t>(i)];
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      const backend::Segment& s = segments[i];
       const std::int64_t n = s.rows * s.length;
       for (std::int64_t r = 0; r < options_.M; ++r) {
         const Tensor offset = options_.offsets.alias({n}, r * theta.numel() + s.offset);
-        const Tensor to = replicas_.alias({n}, place + options_.M * (s.offset - origin) + r * n);
+        const Tensor to = replicas.alias({n}, places[i] + r * n);
+        const Tensor sum = to.dtype() == theta.dtype() ? to : empty({n}, theta.options());
         theta.backend().binary(backend::Binary::add, lpf::detail::view_of(theta.alias({n}, s.offset)),
-                               lpf::detail::view_of(offset), lpf::detail::view_of(to), 0);
+                               lpf::detail::view_of(offset), lpf::detail::view_of(sum), 0);
+        if (!sum.is_same(to)) theta.backend().assign(lpf::detail::view_of(to), lpf::detail::view_of(sum));
       }
     }
   }
@@ -297,8 +301,9 @@ class Perturbation final : public nn::PerturbedPass {
   std::shared_ptr<bool> forgotten_;  // tells the filter that this pass was of no use
   bool used_ = false;                // a parameter was read
   Tensor scale_;                     // [rows]
-  Tensor replicas_;                  // those that are kept, of a parameter next to each other
-  std::vector<std::int64_t> place_;  // in replicas_, of each segment
+  std::optional<bool> rounds_;       // to bfloat16; known when a parameter is read
+  Tensor replicas_, rounded_;        // those that are kept, of a parameter next to each other; in bfloat16
+  std::vector<std::int64_t> place_;  // of each segment, in one of the two
   std::vector<Tensor> read_;         // what each parameter reads as
   std::vector<std::size_t> noised_;  // parameters whose noise went to pre-activations
   std::shared_ptr<std::vector<Tensor>> kept_ =
@@ -316,14 +321,21 @@ LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
                     "' is used again after its pre-activations were given noise of their own: per-sample "
                     "noise is exact for a "
                     "weight used once; use Estimator::replicas");
+  if (!rounds_) rounds_ = lpf::detail::is_rounded(leaf) && !leaf.device().is_cpu();
   Tensor& known = read_[parameter];
-  if (known.defined() && (known.requires_grad() || !is_grad_enabled())) return known;
+  if (known.defined() && (known.requires_grad() || !is_grad_enabled()))
+    return is_autocast_enabled() ? known : lpf::detail::widened(known);
   Tensor t;
   if (keeps(*segment)) {
-    if (!replicas_.defined()) draw_kept();
-    const std::int64_t i = rows_.segment_of[parameter], place = place_[static_cast<std::size_t>(i)];
-    if (draws_one_by_one() && !known.defined()) draw(i, i + 1, place);
-    t = replicas_.alias(leaf.shape(), place);
+    if (place_.empty()) {
+      place_.assign(rows_.segments.size(), -1);
+      replicas_ = draw_kept(params_.dtype());
+      if (*rounds_) rounded_ = draw_kept(bfloat16);
+    }
+    const std::int64_t place = place_[static_cast<std::size_t>(rows_.segment_of[parameter])];
+    const Tensor& memory = dtype_of(*segment) == bfloat16 ? rounded_ : replicas_;
+    if (draws_one_by_one() && !known.defined()) draw({*segment}, {place}, memory);
+    t = memory.alias(leaf.shape(), place);
   } else {
     Storage::forget_remade();
     t = remade(*segment, leaf.shape());
@@ -337,9 +349,10 @@ LPF_ONCE inline Tensor Perturbation::read(std::size_t parameter) {
                    if (keep) (*kept)[parameter] = g.detach();
                    return Grads{sum_replicas(g)};  // dL/dθ = Σ_r dL/dθ_r, as θ_r = θ + constant
                  });
+  if (known.node()) known.node()->set_gradient_dtype(leaf.dtype());
   if (known.node() && !options_.keep_replica_gradients)  // a gradient that comes summed stays as it is
     static_cast<lpf::detail::FunctionNode&>(*known.node()).set_straight_to(leaf.node()->straight_to());
-  return known;
+  return is_autocast_enabled() ? known : lpf::detail::widened(known);
 }
 
 LPF_ONCE inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight,

@@ -13,6 +13,8 @@ namespace lpf::filter::detail {
 LPF_ONCE inline Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Tensor& sigma,
                                             const Tensor& sigma_bias, const NoiseKey& key,
                                             std::int64_t first) {
+  if (x.dtype() == bfloat16)
+    return pre_activation_noise(lpf::detail::widened(x), out, sigma, sigma_bias, key, first);
   const std::int64_t batch = x.size(0);
   Tensor noise = empty({batch, out}, x.options()), slope = empty({batch, out}, x.options());
   const auto raw = [](const Tensor& t) { return t.defined() ? t.raw() : nullptr; };

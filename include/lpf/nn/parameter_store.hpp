@@ -219,8 +219,8 @@ class ParameterStore {
  public:
   explicit ParameterStore(const ParameterStoreOptions& options = {})
       : state_(std::make_shared<nn::detail::StoreState>()) {
-    check<DTypeError>(is_floating(options.dtype), "ParameterStore", "parameters are float32 or float64, not ",
-                      name_of(options.dtype));
+    check<DTypeError>(options.dtype == float32 || options.dtype == float64, "ParameterStore",
+                      "parameters are float32 or float64, not ", name_of(options.dtype));
     backend::get(options.device);
     state_->options = options;
   }

@@ -79,6 +79,7 @@ LPF_ONCE inline void check_whole(const char* operation, const Tensor& x, double 
 /// a + b.
 LPF_ONCE inline Tensor add(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("add", a, b, add);
+  if (detail::is_mixed(a, b)) return add(detail::widened(a), detail::widened(b));
   detail::check_arithmetic("add", a);
   Tensor y = detail::binary("add", backend::Binary::add, a, b);
   return record("add", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
@@ -89,6 +90,7 @@ LPF_ONCE inline Tensor add(const Tensor& a, const Tensor& b) {
 /// a − b.
 LPF_ONCE inline Tensor sub(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("sub", a, b, sub);
+  if (detail::is_mixed(a, b)) return sub(detail::widened(a), detail::widened(b));
   detail::check_arithmetic("sub", a);
   Tensor y = detail::binary("sub", backend::Binary::subtract, a, b);
   return record("sub", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
@@ -99,6 +101,7 @@ LPF_ONCE inline Tensor sub(const Tensor& a, const Tensor& b) {
 /// a · b, elementwise.
 LPF_ONCE inline Tensor mul(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("mul", a, b, mul);
+  if (detail::is_mixed(a, b)) return mul(detail::widened(a), detail::widened(b));
   detail::check_arithmetic("mul", a);
   Tensor y = detail::binary("mul", backend::Binary::multiply, a, b);
   return record("mul", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
@@ -110,6 +113,7 @@ LPF_ONCE inline Tensor mul(const Tensor& a, const Tensor& b) {
 /// a / b, elementwise. Integers: DTypeError (convert first; floor division is floor(a / b)).
 LPF_ONCE inline Tensor div(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("div", a, b, div);
+  if (detail::is_mixed(a, b)) return div(detail::widened(a), detail::widened(b));
   detail::check_floating("div", a);
   Tensor y = detail::binary("div", backend::Binary::divide, a, b);
   return record("div", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
@@ -122,6 +126,7 @@ LPF_ONCE inline Tensor div(const Tensor& a, const Tensor& b) {
 /// The remainder of a / b with the sign of b, as Python's % and NumPy's. Integers: ValueError if some b is 0.
 LPF_ONCE inline Tensor remainder(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("remainder", a, b, remainder);
+  if (detail::is_mixed(a, b)) return remainder(detail::widened(a), detail::widened(b));
   detail::check_arithmetic("remainder", a);
   Tensor y = detail::binary("remainder", backend::Binary::remainder, a, b);
   check(is_floating(b.dtype()) || all(b.to(DType::bool_)).item<bool>(), "remainder",
@@ -159,6 +164,7 @@ LPF_ONCE inline Tensor operator*(const Tensor& x, double s) { return affine(x, s
 LPF_ONCE inline Tensor operator*(double s, const Tensor& x) { return affine(x, s, 0); }
 LPF_ONCE inline Tensor operator/(const Tensor& x, double s) {
   check<DTypeError>(is_floating(x.dtype()), "div", "needs float32 or float64, got ", name_of(x.dtype()));
+  if (x.dtype() == bfloat16) return affine(x, 1 / s, 0);  // s itself is not rounded
   return div(x, full({}, s, x.options()));
 }
 LPF_ONCE inline Tensor operator/(double s, const Tensor& x) { return div(full({}, s, x.options()), x); }
@@ -167,6 +173,7 @@ LPF_ONCE inline Tensor Tensor::operator-() const { return affine(*this, -1, 0); 
 namespace detail {
 LPF_ONCE inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, const Tensor& b) {
   const auto off = no_grad();
+  if (is_mixed(a, b)) return binary(name, op, widened(a), widened(b), true);
   return binary(name, op, a, b, true);
 }
 LPF_ONCE inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, double s) {
@@ -235,6 +242,7 @@ LPF_ONCE inline Tensor is_finite(const Tensor& x) {
 /// a where `condition` (bool) holds, b elsewhere, all three broadcast together.
 LPF_ONCE inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   for (const Tensor* t : {&condition, &a, &b}) detail::check_plain("where", *t);
+  if (detail::is_mixed(a, b)) return where(condition, detail::widened(a), detail::widened(b));
   detail::check_same_kind("where", a, b);
   check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ",
                     name_of(condition.dtype()), ", needs bool");
@@ -264,10 +272,12 @@ LPF_ONCE inline Tensor extremum(const char* name, bool larger, const Tensor& a, 
 /// Elementwise larger (smaller) operand, NaN if one is; where they are equal the first takes the gradient.
 LPF_ONCE inline Tensor maximum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("maximum", a, b, maximum);
+  if (detail::is_mixed(a, b)) return maximum(detail::widened(a), detail::widened(b));
   return detail::extremum("maximum", true, a, b);
 }
 LPF_ONCE inline Tensor minimum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("minimum", a, b, minimum);
+  if (detail::is_mixed(a, b)) return minimum(detail::widened(a), detail::widened(b));
   return detail::extremum("minimum", false, a, b);
 }
 

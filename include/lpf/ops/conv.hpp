@@ -83,7 +83,7 @@ LPF_ONCE inline Tensor conv_data(const Tensor& dy, const Tensor& w, const backen
 LPF_ONCE inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c,
                                    const PlanPtr& plan) {
   const Shape shape{c.k, c.kh, c.kw, c.c / c.groups};
-  Tensor dw = empty(plan ? shape.prepended(plan->count()) : shape, x.options());
+  Tensor dw = empty(plan ? shape.prepended(plan->count()) : shape, options_of_sum(x));
   with_slices(c, plan, [&](const backend::Conv2d& d) {
     x.backend().conv2d_backward_filter(d, x.raw(), dy.raw(), dw.raw(), plan != nullptr);
   });
@@ -92,7 +92,8 @@ LPF_ONCE inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const back
     dw.impl().replicas = plan;
   }
   return record("conv2d_filter", std::move(dw), {x, dy}, [x, dy, c](const Tensor& g, Need need) {
-    return Grads{need[0] ? conv_data(dy, g, c) : Tensor(), need[1] ? conv(x, g, {}, c) : Tensor()};
+    const Tensor h = g.to(x.dtype());
+    return Grads{need[0] ? conv_data(dy, h, c) : Tensor(), need[1] ? conv(x, h, {}, c) : Tensor()};
   });
 }
 
@@ -117,7 +118,7 @@ LPF_ONCE inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, 
   if (bias.defined()) {
     check<ShapeError>(bias.shape() == Shape{ws[0]}, op, "the bias has shape ", bias.shape(), ", the weight ",
                       ws, " needs [", ws[0], "]");
-    check_same_kind(op, x, bias);
+    check_kind_of_sum(op, x, bias);
     check<ReplicaError>(
         !bias.is_replicated() || !w.is_replicated() || bias.impl().replicas == w.impl().replicas, op,
         "weight and bias are replicas of two different perturbed passes");
@@ -152,9 +153,11 @@ LPF_ONCE inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, 
 /// 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. Filter k sees the channels of group ⌊k·groups/K⌋. w and
 /// bias may be replicated: the samples of slice r meet replica r. PyTorch's conv2d, channels last.
 /// @throws ShapeError where sizes do not fit, ValueError for a stride, dilation or groups below 1 or a
-/// negative padding, DTypeError unless all are float32 or all float64.
+/// negative padding, DTypeError unless all are float32 or all float64, or all bfloat16 with a float32 bias.
 LPF_ONCE inline Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
                               const Conv2dOptions& options = {}) {
+  if (detail::is_rounded(x) || detail::is_rounded(w))
+    return conv2d(detail::rounded("conv2d", x), detail::rounded("conv2d", w), bias, options);
   return detail::conv(x, w, bias, detail::describe_conv(x, w, bias, options));
 }
 

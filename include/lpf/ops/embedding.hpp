@@ -50,6 +50,7 @@ LPF_ONCE inline Tensor embedding_rows(const Tensor& weight, const Tensor& index,
 /// replicas.
 LPF_ONCE inline Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries,
                                          const PlanPtr& plan) {
+  if (y.dtype() == bfloat16) return embedding_scatter(widened(y), index, entries, plan);
   const std::int64_t d = y.shape()[1], all = entries * (plan ? plan->count() : 1);
   const Tensor to = plan ? replica_rows(index, plan, entries) : index;
   const Tensor sums = zeros({all, d}, y.options());

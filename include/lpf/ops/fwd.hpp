@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "lpf/autograd/node.hpp"
+#include "lpf/autograd/autocast.hpp"
 
 namespace lpf {
 

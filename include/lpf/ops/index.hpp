@@ -68,6 +68,7 @@ namespace detail {
 
 /// Zeros of `shape` to whose entries `index` of one axis y is added: the adjoint of index_select.
 LPF_ONCE inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
+  if (y.dtype() == bfloat16) return put_add(widened(y), shape, axis, index);
   Tensor x = zeros(shape, y.options());
   y.backend().put_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()),
                       index.numel(), y.raw(), indices_of(index), x.raw());
@@ -77,6 +78,7 @@ LPF_ONCE inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, co
 
 /// The adjoint of gather.
 LPF_ONCE inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
+  if (y.dtype() == bfloat16) return scatter_add(widened(y), shape, axis, index);
   Tensor x = zeros(shape, y.options());
   y.backend().scatter_add(y.dtype(), shape.product(0, axis), shape[axis],
                           shape.product(axis + 1, shape.rank()), index.shape()[axis], y.raw(),
@@ -117,7 +119,7 @@ LPF_ONCE inline Tensor one_hot(const Tensor& labels, std::int64_t classes, DType
       detail::scatter_add(ones({n, 1}, {dtype, labels.device()}), {n, classes}, 1, reshape(labels, {n, 1}));
   Shape shape = labels.shape();
   shape.push_back(classes);
-  return reshape(rows, shape);
+  return reshape(rows, shape).to(dtype);
 }
 
 }  // namespace lpf

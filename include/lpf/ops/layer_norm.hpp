@@ -51,6 +51,7 @@ LPF_ONCE inline Tensor layer_norm_rows(const Tensor& x, const Tensor& gamma, con
 /// @throws ShapeError where shapes do not fit.
 LPF_ONCE inline Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma,
                                   const Tensor& beta, double eps = 1e-5) {
+  if (detail::is_widened(x)) return layer_norm(detail::widened(x), normalized_shape, gamma, beta, eps);
   const int axis = x.rank() - normalized_shape.rank();
   const std::int64_t n = normalized_shape.numel();
   detail::check_floating("layer_norm", x);

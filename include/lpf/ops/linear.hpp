@@ -76,29 +76,30 @@ LPF_ONCE inline Tensor slice_product(const Tensor& x, const Tensor& w, bool tran
 }
 
 /// aᵀ·b: over all rows, added to `to` if there is one; or with a plan one product for each slice, as a
-/// replicated tensor.
+/// replicated tensor. Of bfloat16 float32.
 LPF_ONCE inline Tensor slice_outer(const Tensor& a, const Tensor& b, const PlanPtr& plan, const Tensor& to) {
   const std::int64_t p = a.shape()[1], q = b.shape()[1];
   Tensor y;
   if (!plan) {
-    y = to.defined() ? to : empty({p, q}, a.options());
+    y = to.defined() ? to : empty({p, q}, options_of_sum(a));
     a.backend().gemm({a.dtype(), true, false, p, q, a.shape()[0], a.raw(), p, 0, b.raw(), q, 0, y.raw(), q, 0,
-                      1, 1.0, to.defined() ? 1.0 : 0.0});
+                      1, 1.0, to.defined() ? 1.0 : 0.0, y.dtype()});
   } else {
     const auto begin = plan->slices("linear", a.shape()[0]);
-    Tensor all = empty({plan->count(), p, q}, a.options());
+    Tensor all = empty({plan->count(), p, q}, options_of_sum(a));
     for_each_run(begin, [&](std::int64_t r, std::int64_t replicas, std::int64_t rows) {
       const std::int64_t first = begin[static_cast<std::size_t>(r)];
       a.backend().gemm({a.dtype(), true, false, p, q, rows, a.alias({}, first * p).raw(), p, rows * p,
                         b.alias({}, first * q).raw(), q, rows * q, all.alias({}, r * p * q).raw(), q, p * q,
-                        replicas, 1.0, 0.0});
+                        replicas, 1.0, 0.0, all.dtype()});
     });
     y = all.alias({p, q});
     y.impl().replicas = plan;
   }
   return record("linear_filter", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
-    return Grads{need[0] ? slice_product(b, g, true) : Tensor(),
-                 need[1] ? slice_product(a, g, false) : Tensor()};
+    const Tensor h = g.to(a.dtype());
+    return Grads{need[0] ? slice_product(b, h, true) : Tensor(),
+                 need[1] ? slice_product(a, h, false) : Tensor()};
   });
 }
 
@@ -118,12 +119,14 @@ LPF_ONCE inline void fill_bias(const Tensor& bias, const Tensor& y) {
 }  // namespace detail
 
 /// y = x·wᵀ + bias. x [B, …, in], w [out, in], bias [out] or undefined; y [B, …, out]. ShapeError where they
-/// do not fit.
+/// do not fit. In bfloat16 the bias is float32, and so are the gradients of w and bias.
 LPF_ONCE inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
   check<ShapeError>(w.rank() == 2, "linear", "the weight needs shape [out, in], got ", w.shape());
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] == w.shape()[1], "linear", "input has ",
                     x.rank() ? x.shape()[x.rank() - 1] : 0, " features, weight expects ", w.shape()[1],
                     ": x is ", x.shape(), ", weight is ", w.shape());
+  if (detail::is_rounded(x) || detail::is_rounded(w))
+    return linear(detail::rounded("linear", x), detail::rounded("linear", w), bias);
   detail::check_same_kind("linear", x, w);
   detail::check_floating("linear", x);
   const std::int64_t in = w.shape()[1], out = w.shape()[0];
@@ -136,7 +139,7 @@ LPF_ONCE inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bi
   if (!bias.defined()) return reshape(detail::slice_product(rows, w, true), shape);
   check<ShapeError>(bias.shape() == Shape{out}, "linear", "the bias has shape ", bias.shape(),
                     ", the weight ", w.shape(), " needs [", out, "]");
-  detail::check_same_kind("linear", x, bias);
+  detail::check_kind_of_sum("linear", x, bias);
   if (bias.is_replicated()) {
     check<ShapeError>(x.rank() >= 2, "linear", "a perturbed pass needs a batch axis, x is ", x.shape());
     bias.impl().replicas->slices("linear", x.shape()[0]);

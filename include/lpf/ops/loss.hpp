@@ -165,6 +165,8 @@ LPF_ONCE inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
 /// ValueError for a label smoothing outside [0, 1].
 LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target,
                                      const CrossEntropyOptions& options = {}) {
+  if (detail::is_widened(x) || detail::is_widened(target))
+    return cross_entropy(detail::widened(x), detail::widened(target), options);
   const double a = options.label_smoothing;
   check(a >= 0 && a <= 1, "cross_entropy", "label_smoothing must be in [0, 1], got ", a);
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] > 0, "cross_entropy", "the input has shape ",
@@ -197,6 +199,7 @@ LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target,
 /// over labels that are not ignored. With x = log_softmax(z) it is cross_entropy(z, t).
 /// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit.
 LPF_ONCE inline Tensor nll_loss(const Tensor& x, const Tensor& target, const NllOptions& options = {}) {
+  if (detail::is_widened(x)) return nll_loss(detail::widened(x), target, options);
   const auto count = detail::check_labels("nll_loss", x, target, options.ignore_index);
   detail::check_class_weight("nll_loss", x, options.weight);
   const std::int64_t rows = target.numel(), classes = x.shape()[x.rank() - 1];
@@ -213,6 +216,8 @@ LPF_ONCE inline Tensor nll_loss(const Tensor& x, const Tensor& target, const Nll
 /// (x − t)², of two tensors of one shape. @throws ShapeError, DTypeError where they differ.
 LPF_ONCE inline Tensor mse_loss(const Tensor& x, const Tensor& target,
                                 Reduction reduction = Reduction::mean) {
+  if (detail::is_widened(x) || detail::is_widened(target))
+    return mse_loss(detail::widened(x), detail::widened(target), reduction);
   detail::check_target("mse_loss", x, target);
   return detail::reduced(square(sub(x, target)), reduction);
 }
@@ -220,6 +225,8 @@ LPF_ONCE inline Tensor mse_loss(const Tensor& x, const Tensor& target,
 /// |x − t|, of two tensors of one shape; the derivative at 0 is 0. @throws ShapeError, DTypeError where they
 /// differ.
 LPF_ONCE inline Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
+  if (detail::is_widened(x) || detail::is_widened(target))
+    return l1_loss(detail::widened(x), detail::widened(target), reduction);
   detail::check_target("l1_loss", x, target);
   return detail::reduced(abs(sub(x, target)), reduction);
 }
@@ -229,6 +236,8 @@ LPF_ONCE inline Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction 
 LPF_ONCE inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target,
                                       const SmoothL1Options& options = {}) {
   check(options.beta >= 0, "smooth_l1_loss", "beta must not be negative, got ", options.beta);
+  if (detail::is_widened(x) || detail::is_widened(target))
+    return smooth_l1_loss(detail::widened(x), detail::widened(target), options);
   if (options.beta == 0) return l1_loss(x, target, options.reduction);
   detail::check_target("smooth_l1_loss", x, target);
   const Tensor d = sub(x, target), size = abs(d);
@@ -242,6 +251,8 @@ LPF_ONCE inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target,
 /// where they do not fit.
 LPF_ONCE inline Tensor bce_with_logits(const Tensor& x, const Tensor& target,
                                        const BceOptions& options = {}) {
+  if (detail::is_widened(x) || detail::is_widened(target))
+    return bce_with_logits(detail::widened(x), detail::widened(target), options);
   detail::check_target("bce_with_logits", x, target);
   Tensor positive = mul(target, softplus(affine(x, -1, 0)));
   if (options.pos_weight.defined()) positive = mul(positive, options.pos_weight.detach());

@@ -10,12 +10,20 @@ namespace lpf {
 
 namespace detail {
 
+/// Whether autocast computes it in float32: what turns small errors of x into large ones. PyTorch's list.
+constexpr bool is_sensitive(backend::Unary op) {
+  using backend::Unary;
+  return op == Unary::exp || op == Unary::expm1 || op == Unary::log || op == Unary::log1p ||
+         op == Unary::power || op == Unary::reciprocal || op == Unary::rsqrt || op == Unary::softplus;
+}
+
 /// A differentiable elementwise operation: forward by `op`, gradient by derivative(g, x, y).
 template <class Derivative>
 Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double a, double b,
                    Derivative derivative) {
   if (x.is_replicated()) return hide(elementwise(name, op, unhide(x), a, b, derivative), x.impl().replicas);
   check_floating(name, x);
+  if (is_widened(x) && is_sensitive(op)) return elementwise(name, op, widened(x), a, b, derivative);
   return record(name, unary(op, x, a, b), {x},
                 [x, derivative](const Tensor& g, Need) { return Grads{derivative(g, x)}; });
 }

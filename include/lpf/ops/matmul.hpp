@@ -68,6 +68,8 @@ LPF_ONCE inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool t
 LPF_ONCE inline Tensor matmul(const Tensor& a, const Tensor& b) {
   detail::check_plain("matmul", a);
   detail::check_plain("matmul", b);
+  if (detail::is_rounded(a) || detail::is_rounded(b))
+    return matmul(detail::rounded("matmul", a), detail::rounded("matmul", b));
   check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ",
                     a.shape(), " and ", b.shape());
   Tensor y =

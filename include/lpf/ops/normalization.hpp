@@ -1,7 +1,8 @@
 // Batch and layer normalisation. Batch norm sees x [B, …, C] as rows of C channels. Two things are cut into
 // slices, independently of each other: the statistics (one mean and variance for each group of samples, or
 // one for all), and gamma and beta (replicated in a perturbed pass). Backward is fused; where gradients are
-// differentiated again it is the same formula composed of differentiable operations.
+// differentiated again it is the same formula composed of differentiable operations. Of bfloat16 activations
+// statistics, gamma and beta are float32.
 #pragma once
 
 #include "lpf/ops/activation.hpp"
@@ -73,7 +74,8 @@ struct Affine {
       if (!t->defined()) continue;
       check<ShapeError>(t->shape() == shape, operation, t == &gamma ? "gamma" : "beta", " has shape ",
                         t->shape(), ", the input ", x.shape(), " needs ", shape);
-      check_same_kind(operation, x, *t);
+      *t = widened(*t);  // replicas may be rounded
+      check_kind_of_sum(operation, x, *t);
       if (t->is_replicated()) plan = t->impl().replicas;
     }
     if (!plan) return;
@@ -111,7 +113,8 @@ LPF_ONCE inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Te
     Affine scale = affine;
     scale.beta = Tensor();
     if (need[0]) grads[0] = scale_shift(g, zeros_like(mean), rstd, scale);
-    if (need[1]) grads[1] = sum_of_rows(mul(g, scale_shift(x, mean, rstd, {})), affine.gamma);
+    if (need[1])
+      grads[1] = sum_of_rows(mul(widened(g), scale_shift(widened(x), mean, rstd, {})), affine.gamma);
     if (need[2]) grads[2] = sum_of_rows(g, affine.beta);
     return grads;
   });
@@ -154,7 +157,7 @@ LPF_ONCE inline Tensor normalize_rows(const Tensor& x, const Affine& affine, con
       "batch_norm", std::move(y), {x, affine.gamma, affine.beta, residual}, [=](const Tensor& g, Need need) {
         if (is_grad_enabled()) {
           const Tensor d = relu ? where(positive > 0.0, g, zeros({}, g.options())) : g;
-          Grads grads = normalize_rows_backward(x, affine, begin, epsilon, d, need);
+          Grads grads = normalize_rows_backward(widened(x), affine, begin, epsilon, widened(d), need);
           grads.push_back(d);
           return grads;
         }
@@ -189,7 +192,7 @@ LPF_ONCE inline void check_then(const Tensor& x, const BatchNormThen& then) {
   if (!then.residual.defined()) return;
   check<ShapeError>(then.residual.shape() == x.shape(), "batch_norm", "the residual has shape ",
                     then.residual.shape(), ", the input ", x.shape());
-  check_same_kind("batch_norm", x, then.residual);
+  if (!is_mixed(x, then.residual)) check_same_kind("batch_norm", x, then.residual);
 }
 /// The same as operations of their own.
 LPF_ONCE inline Tensor finish(Tensor y, const BatchNormThen& then) {
@@ -231,21 +234,23 @@ LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& 
                       " slices of a batch of B = ", samples, " samples, ", x.shape(), ", has ",
                       result.values.back(), ": use a larger batch, fewer replicas, or pooled statistics");
   }
-  result.mean = empty({groups, c}, x.options());
+  result.mean = empty({groups, c}, detail::options_of_sum(x));
   result.variance = empty_like(result.mean);
   x.backend().batch_norm_statistics(detail::describe(rows, begin, false, eps), rows.raw(), result.mean.raw(),
                                     result.variance.raw());
   detail::check_then(x, then);
-  if (!affine.plan || affine.plan->slices("batch_norm", rows.shape()[0]) == begin) {
+  const bool fits = !affine.plan || affine.plan->slices("batch_norm", rows.shape()[0]) == begin;
+  if (fits && !(then.residual.defined() && detail::is_mixed(x, then.residual))) {
     const Tensor residual = then.residual.defined() ? reshape(then.residual, rows.shape()) : Tensor();
     result.y = reshape(
         detail::normalize_rows(rows, affine, begin, eps, result.mean, result.variance, residual, then.relu),
         x.shape());
   } else {
-    const Tensor y = detail::normalize_rows(rows, {}, begin, eps, result.mean, result.variance, {}, false);
-    result.y = detail::finish(
-        reshape(detail::scale_shift(y, zeros({c}, x.options()), ones({c}, x.options()), affine), x.shape()),
-        then);
+    Tensor y = detail::normalize_rows(rows, fits ? affine : detail::Affine(), begin, eps, result.mean,
+                                      result.variance, {}, false);
+    const TensorOptions wide = result.mean.options();
+    if (!fits) y = detail::scale_shift(y, zeros({c}, wide), ones({c}, wide), affine);
+    result.y = detail::finish(reshape(y, x.shape()), then);
   }
   return result;
 }
@@ -262,7 +267,7 @@ LPF_ONCE inline Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, con
   for (const Tensor& t : {running_mean, running_var}) {
     check<ShapeError>(t.shape() == channels, "batch_norm", "running statistics have shape ", t.shape(),
                       ", the input ", x.shape(), " needs ", channels);
-    detail::check_same_kind("batch_norm", x, t);
+    detail::check_kind_of_sum("batch_norm", x, t);
   }
   const Tensor rstd = rsqrt(running_var.detach() + eps);
   detail::check_then(x, then);

@@ -55,17 +55,19 @@ LPF_ONCE inline Shape without_axes(const Shape& shape, const Axes& axes) {
 
 }  // namespace detail
 
-/// Sum over the given axes (all if empty). Integers and bools are summed as int64.
+/// Sum over the given axes (all if empty). Integers and bools are summed as int64, bfloat16 as float32.
 LPF_ONCE inline Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
   detail::check_plain("sum", x);
   const Axes over = detail::reduced_axes("sum", axes, x.rank());
   const Tensor from = is_floating(x.dtype()) ? x : x.to(DType::int64);
-  Tensor kept = over.empty() ? from.detach().clone()
-                             : detail::reduce(backend::Reduce::sum, from.detach(), over, from.dtype());
+  const DType result = detail::dtype_of_sum(from.dtype());
+  Tensor kept = over.empty() ? from.detach().clone().to(result)
+                             : detail::reduce(backend::Reduce::sum, from.detach(), over, result);
   Tensor y = keepdim ? kept : kept.alias(detail::without_axes(x.shape(), over));
-  return record("sum", std::move(y), {x}, [from = x.shape(), shape = kept.shape()](const Tensor& g, Need) {
-    return Grads{expand(reshape(g, shape), from)};
-  });
+  return record("sum", std::move(y), {x},
+                [from = x.shape(), shape = kept.shape(), dtype = from.dtype()](const Tensor& g, Need) {
+                  return Grads{expand(reshape(g, shape).to(dtype), from)};
+                });
 }
 LPF_ONCE inline Tensor Tensor::sum(std::initializer_list<int> axes, bool keepdim) const {
   return lpf::sum(*this, Axes(axes), keepdim);
@@ -81,7 +83,7 @@ LPF_ONCE inline Tensor sum_to(const Tensor& x, const Shape& shape) {
   return reshape(axes.empty() ? x : sum(x, axes), shape);
 }
 
-/// Mean over the given axes (all if empty); NaN over no elements.
+/// Mean over the given axes (all if empty), of bfloat16 in float32; NaN over no elements.
 LPF_ONCE inline Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
   detail::check_floating("mean", x);
   std::int64_t n = 1;
@@ -94,9 +96,10 @@ LPF_ONCE inline Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdi
 }
 
 /// Variance over the given axes, divided by n − correction (PyTorch's default is 1).
-LPF_ONCE inline Tensor var(const Tensor& x, const Axes& axes = {}, double correction = 1,
+LPF_ONCE inline Tensor var(const Tensor& input, const Axes& axes = {}, double correction = 1,
                            bool keepdim = false) {
-  detail::check_floating("var", x);
+  detail::check_floating("var", input);
+  const Tensor x = detail::widened(input);
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("var", axes, x.rank())) n *= x.shape()[a];
   const Tensor centred = sub(x, mean(x, axes, true));
@@ -144,8 +147,8 @@ LPF_ONCE inline Tensor any(const Tensor& x) { return detail::of_bools(backend::R
 /// Product over one axis, by halves: exact derivatives of any order also where factors are 0.
 LPF_ONCE inline Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("prod", axis, x.rank());
-  Tensor y = x;
-  if (x.shape()[axis] == 0) y = ones(x.shape().with(axis, 1), x.options());
+  Tensor y = detail::widened(x);
+  if (x.shape()[axis] == 0) y = ones(x.shape().with(axis, 1), y.options());
   while (y.shape()[axis] > 1) {
     const std::int64_t n = y.shape()[axis], half = n / 2;
     Tensor pairs = mul(slice(y, axis, 0, half), slice(y, axis, half, 2 * half));

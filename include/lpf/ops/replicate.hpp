@@ -43,7 +43,7 @@ LPF_ONCE inline Tensor slice_sum(const Tensor& x, const PlanPtr& plan) {
   const auto begin = plan->slices("slice_sum", x.shape()[0]);
   const Shape shape = x.shape().slice(1, x.rank());
   const std::int64_t n = shape.numel();
-  Tensor y = empty(shape.prepended(plan->count()), x.options());
+  Tensor y = empty(shape.prepended(plan->count()), options_of_sum(x));
   for (std::int64_t r = 0; r < plan->count(); ++r) {
     const auto from = begin[static_cast<std::size_t>(r)], to = begin[static_cast<std::size_t>(r) + 1];
     x.backend().reduce(backend::Reduce::sum, x.dtype(), 1, to - from, n, x.alias(shape, from * n).raw(),

@@ -200,6 +200,11 @@ LPF_ONCE inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) 
   axis = normalize_axis("concatenate", axis, parts[0].rank());
   std::int64_t total = 0;
   for (const Tensor& p : parts) {
+    if (detail::is_mixed(parts[0], p)) {
+      std::vector<Tensor> wide;
+      for (const Tensor& q : parts) wide.push_back(detail::widened(q));
+      return concatenate(wide, axis);
+    }
     detail::check_plain("concatenate", p);
     detail::check_same_kind("concatenate", parts[0], p);
     check<ShapeError>(
@@ -263,13 +268,22 @@ LPF_ONCE inline Tensor clone(const Tensor& x) {
 }
 LPF_ONCE inline Tensor Tensor::clone() const { return lpf::clone(*this); }
 
-/// The elements converted to another dtype; x itself if it has it already.
+/// The elements (of replicas, all of them) converted to another dtype; x itself if it has it already.
 LPF_ONCE inline Tensor Tensor::to(DType dtype) const {
   if (dtype == this->dtype()) return *this;
-  Tensor y = empty(shape(), {dtype, device()});
-  if (numel() > 0) backend().assign(detail::view_of(y), detail::view_of(*this));
-  return record("to", std::move(y), {*this},
-                [from = this->dtype()](const Tensor& g, Need) { return Grads{g.to(from)}; });
+  const PlanPtr plan = impl().replicas;
+  const Tensor from = alias(plan ? shape().prepended(plan->count()) : shape());
+  Tensor y = empty(from.shape(), {dtype, device()});
+  if (y.numel() > 0) backend().assign(detail::view_of(y), detail::view_of(from));
+  if (plan) {
+    y = y.alias(shape());
+    y.impl().replicas = plan;
+    y.impl().sum_gradient = impl().sum_gradient;
+  }
+  y = record("to", std::move(y), {*this},
+             [from = this->dtype()](const Tensor& g, Need) { return Grads{g.to(from)}; });
+  if (dtype == bfloat16 && y.node()) y.node()->set_gradient_dtype(this->dtype());
+  return y;
 }
 
 LPF_ONCE inline void Tensor::copy_to_host(DType type, void* to) const {

@@ -30,6 +30,7 @@ LPF_ONCE inline Tensor softmax_rows(const Tensor& x, bool logarithm) {
 LPF_ONCE inline Tensor softmax(const char* name, const Tensor& x, int axis, bool logarithm) {
   axis = normalize_axis(name, axis, x.rank());
   check_floating(name, x);
+  if (is_widened(x)) return softmax(name, widened(x), axis, logarithm);
   if (x.is_replicated()) return hide(softmax(name, unhide(x), axis + 1, logarithm), x.impl().replicas);
   if (axis == x.rank() - 1) return softmax_rows(x, logarithm);
   return transpose(softmax_rows(transpose(x, axis, -1), logarithm), axis, -1);

@@ -103,6 +103,7 @@ inline void measure_loading(const Settings& s, const DataShape& data, Method& me
 /// measured on fewer images. Throws as run() does for settings that do not fit together.
 inline Estimate dry_run(const Settings& s) {
   validate(s);
+  const Precision precision(s.precision);
   const DataShape data = data_shape(s);
   const ParameterStore params({.seed = s.seed});
   const models::Model net = make_model(s, params, data.input, data.classes);

@@ -299,6 +299,7 @@ class Run {
 inline Outcome run(const Settings& settings, const RunOptions& options) {
   validate(settings);
   check(!options.out.empty(), "train", "--out needs the name of a folder");
+  const Precision precision(settings.precision);
   return detail::Run(settings, options)();
 }
 

@@ -19,6 +19,7 @@
 #include "lpf/core/error.hpp"
 #include "lpf/data/file.hpp"
 #include "lpf/models/registry.hpp"
+#include "lpf/train/precision.hpp"
 
 namespace lpf::experiment {
 
@@ -53,6 +54,7 @@ struct Settings {
   std::int64_t inner_steps = 5;
   double inner_lr = 0.1, g0 = 0.5, g1 = 1e-4, g_max = 2.38;
 
+  std::string precision = "float32";
   std::uint64_t seed = 0;
 };
 
@@ -100,6 +102,7 @@ void for_each_setting(S& s, F f) {
   f("g0", s.g0, "entropy-sgd: scope at the beginning");
   f("g1", s.g1, "entropy-sgd: its growth an update");
   f("g-max", s.g_max, "entropy-sgd: its largest value; 0: none");
+  f("precision", s.precision, "of products; all but float32 need --device cuda");
   f("seed", s.seed, "of initial weights, order, noise and splits");
 }
 
@@ -114,6 +117,7 @@ inline std::vector<std::string> choices(std::string_view setting) {
   if (setting == "schedule") return {"constant", "multistep", "cosine", "linear", "one-cycle"};
   if (setting == "law") return {"filter-wise", "tensor-wise"};
   if (setting == "estimator") return {"replicas", "antithetic", "per-sample"};
+  if (setting == "precision") return precisions;
   if (setting == "batch-norm") return {"per-replica", "pooled", "frozen", "recomputed"};
   if (setting != "model") return {};
   std::vector<std::string> out = models::names();

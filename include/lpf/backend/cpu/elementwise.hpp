@@ -11,6 +11,7 @@
 #include "lpf/backend/cpu/isa.hpp"
 #include "lpf/backend/cpu/square_roots.hpp"
 #include "lpf/backend/cpu/strided.hpp"
+#include "lpf/backend/cpu/typed.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
@@ -335,6 +336,7 @@ void select(std::int64_t n, const void* condition, std::int64_t sc, const void* 
 }
 
 inline void where(const View& condition, const View& a, const View& b, const View& y) {
+  if (y.dtype == DType::bfloat16) no_kernel(y.dtype);
   const Loop loop({&y, &condition, &a, &b});
   const std::size_t size = size_of(y.dtype);
   const auto inner = size == 1   ? select<std::uint8_t>
@@ -374,13 +376,14 @@ inline void assign(const View& y, const View& x) {
   if (y.dtype == x.dtype) {  // only bits are moved
     const std::size_t size = size_of(y.dtype);
     narrow = size == 1   ? convert_loop<std::uint8_t, std::uint8_t>
+             : size == 2 ? convert_loop<std::uint16_t, std::uint16_t>
              : size == 4 ? convert_loop<std::uint32_t, std::uint32_t>
                          : convert_loop<std::uint64_t, std::uint64_t>;
   } else {
     const auto through = [&](auto w) {
       using W = decltype(w);
       visit(x.dtype, [&](auto t) {
-        if constexpr (std::is_floating_point_v<W> == std::is_floating_point_v<decltype(t)>)
+        if constexpr (std::is_floating_point_v<W> == is_floating(dtype_of<decltype(t)>()))
           widen = convert_loop<W, decltype(t)>;
       });
       visit(y.dtype, [&](auto r) { narrow = convert_loop<decltype(r), W>; });

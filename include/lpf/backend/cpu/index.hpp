@@ -49,14 +49,18 @@ inline void scatter_add(DType type, std::int64_t outer, std::int64_t n, std::int
                         const void* y, const std::int64_t* index, void* x) {
   visit(type, [&](auto zero) {
     using T = decltype(zero);
-    parallel_for(outer, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, m * inner)),
-                 [&](std::int64_t o, std::int64_t end) {
-                   for (; o < end; ++o)
-                     for (std::int64_t k = o * m * inner; k < (o + 1) * m * inner; ++k) {
-                       T& to = static_cast<T*>(x)[(o * n + index[k]) * inner + k % inner];
-                       to = static_cast<T>(to + static_cast<const T*>(y)[k]);
-                     }
-                 });
+    if constexpr (std::is_same_v<T, BFloat16>) {
+      no_kernel(type);
+    } else {
+      parallel_for(outer, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, m * inner)),
+                   [&](std::int64_t o, std::int64_t end) {
+                     for (; o < end; ++o)
+                       for (std::int64_t k = o * m * inner; k < (o + 1) * m * inner; ++k) {
+                         T& to = static_cast<T*>(x)[(o * n + index[k]) * inner + k % inner];
+                         to = static_cast<T>(to + static_cast<const T*>(y)[k]);
+                       }
+                   });
+    }
   });
 }
 

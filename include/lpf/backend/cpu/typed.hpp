@@ -26,7 +26,10 @@ DType dtype_of_call(const First& first, const Rest&... rest) {
   if (type == DType::float64)
     fail<DTypeError>("float64", "this program is built from headers without float64 arithmetic: ",
                      "#include <lpf/float64.hpp> or <lpf/lpf.hpp>, or link lpf::compiled");
-  fail<DTypeError>("kernel", "needs float32 or float64, got ", name_of(type), ": convert with .to(float32)");
+  if (type == DType::bfloat16)
+    fail<DTypeError>("bfloat16", "the CPU stores and converts it but does not compute with it, CUDA does: ",
+                     "convert with .to(float32)");
+  lpf::detail::refuse_dtype("kernel", type);
 }
 
 /// An entry of the CPU's table that calls the kernel for its arguments' dtype.

@@ -56,8 +56,9 @@ void rescale(DType type, std::int64_t n, double a, double epsilon, double limit,
 }
 
 template <class T>
-void perturb(DType, const Segment* segments, std::int64_t count, const NoiseKey& key, const void* theta,
-             const void* scale, std::int64_t replicas, bool antithetic, void* out) {
+void perturb(DType, const Segment* segments, const std::int64_t* place, std::int64_t count,
+             const NoiseKey& key, const void* theta, const void* scale, std::int64_t replicas,
+             bool antithetic, DType, void* out) {
   // One task is a few rows of one parameter for one draw; rows are grouped into tasks of some ten
   // microseconds. The tasks of segment s begin at first_task[s].
   const auto rows_a_task = [](const Segment& segment) {
@@ -85,7 +86,7 @@ void perturb(DType, const Segment* segments, std::int64_t count, const NoiseKey&
       const T* from = static_cast<const T*>(theta) + segment.offset;
       const T* s = static_cast<const T*>(scale) + segment.first_scale;
       const std::int64_t size = segment.rows * segment.length;
-      T* to = static_cast<T*>(out) + replicas * segment.offset + row * segment.length;
+      T* to = static_cast<T*>(out) + place[at] + row * segment.length;
       const RowRange rows{row, std::min(segment.rows, row + step)};
       if (antithetic) {
         perturb_rows(stream, rows, segment.length, from, s, to + 2 * draw * size, to + (2 * draw + 1) * size);
