@@ -120,7 +120,7 @@ struct Run {
   std::vector<Tensor> buffers;
   std::vector<std::uint64_t> counters;
   std::uint64_t updates = 0, version = 0;
-  std::int64_t captured = 0;
+  std::int64_t captured = 0, calls = 0;  // of the function itself
 };
 
 /// Six epochs of 4 batches of 48 images and one of 8: 30 steps. Losses are read at the end.
@@ -131,10 +131,13 @@ Run train(const Method& method, bool graphs, int warm_up = 2) {
   const Model net(params);
   const Step one = method(params);
   DataLoader loader(pixels(), {.batch_size = 48, .seed = 2, .device = gpu});
-  CapturedStep step(
-      [&](const Tensor& x, const Tensor& y) { return one([&] { return cross_entropy(net(x), y); }); },
-      {.enabled = graphs, .warm_up = warm_up});
   Run run;
+  CapturedStep step(
+      [&](const Tensor& x, const Tensor& y) {
+        ++run.calls;
+        return one([&] { return cross_entropy(net(x), y); });
+      },
+      {.enabled = graphs, .warm_up = warm_up});
   for (int epoch = 0; epoch < 6; ++epoch)
     for (const auto& [x, y] : loader) run.losses.push_back(step(x, y));
   for (Tensor& loss : run.losses) loss = loss.to(Device::cpu());
@@ -152,6 +155,7 @@ void check_equal(const Method& method, int warm_up = 2) {
   const Run plain = train<Model>(method, false), graph = train<Model>(method, true, warm_up);
   CHECK(plain.captured == 0);
   CHECK(graph.captured == 2);  // of 48 images, and of the last 8
+  CHECK(graph.calls == 2 * (warm_up + 1));
   REQUIRE(plain.losses.size() == 30);
   for (std::size_t k = 0; k < plain.losses.size(); ++k) {
     INFO("step ", k, ": ", plain.losses[k].item(), " and ", graph.losses[k].item());
