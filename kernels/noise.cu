@@ -299,7 +299,7 @@ struct PreActivationNoise {
           const T variance = sigma ? sigma[k] * sigma[k] : T(0);
           const T deviation = std::sqrt(squares * variance + bias * bias);
           noise[to] = deviation * xi.value[i];
-          slope[to] = deviation > T(0) ? variance * xi.value[i] / deviation : T(0);
+          if (slope) slope[to] = deviation > T(0) ? variance * xi.value[i] / deviation : T(0);
         }
       }
     });

@@ -1,4 +1,5 @@
 // Captured steps: the numbers of the same training without a capture, to the bit; memory; what is refused.
+#include <optional>
 #include <thread>
 
 #include "compare.hpp"
@@ -249,6 +250,36 @@ struct Small {
 Tensor ones_there(double value = 1) { return full({4}, value, {.device = Device::cuda()}); }
 
 }  // namespace
+
+TEST_CASE("graph: mixed precision, within the step and around it") {
+  SKIP_WITHOUT_CUDA;
+  check_equal([](const ParameterStore& params) -> Step {
+    return [step = lpf_sgd(growing(Estimator::replicas))(params)](const auto& loss) {
+      const auto scope = autocast();
+      return step(loss);
+    };
+  });
+  std::optional<Autocast> scope(std::in_place, bfloat16);
+  check_equal(lpf_sgd(growing(Estimator::per_sample)));
+  check_equal(sgd());
+
+  // A look at the network, between which the weights may change: they are rounded in each replay.
+  ParameterStore params({.device = Device::cuda()});
+  const nn::Linear fc(nn::Path(params) / "fc", 4, 1, {.bias = false});
+  CapturedStep look([&](const Tensor& x) {
+    const auto off = no_grad();
+    return fc(reshape(x, {1, 4}));
+  });
+  for (const double w : {1, 1, 1, 2, 2, 3}) {
+    const auto off = no_grad();
+    if (fc.weight.value().to(Device::cpu()).to_vector()[0] != w) params.theta().fill_(w);
+    const Tensor y = look(ones_there());
+    CHECK(y.dtype() == bfloat16);
+    CHECK(y.to(float32).item() == 4 * w);
+  }
+  scope.reset();
+  for (int k = 0; k < 4; ++k) CHECK(look(ones_there()).dtype() == float32);
+}
 
 TEST_CASE("graph: embeddings, and shares of branches drawn for each image") {
   SKIP_WITHOUT_CUDA;

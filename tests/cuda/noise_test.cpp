@@ -138,5 +138,10 @@ TEST_CASE("noise: of pre-activations") {
                      t.pre_activation_noise(type, rows, in, out, key, 5, from[0], from[1], from[2], to[0],
                                             to[1]);
                    });
+        check_same({choice.numbers({rows, in}, type), sigma, bias}, {zeros({rows, out}, {.dtype = type})},
+                   20 * tolerance_of(type), [&](const Table& t, const auto& from, const auto& to) {
+                     t.pre_activation_noise(type, rows, in, out, key, 5, from[0], from[1], from[2], to[0],
+                                            nullptr);
+                   });
       }
 }

@@ -153,6 +153,18 @@ TEST_CASE("the optimizer multiplies every group's rate by the schedule at the up
   CHECK(sgd.lr() == 1);
 }
 
+TEST_CASE("schedules: one that gives no number stops the update, and θ stays") {
+  const ParameterStore params;
+  const nn::Linear layer(nn::Path(params) / "a", 2, 1);
+  optim::SGD sgd(params, {.lr = 1});
+  sgd.set_schedule([](std::uint64_t step) { return std::log(static_cast<double>(step)); });
+  const Tensor before = params.theta().clone();
+  params.gradient().fill_(1);
+  CHECK_ERROR(sgd.step(), ValueError, "the schedule gives -inf for update 0");
+  CHECK(same_bits(params.theta(), before));
+  CHECK(sgd.steps() == 0);
+}
+
 TEST_CASE("schedules: arguments out of range are ValueErrors") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_AS(schedule::step(0), ValueError);

@@ -334,7 +334,7 @@ struct Table {
 
   // Noise of pre-activations. With t = √(‖x_b‖²σ_k² + σ_β²) and ξ the stream from element `first` on, for x
   // [rows, in]: noise[b, k] = t·ξ and slope[b, k] = σ_k²·ξ/t, 0 where t = 0, so that ∂noise/∂x_b = slope·x_b.
-  // sigma [out] or null: 0.
+  // sigma [out] or null: 0. slope may be null.
   void (*pre_activation_noise)(DType, std::int64_t rows, std::int64_t in, std::int64_t out, const NoiseKey&,
                                std::int64_t first, const void* x, const void* sigma, const void* sigma_bias,
                                void* noise, void* slope);

@@ -16,10 +16,11 @@ LPF_ONCE inline Tensor pre_activation_noise(const Tensor& x, std::int64_t out, c
   if (x.dtype() == bfloat16)
     return pre_activation_noise(lpf::detail::widened(x), out, sigma, sigma_bias, key, first);
   const std::int64_t batch = x.size(0);
-  Tensor noise = empty({batch, out}, x.options()), slope = empty({batch, out}, x.options());
+  Tensor noise = empty({batch, out}, x.options()), slope;
+  if (is_grad_enabled() && x.requires_grad()) slope = empty_like(noise);
   const auto raw = [](const Tensor& t) { return t.defined() ? t.raw() : nullptr; };
   x.backend().pre_activation_noise(x.dtype(), batch, x.size(1), out, key, first, x.raw(), raw(sigma),
-                                   raw(sigma_bias), noise.raw(), slope.raw());
+                                   raw(sigma_bias), noise.raw(), raw(slope));
   return record("pre_activation_noise", std::move(noise), {x}, [=](const Tensor& g, Need) {
     Tensor dt = slope;
     if (is_grad_enabled() && sigma.defined()) {  // the same, composed of operations that have derivatives

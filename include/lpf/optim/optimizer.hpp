@@ -100,8 +100,12 @@ class Optimizer {
  protected:
   /// θ and the state over a range. Numbers that change from step to step come from lpf::detail::changing().
   virtual void update(const detail::Range& range, const Options& options) = 0;
-  /// Learning rate of the coming update.
-  double lr_of(const Options& options) const { return options.lr * (schedule_ ? schedule_(steps_) : 1); }
+  /// Learning rate of the coming update. ValueError where the schedule gives no number.
+  double lr_of(const Options& options) const {
+    const double factor = schedule_ ? schedule_(steps_) : 1;
+    check(std::isfinite(factor), "optimizer", "the schedule gives ", factor, " for update ", steps_);
+    return options.lr * factor;
+  }
   Tensor new_state() const { return zeros_like(params_.theta()); }
   static void* at(const Tensor& t, std::int64_t i) {
     return t.defined() ? static_cast<std::byte*>(t.raw()) + static_cast<std::size_t>(i) * size_of(t.dtype())

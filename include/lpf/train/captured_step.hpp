@@ -17,12 +17,13 @@
 // are inputs of the graph, computed anew in each replay, and counters go on (core/step_script.hpp).
 //
 // The function's code is not run in a replay. So whatever it decides on the host (an if, a size, a learning
-// rate of its own) stays as it was when it was captured, but for training and evaluation mode, which makes it
-// be captured anew; and what it does besides queueing work is not done again, but for what the library's own
-// optimizers, filters and layers count. It may not wait for the device (item(), to_vector(), printing a
-// tensor) or copy from the host: that is a StateError. Return what you want to see, and read it outside. What
-// it uses must stay where it is as long as it is replayed: the model, the optimizer, the filter, tensors from
-// outside. Tensors made inside are gone when it returns, but for those returned.
+// rate of its own) stays as it was when it was captured (with another mode, training or evaluation, or
+// another autocast() around it, it is captured anew); and what it does besides queueing work is not done
+// again, but for what the library's own optimizers, filters and layers count. It may not wait for the device
+// (item(), to_vector(), printing a tensor) or copy from the host: that is a StateError. Return what you want
+// to see, and read it outside. What it uses must stay where it is as long as it is replayed: the model, the
+// optimizer, the filter, tensors from outside. Tensors made inside are gone when it returns, but for those
+// returned.
 //
 // A captured step has memory of its own, as much as its activations take, for each of the shapes (the last,
 // smaller batch of an epoch is another).
@@ -37,6 +38,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/autograd/autocast.hpp"
 #include "lpf/core/step_script.hpp"
 #include "lpf/nn/replica_context.hpp"
 #include "lpf/ops/shape.hpp"
@@ -125,15 +127,20 @@ class CapturedSteps {
   /// Captures the step and runs it. If it throws, what it had queued until then is run, as without a capture.
   static Tensors capture(Form& form, std::span<const Tensor> arguments, const Function& f) {
     const backend::Table& table = arguments[0].backend();
-    Storage::forget_remade();
+    const auto forget = [] {  // what is made once a pass: the graph makes its own
+      Storage::forget_remade();
+      rounded_leaves().clear();
+    };
+    forget();
     Form made{form.shapes, form.runs};
     made.words = empty({StepScript::most}, {DType::int64, arguments[0].device()});
     made.inputs = copies(arguments);
     made.script = std::make_unique<StepScript>(static_cast<const std::uint64_t*>(made.words.raw()));
     table.begin_capture();
     step_script = made.script.get();
+    decided_by(&autocasting, is_autocast_enabled);
     const auto end = [&] {
-      Storage::forget_remade();
+      forget();
       step_script = nullptr;
       made.graph = Graph(table.end_capture(), table.destroy_graph);
       launch(made);

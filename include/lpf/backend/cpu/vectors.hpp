@@ -106,9 +106,10 @@ void pre_activation_noise(DType, std::int64_t rows, std::int64_t in, std::int64_
   parallel_for(rows, std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, out)),
                [&](std::int64_t begin, std::int64_t end) {
                  T* y = static_cast<T*>(noise) + begin * out;
-                 T* dy = static_cast<T*>(slope) + begin * out;
+                 std::vector<T> scratch(slope ? 0 : static_cast<std::size_t>(out));
+                 T* dy = slope ? static_cast<T*>(slope) + begin * out : scratch.data();
                  normal_fill(key, first + begin * out, (end - begin) * out, y);
-                 for (std::int64_t row = begin; row < end; ++row, y += out, dy += out) {
+                 for (std::int64_t row = begin; row < end; ++row, y += out, dy += slope ? out : 0) {
                    const T* from = static_cast<const T*>(x) + row * in;
                    const T squares =
                        s ? sum_tree<T>(in, [from](std::int64_t i) { return from[i] * from[i]; }) : T(0);
@@ -119,6 +120,11 @@ void pre_activation_noise(DType, std::int64_t rows, std::int64_t in, std::int64_
                      std::fill_n(dy, out, bias * bias);
                    }
                    square_roots(out, dy, dy);  // t
+                   if (!slope) {
+                     LPF_SIMD
+                     for (std::int64_t k = 0; k < out; ++k) y[k] *= dy[k];
+                     continue;
+                   }
                    LPF_SIMD
                    for (std::int64_t k = 0; k < out; ++k) {
                      const T t = dy[k], xi = y[k], ratio = xi / t;
