@@ -1,8 +1,8 @@
 // Pictures in files, resized, and in folders by class.
 #include "lpf/data/image_folder.hpp"
 
-#include "fixture_case.hpp"
 #include "files.hpp"
+#include "fixture_case.hpp"
 
 using namespace lpf;
 using test::write;

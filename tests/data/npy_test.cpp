@@ -4,8 +4,8 @@
 #include <iterator>
 #include <random>
 
-#include "lpf/ops/arithmetic.hpp"
 #include "files.hpp"
+#include "lpf/ops/arithmetic.hpp"
 #include "tensor_test.hpp"
 
 using namespace lpf;
