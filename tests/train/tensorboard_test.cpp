@@ -137,10 +137,10 @@ TEST_CASE("tensorboard: each writer has a file of its own, and one that goes on 
 }
 
 TEST_CASE("tensorboard: TensorBoard's own reader reads it, and what was repeated once") {
-  const char* set = std::getenv("LPF_PYTHON");
+  const char* set = std::getenv("LPF_TEST_PYTHON");
   const std::string python = set ? set : "python3";
   if (std::system((python + " -c 'import tensorboard' > /dev/null 2>&1").c_str()) != 0)
-    return skip("no Python with tensorboard; LPF_PYTHON names another one");
+    return skip("no Python with tensorboard; LPF_TEST_PYTHON names another one");
   const TempDir dir;
   const std::string folder = (dir / "run").string(), out = (dir / "out").string();
   {
