@@ -1,5 +1,5 @@
-// Milliseconds of one training step (forward, backward, update; data in memory) for six networks and every
-// method, interleaved in one process, and beside PyTorch if asked, on the CPU or a GPU: step --help.
+// Milliseconds of one training step (forward, backward, update; data in memory) for several networks and
+// every method, interleaved in one process, and beside PyTorch if asked, on the CPU or a GPU: step --help.
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>

@@ -14,30 +14,26 @@ struct Mlp {
   explicit Mlp(const nn::Path& p) : fc1(p / "fc1", 64, 32), fc2(p / "fc2", 32, 10) {}
   Tensor operator()(const Tensor& x) const { return fc2(relu(fc1(flatten(x, 1)))); }
 };
-struct Convolutional {
+struct Layers {
   nn::Conv2d conv1, conv2;
   nn::BatchNorm norm;
   nn::Linear fc;
-  explicit Convolutional(const nn::Path& p)
+  explicit Layers(const nn::Path& p)
       : conv1(p / "conv1", 1, 8, 3, {.padding = 1}),
         conv2(p / "conv2", 8, 8, 3, {.padding = 1, .bias = false}),
         norm(p / "norm", 8),
         fc(p / "fc", 8 * 4, 10) {}
+};
+struct Convolutional : Layers {
+  using Layers::Layers;
   Tensor operator()(const Tensor& x) const {
     const Tensor y = max_pool2d(relu(conv1(x)), 2);
     return fc(flatten(avg_pool2d(add(relu(norm(conv2(y))), y), 2), 1));
   }
 };
 /// The same without the switches of ReLU and max-pooling, which turn a small difference into a large one.
-struct Smooth {
-  nn::Conv2d conv1, conv2;
-  nn::BatchNorm norm;
-  nn::Linear fc;
-  explicit Smooth(const nn::Path& p)
-      : conv1(p / "conv1", 1, 8, 3, {.padding = 1}),
-        conv2(p / "conv2", 8, 8, 3, {.padding = 1, .bias = false}),
-        norm(p / "norm", 8),
-        fc(p / "fc", 8 * 4, 10) {}
+struct Smooth : Layers {
+  using Layers::Layers;
   Tensor operator()(const Tensor& x) const {
     const Tensor y = avg_pool2d(gelu(conv1(x)), 2);
     return fc(flatten(avg_pool2d(add(gelu(norm(conv2(y))), y), 2), 1));
