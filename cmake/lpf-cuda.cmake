@@ -32,14 +32,11 @@ target_compile_options(lpf_cuda PRIVATE
 target_compile_definitions(lpf_cuda INTERFACE LPF_CUDA=1)
 target_link_libraries(lpf_cuda PUBLIC lpf_headers PRIVATE $<BUILD_INTERFACE:CUDA::cudart_static>
                                                           $<BUILD_INTERFACE:CUDA::cublas>)
-find_library(LPF_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR})
-find_path(LPF_CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-if(LPF_CUDNN_LIBRARY AND LPF_CUDNN_INCLUDE_DIR)
-  target_link_libraries(lpf_cuda PRIVATE $<BUILD_INTERFACE:${LPF_CUDNN_LIBRARY}>)
-  target_include_directories(lpf_cuda SYSTEM PRIVATE ${LPF_CUDNN_INCLUDE_DIR})
-  target_compile_definitions(lpf_cuda PRIVATE LPF_HAS_CUDNN=1)
+include(${CMAKE_CURRENT_LIST_DIR}/lpf-cudnn.cmake)
+if(TARGET lpf_cudnn)
+  target_link_libraries(lpf_cuda PRIVATE $<BUILD_INTERFACE:lpf_cudnn>)
 else()
-  message(STATUS "LPF: no cuDNN found; convolutions on CUDA will be missing")
+  message(STATUS "LPF: no cuDNN found; convolutions on CUDA are products of this library")
 endif()
 set_target_properties(lpf_cuda PROPERTIES POSITION_INDEPENDENT_CODE ON)
 

@@ -10,6 +10,7 @@
 #include "families.hpp"
 #include "lpf/backend/cuda/options.hpp"
 #include "memory.hpp"
+#include "swap_rows.hpp"
 #include "unfold.hpp"
 
 namespace lpf::cuda {
@@ -202,38 +203,70 @@ void add_bias(const Conv2d& c, const Computed<T>* bias, T* y) {
 ///
 /// In favour of a call a slice: nothing is unfolded (a 3×3 window is 9 times x in memory). In favour of the
 /// product: one launch fills the GPU however small a slice is, and a window of one pixel unfolds to itself.
-/// Not there: cuDNN's grouped convolution with the replicas as groups, which wants them interleaved in the
-/// channels, so two transposes of the activations a call; and a kernel of our own that unfolds in shared
-/// memory.
-bool prefers_products(const Conv2d& c) {
-  switch (options.replicated_convolution) {
-    case ReplicatedConvolution::slices: return false;
-    case ReplicatedConvolution::products: return true;
-    case ReplicatedConvolution::automatic: break;
-  }
-  return is_product(c);
+/// In favour of groups: one launch as well, but x and y are read and written once more.
+ReplicatedConvolution way_of(const Conv2d& c) {
+  const ReplicatedConvolution asked = options.replicated_convolution;
+  if (asked != ReplicatedConvolution::automatic) return asked;
+  return is_product(c) ? ReplicatedConvolution::products : ReplicatedConvolution::slices;
 }
 
-/// Whether cuDNN did it, in one call or, if `sliced`, in one for each slice and its w.
-bool by_cudnn(Convolution which, const Conv2d& c, bool sliced, const void* x, const void* w, const void* y) {
-  if (c.dtype == DType::bfloat16) check_bfloat16();
-  if (!options.cudnn || c.dtype == DType::float64) return false;
-  const auto at = [&](const void* data, std::int64_t i) {
-    return static_cast<std::byte*>(const_cast<void*>(data)) + i * static_cast<std::int64_t>(size_of(c.dtype));
-  };
-  if (!sliced || c.replicas <= 1) return cudnn_convolve(which, {{c, at(x, 0), at(w, 0), at(y, 0)}});
-  if (prefers_products(c)) return false;
-  const std::int64_t filters = c.k * c.kh * c.kw * (c.c / c.groups);
+std::int64_t filters_of(const Conv2d& c) { return c.k * c.kh * c.kw * (c.c / c.groups); }
+
+/// What lies `elements` of the convolution's type further.
+void* moved(const Conv2d& c, const void* data, std::int64_t elements) {
+  return static_cast<std::byte*>(const_cast<void*>(data)) +
+         elements * static_cast<std::int64_t>(size_of(c.dtype));
+}
+
+/// One call of cuDNN a slice.
+bool by_slices(Convolution which, const Conv2d& c, const void* x, const void* w, const void* y) {
+  const std::int64_t step = which == Convolution::backward_filter ? filters_of(c) : c.w_stride;
   std::vector<CudnnCall> calls;
   for (std::int64_t r = 0; r < c.replicas; ++r) {
     const std::int64_t begin = c.slice_begin[r];
-    CudnnCall call{c, at(x, begin * c.h * c.w * c.c),
-                   at(w, r * (which == Convolution::backward_filter ? filters : c.w_stride)),
-                   at(y, begin * c.p * c.q * c.k)};
+    CudnnCall call{c, moved(c, x, begin * c.h * c.w * c.c), moved(c, w, r * step),
+                   moved(c, y, begin * c.p * c.q * c.k)};
     call.c.n = c.slice_begin[r + 1] - begin;
     calls.push_back(call);
   }
   return cudnn_convolve(which, calls);
+}
+
+/// Whether replicas can be groups: slices of one length, replicas of w one behind the other.
+bool has_groups(Convolution which, const Conv2d& c) {
+  for (std::int64_t r = 0; r < c.replicas; ++r)
+    if (c.slice_begin[r + 1] - c.slice_begin[r] != c.n / c.replicas) return false;
+  return which == Convolution::backward_filter || c.w_stride == filters_of(c);
+}
+
+/// One call of cuDNN with the replicas as groups of channels: images [n / replicas, h, w, replicas·c],
+/// filters as they are.
+bool by_groups(Convolution which, const Conv2d& c, const void* x, const void* w, const void* y) {
+  Conv2d g = c;
+  g.n /= c.replicas, g.c *= c.replicas, g.k *= c.replicas, g.groups *= c.replicas;
+  const std::int64_t bytes = static_cast<std::int64_t>(size_of(c.dtype)), pixels_x = g.n * c.h * c.w,
+                     pixels_y = g.n * c.p * c.q;
+  const Scratch<std::byte> grouped_x(c.n * c.h * c.w * c.c * bytes), grouped_y(c.n * c.p * c.q * c.k * bytes);
+  if (which != Convolution::backward_data) swap_rows(c.replicas, pixels_x, c.c * bytes, x, grouped_x.data());
+  if (which != Convolution::forward) swap_rows(c.replicas, pixels_y, c.k * bytes, y, grouped_y.data());
+  if (!cudnn_convolve(which, {{g, grouped_x.data(), moved(c, w, 0), grouped_y.data()}})) return false;
+  if (which == Convolution::backward_data)
+    swap_rows(pixels_x, c.replicas, c.c * bytes, grouped_x.data(), moved(c, x, 0));
+  if (which == Convolution::forward)
+    swap_rows(pixels_y, c.replicas, c.k * bytes, grouped_y.data(), moved(c, y, 0));
+  return true;
+}
+
+/// Whether cuDNN did it, `sliced` with a w for each slice. Which of x, w and y is written, `which` says.
+bool by_cudnn(Convolution which, const Conv2d& c, bool sliced, const void* x, const void* w, const void* y) {
+  if (c.dtype == DType::bfloat16) check_bfloat16();
+  if (!options.cudnn || c.dtype == DType::float64) return false;
+  if (!sliced || c.replicas <= 1)
+    return cudnn_convolve(which, {{c, moved(c, x, 0), moved(c, w, 0), moved(c, y, 0)}});
+  const ReplicatedConvolution way = way_of(c);
+  if (way == ReplicatedConvolution::products) return false;
+  if (way == ReplicatedConvolution::grouped && has_groups(which, c)) return by_groups(which, c, x, w, y);
+  return by_slices(which, c, x, w, y);
 }
 
 template <class T>
@@ -250,7 +283,7 @@ bool filter_gradient_by_cudnn(const Conv2d& c, const T* x, const T* dy, Computed
   if constexpr (std::is_same_v<T, Computed<T>>) {
     return run(dw);
   } else {
-    const std::int64_t n = c.k * c.kh * c.kw * (c.c / c.groups) * (per_replica ? c.replicas : 1);
+    const std::int64_t n = filters_of(c) * (per_replica ? c.replicas : 1);
     const Scratch<T> rounded(n);
     if (!run(rounded.data())) return false;
     each(n, Widen<T>{rounded.data(), dw});

@@ -205,13 +205,14 @@ TEST_CASE("bfloat16 kernels: convolutions, by cuDNN and without it, with replica
                         {5, 6, 8, 12, 3, 1, 1, 4},
                         {4, 4, 16, 8, 3, 1, 1, 1}})
     for (const std::int64_t replicas : {1, 3})
-      for (const bool cudnn : {true, false})
+      for (const ReplicatedConvolution way :
+           {ReplicatedConvolution::slices, ReplicatedConvolution::products, ReplicatedConvolution::grouped})
         for (const std::int64_t workspace : {std::int64_t{256} << 20, std::int64_t{2000}}) {
-          options.cudnn = cudnn;
+          options.cudnn = way != ReplicatedConvolution::products;
           options.convolution_workspace = workspace;
-          options.replicated_convolution =
-              cudnn ? ReplicatedConvolution::slices : ReplicatedConvolution::products;
-          const std::int64_t n = 7, in = g.c / g.groups;
+          options.replicated_convolution = way;
+          // Slices of one length are what can be groups.
+          const std::int64_t n = way == ReplicatedConvolution::grouped ? 6 : 7, in = g.c / g.groups;
           const auto slices = ReplicaPlan(replicas).cut(n);
           backend::Conv2d d{};
           d.n = n, d.h = g.h, d.w = g.w, d.c = g.c, d.k = g.k, d.kh = d.kw = g.kernel, d.groups = g.groups;
@@ -228,7 +229,7 @@ TEST_CASE("bfloat16 kernels: convolutions, by cuDNN and without it, with replica
             return e;
           };
           INFO("kernel ", g.kernel, " stride ", g.stride, " groups ", g.groups, " replicas ", replicas,
-               " cudnn ", cudnn, " workspace ", workspace);
+               " way ", static_cast<int>(way), " workspace ", workspace);
           const Tensor x = numbers(choice, {n, g.h, g.w, g.c}), w = numbers(choice, ws),
                        y = numbers(choice, {n, d.p, d.q, g.k});
           const double slack = 200 * 0x1p-22;
@@ -266,7 +267,7 @@ TEST_CASE("bfloat16 kernels: convolutions, by cuDNN and without it, with replica
           const Tensor dw = filter_gradient(gpu, bfloat16), exact = filter_gradient(Device::cpu(), float64);
           CHECK(dw.dtype() == float32);
           CHECK(halves(dw, exact, slack) <= 1);
-          if (!cudnn) CHECK(relative_error(dw, exact) <= 1e-5);
+          if (!options.cudnn) CHECK(relative_error(dw, exact) <= 1e-5);
         }
 }
 

@@ -96,6 +96,8 @@ void check_with_slices(Choice& choice, const Conv2d& d) {
     if (d.dtype == float64) continue;
     const Set products(options.replicated_convolution, ReplicatedConvolution::products);
     check_convolution(choice, d, cut(d.n, replicas));
+    const Set grouped(options.replicated_convolution, ReplicatedConvolution::grouped);
+    check_convolution(choice, d, cut(d.n, replicas));
     const Set slices(options.replicated_convolution, ReplicatedConvolution::slices);
     const Set one_stream(options.convolution_streams, 1);
     check_convolution(choice, d, cut(d.n, replicas));

@@ -11,7 +11,9 @@ namespace lpf::cuda {
 enum class ReplicatedConvolution : int {
   automatic,  ///< `products` where windows are single pixels, so that nothing is unfolded; else `slices`
   slices,     ///< one call of cuDNN a slice, on several streams
-  products    ///< windows unfolded in memory, and one strided-batched product over all slices
+  products,   ///< windows unfolded in memory, and one strided-batched product over all slices
+  grouped  ///< one call of cuDNN, the replicas as groups: activations are rearranged before and after; slices
+           ///< of different lengths as `slices`
 };
 
 struct Options {
@@ -25,6 +27,10 @@ struct Options {
   std::atomic<bool> cudnn{true};
   /// Which is faster has not been measured; `automatic` is a guess.
   std::atomic<ReplicatedConvolution> replicated_convolution{ReplicatedConvolution::automatic};
+  /// When a convolution of some shape is first met, cuDNN's first eight proposals are timed and the fastest
+  /// is kept, as PyTorch does with torch.backends.cudnn.benchmark. Which that is, and so the last bits of
+  /// results, may change from run to run.
+  std::atomic<bool> tune_convolutions{false};
   /// Streams for the slices of a replicated convolution, 1 to 8; each has its own workspace, so that results
   /// do not depend on their number.
   std::atomic<int> convolution_streams{4};

@@ -1,0 +1,11 @@
+# lpf_cudnn: cuDNN, with CUDA's headers, where both are found; LPF_CUDNN_LIBRARY and LPF_CUDNN_INCLUDE_DIR name another.
+find_package(CUDAToolkit QUIET)
+find_library(LPF_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${CUDAToolkit_LIBRARY_DIR})
+find_path(LPF_CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+mark_as_advanced(LPF_CUDNN_LIBRARY LPF_CUDNN_INCLUDE_DIR)
+if(CUDAToolkit_FOUND AND LPF_CUDNN_LIBRARY AND LPF_CUDNN_INCLUDE_DIR AND NOT TARGET lpf_cudnn)
+  add_library(lpf_cudnn INTERFACE)
+  target_link_libraries(lpf_cudnn INTERFACE ${LPF_CUDNN_LIBRARY})
+  target_include_directories(lpf_cudnn SYSTEM INTERFACE ${LPF_CUDNN_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
+  target_compile_definitions(lpf_cudnn INTERFACE LPF_HAS_CUDNN=1)
+endif()
