@@ -39,7 +39,7 @@ if(LPF_CUDNN_LIBRARY AND LPF_CUDNN_INCLUDE_DIR)
   target_include_directories(lpf_cuda SYSTEM PRIVATE ${LPF_CUDNN_INCLUDE_DIR})
   target_compile_definitions(lpf_cuda PRIVATE LPF_HAS_CUDNN=1)
 else()
-  message(STATUS "LPF: no cuDNN found; convolutions on CUDA will be missing")
+  message(STATUS "LPF: no cuDNN found: convolutions on CUDA are products of unfolded windows, which is slower")
 endif()
 set_target_properties(lpf_cuda PROPERTIES POSITION_INDEPENDENT_CODE ON)
 
