@@ -161,7 +161,7 @@ class Training:
         else:
             names = [n for n, _ in self.net.named_parameters()]
             with torch.no_grad():
-                replicas = {n: p + torch.randn(self.m, *p.shape) * s
+                replicas = {n: p + torch.randn(self.m, *p.shape, device=p.device) * s
                             for n, p, s in zip(names, self.params, self.scales())}
 
             def loss(weights, x, y):
@@ -216,6 +216,9 @@ def main():
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
     parser.add_argument("--memory-of", help="print the peak memory (MB) of a process that does only this")
     options = parser.parse_args()
+    if options.device == "cuda":  # as lpf::cuda: float32 is float32, and the same bits in every run
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     if options.memory_of:
         net, method, m, estimator = options.memory_of.split()
         training = Training(net, method, int(m), estimator, options.batch, options.device, options.precision)
@@ -224,9 +227,6 @@ def main():
         peak = torch.cuda.max_memory_allocated() / 1e6 if options.device == "cuda" else 0
         print(peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    if options.device == "cuda":  # as lpf::cuda: float32 is float32, and the same bits in every run
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     synchronize = torch.cuda.synchronize if options.device == "cuda" else lambda: None
     print(torch.__version__, flush=True)
     trainings, populations = {}, {}

@@ -232,7 +232,7 @@ struct Options {
   int rounds = 11;
   double seconds = 30;
   std::string json, peer, memory_of, device = "cpu", precision = "float32";
-  bool graphs = true;
+  bool graphs = true, memory = true;
 };
 
 std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, bool peer) {
@@ -412,6 +412,8 @@ int run(int argc, char** argv) {
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU, replay a captured step (the default)");
+  app.add_flag("--memory,!--no-memory", o.memory,
+               "the peak memory of each row too, in a process of its own (the default)");
   app.add_option("--precision", o.precision, "of products; all but float32 need --device cuda")
       ->check(CLI::IsMember(precisions))
       ->capture_default_str();
@@ -436,7 +438,7 @@ int run(int argc, char** argv) {
     for (const int threads : o.threads) {
       std::vector<Result> results = measure(o, net, threads, peer.get());
       for (Result& r : results) {
-        if (threads == o.threads.back()) ask_memory(argv[0], o, r);
+        if (o.memory && threads == o.threads.back()) ask_memory(argv[0], o, r);
         records.push_back({{"net", r.job.net},
                            {"method", r.job.method},
                            {"M", r.job.filtered() ? r.job.M : 0},

@@ -128,10 +128,14 @@ class CachingAllocator {
   }
   void release() {
     for (std::size_t i = 0; i < std::size(cache_); ++i) {
-      for (void* block : cache_[i]) system_.free(block, (4 + i % 4) << (i / 4 - 2));
-      cache_[i].clear();
+      const std::size_t size = (4 + i % 4) << (i / 4 - 2);
+      while (!cache_[i].empty()) {
+        void* const block = cache_[i].back();
+        cache_[i].pop_back();  // first: where freeing fails, the block is lost and not freed twice
+        stats_.cached -= size;
+        system_.free(block, size);
+      }
     }
-    stats_.cached = 0;
   }
 
   System system_;

@@ -45,19 +45,20 @@ CachingAllocator& allocator() {
   return *one;
 }
 
-void synchronize() {
-  refuse_in_capture(reads_the_device);
-  check_status(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+/// While no step is captured: CUDA ends a capture whose stream is waited for.
+void wait(const OutsideCapture&) {
+  check_status(cudaStreamSynchronize(the_stream), "cudaStreamSynchronize");
   check_faults();
 }
-/// Pageable memory is copied aside before cudaMemcpyAsync returns; of pinned memory it would be read later.
+void synchronize() { wait(OutsideCapture(reads_the_device)); }
+/// Waits, because cudaMemcpyAsync need not have read `from` when it returns: pinned memory never, and
+/// pageable memory where the GPU reaches it itself ("If pageable memory must first be staged to pinned
+/// memory, the driver may synchronize with the stream"; all else "should be fully asynchronous").
 void copy_from_host(void* to, const void* from, std::size_t bytes) {
-  refuse_in_capture(copies_from_host);
+  const OutsideCapture outside(copies_from_host);
   if (bytes == 0) return;
-  cudaPointerAttributes attributes;
-  check_status(cudaPointerGetAttributes(&attributes, from), "cudaPointerGetAttributes");
-  check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream()), "cudaMemcpyAsync");
-  if (attributes.type != cudaMemoryTypeUnregistered) synchronize();
+  check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, the_stream), "cudaMemcpyAsync");
+  wait(outside);
 }
 
 /// Page-locked memory, which the device reads while the processor works. Kept when freed: pages are slow to
@@ -253,10 +254,10 @@ void copy(void* to, const void* from, std::size_t bytes) {
     check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "cudaMemcpyAsync");
 }
 void copy_to_host(void* to, const void* from, std::size_t bytes) {
-  refuse_in_capture(reads_the_device);
+  const OutsideCapture outside(reads_the_device);
   if (bytes > 0)
-    check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream()), "cudaMemcpyAsync");
-  synchronize();
+    check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, the_stream), "cudaMemcpyAsync");
+  wait(outside);
 }
 
 }  // namespace lpf::cuda

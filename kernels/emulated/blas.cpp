@@ -1,7 +1,10 @@
 // Matrix products of the emulated device: loops, with sums in double.
 #include "../blas.hpp"
 
+#include <algorithm>
+
 #include "arena.hpp"
+#include "lpf/core/error.hpp"
 
 namespace lpf::cuda {
 namespace {
@@ -24,11 +27,22 @@ void multiply(const backend::Gemm& g) {
   }
 }
 
+/// cuBLAS refuses rows that overlap, also where there is one: "lda must be at least max(1, m)".
+void check_strides(const backend::Gemm& g) {
+  const bool fit = g.lda >= std::max<std::int64_t>(1, g.transpose_a ? g.m : g.k) &&
+                   g.ldb >= std::max<std::int64_t>(1, g.transpose_b ? g.k : g.n) &&
+                   g.ldc >= std::max<std::int64_t>(1, g.n);
+  check<DeviceError>(fit, "gemm", "row strides ", g.lda, ", ", g.ldb, ", ", g.ldc, " for m ", g.m, ", n ",
+                     g.n, ", k ", g.k, g.transpose_a ? ", A transposed" : "",
+                     g.transpose_b ? ", B transposed" : "");
+}
+
 }  // namespace
 
 void check_bfloat16() {}
 
 void blas_gemm(const backend::Gemm& g) {
+  check_strides(g);
   perform([g] {
     if (g.dtype == DType::float64) return multiply<double>(g);
     if (g.dtype == DType::float32) return multiply<float>(g);

@@ -154,12 +154,13 @@ const Table& open(int index) {
     t.deallocate = deallocate;
     t.copy = copy;
     t.copy_from_host = [](void* to, const void* from, std::size_t bytes) {
-      refuse_in_capture(copies_from_host);
+      const OutsideCapture outside(copies_from_host);
       copy(to, from, bytes);
+      check_faults();
     };
     t.copy_to_host = copy_to_host;
     t.synchronize = [] {
-      refuse_in_capture(reads_the_device);
+      const OutsideCapture outside(reads_the_device);
       check_faults();
     };
     t.max_threads = [] { return 1; };
@@ -222,7 +223,7 @@ void copy(void* to, const void* from, std::size_t bytes) {
   });
 }
 void copy_to_host(void* to, const void* from, std::size_t bytes) {
-  refuse_in_capture(reads_the_device);
+  const OutsideCapture outside(reads_the_device);
   copy(to, from, bytes);
   check_faults();
 }

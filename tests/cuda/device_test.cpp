@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "availability.hpp"
+#include "caching_allocator.hpp"
 #include "compare.hpp"
 #include "families.hpp"
 
@@ -95,6 +96,23 @@ TEST_CASE("device: out of memory is an error, after which the device works") {
   const Tensor cached = zeros({1000}, {.device = gpu});
   CHECK_ERROR(empty({std::int64_t{1} << 45}, {.device = gpu}), DeviceError, "out of memory on cuda:0");
   CHECK(sum(add(cached, ones({1000}, {.device = gpu}))).item() == 1000);
+}
+
+TEST_CASE("device: a block that the system does not take back is lost, not given back again") {
+  static int asked = 0;
+  cuda::CachingAllocator allocator({[](std::size_t bytes) { return ::operator new(bytes); },
+                                    [](void* block, std::size_t) {
+                                      ::operator delete(block);
+                                      if (++asked == 1) throw std::runtime_error("no");
+                                    },
+                                    [](std::size_t, const backend::MemoryStats&) {}});
+  void *one = allocator.allocate(100), *two = allocator.allocate(1000);
+  allocator.deallocate(one, 100);
+  allocator.deallocate(two, 1000);
+  CHECK_THROWS(allocator.release_cache());
+  allocator.release_cache();
+  CHECK(asked == 2);
+  CHECK(allocator.stats().cached == 0);
 }
 
 TEST_CASE("device: copies there and back keep the bits; blocks are aligned and do not overlap") {

@@ -523,6 +523,40 @@ TEST_CASE("graph: a copy that another thread starts during a capture comes after
   t.deallocate_pinned(from, 16);
 }
 
+TEST_CASE("graph: what another thread copies to or from the device during a capture comes after it") {
+  SKIP_WITHOUT_CUDA;
+  const backend::Table& t = backend::get(Device::cuda());
+  const Tensor x = ones_there();
+  std::atomic<bool> done = false;
+  t.begin_capture();
+  std::thread other([&] {
+    x.copy_(full({4}, 3, {.device = Device::cpu()}));
+    CHECK(holds(x, {4}, {3, 3, 3, 3}));
+    done = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK_FALSE(done);
+  t.destroy_graph(t.end_capture());
+  other.join();
+  CHECK(done);
+}
+
+TEST_CASE("graph: memory may be taken from the system, and given back to it, while a step is captured") {
+  SKIP_WITHOUT_CUDA;
+  const backend::Table& t = backend::get(Device::cuda());
+  CapturedStep step([&](const Tensor& x) {
+    const Tensor y = add(x, x);
+    static_cast<void>(empty({3 << 20}, {.device = Device::cuda()}));
+    t.release_cache();
+    return add(y, x);
+  });
+  for (int k = 0; k < 5; ++k) {
+    const Tensor before = ones_there(k);  // work that is queued when the memory goes
+    CHECK(holds(step(before), {4}, std::vector<double>(4, 3 * k)));
+  }
+  CHECK(step.captured() == 1);
+}
+
 TEST_CASE("graph: a run of train has the same history, whether it is resumed or not") {
   SKIP_WITHOUT_CUDA;
   const Device before = default_device();

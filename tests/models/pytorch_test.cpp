@@ -69,8 +69,9 @@ Tensor as_torch(const Tensor& t, Layout layout) {
 
 /// Largest |a − b| over the largest |b|, or over 1e-3 where b is smaller: a bias before batch norm has no
 /// gradient but rounding errors.
-double error(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
+double error(const Tensor& found, const Tensor& b) {
+  REQUIRE(found.shape() == b.shape());
+  const Tensor a = found.to(b.device());
   return (a - b).abs().max().item() / std::max(b.abs().max().item(), 1e-3);
 }
 
@@ -89,7 +90,8 @@ TEST_CASE("models: the weights of PyTorch's networks give its logits, losses and
     const ParameterStore params({.dtype = float64, .seed = 7});
     const models::Model net = network.second(params);
     load_weights(path, params);  // strict: no name is missing, none is too many
-    const Tensor x = fixtures().at(name + "/x"), target = fixtures().at(name + "/target");
+    const Tensor x = fixtures().at(name + "/x").to(default_device()),
+                 target = fixtures().at(name + "/target").to(default_device());
     for (const std::string mode : {"eval", "train"}) {
       CAPTURE(mode);
       params.train(mode == "train");

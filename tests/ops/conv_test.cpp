@@ -12,6 +12,9 @@ using namespace lpf::test;
 
 namespace {
 
+/// Between a convolution of replicas and one of each alone: on a GPU they may sum in different orders.
+double apart() { return default_device().is_cpu() ? 0 : 1e-12; }
+
 /// The definition, and the gradients of ⟨y, dy⟩ that follow from it.
 struct Reference {
   std::vector<double> y, dx, dw, db;
@@ -144,7 +147,7 @@ TEST_CASE("conv2d: the gradient of an input of few channels, made a row at a tim
     const Tensor part = slice(x.detach(), 0, begin[r], begin[r + 1]).requires_grad_();
     const Tensor one = conv2d(part, w[static_cast<std::int64_t>(r)], {}, {});
     const Tensor expected = grad(one, {part}, {.gradient = slice(dy, 0, begin[r], begin[r + 1])})[0];
-    CHECK(largest_difference(slice(dx, 0, begin[r], begin[r + 1]), expected) == 0);
+    CHECK(relative_error(slice(dx, 0, begin[r], begin[r + 1]), expected) <= apart());
   }
 }
 
@@ -173,9 +176,9 @@ TEST_CASE("conv2d: small images, several at a time and two rows at a time") {
   const Tensor y = conv2d(x, replicated(w, plan), {}, {.padding = 1});
   const auto begin = plan->cut(83);
   for (std::size_t r = 0; r < 5; ++r)
-    CHECK(largest_difference(slice(y, 0, begin[r], begin[r + 1]),
-                             conv2d(slice(x, 0, begin[r], begin[r + 1]), w[static_cast<std::int64_t>(r)], {},
-                                    {.padding = 1})) == 0);
+    CHECK(relative_error(slice(y, 0, begin[r], begin[r + 1]),
+                         conv2d(slice(x, 0, begin[r], begin[r + 1]), w[static_cast<std::int64_t>(r)], {},
+                                {.padding = 1})) <= apart());
 }
 
 TEST_CASE("conv2d: sizes of one, nothing in the batch, windows that skip pixels") {
