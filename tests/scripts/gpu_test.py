@@ -15,7 +15,7 @@ SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
 TOOLS = {"nvidia-smi": "echo 'GPU 0: none'", "nvcc": "", "cmake": 'echo "cmake $*"', "ninja": "", "g++": "",
          "compute-sanitizer": 'echo "$*"', "python3": "exit 1"}
 OURS = ("test_cuda", "test_ops", "test_autograd", "test_nn", "test_optim", "test_filter", "test_models", "step", "noise",
-        "train")
+        "gpu_kernels", "train")
 TRAIN = 'while [ "$1" != --out ]; do shift; done; mkdir -p "$2"; echo weights >"$2/best.safetensors"'
 
 
