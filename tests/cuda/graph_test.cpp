@@ -19,17 +19,18 @@ namespace {
 /// Everything that draws, counts or has state: batch norm, dropout, and a weight that is perturbed.
 struct Net {
   nn::Conv2d conv;
-  nn::BatchNorm norm;
+  nn::BatchNorm norm, mean_of_all;
   nn::Dropout dropout;
   nn::Linear fc1, fc2;
   explicit Net(const nn::Path& p)
       : conv(p / "conv", 1, 4, 3, {.padding = 1}),
         norm(p / "norm", 4),
+        mean_of_all(p / "mean_of_all", 4, {.momentum = {}}),
         dropout(p / "dropout", 0.2),
         fc1(p / "fc1", 4 * 16, 12),
         fc2(p / "fc2", 12, 10) {}
   Tensor operator()(const Tensor& x) const {
-    return fc2(dropout(gelu(fc1(flatten(avg_pool2d(relu(norm(conv(x))), 2), 1)))));
+    return fc2(dropout(gelu(fc1(flatten(avg_pool2d(relu(mean_of_all(norm(conv(x)))), 2), 1)))));
   }
 };
 

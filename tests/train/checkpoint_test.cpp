@@ -284,7 +284,7 @@ struct Run {
   std::string note;
   bool done = false;
   float rate = 0.1f;
-  Tensor curve = zeros({3});
+  Tensor curve = zeros({3}), half = zeros({3}, {.dtype = bfloat16});
   Checkpoint checkpoint;
 
   struct Options {
@@ -309,6 +309,7 @@ struct Run {
     checkpoint.add("done", done);
     checkpoint.add("rate", rate);
     checkpoint.add("curve", curve);
+    checkpoint.add("half", half);
     if (o.extra) checkpoint.add("extra", best);
   }
   static Tensor labels(std::int64_t n) {
@@ -329,7 +330,8 @@ struct Run {
     std::vector<double> numbers = everything(params);
     for (const auto& [name, state] : sgd.state())
       for (const double v : state.to_vector()) numbers.push_back(v);
-    for (const double v : curve.to_vector()) numbers.push_back(v);
+    for (const Tensor& t : {curve, half})
+      for (const double v : t.to_vector()) numbers.push_back(v);
     return {
         concat(epoch, ' ', best, ' ', note, ' ', done, ' ', rate, ' ', filter.draws(), ' ', sgd.steps(), ' ',
                params.updates(), ' ', *net.drop.draws, ' ', loader.state().epoch, ' ', loader.state().batch),
@@ -351,6 +353,7 @@ TEST_CASE("Checkpoint: everything that was added comes back") {
   run.done = true;
   run.rate = 1.0f / 3;
   run.curve.copy_(tensor({1.f, 2.f, 3.f}));
+  run.half.copy_(tensor({1.f, 2.f, 0.3f}));
   run.checkpoint.save(name);
   CHECK(Checkpoint::exists(name));
   CHECK(Checkpoint::exists(name + ".safetensors"));

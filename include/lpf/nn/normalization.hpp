@@ -71,13 +71,14 @@ struct BatchNorm {
 
  private:
   /// Takes the groups' statistics into the running ones, one after another: what is left of each, and of what
-  /// was there, after the last.
+  /// was there, after the last. Without a momentum they are means over all groups so far, whose number the
+  /// host does not know: the shares are of their sum then.
   void track(const BatchNormResult& seen) const {
     const std::size_t groups = seen.values.size();
-    std::vector<double> of_mean(groups), of_variance(groups);
-    double count = options.momentum ? 0 : num_batches_tracked.item(), keep = 1;
-    for (std::size_t g = 0; g < groups; ++g) {
-      const double m = options.momentum ? *options.momentum : 1 / ++count;
+    std::vector<double> of_mean(groups, 1), of_variance(groups);
+    double keep = 1;
+    for (std::size_t g = 0; options.momentum && g < groups; ++g) {
+      const double m = *options.momentum;
       for (std::size_t earlier = 0; earlier < g; ++earlier) of_mean[earlier] *= 1 - m;
       of_mean[g] = m;
       keep *= 1 - m;
@@ -87,10 +88,13 @@ struct BatchNorm {
       of_variance[g] = of_mean[g] * n / (n - 1);
     }
     const auto off = no_grad();
+    const Tensor before = options.momentum ? Tensor() : num_batches_tracked.to(running_mean.dtype());
     const auto update = [&](const Tensor& running, const std::vector<double>& share, const Tensor& x) {
       lpf::detail::check_in_place("BatchNorm", running);
+      if (before.defined()) running.copy_(running * before);
       running.backend().weighted_rows(running.dtype(), x.size(0), x.size(1), keep, share.data(), x.raw(),
                                       running.raw());
+      if (before.defined()) running.copy_(running / (before + static_cast<double>(groups)));
     };
     update(running_mean, of_mean, seen.mean);
     update(running_var, of_variance, seen.variance);

@@ -60,7 +60,8 @@ class Digest {
 inline std::string digest_of(const NamedTensors& items, const Metadata& texts = {}) {
   std::uint64_t sum = 0;
   for (const auto& [name, tensor] : items) {
-    const Tensor t = tensor.device().is_cpu() ? tensor : tensor.to(Device::cpu());
+    Tensor t = tensor.device().is_cpu() ? tensor : tensor.to(Device::cpu());
+    t = t.dtype() == bfloat16 ? t.to(float32) : t;  // as it will be read
     Digest d;
     d.add(name);
     d.add(concat(name_of(t.dtype()), t.shape()));
