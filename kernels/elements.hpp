@@ -7,6 +7,7 @@
 
 #include "launch.hpp"
 #include "lpf/core/dtype.hpp"
+#include "packs.hpp"
 
 namespace lpf::cuda {
 
@@ -23,6 +24,14 @@ struct Elements {
   template <class Value>
   LPF_DEVICE void set(std::int64_t i, Value value) const {
     data[i] = static_cast<T>(value);
+  }
+  /// A pack from element i on, or `width` times that element where the stride is 0.
+  template <int width>
+  LPF_DEVICE Pack<T, width> get_pack(std::int64_t i, int stride) const {
+    if (stride != 0) return load<width>(data + i);
+    Pack<T, width> same;
+    for (int j = 0; j < width; ++j) same.value[j] = data[i];
+    return same;
   }
 };
 

@@ -1,6 +1,8 @@
 // Elementwise functions, layout and conversion. One kernel for each function and kind of number; strides,
-// broadcasting and narrow integers are looked up by the threads, whose time goes to memory.
-#include <bit>
+// broadcasting and narrow integers are looked up by the threads, whose time goes to memory. What neighbours
+// in all arrays is read and written in packs; float64 and integers, which no training is made of, in single
+// elements by arithmetic, so that the many functions are compiled once for them.
+#include <tuple>
 #include <utility>
 
 #include "elements.hpp"
@@ -15,14 +17,71 @@ namespace {
 
 using backend::View;
 
+/// y = f(x…), elementwise.
+template <int width, class F, class Y, class... X>
+struct Map {
+  static constexpr int views = 1 + sizeof...(X);
+  Walk<views> walk;  // of y and all x
+  F f;
+  Elements<Y> y;
+  std::tuple<Elements<X>...> x;
+
+  LPF_DEVICE void operator()(std::int64_t k) const { step(k, std::index_sequence_for<X...>()); }
+
+ private:
+  template <std::size_t... i>
+  LPF_DEVICE void step(std::int64_t k, std::index_sequence<i...>) const {
+    std::int64_t at[views];
+    walk.find(k, at);
+    if constexpr (width > 1) {
+      const int elements = walk.elements(k);
+      if (elements == width) {
+        const auto packs = std::make_tuple(
+            std::get<i>(x).template get_pack<width>(at[i + 1], walk.stride(static_cast<int>(i) + 1))...);
+        Pack<Y, width> out;
+        for (int j = 0; j < width; ++j)
+          out.value[j] = static_cast<Y>(f(static_cast<Computed<X>>(std::get<i>(packs).value[j])...));
+        return store<width>(y.data + at[0], out);
+      }
+      LPF_ROLLED for (int j = 1; j < elements; ++j) {
+        y.set(at[0], f(std::get<i>(x).get(at[i + 1])...));
+        for (int v = 0; v < views; ++v) at[v] += walk.stride(v);
+      }
+    }
+    y.set(at[0], f(std::get<i>(x).get(at[i + 1])...));
+  }
+};
+
+/// Runs Map on views; packs of `width`.
+template <int width, class Y, class... X, class F, class... Views>
+void map(const F& f, const View& y, const Views&... x) {
+  const Walk<1 + sizeof...(X)> walk({&y, &x...}, width);
+  each(walk.steps(), Map<width, F, Y, X...>{walk, f, {y.data, y.dtype}, {Elements<X>(x.data, x.dtype)...}});
+}
+
+View contiguous(const void* data, DType type, std::int64_t n) {
+  return {const_cast<void*>(data), type, 1, {n}, {1}};
+}
+
 template <class T>
 struct Fill {
+  Pieces<pack_width<T>> pieces;
   T* y;
   T value;
-  LPF_DEVICE void operator()(std::int64_t i) const { y[i] = value; }
+  LPF_DEVICE void operator()(std::int64_t k) const {
+    pieces(k, [&](std::int64_t i, auto w) {
+      Pack<T, w> pack;
+      for (int j = 0; j < w; ++j) pack.value[j] = value;
+      store(y + i, pack);
+    });
+  }
 };
 void fill(void* y, DType type, std::int64_t n, double value) {
-  const auto put = [&](auto bits) { each(n, Fill<decltype(bits)>{static_cast<decltype(bits)*>(y), bits}); };
+  const auto put = [&](auto v) {
+    using T = decltype(v);
+    const Pieces<pack_width<T>> pieces(n, static_cast<T*>(y));
+    each(pieces.count(), Fill<T>{pieces, static_cast<T*>(y), v});
+  };
   switch (type) {
     case DType::bool_: return put(static_cast<std::uint8_t>(value != 0));
     case DType::uint8: return put(static_cast<std::uint8_t>(static_cast<std::int64_t>(value)));
@@ -41,19 +100,25 @@ void fill(void* y, DType type, std::int64_t n, double value) {
   fail<DTypeError>("kernel", "needs float32 or float64, got ", name_of(type), ": convert with .to(float32)");
 }
 
+/// The width of packs for arithmetic.
+template <class T, class Y>
+inline constexpr int arithmetic_width = std::is_same_v<Computed<T>, float> ? pack_width<T, Y> : 1;
+
 template <Unary op, class T>
-struct UnaryKernel {
-  Elements<T> x;
-  Elements<std::conditional_t<is_test(op), bool, T>> y;
+struct UnaryOf {
   Computed<T> a, b;
-  LPF_DEVICE void operator()(std::int64_t i) const { y.set(i, unary_of<op>(x.get(i), a, b)); }
+  LPF_DEVICE auto operator()(Computed<T> v) const { return unary_of<op>(v, a, b); }
 };
 template <class T, Unary op>
 void unary_one(DType type, std::int64_t n, const void* x, void* y, double a, double b) {
-  if constexpr (!std::is_floating_point_v<Computed<T>> && !takes_integers(op))
+  if constexpr (!std::is_floating_point_v<Computed<T>> && !takes_integers(op)) {
     refuse(type);
-  else
-    each(n, UnaryKernel<op, T>{{x, type}, {y, type}, number_as<T>(a), number_as<T>(b)});
+  } else {
+    using Y = std::conditional_t<is_test(op), bool, T>;
+    map<arithmetic_width<T, Y>, Y, T>(UnaryOf<op, T>{number_as<T>(a), number_as<T>(b)},
+                                      contiguous(y, is_test(op) ? DType::bool_ : type, n),
+                                      contiguous(x, type, n));
+  }
 }
 template <class T, int... ops>
 void unary_typed(Unary op, DType type, std::int64_t n, const void* x, void* y, double a, double b,
@@ -72,26 +137,17 @@ void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, double 
 // -------------------------------------------------------------------------------------------
 
 template <Binary op, class T>
-struct BinaryKernel {
-  Walk<3> walk;
-  Elements<T> a, b;
-  Elements<std::conditional_t<is_test(op), bool, T>> y;
+struct BinaryOf {
   Computed<T> alpha;
-  LPF_DEVICE void operator()(std::int64_t i) const {
-    std::int64_t at[3];
-    walk.find(i, at);
-    y.set(at[0], binary_of<op>(a.get(at[1]), b.get(at[2]), alpha));
-  }
+  LPF_DEVICE auto operator()(Computed<T> u, Computed<T> v) const { return binary_of<op>(u, v, alpha); }
 };
 template <class T, Binary op>
 void binary_one(const View& a, const View& b, const View& y, double alpha) {
   if constexpr (!std::is_floating_point_v<Computed<T>> && !takes_integers(op)) {
     refuse(a.dtype);
   } else {
-    const Walk<3> walk({&y, &a, &b});
-    each(walk.size(),
-         BinaryKernel<op, T>{
-             walk, {a.data, a.dtype}, {b.data, b.dtype}, {y.data, y.dtype}, number_as<T>(alpha)});
+    using Y = std::conditional_t<is_test(op), bool, T>;
+    map<arithmetic_width<T, Y>, Y, T, T>(BinaryOf<op, T>{number_as<T>(alpha)}, y, a, b);
   }
 }
 template <class T, int... ops>
@@ -108,86 +164,64 @@ void binary(Binary op, const View& a, const View& b, const View& y, double alpha
 }
 
 template <class T>
-struct Accumulate {
+struct PlusMultiple {
   Computed<T> a;
-  const T* x;
-  T* y;
-  LPF_DEVICE void operator()(std::int64_t i) const { y[i] = static_cast<T>(y[i] + a * x[i]); }
+  LPF_DEVICE Computed<T> operator()(Computed<T> x, Computed<T> y) const { return y + a * x; }
 };
 void accumulate(DType type, std::int64_t n, double a, const void* x, void* y) {
   visit_real("accumulate", type, [&](auto zero) {
     using T = decltype(zero);
-    each(n, Accumulate<T>{number_as<T>(a), static_cast<const T*>(x), static_cast<T*>(y)});
+    const View to = contiguous(y, type, n);
+    map<pack_width<T>, T, T, T>(PlusMultiple<T>{number_as<T>(a)}, to, contiguous(x, type, n), to);
   });
 }
 
 // --- layout and conversion
 // ---------------------------------------------------------------------------------------------
 
-template <class Bits>
-struct Where {
-  Walk<4> walk;
-  const std::uint8_t* condition;
-  const Bits *a, *b;
-  Bits* y;
-  LPF_DEVICE void operator()(std::int64_t i) const {
-    std::int64_t at[4];
-    walk.find(i, at);
-    y[at[0]] = condition[at[1]] ? a[at[2]] : b[at[3]];
+struct Choose {
+  template <class Bits>
+  LPF_DEVICE Bits operator()(std::uint8_t condition, Bits a, Bits b) const {
+    return condition ? a : b;
   }
 };
 void where(const View& condition, const View& a, const View& b, const View& y) {
-  const Walk<4> walk({&y, &condition, &a, &b});
   visit_bits(y.dtype, [&](auto zero) {
     using Bits = decltype(zero);
-    each(walk.size(),
-         Where<Bits>{walk, static_cast<const std::uint8_t*>(condition.data), static_cast<const Bits*>(a.data),
-                     static_cast<const Bits*>(b.data), static_cast<Bits*>(y.data)});
+    map<pack_width<Bits>, Bits, std::uint8_t, Bits, Bits>(Choose(), y, condition, a, b);
   });
 }
 
-template <class Bits>
-struct Move {
-  Walk<2> walk;
-  const Bits* x;
-  Bits* y;
-  LPF_DEVICE void operator()(std::int64_t i) const {
-    std::int64_t at[2];
-    walk.find(i, at);
-    y[at[0]] = x[at[1]];
+struct Same {
+  template <class T>
+  LPF_DEVICE T operator()(T x) const {
+    return x;
   }
 };
-
 /// To bool: whether it is not 0.
-template <class To, class From>
-struct Convert {
-  Walk<2> walk;
-  Elements<From> x;
-  Elements<To> y;
-  bool to_bool;
-  LPF_DEVICE void operator()(std::int64_t i) const {
-    std::int64_t at[2];
-    walk.find(i, at);
-    const auto v = x.get(at[1]);
-    if constexpr (std::is_same_v<To, std::int64_t>) {
-      y.set(at[0], to_bool ? v != 0 : static_cast<std::int64_t>(v));
-    } else {
-      y.set(at[0], v);
-    }
-  }
+template <class From>
+struct Truth {
+  bool asked;
+  LPF_DEVICE std::int64_t operator()(From v) const { return asked ? v != 0 : static_cast<std::int64_t>(v); }
 };
 
 void assign(const View& y, const View& x) {
-  const Walk<2> walk({&y, &x});
   if (y.dtype == x.dtype)
     return visit_bits(y.dtype, [&](auto zero) {
       using Bits = decltype(zero);
-      each(walk.size(), Move<Bits>{walk, static_cast<const Bits*>(x.data), static_cast<Bits*>(y.data)});
+      map<pack_width<Bits>, Bits, Bits>(Same(), y, x);
     });
   visit_arithmetic(y.dtype, [&](auto to) {
     visit_arithmetic(x.dtype, [&](auto from) {
-      each(walk.size(), Convert<decltype(to), decltype(from)>{
-                            walk, {x.data, x.dtype}, {y.data, y.dtype}, y.dtype == DType::bool_});
+      using To = decltype(to);
+      using From = decltype(from);
+      if constexpr (std::is_same_v<To, From> && !std::is_same_v<To, std::int64_t>) {
+        return;  // done above
+      } else if constexpr (std::is_same_v<To, std::int64_t>) {
+        map<1, To, From>(Truth<Computed<From>>{y.dtype == DType::bool_}, y, x);
+      } else {
+        map<std::is_same_v<Computed<To>, float> ? arithmetic_width<From, To> : 1, To, From>(Same(), y, x);
+      }
     });
   });
 }

@@ -33,9 +33,11 @@
 #ifdef __CUDACC__
 #  include "device.hpp"
 #  define LPF_DEVICE __device__
+#  define LPF_ROLLED _Pragma("unroll 1")  // before a loop whose text should not be repeated
 #else
 #  include "emulated/arena.hpp"
 #  define LPF_DEVICE
+#  define LPF_ROLLED
 #endif
 
 namespace lpf::cuda {

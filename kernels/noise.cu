@@ -10,6 +10,7 @@
 #include "families.hpp"
 #include "launch.hpp"
 #include "lpf/core/gaussian.hpp"
+#include "packs.hpp"
 #include "upload.hpp"
 
 namespace lpf::cuda {
@@ -19,21 +20,12 @@ using backend::Changing;
 using backend::NormSegment;
 using backend::Segment;
 
-/// Numbers of a type that are stored at once: those of a block of the stream.
-template <class T, int n = 16 / sizeof(T)>
-struct alignas(n * sizeof(T)) Pack {
-  static constexpr int size = n;
-  T value[size];
-};
-
 /// to[begin … end) = from[begin … end), within one pack.
 template <class T, int n>
 LPF_DEVICE void put(T* to, const Pack<T, n>& from, std::int64_t begin, std::int64_t end) {
-  if (begin == 0 && end == n && reinterpret_cast<std::uintptr_t>(to) % sizeof from == 0) {
-    *reinterpret_cast<Pack<T, n>*>(to) = from;
-  } else {
-    for (std::int64_t i = begin; i < end; ++i) to[i] = from.value[i];
-  }
+  if (begin == 0 && end == n && begins_pack(to, n)) return store(to, from);
+  for (int i = 0; i < n; ++i)
+    if (i >= begin && i < end) to[i] = from.value[i];
 }
 
 /// Where a range of a stream lies in the stream's blocks of `size` elements.
@@ -109,8 +101,16 @@ struct Dropout {
   LPF_DEVICE void operator()(std::int64_t k) const {
     const auto block = range[k];
     const PhiloxWords words = noise_words(now(key), block.number);
-    for (std::int64_t i = block.begin; i < block.end; ++i)
-      y[block.at + i] = words.word[i] <= largest ? static_cast<T>(x[block.at + i] * scale) : T(0);
+    const T* from = x + block.at;
+    Pack<T, 4> pack;
+    if (block.begin == 0 && block.end == 4 && begins_pack(from, 4)) {
+      pack = load<4>(from);
+    } else {
+      for (int i = 0; i < 4; ++i) pack.value[i] = i >= block.begin && i < block.end ? from[i] : T(0);
+    }
+    for (int i = 0; i < 4; ++i)
+      pack.value[i] = words.word[i] <= largest ? static_cast<T>(pack.value[i] * scale) : T(0);
+    put(y + block.at, pack, block.begin, block.end);
   }
 };
 void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, double p, const void* x,
@@ -221,27 +221,54 @@ struct Perturb {
     const Segment& segment = part.segment;
     const std::int64_t block = k - part.first, first = block * size, all = segment.rows * segment.length;
     const int n = first + size <= all ? size : static_cast<int>(all - first);
-    T w[size] = {}, s[size] = {};
-    std::int64_t row = first / segment.length, column = first % segment.length;
-    for (int i = 0; i < n; ++i) {
-      w[i] = theta[segment.offset + first + i];
-      s[i] = scale[segment.first_scale + row];
-      if (++column == segment.length) column = 0, ++row;
-    }
+    const auto [row, column] = divided(first, segment.length);
+    const Pack<T> w = weights(theta + segment.offset + first, n),
+                  s = deviations(scale + segment.first_scale + row, column, segment.length, n);
     NoiseKey stream = now(key);
     stream.parameter = segment.parameter;
     Out* to = out + part.place + first;
     for (std::int64_t r = 0; r < replicas; r += antithetic ? 2 : 1) {
       stream.replica = static_cast<std::uint32_t>(antithetic ? r / 2 : r);
       const NoiseBlock<T> e = normal_block<T>(stream, static_cast<std::uint32_t>(block));
-      Pack<Out, size> up, down;
-      for (int i = 0; i < size; ++i) {
-        up.value[i] = static_cast<Out>(lpf::detail::fmadd(s[i], e.value[i], w[i]));
-        down.value[i] = static_cast<Out>(lpf::detail::fnmadd(s[i], e.value[i], w[i]));
-      }
-      put(to + r * all, up, 0, n);
-      if (antithetic) put(to + (r + 1) * all, down, 0, n);
+      Pack<Out, size> y;
+      for (int i = 0; i < size; ++i)
+        y.value[i] = static_cast<Out>(lpf::detail::fmadd(s.value[i], e.value[i], w.value[i]));
+      put(to + r * all, y, 0, n);
+      if (!antithetic) continue;
+      for (int i = 0; i < size; ++i)
+        y.value[i] = static_cast<Out>(lpf::detail::fnmadd(s.value[i], e.value[i], w.value[i]));
+      put(to + (r + 1) * all, y, 0, n);
     }
+  }
+
+ private:
+  struct Division {
+    std::int64_t quotient, rest;
+  };
+  LPF_DEVICE static Division divided(std::int64_t a, std::int64_t b) {
+    if (a > 0xFFFFFFFF || b > 0xFFFFFFFF) return {a / b, a % b};
+    const auto low = static_cast<std::uint32_t>(a), divisor = static_cast<std::uint32_t>(b);
+    return {low / divisor, low % divisor};
+  }
+  LPF_DEVICE static Pack<T> weights(const T* from, int n) {
+    if (n == size && begins_pack(from, size)) return load<size>(from);
+    Pack<T> w;
+    for (int i = 0; i < size; ++i) w.value[i] = i < n ? from[i] : T(0);
+    return w;
+  }
+  /// Of n elements from a column of row 0 on.
+  LPF_DEVICE static Pack<T> deviations(const T* of_row, std::int64_t column, std::int64_t length, int n) {
+    Pack<T> s;
+    if (column + size <= length) {
+      const T same = *of_row;
+      for (int i = 0; i < size; ++i) s.value[i] = same;
+    } else {
+      for (int i = 0; i < size; ++i) {
+        s.value[i] = i < n ? *of_row : T(0);
+        if (++column == length) column = 0, ++of_row;
+      }
+    }
+    return s;
   }
 };
 void perturb(DType type, const Segment* segments, const std::int64_t* place, std::int64_t count,
@@ -294,7 +321,8 @@ struct PreActivationNoise {
       for (std::int64_t b = t; b < range.count(); b += threads) {
         const auto one = range[b];
         const NoiseBlock<T> xi = normal_block<T>(now(key), one.number);
-        for (std::int64_t i = one.begin; i < one.end; ++i) {
+        for (int i = 0; i < Pack<T>::size; ++i) {
+          if (i < one.begin || i >= one.end) continue;
           const std::int64_t k = one.at + i, to = block.index * out + k;
           const T variance = sigma ? sigma[k] * sigma[k] : T(0);
           const T deviation = std::sqrt(squares * variance + bias * bias);

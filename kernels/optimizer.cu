@@ -4,6 +4,7 @@
 #include "families.hpp"
 #include "launch.hpp"
 #include "lpf/core/dtype.hpp"
+#include "packs.hpp"
 
 namespace lpf::cuda {
 namespace {
@@ -14,58 +15,91 @@ using backend::SgdStep;
 
 template <class T>
 struct Sgd {
+  Pieces<pack_width<T>> pieces;
   Changing rate;
   T momentum, keep, fresh, decay;
   bool nesterov;
   const T* gradient;
   T *velocity, *theta;
-  LPF_DEVICE void operator()(std::int64_t i) const {
-    const T lr = static_cast<T>(rate.now()), d = gradient[i] + decay * theta[i];
-    if (momentum == T(0)) {  // velocity may be null
-      theta[i] -= lr * d;
+
+  LPF_DEVICE void operator()(std::int64_t k) const {
+    const T lr = static_cast<T>(rate.now());
+    pieces(k, [&](std::int64_t i, auto w) {
+      const auto g = load<w>(gradient + i);
+      auto p = load<w>(theta + i);
+      Pack<T, w> v = {};  // may be null without momentum; the first step finds it unwritten
+      if (keep != T(0)) v = load<w>(velocity + i);
+      for (int j = 0; j < w; ++j) step(lr, g.value[j], v.value[j], p.value[j]);
+      if (momentum != T(0)) store(velocity + i, v);
+      store(theta + i, p);
+    });
+  }
+  LPF_DEVICE void step(T lr, T g, T& v, T& p) const {
+    const T d = g + decay * p;
+    if (momentum == T(0)) {
+      p -= lr * d;
       return;
     }
-    const T v = (keep == T(0) ? T(0) : keep * velocity[i]) + fresh * d;  // the first step finds it unwritten
-    velocity[i] = v;
-    theta[i] -= lr * (nesterov ? d + momentum * v : v);
+    v = (keep == T(0) ? T(0) : keep * v) + fresh * d;
+    p -= lr * (nesterov ? d + momentum * v : v);
   }
 };
 void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity, void* theta) {
   visit_floating("sgd", type, [&](auto zero) {
     using T = decltype(zero);
+    const auto* g = static_cast<const T*>(gradient);
+    auto *v = static_cast<T*>(velocity), *p = static_cast<T*>(theta);
+    const Pieces<pack_width<T>> pieces(n, g, v, p);
     const T momentum = static_cast<T>(o.momentum);
-    each(n,
-         Sgd<T>{o.lr, momentum, o.first ? T(0) : momentum, o.first ? T(1) : static_cast<T>(1 - o.dampening),
-                static_cast<T>(o.weight_decay), o.nesterov, static_cast<const T*>(gradient),
-                static_cast<T*>(velocity), static_cast<T*>(theta)});
+    each(pieces.count(), Sgd<T>{pieces, o.lr, momentum, o.first ? T(0) : momentum,
+                                o.first ? T(1) : static_cast<T>(1 - o.dampening),
+                                static_cast<T>(o.weight_decay), o.nesterov, g, v, p});
   });
 }
 
 template <class T>
 struct Adam {
+  Pieces<pack_width<T>> pieces;
   T beta1, beta2, rest1, rest2, epsilon, coupled;
   Changing step, root, shrink;
   const T* gradient;
-  T *first, *second, *largest, *theta;
-  LPF_DEVICE void operator()(std::int64_t i) const {
-    const T d = gradient[i] + coupled * theta[i];
-    const T m = beta1 * first[i] + rest1 * d, v = beta2 * second[i] + rest2 * d * d;
-    first[i] = m;
-    second[i] = v;
-    T spread = v;
-    if (largest) spread = largest[i] = largest[i] < v ? v : largest[i];
-    theta[i] = static_cast<T>(shrink.now()) * theta[i] -
-               static_cast<T>(step.now()) * m / (std::sqrt(spread) * static_cast<T>(root.now()) + epsilon);
+  T *first, *second, *largest, *theta;  // largest: null without AMSGrad
+
+  LPF_DEVICE void operator()(std::int64_t k) const {
+    const T factor = static_cast<T>(step.now()), unbias = static_cast<T>(root.now()),
+            keep = static_cast<T>(shrink.now());
+    pieces(k, [&](std::int64_t i, auto w) {
+      const auto g = load<w>(gradient + i);
+      auto m = load<w>(first + i), v = load<w>(second + i), p = load<w>(theta + i);
+      Pack<T, w> most = {};
+      if (largest) most = load<w>(largest + i);
+      for (int j = 0; j < w; ++j) {
+        const T d = g.value[j] + coupled * p.value[j];
+        m.value[j] = beta1 * m.value[j] + rest1 * d;
+        v.value[j] = beta2 * v.value[j] + rest2 * d * d;
+        T spread = v.value[j];
+        if (largest) spread = most.value[j] = most.value[j] < spread ? spread : most.value[j];
+        p.value[j] = keep * p.value[j] - factor * m.value[j] / (std::sqrt(spread) * unbias + epsilon);
+      }
+      store(first + i, m);
+      store(second + i, v);
+      if (largest) store(largest + i, most);
+      store(theta + i, p);
+    });
   }
 };
 void adam(DType type, std::int64_t n, const AdamStep& o, const void* gradient, void* m, void* v, void* v_max,
           void* theta) {
   visit_floating("adam", type, [&](auto zero) {
     using T = decltype(zero);
-    each(n, Adam<T>{static_cast<T>(o.beta1), static_cast<T>(o.beta2), static_cast<T>(1 - o.beta1),
-                    static_cast<T>(1 - o.beta2), static_cast<T>(o.epsilon), static_cast<T>(o.weight_decay),
-                    o.step, o.root, o.shrink, static_cast<const T*>(gradient), static_cast<T*>(m),
-                    static_cast<T*>(v), static_cast<T*>(v_max), static_cast<T*>(theta)});
+    const auto* g = static_cast<const T*>(gradient);
+    T *first = static_cast<T*>(m), *second = static_cast<T*>(v), *largest = static_cast<T*>(v_max),
+      *p = static_cast<T*>(theta);
+    const Pieces<pack_width<T>> pieces(n, g, first, second, largest, p);
+    each(pieces.count(),
+         Adam<T>{pieces, static_cast<T>(o.beta1), static_cast<T>(o.beta2), static_cast<T>(1 - o.beta1),
+                 static_cast<T>(1 - o.beta2), static_cast<T>(o.epsilon), static_cast<T>(o.weight_decay),
+                 o.step, o.root, o.shrink, g, first, second, largest, p});
   });
 }
 

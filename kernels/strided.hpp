@@ -36,13 +36,17 @@ class Divisor {
 
 /// Where N views of one shape have their elements. Axes of one element are dropped; those that lie one behind
 /// the other in all of the views are merged, so that contiguous arrays have one axis and nothing is divided.
+///
+/// A walk of `width` > 1 goes from pack to pack, if in all views rows of neighbours begin with a pack, or
+/// stay at one element; otherwise from element to element. The first view is the one that is written.
 template <int N>
 class Walk {
  public:
-  explicit Walk(const backend::View* const (&views)[N]) {
+  explicit Walk(const backend::View* const (&views)[N], int width = 1) {
     const backend::View& first = *views[0];
+    std::int64_t size = 1;
     for (int i = first.rank; i-- > 0;) {  // from the innermost axis out
-      size_ *= first.shape[i];
+      size *= first.shape[i];
       if (first.shape[i] == 1) continue;
       bool merges = rank_ > 0;
       for (int v = 0; v < N && merges; ++v)
@@ -55,41 +59,73 @@ class Walk {
       for (int v = 0; v < N; ++v) axis_[rank_].stride[v] = views[v]->stride[i];
       ++rank_;
     }
-    small_ = size_ > 0 && size_ < std::int64_t{1} << 31;
+    steps_ = size;
+    if (size > 0 && has_packs(views, width)) go_by_packs(width);
+    small_ = steps_ > 0 && steps_ < std::int64_t{1} << 31;
     if (small_)
       for (int i = 0; i < rank_; ++i) axis_[i].divisor = Divisor(axis_[i].size);
   }
 
-  /// Elements of the common shape.
-  std::int64_t size() const { return size_; }
+  /// How many there are of the packs or elements.
+  std::int64_t steps() const { return steps_; }
 
-  /// at[v] = the place of element i in view v.
-  LPF_DEVICE void find(std::int64_t i, std::int64_t (&at)[N]) const {
+  /// at[v] = the place of the first element of step k in view v.
+  LPF_DEVICE void find(std::int64_t k, std::int64_t (&at)[N]) const {
     for (int v = 0; v < N; ++v) at[v] = 0;
-    auto low = static_cast<std::uint32_t>(i);
-    for (int a = 0; a < rank_; ++a) {
-      std::int64_t k = i;
+    auto low = static_cast<std::uint32_t>(k);
+    LPF_ROLLED for (int a = 0; a < rank_; ++a) {
+      std::int64_t here = k;
       if (a + 1 < rank_) {
         if (small_) {
-          k = axis_[a].divisor.split(low);
-          i = low;
+          here = axis_[a].divisor.split(low);
+          k = low;
         } else {
-          k = i % axis_[a].size;
-          i /= axis_[a].size;
+          here = k % axis_[a].size;
+          k /= axis_[a].size;
         }
       }
-      for (int v = 0; v < N; ++v) at[v] += k * axis_[a].stride[v];
+      for (int v = 0; v < N; ++v) at[v] += here * axis_[a].stride[v];
+    }
+  }
+  /// How many elements step k has: the width, or fewer in the last pack; 1 if it goes by elements.
+  LPF_DEVICE int elements(std::int64_t k) const { return k + 1 < steps_ ? width_ : last_; }
+  /// From one element of a pack to the next: 1, or 0 where the view stays at one element.
+  LPF_DEVICE int stride(int view) const { return stays_ >> view & 1 ? 0 : 1; }
+
+ private:
+  bool has_packs(const backend::View* const (&views)[N], int width) const {
+    if (width == 1 || rank_ == 0 || axis_[0].stride[0] != 1) return false;
+    if (rank_ > 1 && axis_[0].size % width != 0) return false;  // each row would have a rest
+    for (int v = 0; v < N; ++v) {
+      if (axis_[0].stride[v] == 0) continue;
+      const auto bytes = static_cast<std::uintptr_t>(width) * size_of(views[v]->dtype);
+      if (axis_[0].stride[v] != 1 || reinterpret_cast<std::uintptr_t>(views[v]->data) % bytes != 0)
+        return false;
+      for (int a = 1; a < rank_; ++a)
+        if (axis_[a].stride[v] % width != 0) return false;
+    }
+    return true;
+  }
+  void go_by_packs(int width) {
+    const std::int64_t row = axis_[0].size, packs = (row + width - 1) / width;
+    steps_ = steps_ / row * packs;
+    width_ = width;
+    last_ = static_cast<int>(row - (packs - 1) * width);
+    axis_[0].size = packs;
+    for (int v = 0; v < N; ++v) {
+      if (axis_[0].stride[v] == 0) stays_ |= 1u << v;
+      axis_[0].stride[v] *= width;
     }
   }
 
- private:
   struct Axis {
     std::int64_t size, stride[N];
     Divisor divisor;
   };
-  int rank_ = 0;
+  int rank_ = 0, width_ = 1, last_ = 1;
+  unsigned stays_ = 0;  // bit v: view v does
   bool small_ = false;
-  std::int64_t size_ = 1;
+  std::int64_t steps_ = 1;
   Axis axis_[8] = {};  // innermost first
 };
 

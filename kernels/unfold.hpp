@@ -15,12 +15,6 @@
 
 namespace lpf::cuda {
 
-/// Neighbouring elements that one thread moves with one instruction.
-template <class T, int width>
-struct alignas(sizeof(T) * width) Pack {
-  T value[width];
-};
-
 /// Some pixels of each of some slices of `samples` samples.
 struct Tile {
   std::int64_t slices, samples, first, pixels;

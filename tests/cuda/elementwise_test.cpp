@@ -11,6 +11,33 @@ using backend::View;
 
 namespace {
 
+const std::vector<DType> every_dtype = {DType::bool_, uint8, int32, int64, float32, float64, bfloat16};
+
+/// Elements of an array from `begin` on, which need not be a multiple of a pack.
+View at(View v, void* array, std::int64_t begin) {
+  v.data = static_cast<std::byte*>(array) + begin * static_cast<std::int64_t>(size_of(v.dtype));
+  return v;
+}
+
+/// f(table, type, in, y) on the device with `in`, and on the CPU with float32 in place of bfloat16: where one
+/// operation of float is rounded once, the same bits. y, of `n` elements, is 1 where f leaves it alone.
+template <class F>
+void check_exact(const std::vector<Tensor>& in, std::int64_t n, DType type, DType type_y, F f) {
+  const auto run = [&](Device device) {
+    const auto there = [&](DType t) { return device.is_cuda() || t != bfloat16 ? t : float32; };
+    std::vector<Tensor> kept;
+    std::vector<void*> from;
+    for (const Tensor& t : in) {
+      kept.push_back(t.to(there(t.dtype())).to(device).clone());
+      from.push_back(kept.back().raw());
+    }
+    const Tensor y = ones({n}, {there(type_y), device});
+    f(backend::get(device), there(type), there(type_y), from, y.raw());
+    return y.to(Device::cpu()).to(type_y);
+  };
+  CHECK(same_bits(run(Device::cuda()), run(Device::cpu())));
+}
+
 const std::vector<std::int64_t> lengths = {0, 1, 7, 300};
 
 bool for_integers(Unary op) {
@@ -117,6 +144,94 @@ TEST_CASE("elementwise: assign() converts as the CPU does, between any types and
             {positive(choice.numbers({size_x}, from))}, {zeros({size_y}, {.dtype = to})}, 0,
             [&](const Table& t, const auto& in, const auto& out) { t.assign(on(y, out[0]), on(x, in[0])); });
       }
+}
+
+TEST_CASE("elementwise: packs, their rests, and arrays that begin within one") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(7);
+  for (const DType type : every_dtype)
+    for (const std::int64_t n : {1, 3, 4, 7, 8, 15, 16, 17, 31, 64, 333})
+      for (const std::int64_t begin : {0, 1, 4, 16})
+        for (const std::int64_t other : {0, 16, 3}) {
+          const std::int64_t size = n + 20;
+          const Tensor x = choice.numbers({size}, type), z = choice.numbers({size}, type),
+                       mask = choice.numbers({size}, DType::bool_);
+          INFO(text_of(type), ", n = ", n, ", from ", begin, " and ", other);
+          const auto line = [&](DType of) { return contiguous_view({n}, of); };
+          for (const Unary op : {Unary::negative, Unary::square, Unary::is_nan})
+            if (type != DType::bool_ && type != uint8)
+              check_exact({x}, size, type, op == Unary::is_nan ? DType::bool_ : type,
+                          [&](const Table& t, DType of, DType to, const auto& in, void* y) {
+                            t.unary(op, of, n, at(line(of), in[0], begin).data, at(line(to), y, other).data,
+                                    0, 0);
+                          });
+          for (const Binary op : {Binary::subtract, Binary::maximum, Binary::less})
+            check_exact({x, z}, size, type, op == Binary::less ? DType::bool_ : type,
+                        [&](const Table& t, DType of, DType to, const auto& in, void* y) {
+                          t.binary(op, at(line(of), in[0], begin), at(line(of), in[1], other),
+                                   at(line(to), y, begin), 0);
+                        });
+          check_exact({mask, x, z}, size, type, type,
+                      [&](const Table& t, DType of, DType, const auto& in, void* y) {
+                        t.where(at(line(DType::bool_), in[0], begin), at(line(of), in[1], other),
+                                at(line(of), in[2], begin), at(line(of), y, begin));
+                      });
+          check_exact({}, size, type, type, [&](const Table& t, DType of, DType, const auto&, void* y) {
+            t.fill(at(line(of), y, begin).data, of, n, 3);
+          });
+          if (is_floating(type) || type == bfloat16)
+            check_exact({x}, size, type, type, [&](const Table& t, DType of, DType, const auto& in, void* y) {
+              t.accumulate(of, n, -0.5, at(line(of), in[0], other).data, at(line(of), y, begin).data);
+            });
+        }
+}
+
+TEST_CASE("elementwise: assign() in packs, between all types") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(8);
+  for (const DType from : every_dtype)
+    for (const DType to : every_dtype)
+      for (const std::int64_t n : {3, 8, 16, 37, 256})
+        for (const std::int64_t begin : {0, 2, 5, 16}) {
+          INFO(text_of(from), " to ", text_of(to), ", n = ", n, ", from ", begin);
+          const Tensor x = positive(choice.numbers({n + 20}, from == bfloat16 ? float32 : from)).to(from);
+          const auto run = [&](Device device) {
+            const Tensor there = x.to(device), y = ones({n + 20}, {to, device});
+            y.backend().assign(at(contiguous_view({n}, to), y.raw(), begin / 2),
+                               at(contiguous_view({n}, from), there.raw(), begin));
+            return y.to(Device::cpu());
+          };
+          CHECK(same_bits(run(Device::cuda()), run(Device::cpu())));
+        }
+}
+
+TEST_CASE("elementwise: packs of matrices: rows and columns that are repeated, slices of rows") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(9);
+  for (const DType type : every_dtype)
+    for (const std::int64_t columns : {1, 4, 6, 8, 16, 48})
+      for (const std::int64_t pitch : {columns, columns + 1, columns + 16, std::int64_t{64}})
+        for (const std::int64_t begin : {0, 1, 16})
+          for (int kind = 0; kind < 5; ++kind) {
+            // Of the second operand: all elements, one row, one column, one number, every other column.
+            const std::int64_t rows = 5, size = rows * 2 * pitch + 20;
+            const std::int64_t strides[][2] = {{pitch, 1}, {0, 1}, {1, 0}, {0, 0}, {2 * pitch, 2}};
+            INFO(text_of(type), " [5, ", columns, "] of ", pitch, ", from ", begin, ", kind ", kind);
+            const Tensor a = choice.numbers({size}, type), b = choice.numbers({size}, type);
+            const auto matrix = [&](DType of, std::int64_t row, std::int64_t column) {
+              return View{nullptr, of, 2, {rows, columns}, {row, column}};
+            };
+            check_exact({a, b}, rows * columns, type, type,
+                        [&](const Table& t, DType of, DType, const auto& in, void* y) {
+                          t.binary(Binary::add, at(matrix(of, pitch, 1), in[0], begin),
+                                   at(matrix(of, strides[kind][0], strides[kind][1]), in[1], begin),
+                                   at(matrix(of, columns, 1), y, 0), 0);
+                        });
+            check_exact({b}, size, type, type, [&](const Table& t, DType of, DType, const auto& in, void* y) {
+              t.assign(at(matrix(of, pitch, 1), y, begin),
+                       at(matrix(of, strides[kind][0], strides[kind][1]), in[0], 0));
+            });
+          }
 }
 
 TEST_CASE("elementwise: division by a known number is division") {

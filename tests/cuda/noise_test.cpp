@@ -74,6 +74,27 @@ TEST_CASE("noise: dropout keeps the CPU's elements") {
                    });
 }
 
+TEST_CASE("noise: dropout of arrays that begin within a pack") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(6);
+  for (const DType type : {float32, float64, bfloat16})
+    for (const std::int64_t n : {1, 4, 11, 64})
+      for (const std::int64_t begin : {0, 1, 4})
+        for (const std::int64_t first : {0, 3, 8}) {
+          INFO(text_of(type), ", n = ", n, ", from ", begin, ", element ", first);
+          const Tensor x = choice.numbers({n + 9}, type);
+          const auto run = [&](Device device) {
+            const DType there = type == bfloat16 && !device.is_cuda() ? float32 : type;
+            const Tensor from = x.to(there).to(device), y = ones({n + 9}, {there, device});
+            const auto offset = begin * static_cast<std::int64_t>(size_of(there));
+            y.backend().dropout(there, key, first, n, 0.5, static_cast<std::byte*>(from.raw()) + offset,
+                                static_cast<std::byte*>(y.raw()) + offset);
+            return y.to(Device::cpu()).to(type);
+          };
+          CHECK(same_bits(run(Device::cuda()), run(Device::cpu())));
+        }
+}
+
 TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths and where they begin") {
   SKIP_WITHOUT_CUDA;
   Choice choice(3);

@@ -70,3 +70,45 @@ TEST_CASE("optimizer: Adam and AdamW") {
                                 in[0], out[0], out[1], out[2], out[3]);
                      });
 }
+
+TEST_CASE("optimizer: steps on a part of the arrays, which begins within a pack or ends in one") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(3);
+  for (const DType type : floating)
+    for (const std::int64_t n : {1, 2, 4, 7, 9, 130})
+      for (const std::int64_t begin : {0, 1, 4})
+        for (const std::int64_t other : {0, 3}) {
+          INFO(text_of(type), ", n = ", n, ", from ", begin, " and ", other);
+          const auto some = [&] { return choice.numbers({n + 9}, type); };
+          const auto from = [&](void* p, std::int64_t i) {
+            return static_cast<std::byte*>(p) + i * static_cast<std::int64_t>(size_of(type));
+          };
+          for (const double momentum : {0.0, 0.9})
+            check_same({some()}, {some(), some()}, 4 * tolerance_of(type),
+                       [&](const Table& t, const auto& in, const auto& out) {
+                         t.sgd(type, n,
+                               {.lr = 0.1,
+                                .momentum = momentum,
+                                .dampening = 0.1,
+                                .weight_decay = 0.01,
+                                .nesterov = false,
+                                .first = false},
+                               from(in[0], other), from(out[0], begin), from(out[1], begin));
+                       });
+          for (const bool amsgrad : {false, true})
+            check_same({some()}, {some(), abs(some()), abs(some()), some()}, 20 * tolerance_of(type),
+                       [&](const Table& t, const auto& in, const auto& out) {
+                         t.adam(type, n,
+                                {.beta1 = 0.9,
+                                 .beta2 = 0.99,
+                                 .epsilon = 1e-8,
+                                 .weight_decay = 0.05,
+                                 .step = 0.1,
+                                 .root = 3,
+                                 .shrink = 0.99,
+                                 .amsgrad = amsgrad},
+                                from(in[0], other), from(out[0], begin), from(out[1], begin),
+                                amsgrad ? from(out[2], begin) : nullptr, from(out[3], begin));
+                       });
+        }
+}

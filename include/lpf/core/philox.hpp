@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,18 @@ inline constexpr std::uint32_t kPhiloxMultiplier0 = 0xD2511F53, kPhiloxMultiplie
 inline constexpr std::uint32_t kPhiloxWeyl0 = 0x9E3779B9, kPhiloxWeyl1 = 0xBB67AE85;
 inline constexpr int kPhiloxRounds = 10;
 
+/// a·b, whole.
+LPF_HD constexpr std::uint64_t wide_product(std::uint32_t a, std::uint32_t b) {
+#ifdef __CUDA_ARCH__
+  if (!std::is_constant_evaluated()) {  // nvcc 13 adds a zero to the upper half of the product below
+    std::uint64_t product = 0;
+    asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
+    return product;
+  }
+#endif
+  return std::uint64_t{a} * b;
+}
+
 }  // namespace detail
 
 /// Philox4x32-10: a bijection of the 128-bit counter for each 64-bit key, whose outputs pass BigCrush.
@@ -34,8 +47,8 @@ LPF_HD constexpr PhiloxWords philox4x32(PhiloxWords counter, std::uint64_t key) 
   std::uint32_t c0 = counter.word[0], c1 = counter.word[1], c2 = counter.word[2], c3 = counter.word[3];
   auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < detail::kPhiloxRounds; ++round) {
-    const std::uint64_t p0 = std::uint64_t{detail::kPhiloxMultiplier0} * c0;
-    const std::uint64_t p1 = std::uint64_t{detail::kPhiloxMultiplier1} * c2;
+    const std::uint64_t p0 = detail::wide_product(detail::kPhiloxMultiplier0, c0);
+    const std::uint64_t p1 = detail::wide_product(detail::kPhiloxMultiplier1, c2);
     c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0;
     c1 = static_cast<std::uint32_t>(p1);
     c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1;
