@@ -33,9 +33,11 @@
 #ifdef __CUDACC__
 #  include "device.hpp"
 #  define LPF_DEVICE __device__
+#  define LPF_UNROLL _Pragma("unroll")  // of a loop of constant length: its arrays stay in registers
 #else
 #  include "emulated/arena.hpp"
 #  define LPF_DEVICE
+#  define LPF_UNROLL
 #endif
 
 namespace lpf::cuda {
