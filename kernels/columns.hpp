@@ -86,15 +86,16 @@ struct Columns {
     return p;
   }
 
-  /// use(items, i, step) for a place's rows, K at a time and fewer at the end: items[k] = load(i + k·step) of
-  /// the element i where the pack begins in the first of them. All are read before the first is used.
+  /// use(items, i, step) for a place's rows, K at a time and fewer at the end: items[k] = load(i + k·step,
+  /// its row) of the element i where the pack begins in the first of them. All are read before the first is
+  /// used.
   template <int K, class Load, class Use>
   LPF_DEVICE void walk(Place& p, Load load, Use use) const {
     const std::int64_t step = lanes * channels;
     std::int64_t i = p.begin * channels + p.channel;
     for (; p.begin + (K - 1) * lanes < p.end; p.begin += K * lanes, i += K * step) {
-      decltype(load(i)) items[K];
-      LPF_UNROLL for (int k = 0; k < K; ++k) items[k] = load(i + k * step);
+      decltype(load(i, p.begin)) items[K];
+      LPF_UNROLL for (int k = 0; k < K; ++k) items[k] = load(i + k * step, p.begin + k * lanes);
       use(items, i, step);
     }
     if constexpr (K > 1) walk<K / 2>(p, load, use);
@@ -115,7 +116,7 @@ LPF_DEVICE void sum_lanes(const Block& block, double (&part)[K][Threads], int wi
 /// First stage: partial [groups, parts, 2, channels] of the sums of two numbers a and b. F has
 ///   pack, at_once                  the channels of a thread, and the rows that it reads before it uses them
 ///   own(columns, group, channel)   what the rows of a pack of channels share
-///   load(i)                        what is read of the pack at element i
+///   load(i, row)                   what is read of the pack at element i, which is in that row
 ///   add(own, items, i, step, a, b) adds to a[pack] and b[pack] what the elements i, i + step, … contribute.
 template <class F>
 struct PartialSums {
@@ -135,7 +136,7 @@ struct PartialSums {
       if (p.begin < p.end) {
         const auto own = f.own(c, p.group, p.channel);
         c.walk<F::at_once>(
-            p, [&](std::int64_t i) { return f.load(i); },
+            p, [&](std::int64_t i, std::int64_t row) { return f.load(i, row); },
             [&](const auto& items, std::int64_t i, std::int64_t step) { f.add(own, items, i, step, a, b); });
       }
       LPF_UNROLL for (int k = 0; k < pack; ++k) {
@@ -218,7 +219,7 @@ struct EachColumn {
       if (p.begin >= p.end) return;
       const auto own = f.own(columns, p.group, p.channel);
       columns.walk<F::at_once>(
-          p, [&](std::int64_t i) { return f.load(i); },
+          p, [&](std::int64_t i, std::int64_t row) { return f.load(i, row); },
           [&](const auto& items, std::int64_t i, std::int64_t step) {
             LPF_UNROLL for (int k = 0; k < static_cast<int>(std::size(items)); ++k)
                 f.write(own, items[k], i + k * step);

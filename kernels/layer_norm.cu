@@ -108,15 +108,14 @@ template <class T, int N>
 struct ParameterSums {
   static constexpr int pack = N, at_once = 4;
   const T *x, *dy, *mean, *rstd;
-  std::int64_t n;
 
   struct Item {
     Pack<T, N> x, dy;
     T mean, rstd;
   };
   LPF_DEVICE bool own(const Columns&, std::int64_t, std::int64_t) const { return false; }
-  LPF_DEVICE Item load(std::int64_t i) const {
-    return {lpf::cuda::load<N>(x + i), lpf::cuda::load<N>(dy + i), mean[i / n], rstd[i / n]};
+  LPF_DEVICE Item load(std::int64_t i, std::int64_t row) const {
+    return {lpf::cuda::load<N>(x + i), lpf::cuda::load<N>(dy + i), mean[row], rstd[row]};
   }
   template <int K>
   LPF_DEVICE void add(bool, const Item (&items)[K], std::int64_t, std::int64_t, double (&a)[N],
@@ -152,7 +151,7 @@ void backward(std::int64_t rows, std::int64_t n, const T* x, const T* dy, const 
   visit_packs<std::min(4, widest_pack<T>)>(
       n,
       [&]<int N>() {
-        sum_columns(RowGroups(1, all), n, ParameterSums<T, N>{x, dy, mean, rstd, n},
+        sum_columns(RowGroups(1, all), n, ParameterSums<T, N>{x, dy, mean, rstd},
                     FinishParameters<T>{dgamma, dbeta});
       },
       x, dy);

@@ -3,9 +3,9 @@
 //
 // Sums are counted from the group's first row, so that a large mean costs no digits. A thread adds the few
 // rows that it reads at a time in the type that elements are computed in, and these runs in double: a GPU
-// converts to double and adds in it at an eighth of its rate in float, or less. What a run loses is half an
-// ulp of float or two of its own sum, unlike in every run. x and its like may be bfloat16; the arrays of the
-// channels are float32 then.
+// converts to double, and adds in it, at a fraction of its rate in float. A run is off by an ulp or two of
+// float of its terms, and so is the total at most.
+// x and its like may be bfloat16; the arrays of the channels are float32 then.
 #include "columns.hpp"
 #include "elements.hpp"
 #include "families.hpp"
@@ -34,7 +34,7 @@ struct Moments {
   LPF_DEVICE Pack<T, N> own(const Columns& c, std::int64_t group, std::int64_t channel) const {
     return lpf::cuda::load<N>(x + c.row_begin[group] * c.channels + channel);
   }
-  LPF_DEVICE Pack<T, N> load(std::int64_t i) const { return lpf::cuda::load<N>(x + i); }
+  LPF_DEVICE Pack<T, N> load(std::int64_t i, std::int64_t) const { return lpf::cuda::load<N>(x + i); }
   template <int K>
   LPF_DEVICE void add(const Pack<T, N>& first, const Pack<T, N> (&items)[K], std::int64_t, std::int64_t,
                       double (&a)[N], double (&b)[N]) const {
@@ -107,7 +107,7 @@ struct Normalize {
   struct Item {
     Pack<T, N> x{}, residual{};
   };
-  LPF_DEVICE Item load(std::int64_t i) const {
+  LPF_DEVICE Item load(std::int64_t i, std::int64_t) const {
     Item item;
     item.x = lpf::cuda::load<N>(x + i);
     if (residual) item.residual = lpf::cuda::load<N>(residual + i);
@@ -171,7 +171,7 @@ struct GradientSums {
     return lpf::cuda::load<N>(mean + group * c.channels + channel);
   }
   using Item = typename Gradients<T, N>::Item;
-  LPF_DEVICE Item load(std::int64_t i) const { return from.load(i); }
+  LPF_DEVICE Item load(std::int64_t i, std::int64_t) const { return from.load(i); }
   template <int K>
   LPF_DEVICE void add(const Pack<C, N>& centre, const Item (&items)[K], std::int64_t i, std::int64_t step,
                       double (&a)[N], double (&b)[N]) const {
@@ -236,7 +236,7 @@ struct InputGradient {
     return o;
   }
   using Item = typename Gradients<T, N>::Item;
-  LPF_DEVICE Item load(std::int64_t i) const { return from.load(i); }
+  LPF_DEVICE Item load(std::int64_t i, std::int64_t) const { return from.load(i); }
   LPF_DEVICE void write(const Own& o, const Item& item, std::int64_t i) const {
     Pack<T, N> to;
     LPF_UNROLL for (int k = 0; k < N; ++k) to[k] = static_cast<T>(

@@ -105,8 +105,7 @@ TEST_CASE("batch norm in packs of channels and without, aligned and not, in few 
 TEST_CASE("batch norm's statistics have the digits of their type") {
   SKIP_WITHOUT_CUDA;
   // Whatever the first row is, from which they are counted. Equal numbers are rounded alike, so that errors
-  // add up. A mean has that of the deviation and of the
-  // distance of the first row.
+  // add up. Those of a mean are counted in its deviation and the distance of the first row.
   const std::int64_t rows = 20000, c = 8, row_begin[] = {0, rows};
   for (const DType type : {float32, float64, bfloat16})
     for (const double mean : {0.0, 1000.0})
