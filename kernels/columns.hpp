@@ -1,81 +1,128 @@
-// Sums down the columns of a matrix [rows, channels], for each group of its rows on its own: batch norm's
+// Kernels on the columns of a matrix [rows, channels], for each group of its rows on its own: batch norm's
 // slices, or all rows at once. The rows of a group are cut into parts, the channels into tiles; a block takes
-// one part of one tile, neighbouring threads neighbouring channels. Sums over rows have two stages: each
-// block writes those of its part, a second kernel adds up the parts. All is cut from the shape alone and
-// added in trees of a fixed form, in double: the same bits in every run.
+// one part of one tile. Neighbouring threads have neighbouring packs of channels, and each reads several rows
+// before it uses the first: what bounds these kernels is the bytes on their way from memory.
+//
+// Sums over rows have two stages: each block writes those of its part, a second kernel adds up the parts. All
+// is cut from the shape alone and added in trees of a fixed form, in double: the same bits in every run.
 #pragma once
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 
 #include "launch.hpp"
 #include "memory.hpp"
+#include "packs.hpp"
 #include "upload.hpp"
 
 namespace lpf::cuda {
 
-/// part[t] = Σ part[t + l·width] over the lanes l, for the threads t < width; width·lanes threads at most.
-template <class T>
-LPF_DEVICE void sum_lanes(const Block& block, T* part, int width, int lanes) {
-  for (int n = lanes; n > 1; n = (n + 1) / 2)
-    block.each([&](int t) {
-      if (t / width < n / 2) part[t] += part[t + (n + 1) / 2 * width];
-    });
-}
+/// Where groups of rows begin, as kernels read it: in their arguments, or where there are many in memory.
+struct RowBegin {
+  static constexpr std::int64_t most = 16;
+  std::int64_t few[most + 1];
+  const std::int64_t* many;
+  LPF_DEVICE std::int64_t operator[](std::int64_t group) const { return many ? many[group] : few[group]; }
+};
+
+/// Groups of rows, until the end of the scope. row_begin has groups + 1 values of the host's.
+class RowGroups {
+ public:
+  RowGroups(std::int64_t groups, const std::int64_t* row_begin) : count(groups) {
+    if (groups <= RowBegin::most) {
+      std::copy(row_begin, row_begin + groups + 1, begin.few);
+    } else {
+      begin.many = memory_.emplace(row_begin, groups + 1).data();
+    }
+    for (std::int64_t g = 0; g < groups; ++g) longest = std::max(longest, row_begin[g + 1] - row_begin[g]);
+  }
+  std::int64_t count, longest = 1;  // longest: its rows, at least 1
+  RowBegin begin{};
+
+ private:
+  std::optional<Upload<std::int64_t>> memory_;
+};
 
 /// How a matrix is cut. Blocks are numbered by group, part, tile.
 struct Columns {
   static constexpr int threads = 256;
+  static constexpr std::int64_t blocks_of_sums = 512;   // parts are few, so that adding them up is short
+  static constexpr std::int64_t blocks_of_maps = 1024;  // no sums, so as many as keep a GPU busy
   std::int64_t groups, channels, part_rows;
-  int parts, tiles, width, lanes;  // of a tile its channels, and the rows that a block reads at a time
-  const std::int64_t* row_begin;   // groups + 1 values, on the device
+  int pack, parts, tiles, width, lanes;  // of a tile its packs, and the rows that a block reads at a time
+  RowBegin row_begin;
 
-  /// Cut for about `blocks` blocks. row_begin and what it is on the device.
-  Columns(std::int64_t groups_, std::int64_t channels_, const std::int64_t* host, const std::int64_t* device,
-          std::int64_t blocks)
-      : groups(groups_), channels(channels_), row_begin(device) {
-    constexpr std::int64_t widest = 128, rows_of_a_thread = 16;
-    tiles = static_cast<int>(std::max<std::int64_t>(1, (channels + widest - 1) / widest));
-    width = static_cast<int>(std::max<std::int64_t>(1, (channels + tiles - 1) / tiles));
+  /// Cut for about `most` blocks, whose threads have packs of `n` channels and `at_once` rows at a time.
+  Columns(const RowGroups& rows, std::int64_t channels_, int n, int at_once, std::int64_t most)
+      : groups(rows.count), channels(channels_), pack(n), row_begin(rows.begin) {
+    constexpr std::int64_t widest = 64;  // channels of a tile: 128 bytes of a row, or more
+    const auto up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+    tiles = static_cast<int>(std::max<std::int64_t>(1, up(channels, widest)));
+    width = static_cast<int>(std::max<std::int64_t>(1, up(channels / n, tiles)));
     lanes = threads / width;
-    std::int64_t longest = 1;
-    for (std::int64_t g = 0; g < groups; ++g) longest = std::max(longest, host[g + 1] - host[g]);
-    const std::int64_t least = lanes * rows_of_a_thread;
-    const std::int64_t wanted =
-        std::max<std::int64_t>(1, blocks / (std::max<std::int64_t>(1, groups) * tiles));
-    part_rows = std::max(least, (longest + wanted - 1) / wanted);
-    parts = static_cast<int>((longest + part_rows - 1) / part_rows);
+    const std::int64_t wanted = std::max<std::int64_t>(1, most / (std::max<std::int64_t>(1, groups) * tiles));
+    part_rows = up(up(rows.longest, wanted), lanes * at_once) * lanes * at_once;
+    parts = static_cast<int>(up(rows.longest, part_rows));
   }
   std::int64_t blocks() const { return channels == 0 ? 0 : groups * parts * tiles; }
 
-  LPF_DEVICE std::int64_t first_row(std::int64_t group, std::int64_t part) const {
-    return std::min(row_begin[group] + part * part_rows, row_begin[group + 1]);
-  }
   LPF_DEVICE std::int64_t rows(std::int64_t group) const { return row_begin[group + 1] - row_begin[group]; }
 
-  /// What thread t of a block has: the rows begin, begin + lanes, … before end of one channel.
+  /// What thread t of a block has: the rows begin, begin + lanes, … before end of one pack of channels.
   struct Place {
     std::int64_t group, part, channel, begin, end;
-    bool writes;  // the thread that has the sum of its part and channel
+    bool writes;  // the thread that has the sums of its part and channels
   };
   LPF_DEVICE Place place(std::int64_t block, int t) const {
     const int index = static_cast<int>(block), slice = index / tiles, lane = t / width;
-    const std::int64_t first_channel = std::int64_t{index % tiles} * width;
-    Place p{slice / parts, slice % parts, first_channel + t % width, 0, 0, false};
+    const int column = index % tiles * width + t % width;
+    Place p{slice / parts, slice % parts, std::int64_t{column} * pack, 0, 0, false};
     if (lane >= lanes || p.channel >= channels) return p;  // too many: no rows
-    p.begin = first_row(p.group, p.part) + lane;
-    p.end = first_row(p.group, p.part + 1);
+    const std::int64_t first = row_begin[p.group] + p.part * part_rows, end = row_begin[p.group + 1];
+    p.begin = first + lane;
+    p.end = std::min(first + part_rows, end);
     p.writes = lane == 0;
     return p;
   }
+
+  /// use(items, i, step) for a place's rows, K at a time and fewer at the end: items[k] = load(i + k·step,
+  /// its row) of the element i where the pack begins in the first of them. All are read before the first is
+  /// used.
+  template <int K, class Load, class Use>
+  LPF_DEVICE void walk(Place& p, Load load, Use use) const {
+    const std::int64_t step = lanes * channels;
+    std::int64_t i = p.begin * channels + p.channel;
+    for (; p.begin + (K - 1) * lanes < p.end; p.begin += K * lanes, i += K * step) {
+      decltype(load(i, p.begin)) items[K];
+      LPF_UNROLL for (int k = 0; k < K; ++k) items[k] = load(i + k * step, p.begin + k * lanes);
+      use(items, i, step);
+    }
+    if constexpr (K > 1) walk<K / 2>(p, load, use);
+  }
 };
 
-/// First stage: partial [groups, parts, 2, channels] of the sums of two numbers, which f adds to its last
-/// arguments for each row and channel: f(group, row, channel, a, b).
+/// part[k][t] = Σ part[k][t + l·width] over the lanes l, for the threads t < width; width·lanes threads at
+/// most.
+template <int K, int Threads>
+LPF_DEVICE void sum_lanes(const Block& block, double (&part)[K][Threads], int width, int lanes) {
+  for (int n = lanes; n > 1; n = (n + 1) / 2)
+    block.each([&](int t) {
+      if (t >= n / 2 * width) return;
+      LPF_UNROLL for (int k = 0; k < K; ++k) part[k][t] += part[k][t + (n + 1) / 2 * width];
+    });
+}
+
+/// First stage: partial [groups, parts, 2, channels] of the sums of two numbers a and b. F has
+///   pack, at_once                  the channels of a thread, and the rows that it reads before it uses them
+///   own(columns, group, channel)   what the rows of a pack of channels share
+///   load(i, row)                   what is read of the pack at element i, which is in that row
+///   add(own, items, i, step, a, b) adds to a[pack] and b[pack] what the elements i, i + step, … contribute.
 template <class F>
 struct PartialSums {
-  static constexpr int threads = Columns::threads;
+  static constexpr int threads = Columns::threads, pack = F::pack;
   struct Shared {
-    double a[threads], b[threads];
+    double sum[2 * pack][threads];
   };
   Columns columns;
   F f;
@@ -84,83 +131,81 @@ struct PartialSums {
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
     const Columns& c = columns;
     block.each([&](int t) {
-      const auto p = c.place(block.index, t);
-      double a = 0, b = 0;
-      for (std::int64_t row = p.begin; row < p.end; row += c.lanes) f(p.group, row, p.channel, a, b);
-      shared.a[t] = a;
-      shared.b[t] = b;
+      auto p = c.place(block.index, t);
+      double a[pack] = {}, b[pack] = {};
+      if (p.begin < p.end) {
+        const auto own = f.own(c, p.group, p.channel);
+        c.walk<F::at_once>(
+            p, [&](std::int64_t i, std::int64_t row) { return f.load(i, row); },
+            [&](const auto& items, std::int64_t i, std::int64_t step) { f.add(own, items, i, step, a, b); });
+      }
+      LPF_UNROLL for (int k = 0; k < pack; ++k) {
+        shared.sum[k][t] = a[k];
+        shared.sum[pack + k][t] = b[k];
+      }
     });
-    sum_lanes(block, shared.a, c.width, c.lanes);
-    sum_lanes(block, shared.b, c.width, c.lanes);
+    sum_lanes(block, shared.sum, c.width, c.lanes);
     block.each([&](int t) {
       const auto p = c.place(block.index, t);
       if (!p.writes) return;
       double* to = partial + (p.group * c.parts + p.part) * 2 * c.channels + p.channel;
-      to[0] = shared.a[t];
-      to[c.channels] = shared.b[t];
+      LPF_UNROLL for (int k = 0; k < pack; ++k) {
+        to[k] = shared.sum[k][t];
+        to[c.channels + k] = shared.sum[pack + k][t];
+      }
     });
   }
 };
 
-/// Second stage: a block has a few channels of one group, and finish(group, channel, a, b) what they sum to.
-struct Merge {
-  static constexpr int threads = 256, width = 8, lanes = threads / width;
-  static std::int64_t blocks(const Columns& c) { return c.groups * ((c.channels + width - 1) / width); }
-
-  std::int64_t group, channel;
-  int lane;
-  bool inside;
-  LPF_DEVICE Merge(const Columns& c, std::int64_t block, int t) {
-    const std::int64_t tiles = (c.channels + width - 1) / width;
-    group = block / tiles;
-    channel = block % tiles * width + t % width;
-    lane = t / width;
-    inside = channel < c.channels;
-  }
-};
-
+/// Second stage: a block has a few channels of one group, and finish(columns, group, channel, a, b) what they
+/// sum to.
 template <class F>
 struct MergedSums {
-  static constexpr int threads = Merge::threads;
+  static constexpr int threads = 256, width = 4, lanes = threads / width;
   struct Shared {
-    double a[threads], b[threads];
+    double sum[2][threads];
   };
   Columns columns;
   const double* partial;
   F finish;
 
+  static constexpr std::int64_t tiles(std::int64_t channels) { return (channels + width - 1) / width; }
+
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
     const Columns& c = columns;
+    const std::int64_t group = block.index / tiles(c.channels);
+    const std::int64_t first = block.index % tiles(c.channels) * width;
     block.each([&](int t) {
-      const Merge m(c, block.index, t);
+      const std::int64_t channel = first + t % width;
       double a = 0, b = 0;
-      for (std::int64_t part = m.lane; m.inside && part < c.parts; part += Merge::lanes) {
-        const double* from = partial + (m.group * c.parts + part) * 2 * c.channels + m.channel;
+      for (int part = t / width; channel < c.channels && part < c.parts; part += lanes) {
+        const double* from = partial + (group * c.parts + part) * 2 * c.channels + channel;
         a += from[0];
         b += from[c.channels];
       }
-      shared.a[t] = a;
-      shared.b[t] = b;
+      shared.sum[0][t] = a;
+      shared.sum[1][t] = b;
     });
-    sum_lanes(block, shared.a, Merge::width, Merge::lanes);
-    sum_lanes(block, shared.b, Merge::width, Merge::lanes);
+    sum_lanes(block, shared.sum, width, lanes);
     block.each([&](int t) {
-      const Merge m(c, block.index, t);
-      if (m.lane == 0 && m.inside) finish(m.group, m.channel, shared.a[t], shared.b[t]);
+      if (t < width && first + t < c.channels)
+        finish(c, group, first + t, shared.sum[0][t], shared.sum[1][t]);
     });
   }
 };
 
-/// finish(group, channel, Σ a, Σ b) for every group and channel; f as in PartialSums.
+/// finish(columns, group, channel, Σ a, Σ b) for every group and channel; f as in PartialSums.
 template <class F, class Finish>
-void sum_columns(const Columns& c, F f, Finish finish) {
+void sum_columns(const RowGroups& rows, std::int64_t channels, F f, Finish finish) {
+  const Columns c(rows, channels, F::pack, F::at_once, Columns::blocks_of_sums);
   if (c.blocks() == 0) return;
   const Scratch<double> partial(c.groups * c.parts * 2 * c.channels);
   blocks(c.blocks(), PartialSums<F>{c, f, partial.data()});
-  blocks(Merge::blocks(c), MergedSums<Finish>{c, partial.data(), finish});
+  using Merge = MergedSums<Finish>;
+  blocks(c.groups * Merge::tiles(channels), Merge{c, partial.data(), finish});
 }
 
-/// f(place) for the threads of all blocks of a cut.
+/// Each row and channel by itself: own and load as in PartialSums, and write(own, item, i).
 template <class F>
 struct EachColumn {
   static constexpr int threads = Columns::threads;
@@ -169,8 +214,23 @@ struct EachColumn {
   F f;
 
   LPF_DEVICE void operator()(const Block& block, Shared&) const {
-    block.each([&](int t) { f(columns.place(block.index, t)); });
+    block.each([&](int t) {
+      auto p = columns.place(block.index, t);
+      if (p.begin >= p.end) return;
+      const auto own = f.own(columns, p.group, p.channel);
+      columns.walk<F::at_once>(
+          p, [&](std::int64_t i, std::int64_t row) { return f.load(i, row); },
+          [&](const auto& items, std::int64_t i, std::int64_t step) {
+            LPF_UNROLL for (int k = 0; k < static_cast<int>(std::size(items)); ++k)
+                f.write(own, items[k], i + k * step);
+          });
+    });
   }
 };
+template <class F>
+void map_columns(const RowGroups& rows, std::int64_t channels, F f) {
+  const Columns c(rows, channels, F::pack, F::at_once, Columns::blocks_of_maps);
+  blocks(c.blocks(), EachColumn<F>{c, f});
+}
 
 }  // namespace lpf::cuda

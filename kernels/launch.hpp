@@ -34,10 +34,12 @@
 #  include "device.hpp"
 #  define LPF_DEVICE __device__
 #  define LPF_ROLLED _Pragma("unroll 1")  // before a loop whose text should not be repeated
+#  define LPF_UNROLL _Pragma("unroll")    // of a loop of constant length: its arrays stay in registers
 #else
 #  include "emulated/arena.hpp"
 #  define LPF_DEVICE
 #  define LPF_ROLLED
+#  define LPF_UNROLL
 #endif
 
 namespace lpf::cuda {

@@ -104,23 +104,39 @@ struct LayerNormGradient {
 };
 
 /// Σ dy and Σ dy·x̂ over the rows.
-template <class T>
+template <class T, int N>
 struct ParameterSums {
+  static constexpr int pack = N, at_once = 4;
   const T *x, *dy, *mean, *rstd;
-  std::int64_t n;
 
-  LPF_DEVICE void operator()(std::int64_t, std::int64_t row, std::int64_t channel, double& a,
-                             double& b) const {
-    const std::int64_t i = row * n + channel;
-    a += static_cast<double>(dy[i]);
-    b += static_cast<double>(dy[i] * ((x[i] - mean[row]) * rstd[row]));
+  struct Item {
+    Pack<T, N> x, dy;
+    T mean, rstd;
+  };
+  LPF_DEVICE bool own(const Columns&, std::int64_t, std::int64_t) const { return false; }
+  LPF_DEVICE Item load(std::int64_t i, std::int64_t row) const {
+    return {lpf::cuda::load<N>(x + i), lpf::cuda::load<N>(dy + i), mean[row], rstd[row]};
+  }
+  template <int K>
+  LPF_DEVICE void add(bool, const Item (&items)[K], std::int64_t, std::int64_t, double (&a)[N],
+                      double (&b)[N]) const {
+    LPF_UNROLL for (int k = 0; k < N; ++k) {
+      T sum = 0, product = 0;
+      LPF_UNROLL for (int row = 0; row < K; ++row) {
+        const Item& item = items[row];
+        sum += item.dy[k];
+        product += item.dy[k] * ((item.x[k] - item.mean) * item.rstd);
+      }
+      a[k] += static_cast<double>(sum);
+      b[k] += static_cast<double>(product);
+    }
   }
 };
 template <class T>
 struct FinishParameters {
   T *dgamma, *dbeta;
 
-  LPF_DEVICE void operator()(std::int64_t, std::int64_t channel, double a, double b) const {
+  LPF_DEVICE void operator()(const Columns&, std::int64_t, std::int64_t channel, double a, double b) const {
     if (dgamma) dgamma[channel] = static_cast<T>(b);
     if (dbeta) dbeta[channel] = static_cast<T>(a);
   }
@@ -132,9 +148,13 @@ void backward(std::int64_t rows, std::int64_t n, const T* x, const T* dy, const 
   if (dx) each_row<T, LayerNormGradient>(rows, n, x, dy, mean, rstd, gamma, dx);
   if (!dgamma && !dbeta) return;
   const std::int64_t all[] = {0, rows};
-  const Upload row_begin(all, 2);
-  sum_columns(Columns(1, n, all, row_begin.data(), 512), ParameterSums<T>{x, dy, mean, rstd, n},
-              FinishParameters<T>{dgamma, dbeta});
+  visit_packs<std::min(4, pack_width<T>)>(
+      n,
+      [&]<int N>() {
+        sum_columns(RowGroups(1, all), n, ParameterSums<T, N>{x, dy, mean, rstd},
+                    FinishParameters<T>{dgamma, dbeta});
+      },
+      x, dy);
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
-// Batch normalisation (Ioffe & Szegedy 2015), as backend/cpu/norm.hpp computes it: sums in double, counted
-// from the group's first row, variances as squares about the mean of a part, so that a large mean costs no
-// digits. The passes over x are limited by memory: statistics read it twice (the second time from the cache,
-// a part being small), backward reads x and dy twice, with no other array as large.
+// Batch normalisation (Ioffe & Szegedy 2015), as backend/cpu/norm.hpp computes it. The passes are limited by
+// memory: statistics read x once, backward reads x and dy twice, with no other array as large.
+//
+// Sums are counted from the group's first row, so that a large mean costs no digits. A thread adds the few
+// rows that it reads at a time in the type that elements are computed in, and these runs in double: a GPU
+// converts to double, and adds in it, at a fraction of its rate in float. A run is off by an ulp or two of
+// float of its terms, and so is the total at most.
 // x and its like may be bfloat16; the arrays of the channels are float32 then.
 #include "columns.hpp"
 #include "elements.hpp"
@@ -12,225 +15,233 @@ namespace {
 
 using backend::BatchNorm;
 
-constexpr std::int64_t blocks_of_sums = 512;   // parts are few, so that adding them up is short
-constexpr std::int64_t blocks_of_maps = 4096;  // no sums, so as many as keep a GPU busy
-
-/// partial [groups, parts, 2, channels]: of each part Σ (x − first) and Σ (x − first − mean)², with the
-/// group's first row and the part's own mean.
+/// Channels of a thread that sums, of which each takes two doubles, and of one that does not.
 template <class T>
-struct PartialMoments {
-  static constexpr int threads = Columns::threads;
-  struct Shared {
-    double sum[threads], squares[threads];
-  };
-  Columns columns;
-  const T* x;
-  double* partial;
+inline constexpr int sum_pack = std::min(4, pack_width<T>);
+template <class T>
+inline constexpr int map_pack = pack_width<T>;
 
-  LPF_DEVICE double first(const Columns::Place& p) const {
-    return static_cast<double>(x[columns.row_begin[p.group] * columns.channels + p.channel]);
+/// Σ d and Σ d² of d = x − the group's first row. Of a run that is Σ (d − r)² + (Σ d)²/n with its own mean r,
+/// the second term in double. That the total about the mean, Σ d² − (Σ d)²/rows, has its digits follows from
+/// the first row being one of them: no row is farther from the mean than √(rows·variance), so that Σ d² is at
+/// most rows + 1 times as large.
+template <class T, int N>
+struct Moments {
+  static constexpr int pack = N, at_once = 8;
+  using C = Computed<T>;
+  const T* x;
+
+  LPF_DEVICE Pack<T, N> own(const Columns& c, std::int64_t group, std::int64_t channel) const {
+    return lpf::cuda::load<N>(x + c.row_begin[group] * c.channels + channel);
   }
-  LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
-    const Columns& c = columns;
-    block.each([&](int t) {
-      const auto p = c.place(block.index, t);
-      double sum = 0;
-      if (p.begin < p.end) {
-        const double shift = first(p);
-        for (std::int64_t row = p.begin; row < p.end; row += c.lanes)
-          sum += static_cast<double>(x[row * c.channels + p.channel]) - shift;
+  LPF_DEVICE Pack<T, N> load(std::int64_t i, std::int64_t) const { return lpf::cuda::load<N>(x + i); }
+  template <int K>
+  LPF_DEVICE void add(const Pack<T, N>& first, const Pack<T, N> (&items)[K], std::int64_t, std::int64_t,
+                      double (&a)[N], double (&b)[N]) const {
+    LPF_UNROLL for (int k = 0; k < N; ++k) {
+      C sum = 0, squares = 0;
+      LPF_UNROLL for (int row = 0; row < K; ++row) sum += items[row][k] - C(first[k]);
+      const C mean = sum * C(1.0 / K);
+      LPF_UNROLL for (int row = 0; row < K; ++row) {
+        const C d = items[row][k] - C(first[k]) - mean;
+        squares += d * d;
       }
-      shared.sum[t] = sum;
-    });
-    sum_lanes(block, shared.sum, c.width, c.lanes);
-    block.each([&](int t) {
-      const auto p = c.place(block.index, t);
-      double squares = 0;
-      if (p.begin < p.end) {
-        const auto rows = static_cast<double>(p.end - c.first_row(p.group, p.part));
-        const double centre = shared.sum[t % c.width] / rows, shift = first(p);
-        for (std::int64_t row = p.begin; row < p.end; row += c.lanes) {
-          const double d = static_cast<double>(x[row * c.channels + p.channel]) - shift - centre;
-          squares += d * d;
-        }
-      }
-      shared.squares[t] = squares;
-    });
-    sum_lanes(block, shared.squares, c.width, c.lanes);
-    block.each([&](int t) {
-      const auto p = c.place(block.index, t);
-      if (!p.writes) return;
-      double* to = partial + (p.group * c.parts + p.part) * 2 * c.channels + p.channel;
-      to[0] = shared.sum[t];
-      to[c.channels] = shared.squares[t];
-    });
+      const auto s = static_cast<double>(sum);
+      a[k] += s;
+      b[k] += s * s * (1.0 / K) + static_cast<double>(squares);
+    }
   }
 };
-
-/// Of all rows the mean m, and Σ (x − m)² = Σ over the parts of their squares + rows·(their mean − m)²
-/// (Chan, Golub & LeVeque 1983).
 template <class T>
-struct MergedMoments {
-  static constexpr int threads = Merge::threads;
-  struct Shared {
-    double sum[threads], squares[threads];
-  };
-  Columns columns;
-  const double* partial;
+struct FinishMoments {
   const T* x;
   Computed<T>*mean, *variance;
 
-  LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
-    const Columns& c = columns;
-    const auto from = [&](const Merge& m, std::int64_t part) {
-      return partial + (m.group * c.parts + part) * 2 * c.channels + m.channel;
-    };
-    block.each([&](int t) {
-      const Merge m(c, block.index, t);
-      double sum = 0;
-      for (std::int64_t part = m.lane; m.inside && part < c.parts; part += Merge::lanes)
-        sum += *from(m, part);
-      shared.sum[t] = sum;
-    });
-    sum_lanes(block, shared.sum, Merge::width, Merge::lanes);
-    block.each([&](int t) {
-      const Merge m(c, block.index, t);
-      double squares = 0;
-      for (std::int64_t part = m.lane; m.inside && part < c.parts; part += Merge::lanes) {
-        const auto rows = static_cast<double>(c.first_row(m.group, part + 1) - c.first_row(m.group, part));
-        if (rows == 0) continue;
-        const double d =
-            *from(m, part) / rows - shared.sum[t % Merge::width] / static_cast<double>(c.rows(m.group));
-        squares += from(m, part)[c.channels] + rows * d * d;
-      }
-      shared.squares[t] = squares;
-    });
-    sum_lanes(block, shared.squares, Merge::width, Merge::lanes);
-    block.each([&](int t) {
-      const Merge m(c, block.index, t);
-      if (m.lane > 0 || !m.inside || c.rows(m.group) == 0) return;
-      const auto rows = static_cast<double>(c.rows(m.group));
-      const std::int64_t to = m.group * c.channels + m.channel;
-      const auto shift = static_cast<double>(x[c.row_begin[m.group] * c.channels + m.channel]);
-      mean[to] = static_cast<Computed<T>>(shift + shared.sum[t] / rows);
-      variance[to] = static_cast<Computed<T>>(shared.squares[t] / rows);
-    });
+  LPF_DEVICE void operator()(const Columns& c, std::int64_t group, std::int64_t channel, double a,
+                             double b) const {
+    const auto rows = static_cast<double>(c.rows(group));
+    if (rows == 0) return;
+    const std::int64_t to = group * c.channels + channel;
+    const auto first = static_cast<double>(x[c.row_begin[group] * c.channels + channel]);
+    mean[to] = static_cast<Computed<T>>(first + a / rows);
+    variance[to] = static_cast<Computed<T>>((b - a * a / rows) / rows);
   }
 };
 
 template <class T>
 void statistics(const BatchNorm& b, const T* x, Computed<T>* mean, Computed<T>* variance) {
-  const Upload rows(b.row_begin, b.groups + 1);
-  const Columns c(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_sums);
-  if (c.blocks() == 0) return;
-  const Scratch<double> partial(c.groups * c.parts * 2 * c.channels);
-  blocks(c.blocks(), PartialMoments<T>{c, x, partial.data()});
-  blocks(Merge::blocks(c), MergedMoments<T>{c, partial.data(), x, mean, variance});
+  const RowGroups rows(b.groups, b.row_begin);
+  visit_packs<sum_pack<T>>(
+      b.channels,
+      [&]<int N>() {
+        sum_columns(rows, b.channels, Moments<T, N>{x}, FinishMoments<T>{x, mean, variance});
+      },
+      x);
 }
 
 /// y = f((x − mean)·(rstd·gamma) + beta + residual).
-template <class T>
+template <class T, int N>
 struct Normalize {
-  Columns c;
+  static constexpr int pack = N, at_once = 4;
+  using C = Computed<T>;
   std::int64_t affine_stride;
   const T* x;
-  const Computed<T>*mean, *rstd, *gamma, *beta;
+  const C *mean, *rstd, *gamma, *beta;
   const T* residual;
   bool relu;
   T* y;
 
-  LPF_DEVICE void operator()(const Columns::Place& p) const {
-    if (p.begin >= p.end) return;
-    const std::int64_t own = p.group * c.channels + p.channel, affine = p.group * affine_stride + p.channel;
-    using C = Computed<T>;
-    const C centre = mean[own], scale = gamma ? rstd[own] * gamma[affine] : rstd[own];
-    const C shift = beta ? beta[affine] : C(0);
-    for (std::int64_t row = p.begin; row < p.end; row += c.lanes) {
-      const std::int64_t i = row * c.channels + p.channel;
-      C v = (x[i] - centre) * scale + shift;
-      if (residual) v += residual[i];
-      y[i] = static_cast<T>(relu && v < C(0) ? C(0) : v);
+  struct Own {
+    Pack<C, N> centre, scale, shift;
+  };
+  LPF_DEVICE Own own(const Columns& c, std::int64_t group, std::int64_t channel) const {
+    const std::int64_t at = group * c.channels + channel, affine = group * affine_stride + channel;
+    Own o{lpf::cuda::load<N>(mean + at), lpf::cuda::load<N>(rstd + at), {}};
+    if (beta) o.shift = lpf::cuda::load<N>(beta + affine);
+    if (gamma) {
+      const auto g = lpf::cuda::load<N>(gamma + affine);
+      LPF_UNROLL for (int k = 0; k < N; ++k) o.scale[k] *= g[k];
     }
+    return o;
+  }
+  struct Item {
+    Pack<T, N> x{}, residual{};
+  };
+  LPF_DEVICE Item load(std::int64_t i, std::int64_t) const {
+    Item item;
+    item.x = lpf::cuda::load<N>(x + i);
+    if (residual) item.residual = lpf::cuda::load<N>(residual + i);
+    return item;
+  }
+  LPF_DEVICE void write(const Own& o, const Item& item, std::int64_t i) const {
+    Pack<T, N> to;
+    LPF_UNROLL for (int k = 0; k < N; ++k) {
+      C v = (item.x[k] - o.centre[k]) * o.scale[k] + o.shift[k];
+      if (residual) v += item.residual[k];
+      to[k] = static_cast<T>(relu && v < C(0) ? C(0) : v);
+    }
+    store(y + i, to);
   }
 };
 
 template <class T>
 void normalize(const BatchNorm& b, const T* x, const Computed<T>* mean, const Computed<T>* rstd,
                const Computed<T>* gamma, const Computed<T>* beta, const T* residual, bool relu, T* y) {
-  const Upload rows(b.row_begin, b.groups + 1);
-  const Columns c(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_maps);
-  blocks(c.blocks(),
-         EachColumn<Normalize<T>>{c, {c, b.affine_stride, x, mean, rstd, gamma, beta, residual, relu, y}});
+  const RowGroups rows(b.groups, b.row_begin);
+  visit_packs<map_pack<T>>(
+      b.channels,
+      [&]<int N>() {
+        map_columns(rows, b.channels,
+                    Normalize<T, N>{b.affine_stride, x, mean, rstd, gamma, beta, residual, relu, y});
+      },
+      x, mean, rstd, gamma, beta, residual, y);
 }
 
-/// dy, or with the result y of relu dy where that is positive.
-template <class T>
-struct Masked {
-  const T *dy, *y;
-  LPF_DEVICE T operator[](std::int64_t i) const { return !y || y[i] > Computed<T>(0) ? dy[i] : T(0); }
-};
-
-/// Σ dy and Σ dy·(x − mean).
-template <class T>
-struct GradientSums {
-  const T* x;
-  Masked<T> dy;
-  const Computed<T>* mean;
-  T* dresidual;
-  std::int64_t channels;
-
-  LPF_DEVICE void operator()(std::int64_t group, std::int64_t row, std::int64_t channel, double& a,
-                             double& b) const {
-    const std::int64_t i = row * channels + channel;
-    const T masked = dy[i];
-    if (dresidual) dresidual[i] = masked;
-    const auto d = static_cast<double>(masked);
-    a += d;
-    b += d * static_cast<double>(x[i] - mean[group * channels + channel]);
+/// What backward reads: x, and dy, or with the result y of relu dy where that is positive.
+template <class T, int N>
+struct Gradients {
+  const T *x, *dy, *y;
+  struct Item {
+    Pack<T, N> x{}, dy{}, y{};
+  };
+  LPF_DEVICE Item load(std::int64_t i) const {
+    Item item;
+    item.x = lpf::cuda::load<N>(x + i);
+    item.dy = lpf::cuda::load<N>(dy + i);
+    if (y) item.y = lpf::cuda::load<N>(y + i);
+    return item;
+  }
+  LPF_DEVICE Computed<T> dy_of(const Item& item, int k) const {
+    const Computed<T> result = item.y[k], gradient = item.dy[k];
+    const bool all = !y, kept = result > 0;
+    return all | kept ? gradient : 0;  // selected, not branched: neighbours differ
   }
 };
 
-/// The sums themselves for dx, total [groups, 2, channels], and from them dgamma and dbeta.
+/// Σ dy and Σ dy·(x − mean), and dy as masked in dresidual.
+template <class T, int N>
+struct GradientSums {
+  static constexpr int pack = N, at_once = 4;
+  using C = Computed<T>;
+  Gradients<T, N> from;
+  const C* mean;
+  T* dresidual;
+
+  LPF_DEVICE Pack<C, N> own(const Columns& c, std::int64_t group, std::int64_t channel) const {
+    return lpf::cuda::load<N>(mean + group * c.channels + channel);
+  }
+  using Item = typename Gradients<T, N>::Item;
+  LPF_DEVICE Item load(std::int64_t i, std::int64_t) const { return from.load(i); }
+  template <int K>
+  LPF_DEVICE void add(const Pack<C, N>& centre, const Item (&items)[K], std::int64_t i, std::int64_t step,
+                      double (&a)[N], double (&b)[N]) const {
+    C sum[N] = {}, product[N] = {};
+    LPF_UNROLL for (int row = 0; row < K; ++row) {
+      const Item& item = items[row];
+      Pack<T, N> masked;
+      LPF_UNROLL for (int k = 0; k < N; ++k) {
+        const C d = from.dy_of(item, k);
+        masked[k] = static_cast<T>(d);
+        sum[k] += d;
+        product[k] += d * (item.x[k] - centre[k]);
+      }
+      if (dresidual) store(dresidual + i + row * step, masked);
+    }
+    LPF_UNROLL for (int k = 0; k < N; ++k) {
+      a[k] += static_cast<double>(sum[k]);
+      b[k] += static_cast<double>(product[k]);
+    }
+  }
+};
+
+/// dgamma, dbeta and, for dx, offset = Σ dy/rows and slope = rstd²·Σ dy·(x − mean)/rows.
 template <class T>
 struct FinishGradients {
-  const Computed<T>* rstd;
-  double* total;
-  Computed<T>*dgamma, *dbeta;
-  std::int64_t channels;
+  using C = Computed<T>;
+  const C* rstd;
+  C *offset, *slope, *dgamma, *dbeta;
 
-  LPF_DEVICE void operator()(std::int64_t group, std::int64_t channel, double a, double b) const {
-    const std::int64_t i = group * channels + channel;
-    total[i + group * channels] = a;
-    total[i + (group + 1) * channels] = b;
-    if (dbeta) dbeta[i] = static_cast<Computed<T>>(a);
-    if (dgamma) dgamma[i] = static_cast<Computed<T>>(b * static_cast<double>(rstd[i]));
+  LPF_DEVICE void operator()(const Columns& c, std::int64_t group, std::int64_t channel, double a,
+                             double b) const {
+    const std::int64_t i = group * c.channels + channel;
+    const auto rows = static_cast<double>(c.rows(group)), r = static_cast<double>(rstd[i]);
+    offset[i] = static_cast<C>(a / rows);
+    slope[i] = static_cast<C>(b * r * r / rows);
+    if (dbeta) dbeta[i] = static_cast<C>(a);
+    if (dgamma) dgamma[i] = static_cast<C>(b * r);
   }
 };
 
 /// With x̂ = (x − mean)·rstd: dx = gamma·rstd·(dy − Σdy/rows − x̂·Σ(dy·x̂)/rows).
-template <class T>
+template <class T, int N>
 struct InputGradient {
-  Columns c;
+  static constexpr int pack = N, at_once = 4;
+  using C = Computed<T>;
   std::int64_t affine_stride;
-  const T* x;
-  Masked<T> dy;
-  const Computed<T>*mean, *rstd, *gamma;
-  const double* total;
+  Gradients<T, N> from;
+  const C *mean, *rstd, *gamma, *offset, *slope;
   T* dx;
 
-  LPF_DEVICE void operator()(const Columns::Place& p) const {
-    if (p.begin >= p.end) return;
-    const std::int64_t own = p.group * c.channels + p.channel;
-    const double* sum = total + 2 * p.group * c.channels + p.channel;
-    const auto rows = static_cast<double>(c.rows(p.group)), r = static_cast<double>(rstd[own]);
-    using C = Computed<T>;
-    const C centre = mean[own],
-            scale = gamma ? rstd[own] * gamma[p.group * affine_stride + p.channel] : rstd[own];
-    const C offset = static_cast<C>(sum[0] / rows), slope = static_cast<C>(sum[c.channels] * r * r / rows);
-    for (std::int64_t row = p.begin; row < p.end; row += c.lanes) {
-      const std::int64_t i = row * c.channels + p.channel;
-      dx[i] = static_cast<T>(scale * (dy[i] - offset - (x[i] - centre) * slope));
+  struct Own {
+    Pack<C, N> centre, scale, offset, slope;
+  };
+  LPF_DEVICE Own own(const Columns& c, std::int64_t group, std::int64_t channel) const {
+    const std::int64_t at = group * c.channels + channel;
+    Own o{lpf::cuda::load<N>(mean + at), lpf::cuda::load<N>(rstd + at), lpf::cuda::load<N>(offset + at),
+          lpf::cuda::load<N>(slope + at)};
+    if (gamma) {
+      const auto g = lpf::cuda::load<N>(gamma + group * affine_stride + channel);
+      LPF_UNROLL for (int k = 0; k < N; ++k) o.scale[k] *= g[k];
     }
+    return o;
+  }
+  using Item = typename Gradients<T, N>::Item;
+  LPF_DEVICE Item load(std::int64_t i, std::int64_t) const { return from.load(i); }
+  LPF_DEVICE void write(const Own& o, const Item& item, std::int64_t i) const {
+    Pack<T, N> to;
+    LPF_UNROLL for (int k = 0; k < N; ++k) to[k] = static_cast<T>(
+        o.scale[k] * (from.dy_of(item, k) - o.offset[k] - (item.x[k] - o.centre[k]) * o.slope[k]));
+    store(dx + i, to);
   }
 };
 
@@ -238,16 +249,26 @@ template <class T>
 void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const Computed<T>* mean,
               const Computed<T>* rstd, const Computed<T>* gamma, T* dx, Computed<T>* dgamma,
               Computed<T>* dbeta, T* dresidual) {
-  const Upload rows(b.row_begin, b.groups + 1);
-  const Scratch<double> total(2 * b.groups * b.channels);
-  sum_columns(Columns(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_sums),
-              GradientSums<T>{x, {dy, y}, mean, dresidual, b.channels},
-              FinishGradients<T>{rstd, total.data(), dgamma, dbeta, b.channels});
+  using C = Computed<T>;
+  const RowGroups rows(b.groups, b.row_begin);
+  const Scratch<C> offset(b.groups * b.channels), slope(b.groups * b.channels);
+  visit_packs<sum_pack<T>>(
+      b.channels,
+      [&]<int N>() {
+        sum_columns(rows, b.channels, GradientSums<T, N>{{x, dy, y}, mean, dresidual},
+                    FinishGradients<T>{rstd, offset.data(), slope.data(), dgamma, dbeta});
+      },
+      x, y, dy, mean, dresidual);
   if (!dx) return;
-  const Columns c(b.groups, b.channels, b.row_begin, rows.data(), blocks_of_maps);
-  const Masked<T> masked = dresidual ? Masked<T>{dresidual, nullptr} : Masked<T>{dy, y};
-  blocks(c.blocks(), EachColumn<InputGradient<T>>{
-                         c, {c, b.affine_stride, x, masked, mean, rstd, gamma, total.data(), dx}});
+  if (dresidual) dy = dresidual, y = nullptr;
+  visit_packs<map_pack<T>>(
+      b.channels,
+      [&]<int N>() {
+        map_columns(rows, b.channels,
+                    InputGradient<T, N>{
+                        b.affine_stride, {x, dy, y}, mean, rstd, gamma, offset.data(), slope.data(), dx});
+      },
+      x, y, dy, mean, rstd, gamma, offset.data(), slope.data(), dx);
 }
 
 /// y[c] = keep·y[c] + Σ_r weight[r]·x[r, c].

@@ -1,4 +1,6 @@
-// Optimizer steps: one launch over all of θ. The formulas are those of optim/sgd.hpp and optim/adam.hpp.
+// Optimizer steps: one launch over all of θ. The formulas are those of optim/sgd.hpp and optim/adam.hpp, with
+// every fused multiply-add written down: a compiler that chooses them may choose others in packs than in
+// single elements, or with numbers that change from step to step than with those that do not.
 #include <cmath>
 
 #include "families.hpp"
@@ -12,6 +14,8 @@ namespace {
 using backend::AdamStep;
 using backend::Changing;
 using backend::SgdStep;
+using lpf::detail::fmadd;
+using lpf::detail::fnmadd;
 
 template <class T>
 struct Sgd {
@@ -35,13 +39,13 @@ struct Sgd {
     });
   }
   LPF_DEVICE void step(T lr, T g, T& v, T& p) const {
-    const T d = g + decay * p;
+    const T d = fmadd(decay, p, g);
     if (momentum == T(0)) {
-      p -= lr * d;
+      p = fnmadd(lr, d, p);
       return;
     }
-    v = (keep == T(0) ? T(0) : keep * v) + fresh * d;
-    p -= lr * (nesterov ? d + momentum * v : v);
+    v = keep == T(0) ? fresh * d : fmadd(keep, v, fresh * d);
+    p = fnmadd(lr, nesterov ? fmadd(momentum, v, d) : v, p);
   }
 };
 void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity, void* theta) {
@@ -74,12 +78,13 @@ struct Adam {
       Pack<T, w> most = {};
       if (largest) most = load<w>(largest + i);
       for (int j = 0; j < w; ++j) {
-        const T d = g.value[j] + coupled * p.value[j];
-        m.value[j] = beta1 * m.value[j] + rest1 * d;
-        v.value[j] = beta2 * v.value[j] + rest2 * d * d;
+        const T d = fmadd(coupled, p.value[j], g.value[j]);
+        m.value[j] = fmadd(beta1, m.value[j], rest1 * d);
+        v.value[j] = fmadd(beta2, v.value[j], rest2 * d * d);
         T spread = v.value[j];
         if (largest) spread = most.value[j] = most.value[j] < spread ? spread : most.value[j];
-        p.value[j] = keep * p.value[j] - factor * m.value[j] / (std::sqrt(spread) * unbias + epsilon);
+        p.value[j] =
+            fmadd(keep, p.value[j], -(factor * m.value[j] / fmadd(std::sqrt(spread), unbias, epsilon)));
       }
       store(first + i, m);
       store(second + i, v);

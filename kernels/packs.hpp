@@ -17,6 +17,8 @@ template <class T, int n = 16 / sizeof(T)>
 struct alignas(n * sizeof(T)) Pack {
   static constexpr int size = n;
   T value[n];
+  LPF_DEVICE T& operator[](int i) { return value[i]; }
+  LPF_DEVICE const T& operator[](int i) const { return value[i]; }
 };
 
 template <int n>
@@ -91,5 +93,16 @@ class Pieces {
   std::int64_t n_;
   bool packed_;
 };
+
+/// f.template operator()<n>() with n = width for rows of a multiple of that, in arrays that begin with a pack
+/// (or are null). Else n = 1.
+template <int width, class F, class... T>
+void visit_packs(std::int64_t row, F f, const T*... arrays) {
+  if (row % width == 0 && (begins_pack(arrays, width) && ...)) {
+    f.template operator()<width>();
+  } else {
+    f.template operator()<1>();
+  }
+}
 
 }  // namespace lpf::cuda

@@ -1,28 +1,35 @@
-// Pooling over windows of images, channels last: one thread an element, neighbouring threads neighbouring
-// channels. Backward gathers: each pixel of x asks the windows that hold it, in their order, so there are no
-// atomics and the sums are the CPU's to the bit.
+// Pooling over windows of images, channels last: one thread a pack of channels of a pixel, neighbouring
+// threads neighbouring packs. Backward gathers: each pixel of x asks the windows that hold it, in their
+// order, so there are no atomics and the sums are the CPU's to the bit.
 #include <algorithm>
 #include <limits>
 
 #include "families.hpp"
 #include "indexing.hpp"
 #include "launch.hpp"
+#include "packs.hpp"
 
 namespace lpf::cuda {
 namespace {
 
 using backend::Pool2d;
 
-/// The numbers of Pool2d as kernels read them.
+/// Channels of a thread; with maxima go places of 8 bytes.
+template <class T>
+inline constexpr int max_pack = std::min(4, pack_width<T>);
+template <class T>
+inline constexpr int average_pack = pack_width<T>;
+
+/// The numbers of Pool2d as kernels read them; c and channels counted in packs.
 template <class I>
 struct Windows {
   I h, w, c, kh, kw, p, q, stride_h, stride_w, pad_h, pad_w;
   bool count_include_pad;
 
-  explicit Windows(const Pool2d& d)
+  Windows(const Pool2d& d, int pack)
       : h(I(d.h)),
         w(I(d.w)),
-        c(I(d.c)),
+        c(I(d.c / pack)),
         kh(I(d.kh)),
         kw(I(d.kw)),
         p(I(d.p)),
@@ -33,7 +40,7 @@ struct Windows {
         pad_w(I(d.pad_w)),
         count_include_pad(d.count_include_pad) {}
 
-  /// An element of x or y: its sample, row, column and channel.
+  /// A pack of x or y: its sample, row, column and channel.
   struct Element {
     I sample, row, column, channel;
   };
@@ -78,70 +85,98 @@ std::int64_t largest(const Pool2d& d) {
 std::int64_t inputs(const Pool2d& d) { return d.n * d.h * d.w * d.c; }
 std::int64_t outputs(const Pool2d& d) { return d.n * d.p * d.q * d.c; }
 
-template <class T, class I>
+template <class T, class I, int N>
 void max_pool(const Pool2d& d, const T* x, T* y, std::int64_t* index) {
-  const Windows<I> g(d);
-  each(outputs(d), [=] LPF_DEVICE(std::int64_t i) {
+  const Windows<I> g(d, N);
+  using C = Computed<T>;
+  each(outputs(d) / N, [=] LPF_DEVICE(std::int64_t i) {
     const auto at = g.of_y(static_cast<I>(i));
     const auto v = g.window(at.row, at.column);
-    Computed<T> best = -std::numeric_limits<Computed<T>>::infinity();
-    I place = v.top * g.w + v.left;
+    C best[N];
+    Pack<std::int64_t, N> place;
+    LPF_UNROLL for (int k = 0; k < N; ++k) {
+      best[k] = -std::numeric_limits<C>::infinity();
+      place[k] = v.top * g.w + v.left;
+    }
     for (I row = v.top; row < v.bottom; ++row)
       for (I column = v.left; column < v.right; ++column) {
-        const Computed<T> value = x[g.in_x(at.sample, row, column, at.channel)];
-        if (value > best || value != value) {  // a NaN wins, and only a NaN after it
-          best = value;
-          place = row * g.w + column;
+        const auto values = load<N>(x + N * std::int64_t{g.in_x(at.sample, row, column, at.channel)});
+        LPF_UNROLL for (int k = 0; k < N; ++k) {
+          const C value = values[k];
+          const bool more = value > best[k], nan = value != value;  // a NaN wins, and only a NaN after it
+          best[k] = more | nan ? value : best[k];
+          place[k] = more | nan ? row * g.w + column : place[k];
         }
       }
-    y[i] = static_cast<T>(best);
-    index[i] = place;
+    Pack<T, N> to;
+    LPF_UNROLL for (int k = 0; k < N; ++k) to[k] = static_cast<T>(best[k]);
+    store(y + N * i, to);
+    store(index + N * i, place);
   });
 }
 
-template <class T, class I>
+template <class T, class I, int N>
 void max_pool_backward(const Pool2d& d, const T* dy, const std::int64_t* index, T* dx) {
-  const Windows<I> g(d);
-  each(inputs(d), [=] LPF_DEVICE(std::int64_t i) {
+  const Windows<I> g(d, N);
+  using C = Computed<T>;
+  each(inputs(d) / N, [=] LPF_DEVICE(std::int64_t i) {
     const auto at = g.of_x(static_cast<I>(i));
     const auto v = g.outputs(at.row, at.column);
     const I here = at.row * g.w + at.column;
-    Computed<T> sum = 0;
+    C sum[N] = {};
     for (I row = v.top; row < v.bottom; ++row)
       for (I column = v.left; column < v.right; ++column) {
-        const I from = g.in_y(at.sample, row, column, at.channel);
-        if (index[from] == here) sum += dy[from];
+        const std::int64_t from = N * std::int64_t{g.in_y(at.sample, row, column, at.channel)};
+        const auto places = load<N>(index + from);
+        const auto gradients = load<N>(dy + from);
+        LPF_UNROLL for (int k = 0; k < N; ++k) {
+          const C added = sum[k] + gradients[k];
+          sum[k] = places[k] == here ? added : sum[k];
+        }
       }
-    dx[i] = static_cast<T>(sum);
+    Pack<T, N> to;
+    LPF_UNROLL for (int k = 0; k < N; ++k) to[k] = static_cast<T>(sum[k]);
+    store(dx + N * i, to);
   });
 }
 
-template <class T, class I>
+template <class T, class I, int N>
 void average_pool(const Pool2d& d, const T* x, T* y) {
-  const Windows<I> g(d);
-  each(outputs(d), [=] LPF_DEVICE(std::int64_t i) {
+  const Windows<I> g(d, N);
+  using C = Computed<T>;
+  each(outputs(d) / N, [=] LPF_DEVICE(std::int64_t i) {
     const auto at = g.of_y(static_cast<I>(i));
     const auto v = g.window(at.row, at.column);
-    Computed<T> sum = 0;
+    C sum[N] = {};
     for (I row = v.top; row < v.bottom; ++row)
-      for (I column = v.left; column < v.right; ++column)
-        sum += x[g.in_x(at.sample, row, column, at.channel)];
-    y[i] = static_cast<T>(sum / g.template divisor<Computed<T>>(v));
+      for (I column = v.left; column < v.right; ++column) {
+        const auto values = load<N>(x + N * std::int64_t{g.in_x(at.sample, row, column, at.channel)});
+        LPF_UNROLL for (int k = 0; k < N; ++k) sum[k] += values[k];
+      }
+    const C divisor = g.template divisor<C>(v);
+    Pack<T, N> to;
+    LPF_UNROLL for (int k = 0; k < N; ++k) to[k] = static_cast<T>(sum[k] / divisor);
+    store(y + N * i, to);
   });
 }
 
-template <class T, class I>
+template <class T, class I, int N>
 void average_pool_backward(const Pool2d& d, const T* dy, T* dx) {
-  const Windows<I> g(d);
-  each(inputs(d), [=] LPF_DEVICE(std::int64_t i) {
+  const Windows<I> g(d, N);
+  using C = Computed<T>;
+  each(inputs(d) / N, [=] LPF_DEVICE(std::int64_t i) {
     const auto at = g.of_x(static_cast<I>(i));
     const auto v = g.outputs(at.row, at.column);
-    Computed<T> sum = 0;
+    C sum[N] = {};
     for (I row = v.top; row < v.bottom; ++row)
-      for (I column = v.left; column < v.right; ++column)
-        sum += dy[g.in_y(at.sample, row, column, at.channel)] /
-               g.template divisor<Computed<T>>(g.window(row, column));
-    dx[i] = static_cast<T>(sum);
+      for (I column = v.left; column < v.right; ++column) {
+        const auto gradients = load<N>(dy + N * std::int64_t{g.in_y(at.sample, row, column, at.channel)});
+        const C divisor = g.template divisor<C>(g.window(row, column));
+        LPF_UNROLL for (int k = 0; k < N; ++k) sum[k] += gradients[k] / divisor;
+      }
+    Pack<T, N> to;
+    LPF_UNROLL for (int k = 0; k < N; ++k) to[k] = static_cast<T>(sum[k]);
+    store(dx + N * i, to);
   });
 }
 
@@ -150,22 +185,34 @@ void average_pool_backward(const Pool2d& d, const T* dy, T* dx) {
 void pool(Table& t) {
   t.max_pool2d = [](const Pool2d& d, const void* x, void* y, std::int64_t* index) {
     visit_indexed("max_pool2d", d.dtype, largest(d), [&]<class T, class I>() {
-      max_pool<T, I>(d, static_cast<const T*>(x), static_cast<T*>(y), index);
+      const auto* from = static_cast<const T*>(x);
+      auto* to = static_cast<T*>(y);
+      visit_packs<max_pack<T>>(
+          d.c, [&]<int N>() { max_pool<T, I, N>(d, from, to, index); }, from, to, index);
     });
   };
   t.max_pool2d_backward = [](const Pool2d& d, const void* dy, const std::int64_t* index, void* dx) {
     visit_indexed("max_pool2d", d.dtype, largest(d), [&]<class T, class I>() {
-      max_pool_backward<T, I>(d, static_cast<const T*>(dy), index, static_cast<T*>(dx));
+      const auto* from = static_cast<const T*>(dy);
+      auto* to = static_cast<T*>(dx);
+      visit_packs<max_pack<T>>(
+          d.c, [&]<int N>() { max_pool_backward<T, I, N>(d, from, index, to); }, from, index, to);
     });
   };
   t.avg_pool2d = [](const Pool2d& d, const void* x, void* y) {
     visit_indexed("avg_pool2d", d.dtype, largest(d), [&]<class T, class I>() {
-      average_pool<T, I>(d, static_cast<const T*>(x), static_cast<T*>(y));
+      const auto* from = static_cast<const T*>(x);
+      auto* to = static_cast<T*>(y);
+      visit_packs<average_pack<T>>(
+          d.c, [&]<int N>() { average_pool<T, I, N>(d, from, to); }, from, to);
     });
   };
   t.avg_pool2d_backward = [](const Pool2d& d, const void* dy, void* dx) {
     visit_indexed("avg_pool2d", d.dtype, largest(d), [&]<class T, class I>() {
-      average_pool_backward<T, I>(d, static_cast<const T*>(dy), static_cast<T*>(dx));
+      const auto* from = static_cast<const T*>(dy);
+      auto* to = static_cast<T*>(dx);
+      visit_packs<average_pack<T>>(
+          d.c, [&]<int N>() { average_pool_backward<T, I, N>(d, from, to); }, from, to);
     });
   };
 }

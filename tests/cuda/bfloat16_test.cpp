@@ -1,5 +1,6 @@
 // bfloat16 on the device: every entry that takes it, against the same computation in float64 on the CPU.
 #include <cmath>
+#include <tuple>
 
 #include "compare.hpp"
 #include "lpf/backend/cuda/options.hpp"
@@ -29,17 +30,20 @@ double halves(const Tensor& found, const Tensor& expected, double slack) {
   return most;
 }
 
-/// f(table, type, in, out) on the device with these arrays, type being bfloat16, and on the CPU with all
-/// floating ones in float64. bfloat16 results must be rounded once, the others be equal to float's precision.
+/// f(table, type, in, out) on the device with these arrays (at `offset`, copy_at()), type being bfloat16, and
+/// on the CPU with all floating ones in float64. bfloat16 results must be rounded once, the others be equal
+/// to float's precision.
 template <class F>
-void check_rounded(const std::vector<Tensor>& in, const std::vector<Tensor>& out, double slack, F f) {
+void check_rounded(const std::vector<Tensor>& in, const std::vector<Tensor>& out, double slack, F f,
+                   std::int64_t offset = 0) {
   const auto wide = [](const Tensor& t) { return t.defined() && is_floating(t.dtype()) ? t.to(float64) : t; };
   const auto run = [&](Device device, DType type) {
     std::vector<Tensor> kept;
     const auto pointers = [&](const std::vector<Tensor>& tensors) {
       std::vector<void*> p;
       for (const Tensor& t : tensors) {
-        if (t.defined()) kept.push_back((type == float64 ? wide(t) : t).to(device).clone());
+        if (t.defined())
+          kept.push_back(copy_at(type == float64 ? wide(t) : t, device, type == float64 ? 0 : offset));
         p.push_back(t.defined() ? kept.back().raw() : nullptr);
       }
       return p;
@@ -275,10 +279,13 @@ TEST_CASE("bfloat16 kernels: pooling") {
   SKIP_WITHOUT_CUDA;
   Choice choice(6);
   for (const auto& [kernel, stride, pad] : {std::array<std::int64_t, 3>{2, 2, 0}, {3, 2, 1}, {3, 1, 0}})
-    for (const bool count_pad : {true, false}) {
+    for (const auto& [channels, offset, count_pad] :
+         std::vector<std::tuple<std::int64_t, std::int64_t, bool>>{
+             {5, 0, true}, {5, 0, false}, {4, 0, false}, {8, 0, true}, {8, 1, false}, {24, 0, false}}) {
       backend::Pool2d d{};
-      d.n = 2, d.h = 7, d.w = 6, d.c = 5, d.kh = d.kw = kernel, d.stride_h = d.stride_w = stride;
+      d.n = 2, d.h = 7, d.w = 6, d.c = channels, d.kh = d.kw = kernel, d.stride_h = d.stride_w = stride;
       d.pad_h = d.pad_w = pad, d.count_include_pad = count_pad;
+      INFO("channels ", channels, " offset ", offset);
       d.p = (d.h + 2 * pad - kernel) / stride + 1, d.q = (d.w + 2 * pad - kernel) / stride + 1;
       const auto typed = [&](DType type) {
         backend::Pool2d e = d;
@@ -286,50 +293,64 @@ TEST_CASE("bfloat16 kernels: pooling") {
         return e;
       };
       const Tensor x = numbers(choice, {d.n, d.h, d.w, d.c}), y = numbers(choice, {d.n, d.p, d.q, d.c});
-      check_rounded({x, y}, {unwritten(y.shape()), zeros(y.shape(), {int64}), unwritten(x.shape())},
-                    float_slack, [&](const Table& t, DType type, const auto& in, const auto& out) {
-                      auto* index = static_cast<std::int64_t*>(out[1]);
-                      t.max_pool2d(typed(type), in[0], out[0], index);
-                      t.max_pool2d_backward(typed(type), in[1], index, out[2]);
-                    });
-      check_rounded({x, y}, {unwritten(y.shape()), unwritten(x.shape())}, float_slack,
-                    [&](const Table& t, DType type, const auto& in, const auto& out) {
-                      t.avg_pool2d(typed(type), in[0], out[0]);
-                      t.avg_pool2d_backward(typed(type), in[1], out[1]);
-                    });
+      check_rounded(
+          {x, y}, {unwritten(y.shape()), zeros(y.shape(), {int64}), unwritten(x.shape())}, float_slack,
+          [&](const Table& t, DType type, const auto& in, const auto& out) {
+            auto* index = static_cast<std::int64_t*>(out[1]);
+            t.max_pool2d(typed(type), in[0], out[0], index);
+            t.max_pool2d_backward(typed(type), in[1], index, out[2]);
+          },
+          offset);
+      check_rounded(
+          {x, y}, {unwritten(y.shape()), unwritten(x.shape())}, float_slack,
+          [&](const Table& t, DType type, const auto& in, const auto& out) {
+            t.avg_pool2d(typed(type), in[0], out[0]);
+            t.avg_pool2d_backward(typed(type), in[1], out[1]);
+          },
+          offset);
     }
 }
 
 TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of gamma and beta in float32") {
   SKIP_WITHOUT_CUDA;
   Choice choice(7);
-  for (const std::vector<std::int64_t>& begin : {std::vector<std::int64_t>{0, 40}, {0, 9, 18, 30}})
-    for (const bool shared : {true, false}) {
-      const std::int64_t groups = std::ssize(begin) - 1, rows = begin.back(), c = 6;
+  for (const std::vector<std::int64_t>& begin : {std::vector<std::int64_t>{0, 40}, {0, 9, 18, 31}, {0, 1200}})
+    for (const auto& [c, offset, shared] : std::vector<std::tuple<std::int64_t, std::int64_t, bool>>{
+             {6, 0, true}, {6, 0, false}, {4, 0, true}, {8, 0, true}, {8, 1, false}, {72, 0, false}}) {
+      const std::int64_t groups = std::ssize(begin) - 1, rows = begin.back();
+      INFO("rows ", rows, " channels ", c, " offset ", offset);
       const Tensor x = numbers(choice, {rows, c}), dy = numbers(choice, {rows, c});
       const Tensor gamma = choice.numbers({groups, c}, float32), beta = choice.numbers({groups, c}, float32);
       const Tensor mean = affine(choice.numbers({groups, c}, float32), 0.1, 0),
                    rstd = affine(abs(choice.numbers({groups, c}, float32)), 0.3, 0.5);
-      const auto b = [&](DType type) {
-        return backend::BatchNorm{type, groups, c, begin.data(), shared ? 0 : c, 1e-5};
+      const std::int64_t stride = shared ? 0 : c, channels = c;
+      const auto b = [&, channels](DType type) {
+        return backend::BatchNorm{type, groups, channels, begin.data(), stride, 1e-5};
       };
-      check_rounded({x}, {unwritten({groups, c}, float32), unwritten({groups, c}, float32)}, 0,
-                    [&](const Table& t, DType type, const auto& in, const auto& out) {
-                      t.batch_norm_statistics(b(type), in[0], out[0], out[1]);
-                    });
+      check_rounded(
+          {x}, {unwritten({groups, c}, float32), unwritten({groups, c}, float32)}, 0,
+          [&](const Table& t, DType type, const auto& in, const auto& out) {
+            t.batch_norm_statistics(b(type), in[0], out[0], out[1]);
+          },
+          offset);
       const Tensor residual = numbers(choice, {rows, c});
       for (const bool relu : {false, true}) {
-        check_rounded({x, mean, rstd, gamma, beta, relu ? residual : Tensor()}, {unwritten(x.shape())},
-                      float_slack, [&](const Table& t, DType type, const auto& in, const auto& out) {
-                        t.batch_norm(b(type), in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
-                      });
-        check_rounded({x, dy, mean, rstd, gamma, relu ? residual : Tensor()},
-                      {unwritten(x.shape()), unwritten({groups, c}, float32), unwritten({groups, c}, float32),
-                       relu ? unwritten(x.shape()) : Tensor()},
-                      float_slack, [&](const Table& t, DType type, const auto& in, const auto& out) {
-                        t.batch_norm_backward(b(type), in[0], in[5], in[1], in[2], in[3], in[4], out[0],
-                                              out[1], out[2], out[3]);
-                      });
+        check_rounded(
+            {x, mean, rstd, gamma, beta, relu ? residual : Tensor()}, {unwritten(x.shape())}, float_slack,
+            [&](const Table& t, DType type, const auto& in, const auto& out) {
+              t.batch_norm(b(type), in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
+            },
+            offset);
+        check_rounded(
+            {x, dy, mean, rstd, gamma, relu ? residual : Tensor()},
+            {unwritten(x.shape()), unwritten({groups, c}, float32), unwritten({groups, c}, float32),
+             relu ? unwritten(x.shape()) : Tensor()},
+            float_slack,
+            [&](const Table& t, DType type, const auto& in, const auto& out) {
+              t.batch_norm_backward(b(type), in[0], in[5], in[1], in[2], in[3], in[4], out[0], out[1], out[2],
+                                    out[3]);
+            },
+            offset);
       }
     }
 }

@@ -41,16 +41,27 @@ class Choice {
   std::int64_t next_ = 0;
 };
 
+/// A copy on the device that begins `offset` elements into its memory: with 1 it is aligned to an element
+/// only.
+inline Tensor copy_at(const Tensor& t, Device device, std::int64_t offset) {
+  Tensor copy = empty({t.numel() + offset}, {t.dtype(), device}).alias(t.shape(), offset);
+  copy.backend().copy(copy.raw(), t.to(device).raw(),
+                      static_cast<std::size_t>(t.numel()) * size_of(t.dtype()));
+  return copy;
+}
+
 /// Runs f(table, in, out) with the CPU's table and the device's, each with copies of the arrays of its own,
-/// and compares what is then in `out`: to the bit where the tolerance is 0.
+/// and compares what is then in `out`: to the bit where the tolerance is 0. On the device the copies are
+/// those of copy_at().
 template <class F>
-void check_same(const std::vector<Tensor>& in, const std::vector<Tensor>& out, double tolerance, F f) {
+void check_same(const std::vector<Tensor>& in, const std::vector<Tensor>& out, double tolerance, F f,
+                std::int64_t offset = 0) {
   const auto run = [&](Device device) {
     std::vector<Tensor> kept;
     const auto pointers = [&](const std::vector<Tensor>& tensors) {
       std::vector<void*> p;
       for (const Tensor& t : tensors) {
-        kept.push_back(t.defined() ? t.to(device).clone() : t);
+        kept.push_back(t.defined() ? copy_at(t, device, device == Device::cpu() ? 0 : offset) : t);
         p.push_back(t.defined() ? kept.back().raw() : nullptr);
       }
       return p;

@@ -12,16 +12,18 @@ Tensor unwritten(const Shape& shape, DType type) { return full(shape, not_a_numb
 
 /// All entries of batch norm, with gamma and beta shared, one for each group, or none.
 void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t>& row_begin, std::int64_t c,
-                      double mean_of_x = 0) {
+                      double mean_of_x = 0, std::int64_t offset = 0) {
   const std::int64_t groups = std::ssize(row_begin) - 1, rows = row_begin.back();
-  INFO(name_of(type), " groups ", groups, " rows ", rows, " channels ", c, " mean ", mean_of_x);
+  INFO(name_of(type), " groups ", groups, " rows ", rows, " channels ", c, " mean ", mean_of_x, " offset ",
+       offset);
   const Tensor x = choice.numbers({rows, c}, type) + mean_of_x, dy = choice.numbers({rows, c}, type);
   const Tensor gamma = choice.numbers({groups, c}, type), beta = choice.numbers({groups, c}, type);
   const Shape per_group{groups, c};
   Tensor mean = unwritten(per_group, type), variance = unwritten(per_group, type);
   BatchNorm b{type, groups, c, row_begin.data(), 0, 1e-5};
-  check_same({x}, {mean, variance}, tolerance(type),
-             [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1]); });
+  check_same(
+      {x}, {mean, variance}, tolerance(type),
+      [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1]); }, offset);
   backend::get(Device::cpu()).batch_norm_statistics(b, x.raw(), mean.raw(), variance.raw());
   const Tensor rstd = rsqrt(variance + 1e-5);
   for (const int affine : {0, 1, 2}) {  // none, shared, one for each group
@@ -30,31 +32,40 @@ void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t
     INFO("affine ", affine);
     for (const bool relu : {false, true})
       for (const Tensor& residual : {Tensor(), dy})
-        check_same({x, mean, rstd, scale, shift, residual}, {unwritten(x.shape(), type)}, tolerance(type),
-                   [&](const auto& t, auto in, auto out) {
-                     t.batch_norm(b, in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
-                   });
+        check_same(
+            {x, mean, rstd, scale, shift, residual}, {unwritten(x.shape(), type)}, tolerance(type),
+            [&](const auto& t, auto in, auto out) {
+              t.batch_norm(b, in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
+            },
+            offset);
     // Sums of so many terms of size 1: relative to their square root.
     const double size = std::sqrt(static_cast<double>(rows / groups + 1));
     for (const Tensor& y : {Tensor(), relu(choice.numbers({rows, c}, type))}) {
-      check_same({x, y, dy / size, mean, rstd, scale},
-                 {unwritten(x.shape(), type), unwritten(per_group, type), unwritten(per_group, type)},
-                 tolerance(type), [&](const auto& t, auto in, auto out) {
-                   t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], out[0], out[1], out[2],
-                                         nullptr);
-                 });
-      check_same({x, y, dy, mean, rstd, scale}, {unwritten(per_group, type)}, tolerance(type) * size,
-                 [&](const auto& t, auto in, auto out) {
-                   t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], nullptr, nullptr,
-                                         out[0], nullptr);
-                 });
+      check_same(
+          {x, y, dy / size, mean, rstd, scale},
+          {unwritten(x.shape(), type), unwritten(per_group, type), unwritten(per_group, type)},
+          tolerance(type),
+          [&](const auto& t, auto in, auto out) {
+            t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], out[0], out[1], out[2],
+                                  nullptr);
+          },
+          offset);
+      check_same(
+          {x, y, dy, mean, rstd, scale}, {unwritten(per_group, type)}, tolerance(type) * size,
+          [&](const auto& t, auto in, auto out) {
+            t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], nullptr, nullptr, out[0],
+                                  nullptr);
+          },
+          offset);
       if (y.defined())
-        check_same({x, y, dy / size, mean, rstd, scale},
-                   {unwritten(x.shape(), type), unwritten(x.shape(), type)}, tolerance(type),
-                   [&](const auto& t, auto in, auto out) {
-                     t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], out[0], nullptr,
-                                           nullptr, out[1]);
-                   });
+        check_same(
+            {x, y, dy / size, mean, rstd, scale}, {unwritten(x.shape(), type), unwritten(x.shape(), type)},
+            tolerance(type),
+            [&](const auto& t, auto in, auto out) {
+              t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], out[0], nullptr, nullptr,
+                                    out[1]);
+            },
+            offset);
     }
   }
 }
@@ -77,6 +88,46 @@ TEST_CASE("batch norm of one group, of slices, of ragged slices") {
     check_batch_norm(choice, type, {0, 0}, 4);
     check_batch_norm(choice, type, {0, 4}, 0);
   }
+}
+
+TEST_CASE("batch norm in packs of channels and without, aligned and not, in few groups and in many") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(44);
+  std::vector<std::int64_t> many{0};
+  for (std::int64_t g = 0; g < 19; ++g) many.push_back(many.back() + choice.between(1, 90));
+  for (const DType type : floating)
+    for (const std::int64_t offset : {0, 1})
+      for (const std::int64_t c : {4, 6, 7, 16, 68})
+        for (const auto& row_begin : {std::vector<std::int64_t>{0, 1027}, {0, 401, 402, 402, 1110}, many})
+          check_batch_norm(choice, type, row_begin, c, 0, offset);
+}
+
+TEST_CASE("batch norm's statistics have the digits of their type") {
+  SKIP_WITHOUT_CUDA;
+  // Whatever the first row is, from which they are counted. Equal numbers are rounded alike, so that errors
+  // add up. Those of a mean are counted in its deviation and the distance of the first row.
+  const std::int64_t rows = 20000, c = 8, row_begin[] = {0, rows};
+  for (const DType type : {float32, float64, bfloat16})
+    for (const double mean : {0.0, 1000.0})
+      for (const double first : {0.0, 100.0})
+        for (const bool equal : {false, true}) {
+          INFO(text_of(type), " mean ", mean, " first ", first, " equal ", equal);
+          Tensor x = equal ? full({rows, c}, 1.1 + mean, {float64}) : normal({rows, c}, 9, float64) + mean;
+          x.alias({c}, 0).fill_(mean + 0.3 + first);
+          x = x.to(type);
+          const auto statistics = [&](const Tensor& of, DType result) {
+            const Tensor m = unwritten({c}, result).to(of.device()), v = m.clone();
+            of.backend().batch_norm_statistics({of.dtype(), 1, c, row_begin, 0, 1e-5}, of.raw(), m.raw(),
+                                               v.raw());
+            return std::pair{m.to(Device::cpu()), v.to(Device::cpu())};
+          };
+          const auto found = statistics(x.to(Device::cuda()), type == float64 ? float64 : float32);
+          const auto exact = statistics(x.to(float64), float64);
+          const double ulp = type == float64 ? 0x1p-53 : 0x1p-24;
+          const double size = first + std::sqrt(exact.second.alias({}, 0).item());
+          CHECK(relative_error(found.first, exact.first, size) <= (type == float64 ? 64 : 4) * ulp);
+          CHECK(relative_error(found.second, exact.second, 1e-30) <= (type == float64 ? rows : 4) * 4 * ulp);
+        }
 }
 
 TEST_CASE("sums of weighted rows, as running statistics are kept") {

@@ -26,21 +26,29 @@ Pool2d describe(DType type, std::int64_t n, std::int64_t h, std::int64_t w, std:
           .count_include_pad = count_include_pad};
 }
 
-void check_pool(const Pool2d& d, const Tensor& x, const Tensor& dy) {
+void check_pool(const Pool2d& d, const Tensor& x, const Tensor& dy, std::int64_t offset = 0) {
   INFO(name_of(d.dtype), " x ", x.shape().to_string(), " kernel ", d.kh, " ", d.kw, " stride ", d.stride_h,
-       " ", d.stride_w, " pad ", d.pad_h, " ", d.pad_w, " counted ", d.count_include_pad);
+       " ", d.stride_w, " pad ", d.pad_h, " ", d.pad_w, " counted ", d.count_include_pad, " offset ", offset);
   const Tensor y = full(dy.shape(), not_a_number, {d.dtype}), dx = full(x.shape(), not_a_number, {d.dtype});
   const Tensor index = full(dy.shape(), -1, {int64});
-  check_same({x}, {y, index}, 0, [&](const auto& t, auto in, auto out) {
-    t.max_pool2d(d, in[0], out[0], static_cast<std::int64_t*>(out[1]));
-  });
+  check_same(
+      {x}, {y, index}, 0,
+      [&](const auto& t, auto in, auto out) {
+        t.max_pool2d(d, in[0], out[0], static_cast<std::int64_t*>(out[1]));
+      },
+      offset);
   backend::get(Device::cpu()).max_pool2d(d, x.raw(), y.raw(), index.template data<std::int64_t>());
-  check_same({dy, index}, {dx}, 0, [&](const auto& t, auto in, auto out) {
-    t.max_pool2d_backward(d, in[0], static_cast<std::int64_t*>(in[1]), out[0]);
-  });
-  check_same({x}, {y}, 0, [&](const auto& t, auto in, auto out) { t.avg_pool2d(d, in[0], out[0]); });
-  check_same({dy}, {dx}, 0,
-             [&](const auto& t, auto in, auto out) { t.avg_pool2d_backward(d, in[0], out[0]); });
+  check_same(
+      {dy, index}, {dx}, 0,
+      [&](const auto& t, auto in, auto out) {
+        t.max_pool2d_backward(d, in[0], static_cast<std::int64_t*>(in[1]), out[0]);
+      },
+      offset);
+  check_same(
+      {x}, {y}, 0, [&](const auto& t, auto in, auto out) { t.avg_pool2d(d, in[0], out[0]); }, offset);
+  check_same(
+      {dy}, {dx}, 0, [&](const auto& t, auto in, auto out) { t.avg_pool2d_backward(d, in[0], out[0]); },
+      offset);
 }
 
 }  // namespace
@@ -59,6 +67,18 @@ TEST_CASE("pooling over windows of all kinds") {
             describe(type, 4, 1, 1, 1, 1, 1, 0, counted), describe(type, 0, 4, 4, 3, 2, 2, 0, counted),
             describe(type, 2, 4, 4, 0, 2, 2, 0, counted)})
         check_pool(d, choice.numbers({d.n, d.h, d.w, d.c}, type), choice.numbers({d.n, d.p, d.q, d.c}, type));
+}
+
+TEST_CASE("pooling in packs of channels and without, aligned and not") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(32);
+  for (const DType type : floating)
+    for (const std::int64_t offset : {0, 1})
+      for (const std::int64_t c : {4, 6, 8, 17, 20}) {
+        const Pool2d d = describe(type, 3, 7, 6, c, 3, 2, 1, false);
+        check_pool(d, choice.numbers({d.n, d.h, d.w, d.c}, type), choice.numbers({d.n, d.p, d.q, d.c}, type),
+                   offset);
+      }
 }
 
 TEST_CASE("of equal values the first is the maximum, and a NaN is") {
