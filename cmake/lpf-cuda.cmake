@@ -36,11 +36,7 @@ include(${CMAKE_CURRENT_LIST_DIR}/lpf-cudnn.cmake)
 if(TARGET lpf_cudnn)
   target_link_libraries(lpf_cuda PRIVATE $<BUILD_INTERFACE:lpf_cudnn>)
 else()
-<<<<<<< HEAD
-  message(STATUS "LPF: no cuDNN found; convolutions on CUDA are products of this library")
-=======
   message(STATUS "LPF: no cuDNN found: convolutions on CUDA are products of unfolded windows, which is slower")
->>>>>>> review
 endif()
 set_target_properties(lpf_cuda PROPERTIES POSITION_INDEPENDENT_CODE ON)
 
