@@ -69,19 +69,14 @@ class Process {
   std::FILE *to_, *from_;
 };
 
-/// PyTorch in a process of its own (peer.py).
+/// PyTorch in a process of its own (peer.py, with these options).
 class Peer : public Process {
  public:
-  Peer(const std::string& python, std::int64_t batch, const std::string& device = "cpu",
-       const std::string& precision = "float32")
-      : Process({python, LPF_PEER_SCRIPT, "--batch", std::to_string(batch), "--device", device, "--precision",
-                 precision}),
-        version_(answer()) {}
+  Peer(const std::string& python, const std::vector<std::string>& options)
+      : Process(command(python, options)), version_(answer()) {}
   /// PyTorch, if a Python was named.
-  static std::unique_ptr<Peer> of(const std::string& python, std::int64_t batch,
-                                  const std::string& device = "cpu",
-                                  const std::string& precision = "float32") {
-    return python.empty() ? nullptr : std::make_unique<Peer>(python, batch, device, precision);
+  static std::unique_ptr<Peer> of(const std::string& python, const std::vector<std::string>& options) {
+    return python.empty() ? nullptr : std::make_unique<Peer>(python, options);
   }
   const std::string& version() const { return version_; }
   /// The number with which it answers a request.
@@ -91,6 +86,12 @@ class Peer : public Process {
   }
 
  private:
+  static std::vector<std::string> command(const std::string& python,
+                                          const std::vector<std::string>& options) {
+    std::vector<std::string> words{python, LPF_PEER_SCRIPT};
+    words.insert(words.end(), options.begin(), options.end());
+    return words;
+  }
   std::string version_;
 };
 

@@ -74,7 +74,7 @@ int run(int argc, char** argv) {
   set_num_threads(o.threads);
   o.threads = num_threads();
 
-  const auto peer = Peer::of(o.peer, 128);
+  const auto peer = Peer::of(o.peer, {"--batch", "128"});
   const ParameterStore params({.seed = 1});
   const Mlp net{nn::Path(params)};
   std::vector<std::int64_t> labels(static_cast<std::size_t>(o.samples));

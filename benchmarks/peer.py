@@ -214,11 +214,12 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
+    parser.add_argument("--tune", action="store_true", help="cuDNN's fastest algorithms, deterministic or not")
     parser.add_argument("--memory-of", help="print the peak memory (MB) of a process that does only this")
     options = parser.parse_args()
     if options.device == "cuda":  # as lpf::cuda: float32 is float32, and the same bits in every run
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = options.tune, not options.tune
     if options.memory_of:
         net, method, m, estimator = options.memory_of.split()
         training = Training(net, method, int(m), estimator, options.batch, options.device, options.precision)

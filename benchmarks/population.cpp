@@ -174,7 +174,7 @@ int run(int argc, char** argv) {
   o.threads = num_threads();
   if (!o.runs_of.empty()) return serve_runs(o);
 
-  const auto peer = Peer::of(o.peer, o.batch);
+  const auto peer = Peer::of(o.peer, {"--batch", std::to_string(o.batch)});
   std::printf("%lld networks 64-128-128-10, batch %lld, float32, %d thread%s%s\n",
               static_cast<long long>(o.members), static_cast<long long>(o.batch), o.threads,
               o.threads == 1 ? "" : "s", beside(peer).c_str());

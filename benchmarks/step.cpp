@@ -232,7 +232,15 @@ struct Options {
   int rounds = 11;
   double seconds = 30;
   std::string json, peer, memory_of, device = "cpu", precision = "float32";
-  bool graphs = true, memory = true;
+  bool graphs = true, memory = true, tune = false;
+
+  /// What the peer, and processes of either side that measure memory, are told.
+  std::vector<std::string> shared() const {
+    std::vector<std::string> words{"--batch", std::to_string(batch), "--device",
+                                   device,    "--precision",         precision};
+    if (tune) words.emplace_back("--tune");
+    return words;
+  }
 };
 
 std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, bool peer) {
@@ -333,12 +341,10 @@ void print_memory(const Options& o) {
 }
 void ask_memory(const std::string& program, const Options& o, Result& r) {
   const std::string job = concat(r.job.net, " ", r.job.method, " ", r.job.M, " ", r.job.estimator);
-  const std::string command =
-      r.job.by == "lpf"
-          ? concat("'", program, "' --device ", o.device, " --precision ", o.precision, " --batch ", o.batch,
-                   o.graphs ? "" : " --no-graphs", " --memory-of '", job, "'")
-          : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "' --device ", o.device, " --precision ", o.precision,
-                   " --batch ", o.batch, " --memory-of '", job, "'");
+  std::string command = r.job.by == "lpf" ? concat("'", program, "'", o.graphs ? "" : " --no-graphs")
+                                          : concat("'", o.peer, "' '", LPF_PEER_SCRIPT, "'");
+  for (const std::string& word : o.shared()) command += ' ' + word;
+  command += concat(" --memory-of '", job, "'");
   std::FILE* pipe = ::popen(command.c_str(), "r");
   check<IoError>(pipe != nullptr, "step", "cannot run ", command);
   if (std::fscanf(pipe, "%lf %lf", &r.peak_mb, &r.peak_rss_mb) != 2) r.peak_mb = r.peak_rss_mb = 0;
@@ -417,18 +423,21 @@ int run(int argc, char** argv) {
   app.add_option("--precision", o.precision, "of products; all but float32 need --device cuda")
       ->check(CLI::IsMember(precisions))
       ->capture_default_str();
+  app.add_flag("--tune", o.tune,
+               "on a GPU, time cuDNN's algorithms and take the fastest, deterministic or not; the peer too");
   app.add_option("--memory-of", o.memory_of, "internal: the memory of one row")->group("");
   CLI11_PARSE(app, argc, argv);
   if (o.device == "cuda") set_default_device(Device::cuda());
   if (o.nets.empty()) o.nets = default_networks(o.device == "cuda");
   const Precision precision(o.precision);
+  lpf::cuda::options.tune_convolutions = lpf::cuda::options.nondeterministic = o.tune;
   if (!o.memory_of.empty()) return print_memory(o), 0;
   if (o.device == "cuda") o.threads = {1};  // the GPU's own are not counted
   if (o.threads.empty()) {
     o.threads = {1};
     if (num_threads() > 1) o.threads.push_back(num_threads());
   }
-  const auto peer = Peer::of(o.peer, o.batch, o.device, o.precision);
+  const auto peer = Peer::of(o.peer, o.shared());
   std::printf("%s, batch %lld, %s%s\n", backend::get(default_device()).name, static_cast<long long>(o.batch),
               o.precision.c_str(), beside(peer).c_str());
   std::printf(
@@ -445,6 +454,7 @@ int run(int argc, char** argv) {
                            {"estimator", r.job.filtered() ? r.job.estimator : ""},
                            {"threads", threads},
                            {"precision", o.precision},
+                           {"tuned", o.tune},
                            {"by", r.job.by},
                            {"batch", o.batch},
                            {"device", o.device},

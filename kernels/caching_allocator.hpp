@@ -128,8 +128,8 @@ class CachingAllocator {
   }
   void release() {
     for (std::size_t i = 0; i < std::size(cache_); ++i) {
-      const std::size_t size = (4 + i % 4) << (i / 4 - 2);
       while (!cache_[i].empty()) {
+        const std::size_t size = (4 + i % 4) << (i / 4 - 2);
         void* const block = cache_[i].back();
         cache_[i].pop_back();  // first: where freeing fails, the block is lost and not freed twice
         stats_.cached -= size;
