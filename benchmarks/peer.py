@@ -133,7 +133,7 @@ class Training:
             return F.cross_entropy(self.net(x), y)
 
     def step(self):
-        self.optimizer.zero_grad(set_to_none=False)
+        self.optimizer.zero_grad()
         if self.method == "sgd":
             self.loss(self.x, self.y).backward()
         elif self.method == "sam":
@@ -143,7 +143,7 @@ class Training:
                 moves = [p.grad * (0.05 / (norm + 1e-12)) for p in self.params]
                 for p, e in zip(self.params, moves):
                     p.add_(e)
-            self.optimizer.zero_grad(set_to_none=False)
+            self.optimizer.zero_grad()
             self.loss(self.x, self.y).backward()
             with torch.no_grad():
                 for p, e in zip(self.params, moves):
