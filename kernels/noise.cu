@@ -28,6 +28,15 @@ LPF_DEVICE void put(T* to, const Pack<T, n>& from, std::int64_t begin, std::int6
     if (i >= begin && i < end) to[i] = from.value[i];
 }
 
+/// from[begin … end), within one pack; 0 elsewhere.
+template <int n, class T>
+LPF_DEVICE Pack<T, n> get(const T* from, std::int64_t begin, std::int64_t end) {
+  if (begin == 0 && end == n && begins_pack(from, n)) return load<n>(from);
+  Pack<T, n> pack;
+  for (int i = 0; i < n; ++i) pack.value[i] = i >= begin && i < end ? from[i] : T(0);
+  return pack;
+}
+
 /// Where a range of a stream lies in the stream's blocks of `size` elements.
 struct Blocks {
   std::int64_t first, n;
@@ -101,13 +110,7 @@ struct Dropout {
   LPF_DEVICE void operator()(std::int64_t k) const {
     const auto block = range[k];
     const PhiloxWords words = noise_words(now(key), block.number);
-    const T* from = x + block.at;
-    Pack<T, 4> pack;
-    if (block.begin == 0 && block.end == 4 && begins_pack(from, 4)) {
-      pack = load<4>(from);
-    } else {
-      for (int i = 0; i < 4; ++i) pack.value[i] = i >= block.begin && i < block.end ? from[i] : T(0);
-    }
+    auto pack = get<4>(x + block.at, block.begin, block.end);
     for (int i = 0; i < 4; ++i)
       pack.value[i] = words.word[i] <= largest ? static_cast<T>(pack.value[i] * scale) : T(0);
     put(y + block.at, pack, block.begin, block.end);
@@ -222,7 +225,7 @@ struct Perturb {
     const std::int64_t block = k - part.first, first = block * size, all = segment.rows * segment.length;
     const int n = first + size <= all ? size : static_cast<int>(all - first);
     const auto [row, column] = divided(first, segment.length);
-    const Pack<T> w = weights(theta + segment.offset + first, n),
+    const Pack<T> w = get<size>(theta + segment.offset + first, 0, n),
                   s = deviations(scale + segment.first_scale + row, column, segment.length, n);
     NoiseKey stream = now(key);
     stream.parameter = segment.parameter;
@@ -249,12 +252,6 @@ struct Perturb {
     if (a > 0xFFFFFFFF || b > 0xFFFFFFFF) return {a / b, a % b};
     const auto low = static_cast<std::uint32_t>(a), divisor = static_cast<std::uint32_t>(b);
     return {low / divisor, low % divisor};
-  }
-  LPF_DEVICE static Pack<T> weights(const T* from, int n) {
-    if (n == size && begins_pack(from, size)) return load<size>(from);
-    Pack<T> w;
-    for (int i = 0; i < size; ++i) w.value[i] = i < n ? from[i] : T(0);
-    return w;
   }
   /// Of n elements from a column of row 0 on.
   LPF_DEVICE static Pack<T> deviations(const T* of_row, std::int64_t column, std::int64_t length, int n) {

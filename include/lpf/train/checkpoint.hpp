@@ -188,9 +188,6 @@ class Checkpoint {
         name, [=] { return value; }, set);
   }
 
-  /// What a tensor of this type is read as.
-  static DType dtype_read(DType type) { return type == DType::bfloat16 ? DType::float32 : type; }
-
   void check_state(const SafetensorsFile& state) const {
     std::vector<std::string> missing, unexpected, different;
     for (const auto& v : values_)
@@ -199,7 +196,7 @@ class Checkpoint {
       if (!state.contains(name)) {
         missing.push_back(name);
       } else if (const Tensor& t = state.at(name);
-                 t.shape() != tensor.shape() || t.dtype() != dtype_read(tensor.dtype())) {
+                 t.shape() != tensor.shape() || t.dtype() != detail::dtype_read(tensor.dtype())) {
         different.push_back(concat("'", name, "' ", name_of(t.dtype()), " ", t.shape(), " in the file, ",
                                    name_of(tensor.dtype()), " ", tensor.shape(), " here"));
       }

@@ -56,12 +56,14 @@ class Digest {
   std::uint64_t state_ = 0x2545F4914F6CDD1D;
 };
 
-/// The digest of named tensors and texts, in any order, as 16 hexadecimal digits.
+/// What load_safetensors() makes of a tensor of this type.
+inline DType dtype_read(DType type) { return type == DType::bfloat16 ? DType::float32 : type; }
+
+/// The digest of named tensors, as they are read, and texts, in any order, as 16 hexadecimal digits.
 inline std::string digest_of(const NamedTensors& items, const Metadata& texts = {}) {
   std::uint64_t sum = 0;
   for (const auto& [name, tensor] : items) {
-    Tensor t = tensor.device().is_cpu() ? tensor : tensor.to(Device::cpu());
-    t = t.dtype() == bfloat16 ? t.to(float32) : t;  // as it will be read
+    const Tensor t = tensor.to(Device::cpu()).to(dtype_read(tensor.dtype()));
     Digest d;
     d.add(name);
     d.add(concat(name_of(t.dtype()), t.shape()));
