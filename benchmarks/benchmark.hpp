@@ -11,7 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <lpf/train/atomic_file.hpp>
+#include <lpf/io/atomic_file.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>

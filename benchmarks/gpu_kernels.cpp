@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <functional>
 #include <lpf/lpf.hpp>
+#include <lpf/report/table.hpp>
 #include <lpf/train/precision.hpp>
-#include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 
 #include "benchmark.hpp"

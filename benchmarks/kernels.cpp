@@ -7,7 +7,7 @@
 #include <functional>
 #include <lpf/backend/cpu/parallel.hpp>
 #include <lpf/lpf.hpp>
-#include <lpf/train/table.hpp>
+#include <lpf/report/table.hpp>
 #include <nlohmann/json.hpp>
 
 #include "benchmark.hpp"

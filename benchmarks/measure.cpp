@@ -4,8 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <lpf/lpf.hpp>
+#include <lpf/report/table.hpp>
 #include <lpf/sharpness/measure.hpp>
-#include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
 

@@ -6,10 +6,10 @@
 #include <bit>
 #include <cstdio>
 #include <iostream>
-#include <lpf/data/digits.hpp>
+#include <lpf/data/sets/digits.hpp>
 #include <lpf/lpf.hpp>
+#include <lpf/report/table.hpp>
 #include <lpf/train/population.hpp>
-#include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
 

@@ -10,9 +10,9 @@
 #include <lpf/models/lenet.hpp>
 #include <lpf/models/resnet.hpp>
 #include <lpf/models/wide_resnet.hpp>
+#include <lpf/report/table.hpp>
 #include <lpf/train/captured_step.hpp>
 #include <lpf/train/precision.hpp>
-#include <lpf/train/table.hpp>
 #include <nlohmann/json.hpp>
 #include <thread>
 

@@ -3,7 +3,7 @@
 // would be one file in ops/, one in nn/, and their tests.
 #include <cmath>
 #include <cstdio>
-#include <lpf/autograd/gradcheck.hpp>
+#include <lpf/calculus/gradcheck.hpp>
 #include <lpf/filter/unfused.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/ops/custom.hpp>

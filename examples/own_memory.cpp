@@ -1,7 +1,7 @@
 // Your own memory as tensors, without a copy: a pointer, a std::span, an Eigen matrix; and .npy files.
 #include <cstdio>
 #include <iostream>
-#include <lpf/data/npy.hpp>
+#include <lpf/io/npy.hpp>
 #include <lpf/lpf.hpp>
 #include <memory>
 #include <span>

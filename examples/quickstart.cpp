@@ -2,7 +2,7 @@
 // wrong. Each step descends the loss smoothed by Gaussian noise on the weights, estimated with M = 8
 // perturbed copies of the network in one batched pass. Take out the line marked (*) and it is plain SGD.
 #include <cstdio>
-#include <lpf/data/digits.hpp>
+#include <lpf/data/sets/digits.hpp>
 #include <lpf/dense.hpp>
 
 using namespace lpf;

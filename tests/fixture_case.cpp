@@ -1,6 +1,6 @@
 #include "fixture_case.hpp"
 
-#include "lpf/data/safetensors.hpp"
+#include "lpf/io/safetensors.hpp"
 #include "lpf/ops/math.hpp"
 
 namespace lpf::test {

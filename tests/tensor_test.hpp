@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lpf/autograd/gradcheck.hpp"
+#include "lpf/calculus/gradcheck.hpp"
 #include "lpf_test.hpp"
 
 namespace lpf::test {

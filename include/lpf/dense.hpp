@@ -4,7 +4,6 @@
 #pragma once
 
 #include "lpf/autograd/engine.hpp"
-#include "lpf/core/tensor.hpp"
 #include "lpf/data/dataset.hpp"
 #include "lpf/data/loader.hpp"
 #include "lpf/data/noise.hpp"
@@ -20,3 +19,4 @@
 #include "lpf/ops/replicate.hpp"
 #include "lpf/ops/shape.hpp"
 #include "lpf/optim/sgd.hpp"
+#include "lpf/tensor/tensor.hpp"

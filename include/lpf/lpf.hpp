@@ -1,9 +1,8 @@
 // Everything that trains: tensors, autograd, layers, losses, optimizers, the low-pass filter, data loading.
-// What is wanted less often is included by name: lpf/data/digits.hpp, lpf/data/{idx,npy,safetensors}.hpp,
+// What is wanted less often is included by name: lpf/data/sets/digits.hpp, lpf/data/{idx,npy,safetensors}.hpp,
 // lpf/sharpness/*.hpp, lpf/train/*.hpp, lpf/autograd/{gradcheck,hvp}.hpp.
 #pragma once
 
-#include "lpf/core/print.hpp"
 #include "lpf/dense.hpp"
 #include "lpf/float64.hpp"
 #include "lpf/nn/activation.hpp"
@@ -20,6 +19,7 @@
 #include "lpf/ops/layer_norm.hpp"
 #include "lpf/ops/normalization.hpp"
 #include "lpf/ops/pool.hpp"
+#include "lpf/ops/print.hpp"
 #include "lpf/ops/softmax.hpp"
 #include "lpf/optim/adam.hpp"
 #include "lpf/optim/sam.hpp"

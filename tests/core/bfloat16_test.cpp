@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "lpf/data/npy.hpp"
-#include "lpf/data/safetensors.hpp"
+#include "lpf/io/npy.hpp"
+#include "lpf/io/safetensors.hpp"
 #include "lpf/lpf.hpp"
 #include "tensor_test.hpp"
 

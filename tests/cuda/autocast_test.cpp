@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "compare.hpp"
-#include "lpf/data/digits.hpp"
+#include "lpf/data/sets/digits.hpp"
 
 using namespace lpf;
 using namespace lpf::test;

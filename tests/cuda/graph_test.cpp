@@ -3,13 +3,13 @@
 #include <thread>
 
 #include "compare.hpp"
-#include "lpf/data/digits.hpp"
+#include "lpf/data/sets/digits.hpp"
+#include "lpf/experiment/experiment.hpp"
+#include "lpf/experiment/recipe.hpp"
 #include "lpf/models/shake_shake.hpp"
 #include "lpf/optim/entropy_sgd.hpp"
 #include "lpf/optim/smoothout.hpp"
 #include "lpf/train/captured_step.hpp"
-#include "lpf/train/experiment.hpp"
-#include "lpf/train/recipe.hpp"
 
 using namespace lpf;
 using namespace lpf::test;

@@ -1,8 +1,8 @@
 // --precision of the training program, on the device.
 #include "compare.hpp"
 #include "lpf/backend/cuda/options.hpp"
-#include "lpf/train/experiment.hpp"
-#include "lpf/train/recipe.hpp"
+#include "lpf/experiment/experiment.hpp"
+#include "lpf/experiment/recipe.hpp"
 
 using namespace lpf;
 using namespace lpf::test;

@@ -1,7 +1,7 @@
 // Training on the device beside training on the CPU: the same noise, so the same run, up to the order of
 // sums.
 #include "compare.hpp"
-#include "lpf/data/digits.hpp"
+#include "lpf/data/sets/digits.hpp"
 #include "lpf/models/lenet.hpp"
 
 using namespace lpf;

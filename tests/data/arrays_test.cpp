@@ -1,5 +1,5 @@
 // .npz as NumPy writes it, and data sets from arrays in .npz and .safetensors.
-#include "lpf/data/arrays.hpp"
+#include "lpf/data/sets/arrays.hpp"
 
 #include "tensor_test.hpp"
 

@@ -1,5 +1,5 @@
 // Augmentation: what is drawn and from what, the geometry by hand, AutoAugment's operations against Pillow's.
-#include "lpf/data/augment.hpp"
+#include "lpf/data/augment/augment.hpp"
 
 #include <map>
 #include <numeric>

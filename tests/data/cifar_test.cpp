@@ -1,5 +1,5 @@
 // CIFAR's binary version, plain, packed and in an archive; the tar reader; what is broken is refused.
-#include "lpf/data/cifar.hpp"
+#include "lpf/data/sets/cifar.hpp"
 
 #include <cstdlib>
 

@@ -1,5 +1,5 @@
 // The embedded digits are the published ones.
-#include "lpf/data/digits.hpp"
+#include "lpf/data/sets/digits.hpp"
 
 #include "lpf_test.hpp"
 

@@ -1,5 +1,5 @@
 // The IDX reader, and MNIST from a folder: what is written is read, what is broken is refused.
-#include "lpf/data/idx.hpp"
+#include "lpf/data/sets/idx.hpp"
 
 #include <cstdlib>
 

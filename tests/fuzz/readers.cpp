@@ -7,11 +7,11 @@
 #include <string_view>
 #include <utility>
 
-#include "lpf/data/arrays.hpp"
-#include "lpf/data/cifar.hpp"
-#include "lpf/data/idx.hpp"
-#include "lpf/data/npz.hpp"
-#include "lpf/data/safetensors.hpp"
+#include "lpf/data/sets/arrays.hpp"
+#include "lpf/data/sets/cifar.hpp"
+#include "lpf/data/sets/idx.hpp"
+#include "lpf/io/npz.hpp"
+#include "lpf/io/safetensors.hpp"
 
 using namespace lpf;
 

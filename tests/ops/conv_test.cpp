@@ -1,10 +1,10 @@
 #include "lpf/ops/conv.hpp"
 
 #include "fixture_case.hpp"
-#include "lpf/autograd/gradcheck.hpp"
-#include "lpf/autograd/hvp.hpp"
 #include "lpf/backend/backend.hpp"
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
+#include "lpf/calculus/gradcheck.hpp"
+#include "lpf/calculus/hvp.hpp"
 #include "lpf/ops/math.hpp"
 
 using namespace lpf;

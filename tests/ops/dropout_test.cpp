@@ -1,6 +1,6 @@
 #include "lpf/ops/dropout.hpp"
 
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 #include "tensor_test.hpp"
 
 namespace lpf::test {

@@ -1,7 +1,7 @@
 #include "lpf/ops/layer_norm.hpp"
 
 #include "fixture_case.hpp"
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 
 namespace lpf::test {
 namespace {

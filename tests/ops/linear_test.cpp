@@ -1,6 +1,6 @@
 #include "lpf/ops/linear.hpp"
 
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 #include "lpf/ops/math.hpp"
 #include "lpf/ops/matmul.hpp"
 #include "tensor_test.hpp"

@@ -1,7 +1,7 @@
 #include "lpf/ops/loss.hpp"
 
 #include "fixture_case.hpp"
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 #include "lpf/ops/linear.hpp"
 
 namespace lpf::test {

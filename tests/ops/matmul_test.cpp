@@ -1,6 +1,6 @@
 #include "lpf/ops/matmul.hpp"
 
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 #include "lpf/ops/math.hpp"
 #include "lpf/ops/reduce.hpp"
 #include "lpf/ops/replicate.hpp"

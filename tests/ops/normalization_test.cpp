@@ -1,7 +1,7 @@
 #include "lpf/ops/normalization.hpp"
 
 #include "fixture_case.hpp"
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 #include "lpf/ops/index.hpp"
 
 namespace lpf::test {

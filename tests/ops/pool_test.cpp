@@ -3,9 +3,9 @@
 #include <limits>
 
 #include "fixture_case.hpp"
-#include "lpf/autograd/gradcheck.hpp"
 #include "lpf/backend/backend.hpp"
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
+#include "lpf/calculus/gradcheck.hpp"
 #include "lpf/ops/math.hpp"
 
 using namespace lpf;

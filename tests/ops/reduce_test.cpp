@@ -1,6 +1,6 @@
 #include "lpf/ops/reduce.hpp"
 
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 #include "lpf/ops/index.hpp"
 #include "lpf/ops/matmul.hpp"
 #include "lpf/ops/replicate.hpp"

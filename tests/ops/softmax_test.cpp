@@ -1,7 +1,7 @@
 #include "lpf/ops/softmax.hpp"
 
 #include "fixture_case.hpp"
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 
 namespace lpf::test {
 namespace {

@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "lpf/core/tensor.hpp"
+#include "lpf/tensor/tensor.hpp"
 
 namespace lpf::test {
 

@@ -1,5 +1,5 @@
 // The paper's synthetic quadratics (supplement, figure 6) at a small size, and its two statements about what
-// measures see: examples/quadratics.cpp shows them at full size.
+// measures see: apps/quadratics.cpp shows them at full size.
 #include <numeric>
 
 #include "lpf/sharpness/measure.hpp"

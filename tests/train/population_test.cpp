@@ -3,8 +3,8 @@
 
 #include <chrono>
 
-#include "lpf/data/digits.hpp"
 #include "lpf/data/loader.hpp"
+#include "lpf/data/sets/digits.hpp"
 #include "lpf/filter/low_pass_filter.hpp"
 #include "lpf/nn/dropout.hpp"
 #include "lpf/nn/linear.hpp"

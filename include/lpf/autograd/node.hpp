@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "lpf/autograd/grad_mode.hpp"
-#include "lpf/core/tensor.hpp"
+#include "lpf/tensor/tensor.hpp"
 
 namespace lpf {
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "lpf/core/philox.hpp"
-#include "lpf/core/tensor.hpp"
+#include "lpf/tensor/tensor.hpp"
 
 namespace lpf {
 

@@ -11,7 +11,7 @@
 //   }
 #pragma once
 
-#include "lpf/core/step_script.hpp"
+#include "lpf/backend/capture.hpp"
 #include "lpf/filter/perturbation.hpp"
 
 namespace lpf {

@@ -6,7 +6,7 @@
 #include <optional>
 #include <span>
 
-#include "lpf/core/step_script.hpp"
+#include "lpf/backend/capture.hpp"
 #include "lpf/filter/law.hpp"
 #include "lpf/filter/pre_activation_noise.hpp"
 #include "lpf/ops/replicate.hpp"

@@ -1,7 +1,7 @@
 // Dropout layer.
 #pragma once
 
-#include "lpf/core/step_script.hpp"
+#include "lpf/backend/capture.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/dropout.hpp"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <functional>
 
-#include "lpf/core/tensor.hpp"
+#include "lpf/tensor/tensor.hpp"
 
 namespace lpf::init {
 

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "lpf/autograd/node.hpp"
-#include "lpf/core/step_script.hpp"
+#include "lpf/backend/capture.hpp"
 #include "lpf/nn/init.hpp"
 #include "lpf/nn/replica_context.hpp"
 

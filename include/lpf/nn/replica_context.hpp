@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "lpf/core/tensor.hpp"
+#include "lpf/tensor/tensor.hpp"
 
 namespace lpf {
 

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "lpf/core/step_script.hpp"
+#include "lpf/backend/capture.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/arithmetic.hpp"
 #include "lpf/optim/schedule.hpp"

@@ -14,7 +14,7 @@
 
 #include <functional>
 
-#include "lpf/core/step_script.hpp"
+#include "lpf/backend/capture.hpp"
 #include "lpf/filter/perturbation.hpp"
 
 namespace lpf::optim {

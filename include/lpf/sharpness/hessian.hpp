@@ -2,14 +2,14 @@
 //
 //   v ↦ C H C v,    H v = (1/N) Σ_b N_b H_b v
 //
-// exact (autograd/hvp.hpp), batches weighted by their number of samples. Where all samples are one batch its
+// exact (calculus/hvp.hpp), batches weighted by their number of samples. Where all samples are one batch its
 // graph is recorded once; otherwise each product records the batches again, one at a time. Either way memory
 // does not grow with the number of products.
 #pragma once
 
 #include <memory>
 
-#include "lpf/autograd/hvp.hpp"
+#include "lpf/calculus/hvp.hpp"
 #include "lpf/sharpness/landscape.hpp"
 
 namespace lpf::sharpness {

@@ -6,7 +6,7 @@
 
 #include <limits>
 
-#include "lpf/autograd/hvp.hpp"
+#include "lpf/calculus/hvp.hpp"
 #include "lpf/sharpness/low_pass.hpp"
 #include "lpf/sharpness/tridiagonal.hpp"
 

@@ -14,7 +14,7 @@
 // On the CPU that calls the function. On a GPU the first calls with arguments of some shapes do too; the next
 // is captured (as a CUDA graph), and from then on a call copies its arguments to where the captured step
 // finds them and replays it. The numbers are the same to the bit: learning rates, radii and draws of noise
-// are inputs of the graph, computed anew in each replay, and counters go on (core/step_script.hpp).
+// are inputs of the graph, computed anew in each replay, and counters go on (backend/capture.hpp).
 //
 // The function's code is not run in a replay. So whatever it decides on the host (an if, a size, a learning
 // rate of its own) stays as it was when it was captured (with another mode, training or evaluation, or
@@ -39,7 +39,7 @@
 #include <vector>
 
 #include "lpf/autograd/autocast.hpp"
-#include "lpf/core/step_script.hpp"
+#include "lpf/backend/capture.hpp"
 #include "lpf/nn/replica_context.hpp"
 #include "lpf/ops/shape.hpp"
 

@@ -40,7 +40,7 @@
 #include <utility>
 #include <vector>
 
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/shape.hpp"
 

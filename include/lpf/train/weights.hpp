@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lpf/data/safetensors.hpp"
+#include "lpf/io/safetensors.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/shape.hpp"
 

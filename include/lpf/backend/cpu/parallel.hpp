@@ -7,7 +7,7 @@
 #include <exception>
 
 #include "lpf/backend/cpu/isa.hpp"
-#include "lpf/core/threads.hpp"
+#include "lpf/backend/threads.hpp"
 
 #ifdef _OPENMP
 #  include <omp.h>

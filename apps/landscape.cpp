@@ -1,0 +1,312 @@
+// What the loss looks like around a minimum. Trains the digits network by SGD and by LPF-SGD from the same
+// weights, and draws the training loss
+//   in a plane of two random directions, every filter as long as the weight's own
+//   in the plane that holds most of SGD's trajectory
+//   through both solutions
+// as it is and after the low-pass filter at several radii: what LPF-SGD descends. CSV, PNG, and a page to
+// turn and hover; on the page also the idea in one picture, a function of one number under Gaussians of
+// growing width, with the paths of SGD and LPF-SGD.
+//
+//   landscape                          51 × 51 points, pictures in out/landscape
+//   landscape --points 101 --sigma 0.1
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <lpf/data/sets/digits.hpp>
+#include <lpf/dense.hpp>
+#include <lpf/io/image.hpp>
+#include <lpf/report/log.hpp>
+#include <lpf/report/progress.hpp>
+#include <lpf/report/raster.hpp>
+#include <lpf/report/report.hpp>
+#include <lpf/report/surface_page.hpp>
+#include <lpf/report/svg.hpp>
+#include <lpf/sharpness/surface.hpp>
+
+using namespace lpf;
+
+namespace {
+
+struct Options {
+  int epochs = 60, threads = 0;
+  std::int64_t points = 51, replicas = 16, draws = 8;
+  std::vector<double> sigma{0.05, 0.1, 0.2};
+  double gamma = 0.06;
+  std::uint64_t seed = 0;
+  std::string out = "out/landscape";
+};
+
+struct Mlp {
+  nn::Linear fc1, fc2, fc3;
+  explicit Mlp(const nn::Path& p)
+      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 128), fc3(p / "fc3", 128, 10) {}
+  Tensor operator()(const Tensor& x) const { return fc3(relu(fc2(relu(fc1(x))))); }
+};
+
+struct Trained {
+  ParameterStore params;
+  Mlp net;
+  std::vector<Tensor> trajectory;  // θ before training and after each epoch
+
+  explicit Trained(std::uint64_t seed) : params({.seed = seed}), net(params) {}
+};
+
+Trained train(const Options& o, const TensorDataset& data, bool low_pass) {
+  Trained t(o.seed);
+  DataLoader loader(data, {.batch_size = 64, .seed = o.seed});
+  const std::int64_t steps = o.epochs * loader.batches();
+  optim::SGD sgd(t.params, {.lr = 0.1, .momentum = 0.9});
+  sgd.set_schedule(schedule::cosine(static_cast<std::uint64_t>(steps)));
+  LowPassFilter filter({.M = 8, .gamma = o.gamma, .total_steps = steps, .seed = o.seed});
+  t.trajectory.push_back(t.params.theta().clone());
+  ProgressBar bar(static_cast<std::size_t>(o.epochs), {.label = low_pass ? "LPF-SGD" : "SGD"});
+  for (int epoch = 0; epoch < o.epochs; ++epoch) {
+    double last = 0;
+    for (auto [x, y] : loader) {
+      const auto loss_of = [&, x = x, y = y] { return cross_entropy(t.net(x), y); };
+      if (low_pass) {
+        auto perturbed = filter.perturb(t.params);
+        const Tensor loss = loss_of();
+        loss.backward();
+        last = loss.item();
+      } else {
+        const Tensor loss = loss_of();
+        loss.backward();
+        last = loss.item();
+      }
+      sgd.step();
+    }
+    t.trajectory.push_back(t.params.theta().clone());
+    bar.update(static_cast<std::size_t>(epoch + 1), last);
+  }
+  bar.finish();
+  return t;
+}
+
+struct Named {
+  std::string key, name;
+  sharpness::Surface surface;
+  std::vector<std::array<double, 2>> path = {};
+};
+
+void write_csv(const std::string& path, const std::vector<const Named*>& all) {
+  std::vector<Record> records;
+  for (const Named* n : all)
+    for (std::size_t j = 0; j < n->surface.y.size(); ++j)
+      for (std::size_t i = 0; i < n->surface.x.size(); ++i)
+        records.push_back({{"surface", n->key},
+                           {"sigma", n->surface.sigma},
+                           {"x", n->surface.x[i]},
+                           {"y", n->surface.y[j]},
+                           {"loss", n->surface.at(j, i)}});
+  write_csv_records(path, records);
+}
+
+// Heights are logarithms: a loss spans orders of magnitude.
+void write_pictures(const Options& o, const Named& n) {
+  plot::HeightField field{n.surface.y.size(), n.surface.x.size(), {}};
+  for (const double loss : n.surface.loss) field.height.push_back(std::log(std::max(loss, 1e-6)));
+  save_png(concat(o.out, "/", n.key, "-contours.png"), plot::contour_map(field));
+  save_png(concat(o.out, "/", n.key, "-surface.png"), plot::shaded_surface(field));
+}
+
+PageSurface on_page(const Named& n) {
+  return {.name = n.name, .x = n.surface.x, .y = n.surface.y, .height = n.surface.loss, .path = n.path};
+}
+
+// f(x) = x²/20 − Σ A exp(−(x − m)²/2s²), whose convolution with N(0, σ²) is known: s² becomes s² + σ².
+struct Valley {
+  double depth, middle, width;
+};
+const std::vector<Valley> valleys{{1.1, -1.9, 0.07}, {1.3, -1.1, 0.09}, {1.0, 1.2, 0.75}, {0.9, -0.4, 0.05}};
+
+double smoothed(double x, double sigma) {
+  double f = (x * x + sigma * sigma) / 20;
+  for (const Valley& v : valleys) {
+    const double s2 = v.width * v.width + sigma * sigma, d = x - v.middle;
+    f -= v.depth * v.width / std::sqrt(s2) * std::exp(-d * d / (2 * s2));
+  }
+  return f;
+}
+double slope(double x) {
+  double g = x / 10;
+  for (const Valley& v : valleys) {
+    const double s2 = v.width * v.width, d = x - v.middle;
+    g += v.depth * d / s2 * std::exp(-d * d / (2 * s2));
+  }
+  return g;
+}
+
+// SGD: x ← x − η(f'(x) + noise). LPF-SGD: the same noise, and f' in the mean of M draws around x; the radius
+// grows as the filter's schedule has it.
+PageAnimation idea(const Options& o) {
+  constexpr int steps = 3000, every = 20, M = 8;
+  constexpr double lr = 0.01, first = 0.05, last = 0.8;
+  PageAnimation a{.x = {}, .ghost = {}, .names = {"SGD", "LPF-SGD"}, .frames = {}};
+  for (int i = 0; i <= 300; ++i) a.x.push_back(-3 + 6.0 * i / 300);
+  for (const double x : a.x) a.ghost.push_back(smoothed(x, 0));
+  const auto normal = [&](std::int64_t i) { return normal_at<double>({.seed = o.seed}, i); };
+  double sgd = -2.5, smooth = sgd;
+  std::vector<double> seen[2];  // positions at the frames so far
+  for (int t = 0; t < steps; ++t) {
+    const double sigma = first + (last - first) * (1 - std::cos(std::acos(-1.0) * t / steps)) / 2;
+    if (t % every == 0) {
+      seen[0].push_back(sgd), seen[1].push_back(smooth);
+      PageFrame frame{concat("step ", t, ", σ ", format_fixed(sigma, 2),
+                             ": the function (grey) and its convolution with a Gaussian (black)"),
+                      {},
+                      {seen[0], seen[1]}};
+      for (auto& path : frame.paths)
+        if (path.size() > 25) path.erase(path.begin(), path.end() - 25);
+      for (const double x : a.x) frame.y.push_back(smoothed(x, sigma));
+      a.frames.push_back(std::move(frame));
+    }
+    const double noise = normal(t * (M + 1));
+    double mean = 0;
+    for (int m = 1; m <= M; ++m) mean += slope(smooth + sigma * normal(t * (M + 1) + m)) / M;
+    const auto inside = [](double x) { return std::clamp(x, -3.0, 3.0); };
+    sgd = inside(sgd - lr * (slope(sgd) + noise));
+    smooth = inside(smooth - lr * (mean + noise));
+  }
+  return a;
+}
+
+int run(const Options& o, const std::string& command) {
+  create_directories(o.out);
+  const TensorDataset data = split(digits(), {1000, -1}, o.seed)[0];
+  const Trained sgd = train(o, data, false), flat = train(o, data, true);
+
+  const auto landscape_of = [&](const Trained& t) {
+    return sharpness::Landscape(t.params, {data.images, data.labels},
+                                [&net = t.net](const Tensor& x, const Tensor& y) {
+                                  return cross_entropy(net(x), y, {.reduction = Reduction::none});
+                                },
+                                {.replicas = o.replicas});
+  };
+  const sharpness::Landscape at_sgd = landscape_of(sgd), at_lpf = landscape_of(flat);
+  const auto timed = [&](const std::string& what, const auto& landscape, const sharpness::Plane& plane,
+                         const sharpness::SurfaceOptions& options) {
+    const double start = detail::monotonic_seconds();
+    sharpness::Surface s = sharpness::surface(landscape, plane, options);
+    std::printf("%-34s %4zu x %2zu points, %lld draws: %.2f s\n", what.c_str(), s.x.size(), s.y.size(),
+                static_cast<long long>(options.sigma > 0 ? options.draws : 1),
+                detail::monotonic_seconds() - start);
+    return s;
+  };
+
+  const sharpness::Range range{-1, 1, o.points};
+  std::vector<Named> random, connecting, principal, lines;
+  const auto random_plane = [&](const auto& landscape) {
+    return sharpness::Plane{sharpness::random_direction(landscape, 7, 0),
+                            sharpness::random_direction(landscape, 7, 1)};
+  };
+  random.push_back({"random-sgd", "SGD", timed("random, SGD", at_sgd, random_plane(at_sgd), {range, range})});
+  random.push_back(
+      {"random-lpf", "LPF-SGD", timed("random, LPF-SGD", at_lpf, random_plane(at_lpf), {range, range})});
+  const sharpness::Range coarse{-1, 1, (o.points + 1) / 2};
+  for (const double sigma : o.sigma)
+    random.push_back(
+        {concat("smoothed-", format_general(sigma)), concat("SGD, σ ", format_general(sigma)),
+         timed(concat("random, SGD, sigma ", format_general(sigma)), at_sgd, random_plane(at_sgd),
+               {.x = coarse, .y = coarse, .sigma = sigma, .draws = o.draws})});
+
+  const Tensor between = sharpness::between(sgd.params, flat.params.theta());
+  connecting.push_back({"between",
+                        "from SGD (0, 0) to LPF-SGD (1, 0)",
+                        timed("between", at_sgd, {between, sharpness::random_direction(at_sgd, 7, 0)},
+                              {{-0.5, 1.5, o.points}, range}),
+                        {{0, 0}, {1, 0}}});
+  const auto plane = sharpness::principal_plane(sgd.params, sgd.trajectory);
+  double low[2] = {0, 0}, high[2] = {0, 0};
+  for (const auto& p : plane.path)
+    for (std::size_t k = 0; k < 2; ++k) low[k] = std::min(low[k], p[k]), high[k] = std::max(high[k], p[k]);
+  const auto around = [&](std::size_t k) {
+    const double margin = 0.2 * (high[k] - low[k]);
+    return sharpness::Range{low[k] - margin, high[k] + margin, o.points};
+  };
+  principal.push_back({"principal", "SGD's trajectory",
+                       timed("principal plane", at_sgd, {plane.u, plane.v}, {around(0), around(1)}),
+                       plane.path});
+  std::printf("the principal plane holds %.1f %% of the trajectory's squared distances\n",
+              100 * (plane.explained[0] + plane.explained[1]));
+
+  std::vector<plot::Series> curves;
+  lines.push_back({"line", "the loss",
+                   timed("line between, raw", at_sgd, {between}, {.x = {-0.5, 1.5, 2 * o.points - 1}})});
+  for (const double sigma : o.sigma)
+    lines.push_back({concat("line-", format_general(sigma)), concat("σ ", format_general(sigma)),
+                     timed(concat("line between, sigma ", format_general(sigma)), at_sgd, {between},
+                           {.x = {-0.5, 1.5, 2 * o.points - 1}, .sigma = sigma, .draws = 4 * o.draws})});
+  for (const Named& n : lines) curves.push_back({.name = n.name, .x = n.surface.x, .y = n.surface.loss});
+
+  std::vector<const Named*> all;
+  std::vector<PageSurface> pages[3];
+  for (const Named& n : random) all.push_back(&n), pages[0].push_back(on_page(n));
+  for (const Named& n : connecting) all.push_back(&n), pages[1].push_back(on_page(n));
+  for (const Named& n : principal) all.push_back(&n), pages[2].push_back(on_page(n));
+  for (const Named* n : all) write_pictures(o, *n);
+  for (const Named& n : lines) all.push_back(&n);
+  write_csv(o.out + "/surfaces.csv", all);
+
+  const std::string units = "Radii σ are in units of the filters' sizes.";
+  SurfacePage page("The landscape that LPF-SGD descends", command);
+  page.animation("The idea",
+                 "A function with narrow valleys and a wide one, its convolution with Gaussians of growing "
+                 "width, and the paths of SGD and LPF-SGD from the same start with the same gradient noise.",
+                 idea(o))
+      .surfaces(
+          "Two random directions",
+          "Training loss of the digits network around the solutions of SGD and LPF-SGD, every filter of "
+          "a direction as long as the weight's own; and smoothed. " +
+              units,
+          pages[0])
+      .surfaces("Between two solutions", "Along x from SGD's solution to LPF-SGD's, along y at random.",
+                pages[1])
+      .surfaces("SGD's trajectory",
+                concat("The plane through the solution nearest to the trajectory, in red; it holds ",
+                       format_fixed(100 * (plane.explained[0] + plane.explained[1]), 1),
+                       " % of the squared distances."),
+                pages[2])
+      .write(o.out + "/page.html");
+  HtmlReport report({.title = "The loss between two solutions, raw and smoothed",
+                     .command = command,
+                     .seeds = std::to_string(o.seed)});
+  report.figure(plot::line_chart(curves, {.title = "From SGD (0) to LPF-SGD (1)",
+                                          .x = {.title = "position"},
+                                          .y = {.title = "training loss", .min = 0}}),
+                "The same draws at every position. " + units);
+  report.write(o.out + "/lines.html");
+  std::printf(
+      "\nTurn and hover: %s/page.html   lines: %s/lines.html   numbers: %s/surfaces.csv   pictures: "
+      "%s/*.png\n",
+      o.out.c_str(), o.out.c_str(), o.out.c_str(), o.out.c_str());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options o;
+  CLI::App app("Draws the training loss around the minima that SGD and LPF-SGD find on digits.");
+  app.option_defaults()->always_capture_default();
+  app.add_option("--points", o.points, "of a surface, a side")->check(CLI::Range(3, 1001));
+  app.add_option("--sigma", o.sigma, "radii of the smoothed surfaces")->check(CLI::PositiveNumber);
+  app.add_option("--draws", o.draws, "of the smoothed surfaces; lines have four times as many")
+      ->check(CLI::Range(1, 10000));
+  app.add_option("--replicas", o.replicas, "points a pass")->check(CLI::Range(1, 1024));
+  app.add_option("--epochs", o.epochs, "of training")->check(CLI::Range(2, 1000));
+  app.add_option("--gamma", o.gamma, "radius of LPF-SGD")->check(CLI::NonNegativeNumber);
+  app.add_option("--seed", o.seed, "of data, weights and noise");
+  app.add_option("--out", o.out, "folder for the pictures");
+  app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
+      ->check(CLI::Range(0, 1024));
+  CLI11_PARSE(app, argc, argv);
+  try {
+    set_num_threads(o.threads);
+    std::string command = "landscape";
+    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
+    return run(o, command);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "landscape: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,394 @@
+// How sharp is the minimum that a network was trained to? Every measure of lpf/sharpness/ of any weights in a
+// safetensors file: a checkpoint of LPF's, or a state_dict saved from PyTorch.
+//
+//   sharpness --train out/digits-mlp.safetensors        trains the digits network first, then measures it
+//   sharpness net.safetensors --network resnet18 --data cifar10:data/cifar10 --normalize
+//   sharpness a.safetensors --compare b.safetensors     two models, the same noise, paired differences
+//
+// --json writes the numbers, --plot a page with the spectrum, the profile and the layers.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <lpf/data/sets/cifar.hpp>
+#include <lpf/data/sets/digits.hpp>
+#include <lpf/data/sets/idx.hpp>
+#include <lpf/lpf.hpp>
+#include <lpf/models/registry.hpp>
+#include <lpf/report/log.hpp>
+#include <lpf/report/progress.hpp>
+#include <lpf/report/report.hpp>
+#include <lpf/report/svg.hpp>
+#include <lpf/sharpness/compare.hpp>
+#include <lpf/train/weights.hpp>
+
+using namespace lpf;
+
+namespace {
+
+struct Options {
+  std::string file, compare, initial, network = "digits-mlp", data = "digits", json, plot;
+  models::ModelOptions model;
+  bool normalize = false, train = false, blocks = false, raw = false;
+  std::int64_t samples = 0, draws = 100, replicas = 8, samples_a_pass = 0;
+  std::uint64_t seed = 0, key = 0;
+  double relative_error = 0;
+  std::vector<std::string> measures;
+  int threads = 0;
+};
+
+struct Described {
+  sharpness::Measure measure;
+  std::string key, title, sentence;  // key: of the report
+};
+const std::vector<Described> described{
+    {sharpness::Measure::low_pass, "low_pass", "LPF",
+     "mean loss after Gaussian noise of 1 % of each filter's size: the paper's measure; low is flat"},
+    {sharpness::Measure::epsilon, "epsilon", "ε-sharpness",
+     "1 over the distance along the gradient at which the loss has risen by 0.1"},
+    {sharpness::Measure::pac_bayes, "pac_bayes_sigma", "PAC-Bayes σ",
+     "the noise, in units of the filters, that raises the mean loss by 0.1; here high is flat"},
+    {sharpness::Measure::pac_bayes, "pac_bayes_norm", "PAC-Bayes, norm",
+     "‖θ‖²/(4σ²) + ln(2N/δ), the bound's complexity as the published comparison used it"},
+    {sharpness::Measure::pac_bayes, "pac_bayes_distance", "PAC-Bayes, distance",
+     "the same with the distance to the initial weights, as the bound is defined"},
+    {sharpness::Measure::frobenius_norm, "frobenius_norm", "‖H‖ Frobenius",
+     "root of the sum of the squared eigenvalues of the Hessian"},
+    {sharpness::Measure::fisher_rao, "fisher_rao", "Fisher-Rao norm",
+     "θᵀHθ, the curvature along the weights themselves"},
+    {sharpness::Measure::lambda_max, "lambda_max", "λ_max",
+     "largest eigenvalue: curvature of the steepest direction"},
+    {sharpness::Measure::trace, "trace", "trace",
+     "sum of the eigenvalues: curvature of all directions together"},
+    {sharpness::Measure::trace_hutchpp, "trace_hutchpp", "trace, Hutch++",
+     "the same, the large eigenvalues exactly and the rest by draws"},
+    {sharpness::Measure::effective_dimension, "effective_dimension", "effective dimension",
+     "Σ λ/(λ+1): about how many directions are curved by more than 1"},
+    {sharpness::Measure::shannon_entropy, "shannon_entropy", "Shannon entropy",
+     "how unsure the predictions are, in nats"},
+    {sharpness::Measure::local_entropy, "local_entropy", "local entropy",
+     "−ln of the mean of e^−loss around the weights; low is a wide valley"},
+    {sharpness::Measure::local_entropy_gradient, "local_entropy_gradient", "its gradient",
+     "γ times how far 20 noisy steps of gradient descent drift from the weights"},
+    {sharpness::Measure::sam, "sam", "SAM", "largest rise of the loss within a ball of radius 0.05"},
+    {sharpness::Measure::density, "", "density", "density of the eigenvalues (in --plot)"},
+    {sharpness::Measure::profile, "", "profile", "mean loss at growing distance (in --plot)"}};
+
+const Described& description_of(const std::string& key) {
+  for (const Described& d : described)
+    if (d.key == key) return d;
+  fail("sharpness", "no description of '", key, "'");
+}
+
+struct Mlp {
+  nn::Linear fc1, fc2, fc3;
+  explicit Mlp(const nn::Path& p)
+      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 128), fc3(p / "fc3", 128, 10) {}
+  Tensor operator()(const Tensor& x) const {
+    check<ShapeError>(x.numel() == 64 * x.size(0), "digits-mlp",
+                      "takes digits of 64 pixels, the samples have shape ", x.shape(),
+                      ": use --data digits, or another --network");
+    return fc3(relu(fc2(relu(fc1(reshape(x, {x.size(0), 64}))))));
+  }
+};
+
+TensorDataset load_data(const Options& o) {
+  const auto colon = o.data.find(':');
+  const std::string kind = o.data.substr(0, colon);
+  const std::string place = colon == std::string::npos ? "" : o.data.substr(colon + 1);
+  const bool flat = o.network == "digits-mlp";
+  check(kind == "digits" || !place.empty(), "sharpness", "--data ", kind, " needs a place: --data ", kind,
+        ":FOLDER");
+  const auto whole = [&]() -> TensorDataset {
+    if (kind == "digits") return digits({.flat = flat, .normalize = o.normalize});
+    if (kind == "idx") return mnist(place, Split::train, {.normalize = o.normalize});
+    if (kind == "cifar10") return cifar10(place, Split::train, {.normalize = o.normalize});
+    if (kind == "cifar100") return cifar100(place, Split::train, {.normalize = o.normalize});
+    fail("sharpness", "--data is digits, idx:FOLDER, cifar10:FOLDER or cifar100:FOLDER, got '", o.data, "'");
+  }();
+  if (o.samples == 0) return whole;
+  check(o.samples <= whole.size(), "sharpness", "--samples ", o.samples, ", but the data have ",
+        whole.size());
+  return split(whole, {o.samples, -1}, o.seed)[0];
+}
+
+// A network with weights from a file.
+struct Loaded {
+  ParameterStore params;
+  models::Model net;
+
+  Loaded(const Options& o, const TensorDataset& data) {
+    if (o.network == "digits-mlp") {
+      net = Mlp(params);
+    } else {
+      models::ModelOptions options = o.model;
+      if (data.images.rank() == 4) options.input = data.images.shape().slice(1, 4);
+      net = models::make(o.network, params, options);
+    }
+  }
+  void load(const std::string& name) const {
+    std::string path = name;  // a checkpoint is named without its ending
+    if (!std::filesystem::exists(path) && std::filesystem::exists(path + ".safetensors"))
+      path += ".safetensors";
+    load_weights(path, params);
+    const Tensor theta = params.theta();
+    for (const double x : theta.to_vector())
+      check<NumericError>(std::isfinite(x), "sharpness", "'", path,
+                          "' holds NaN or infinite weights: the training that wrote it diverged");
+  }
+};
+
+void train_digits(const Options& o, const TensorDataset& data) {
+  check(o.network == "digits-mlp" && o.data == "digits", "sharpness",
+        "--train trains digits-mlp on digits only");
+  const ParameterStore params({.seed = o.seed});
+  const Mlp net(params);
+  DataLoader loader(data, {.batch_size = 64, .seed = o.seed});
+  optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9});
+  constexpr int epochs = 60;
+  sgd.set_schedule(schedule::cosine(static_cast<std::uint64_t>(epochs * loader.batches())));
+  ProgressBar bar(epochs, {.label = "training"});
+  for (int epoch = 0; epoch < epochs; ++epoch) {
+    double last = 0;
+    for (auto [x, y] : loader) {
+      const Tensor loss = cross_entropy(net(x), y);
+      loss.backward();
+      sgd.step();
+      last = loss.item();
+    }
+    bar.update(static_cast<std::size_t>(epoch + 1), last);
+  }
+  bar.finish();
+  const auto folder = std::filesystem::path(o.file).parent_path();
+  if (!folder.empty()) create_directories(folder.string());
+  save_weights(o.file, params);
+}
+
+sharpness::MeasureOptions measure_options(const Options& o, const TensorDataset& data, ProgressBar& bar) {
+  sharpness::MeasureOptions out{.draws = o.draws, .key = o.key};
+  out.until.relative_error = o.relative_error;
+  out.filter_normalize = !o.raw;
+  out.replicas = o.replicas;
+  out.samples = o.samples_a_pass;
+  out.low_pass_blocks = o.blocks;
+  out.spectrum.eigenpairs = 5;
+  if (!o.measures.empty()) {
+    out.measures.clear();
+    for (const std::string& name : o.measures)
+      for (const sharpness::Measure m : sharpness::all)
+        if (sharpness::detail::name_of(m) == name) out.measures.push_back(m);
+  }
+  if (!o.initial.empty()) {
+    const Loaded initial(o, data);
+    initial.load(o.initial);
+    out.pac_bayes.initial = initial.params.theta();
+  }
+  out.progress = [&bar](std::string_view next, std::size_t done, std::size_t) {
+    if (!next.empty()) bar.set_label(std::string(next));
+    bar.update(done);
+  };
+  return out;
+}
+
+std::string with_error(double value, double error) {
+  if (std::isnan(value)) return "–";
+  if (!(error > 0)) return format_general(value, 5);
+  return concat(format_general(value, 5), " ± ", format_general(error, 2));
+}
+
+TextTable table_of(const sharpness::Report& report) {
+  TextTable table({"measure", "value ± error of draws", "error of data", "draws", "advised"},
+                  {.align = {Align::left, Align::left, Align::right, Align::right, Align::right}});
+  for (const auto& m : report.measurements) {
+    const auto& e = m.estimate;
+    table.add_row({description_of(m.name).title, with_error(e.value, e.standard_error),
+                   std::isnan(e.data_error) ? "–" : format_general(e.data_error, 2),
+                   e.draws > 0 ? std::to_string(e.draws) : "–",
+                   e.advised_draws > 0 ? std::to_string(e.advised_draws) : "–"});
+  }
+  return table;
+}
+
+TextTable blocks_of(const sharpness::Report& report) {
+  TextTable table({"layer", "measure", "value ± error of draws"},
+                  {.align = {Align::left, Align::left, Align::left}});
+  for (const auto& m : report.measurements)
+    for (const auto& b : m.estimate.blocks)
+      table.add_row({b.name, description_of(m.name).title, with_error(b.value, b.standard_error)});
+  return table;
+}
+
+void write_json(const std::string& path, const Options& o, const sharpness::Report& report) {
+  std::vector<Record> records;
+  const auto add = [&](const std::string& measure, const std::string& block, double value, double error,
+                       const sharpness::Estimate& e, const std::string& note) {
+    records.push_back({{"file", o.file},
+                       {"measure", measure},
+                       {"block", block},
+                       {"value", value},
+                       {"standard_error", error},
+                       {"draws", e.draws},
+                       {"data_error", e.data_error},
+                       {"advised_draws", e.advised_draws},
+                       {"key", o.key},
+                       {"note", note}});
+  };
+  add("loss", "", report.loss, 0, {}, "");
+  for (const auto& m : report.measurements) {
+    add(m.name, "", m.estimate.value, m.estimate.standard_error, m.estimate, m.note);
+    for (const auto& b : m.estimate.blocks) add(m.name, b.name, b.value, b.standard_error, {}, "");
+  }
+  for (std::size_t k = 0; k < report.eigenpairs.size(); ++k)
+    add(concat("eigenvalue_", k + 1), "", report.eigenpairs[k].value, report.eigenpairs[k].residual, {},
+        "standard_error is the residual");
+  write_json_records(path, records);
+}
+
+plot::Series band(const std::string& name, const sharpness::Curve& curve) {
+  plot::Series out{.name = name, .x = curve.x, .y = curve.y};
+  for (std::size_t i = 0; i < curve.y.size(); ++i) {
+    out.low.push_back(curve.y[i] - curve.standard_error[i]);
+    out.high.push_back(curve.y[i] + curve.standard_error[i]);
+  }
+  return out;
+}
+
+void write_plot(const std::string& path, const Options& o, const sharpness::Report& report,
+                const std::string& command) {
+  HtmlReport page({.title = "How sharp the minimum is",
+                   .lead = concat(o.file, ", network ", o.network, ", on ", report.samples, " samples of ",
+                                  o.data, ": training loss ", format_general(report.loss), "."),
+                   .command = command,
+                   .seeds = concat("key ", o.key)});
+  page.section("Measures").table(table_of(report), "In units of the filters' sizes, in evaluation mode.");
+  std::vector<std::pair<std::string, std::string>> terms;
+  for (const auto& m : report.measurements)
+    terms.emplace_back(description_of(m.name).title, description_of(m.name).sentence);
+  page.definitions(terms);
+  if (!report.density.x.empty()) {
+    const double top = *std::max_element(report.density.y.begin(), report.density.y.end());
+    page.section("Spectrum of the Hessian")
+        .figure(plot::line_chart({band("density", report.density)},
+                                 {.title = "Density of the eigenvalues",
+                                  .x = {.title = "eigenvalue"},
+                                  .y = {.title = "density", .scale = plot::Scale::log, .min = top * 1e-6}}),
+                "Stochastic Lanczos quadrature, smoothed; the band is the standard error of the starts.");
+  }
+  if (!report.profile.x.empty())
+    page.section("Profile").figure(
+        plot::line_chart({band("mean loss", report.profile)},
+                         {.title = "Mean loss at distance α along random directions",
+                          .x = {.title = "α, in units of the filters"},
+                          .y = {.title = "loss", .min = 0}}),
+        "The same directions at every α; the band is the standard error of the draws.");
+  if (!blocks_of(report).rows().empty()) page.section("Layers").table(blocks_of(report));
+  page.write(path);
+}
+
+void print(const Options& o, const sharpness::Report& report) {
+  std::printf("%s: network %s on %lld samples of %s, training loss %s\n\n%s\n", o.file.c_str(),
+              o.network.c_str(), static_cast<long long>(report.samples), o.data.c_str(),
+              format_general(report.loss).c_str(), table_of(report).to_string().c_str());
+  for (const auto& m : report.measurements) {
+    const Described& d = description_of(m.name);
+    std::printf("%s: %s.\n", d.title.c_str(), d.sentence.c_str());
+    if (!m.note.empty()) std::printf("    no value: %s\n", m.note.c_str());
+  }
+  if (!report.eigenpairs.empty()) {
+    std::printf("largest eigenvalues:");
+    for (const auto& e : report.eigenpairs) std::printf(" %s", format_general(e.value).c_str());
+    std::printf("\n");
+  }
+}
+
+void warn_if_not_converged(const std::string& file, const sharpness::Report& report) {
+  if (report.loss <= 0.01) return;
+  std::fprintf(
+      stderr,
+      "warning: %s has a training loss of %s. Models are compared when they have converged, to 0.01 or less: "
+      "before that a measure says how far training went, not how flat the minimum is. (Or these are not "
+      "the data it was trained on: --samples and --seed choose them, --normalize scales them.)\n",
+      file.c_str(), format_general(report.loss).c_str());
+}
+
+int run(const Options& o, const std::string& command) {
+  const TensorDataset data = load_data(o);
+  if (o.train) train_digits(o, data);
+  const Loaded a(o, data);
+  a.load(o.file);
+  const std::size_t measures = o.measures.empty() ? sharpness::all.size() : o.measures.size();
+  const auto measure = [&](const Loaded& m) {
+    ProgressBar bar(measures, {.label = "measuring"});
+    return sharpness::measure(m.net, m.params, data, measure_options(o, data, bar));
+  };
+  const sharpness::Report report = measure(a);
+  warn_if_not_converged(o.file, report);
+  print(o, report);
+  if (!o.json.empty()) write_json(o.json, o, report);
+  if (!o.plot.empty()) write_plot(o.plot, o, report, command);
+  if (o.compare.empty()) return 0;
+
+  const Loaded b(o, data);
+  b.load(o.compare);
+  const sharpness::Report other = measure(b);
+  warn_if_not_converged(o.compare, other);
+  TextTable table({"measure", o.file, o.compare, "difference ± paired error", "error of data"});
+  for (const auto& d : sharpness::compare(report, other))
+    table.add_row({description_of(d.name).title, format_general(d.a, 5), format_general(d.b, 5),
+                   with_error(d.value, d.standard_error),
+                   std::isnan(d.data_error) ? "–" : format_general(d.data_error, 2)});
+  std::printf("\nThe same noise for both, differences paired draw by draw:\n%s", table.to_string().c_str());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options o;
+  std::vector<std::string> networks = models::names(), measures;
+  networks.insert(networks.begin(), "digits-mlp");
+  for (const sharpness::Measure m : sharpness::all) measures.emplace_back(sharpness::detail::name_of(m));
+  CLI::App app("Measures how sharp the minimum is that a network was trained to.");
+  app.option_defaults()->always_capture_default();
+  app.add_option("file", o.file, "safetensors file with the weights, or the name of a checkpoint")
+      ->required();
+  app.add_option("--network", o.network, "which network they are of")->check(CLI::IsMember(networks));
+  app.add_option("--classes", o.model.classes, "classes of the network")->check(CLI::Range(2, 100000));
+  app.add_option("--width", o.model.width, "width of a ResNet; 0: its own")->check(CLI::Range(0, 100000));
+  app.add_flag("!--no-batch-norm", o.model.batch_norm, "a ResNet without batch norm");
+  app.add_flag("!--no-skip", o.model.skip, "a ResNet without skip connections");
+  app.add_option("--data", o.data, "training data: digits, idx:FOLDER, cifar10:FOLDER, cifar100:FOLDER");
+  app.add_flag("--normalize", o.normalize, "normalise pixels by the set's mean and deviation");
+  app.add_option("--samples", o.samples, "measure on so many, drawn at random; 0: all")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--seed", o.seed, "of that choice, and of --train");
+  app.add_option("--measures", o.measures, "only these")->check(CLI::IsMember(measures));
+  app.add_option("--draws", o.draws, "random draws of a measure")->check(CLI::Range(2, 1000000));
+  app.add_option("--relative-error", o.relative_error, "draw until this is reached instead; 0: do not")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--key", o.key, "of the noise: the same for models to be compared");
+  app.add_flag("--raw", o.raw, "without filter normalisation");
+  app.add_flag("--blocks", o.blocks, "LPF of each layer too, as many draws again for each");
+  app.add_option("--initial", o.initial, "weights before training, for the PAC-Bayes distance");
+  app.add_option("--compare", o.compare, "a second file: paired differences");
+  app.add_option("--replicas", o.replicas, "copies of the weights in a pass: less memory with fewer")
+      ->check(CLI::Range(1, 1024));
+  app.add_option("--samples-a-pass", o.samples_a_pass, "all copies counted; 0: by the size of a sample")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--json", o.json, "write the numbers to this file");
+  app.add_option("--plot", o.plot, "write a page with table and pictures to this file (HTML)");
+  app.add_flag("--train", o.train, "first train digits-mlp by SGD, and write its weights to the file");
+  app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
+      ->check(CLI::Range(0, 1024));
+  CLI11_PARSE(app, argc, argv);
+  try {
+    check(o.compare.empty() || o.relative_error == 0, "sharpness",
+          "--compare pairs draw by draw: give --draws and not --relative-error");
+    set_num_threads(o.threads);
+    std::string command = "sharpness";
+    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
+    return run(o, command);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "sharpness: %s\n", e.what());
+    return 1;
+  }
+}

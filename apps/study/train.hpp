@@ -1,0 +1,241 @@
+// Trains one model of a plan, measures it, and says both in one line.
+#pragma once
+
+#include <functional>
+#include <limits>
+#include <lpf/data/sets/cifar.hpp>
+#include <lpf/data/sets/digits.hpp>
+#include <lpf/lpf.hpp>
+#include <lpf/models/resnet.hpp>
+#include <lpf/optim/adam.hpp>
+#include <lpf/optim/sam.hpp>
+#include <lpf/report/log.hpp>
+#include <lpf/report/progress.hpp>
+#include <lpf/sharpness/measure.hpp>
+#include <lpf/train/metrics.hpp>
+#include <optional>
+
+#include "plan.hpp"
+
+namespace study {
+
+using namespace lpf;
+
+struct Mlp {
+  nn::Linear fc1, fc2, fc3;
+  std::optional<nn::BatchNorm> bn1, bn2;
+  Mlp(const nn::Path& p, std::int64_t width, bool batch_norm)
+      : fc1(p / "fc1", 64, width), fc2(p / "fc2", width, width), fc3(p / "fc3", width, 10) {
+    if (!batch_norm) return;
+    bn1.emplace(p / "bn1", width);
+    bn2.emplace(p / "bn2", width);
+  }
+  Tensor operator()(const Tensor& x) const {
+    const auto layer = [](const Tensor& y, const std::optional<nn::BatchNorm>& bn) {
+      return bn ? (*bn)(y, {.relu = true}) : relu(y);
+    };
+    return fc3(layer(fc2(layer(fc1(x), bn1)), bn2));
+  }
+};
+
+using Model = std::function<Tensor(const Tensor&)>;
+
+/// A setting, or what it is where the plan does not name it.
+inline double setting(const Settings& s, const std::string& name, double otherwise = 0) {
+  const auto found = s.find(name);
+  return found == s.end() ? otherwise : found->second;
+}
+
+inline Model network(const Plan& plan, const ParameterStore& params, const Settings& s) {
+  const auto width = static_cast<std::int64_t>(setting(s, "width"));
+  if (plan.network == Network::mlp) return Mlp(params, width, setting(s, "batch_norm") > 0);
+  models::ResNetOptions options = plan.network == Network::narrow_resnet ? models::narrow_resnet18(width)
+                                  : plan.network == Network::double_descent
+                                      ? models::double_descent_resnet18(width)
+                                      : models::resnet18();
+  options.skip = setting(s, "skip", 1) > 0;
+  options.batch_norm = setting(s, "batch_norm", 1) > 0;
+  return models::ResNet(params, options);
+}
+
+struct Task {
+  TensorDataset train, test;
+};
+
+/// The seed's training and test set. Noise falls on the training set, on pixels in [0, 1].
+inline Task task_of(const Plan& plan, const Settings& s, const std::string& folder) {
+  const auto seed = static_cast<std::uint64_t>(s.at("seed"));
+  const auto sets = [&]() -> Task {
+    if (plan.network != Network::mlp) return {cifar10(folder, Split::train), cifar10(folder, Split::test)};
+    auto [train, test] = split(digits(), {static_cast<std::int64_t>(s.at("train")), -1}, seed);
+    return {std::move(train), std::move(test)};
+  };
+  Task task = sets();
+  const ChannelStatistics clean = channel_statistics(task.train.images);
+  if (const double p = setting(s, "label_noise"); p > 0)
+    task.train = with_label_noise(task.train, {.probability = p, .seed = seed});
+  if (const double sigma = setting(s, "data_noise"); sigma > 0)
+    task.train = with_data_noise(task.train, {.sigma = sigma, .seed = seed});
+  if (plan.network != Network::mlp)
+    for (TensorDataset* set : {&task.train, &task.test}) set->images = normalize(set->images, clean);
+  return task;
+}
+
+/// One update of the parameters from a batch; returns its loss.
+using Step = std::function<double(const std::function<Tensor()>& loss)>;
+
+inline Step step_of(const Plan& plan, const ParameterStore& params, const Settings& s, std::int64_t batches) {
+  const double lr = s.at("lr"), momentum = setting(s, "momentum"), decay = setting(s, "weight_decay");
+  schedule::Schedule factor = schedule::constant();
+  if (plan.cosine) factor = schedule::cosine(static_cast<std::uint64_t>(plan.epochs * batches));
+  if (!plan.milestones.empty())
+    factor = schedule::per_epoch(schedule::multi_step({plan.milestones.begin(), plan.milestones.end()}),
+                                 static_cast<std::uint64_t>(batches));
+  const auto plain = [](auto optimizer) {
+    return [=](const std::function<Tensor()>& loss_of) {
+      const Tensor loss = loss_of();
+      loss.backward();
+      optimizer->step();
+      return static_cast<double>(loss.item());
+    };
+  };
+  const int kind = static_cast<int>(setting(s, "optimizer"));
+  if (kind == adam) {
+    auto optimizer =
+        std::make_shared<optim::Adam>(params, optim::AdamOptions{.lr = lr, .weight_decay = decay});
+    optimizer->set_schedule(factor);
+    return plain(optimizer);
+  }
+  auto base = std::make_shared<optim::SGD>(
+      params, optim::SgdOptions{.lr = lr, .momentum = momentum, .weight_decay = decay});
+  base->set_schedule(factor);
+  if (kind == sam) {
+    auto ascent =
+        std::make_shared<optim::Sam<optim::SGD>>(params, *base, optim::SamOptions{.rho = s.at("rho")});
+    return [base, ascent](const std::function<Tensor()>& loss) { return ascent->step(loss).item(); };
+  }
+  if (kind == sgd) return plain(base);
+  auto filter = std::make_shared<LowPassFilter>(LowPassFilterOptions{
+      .M = static_cast<std::int64_t>(s.at("M")),
+      .gamma = s.at("gamma"),
+      .law = setting(s, "tensor_wise") > 0 ? NoiseLaw::tensor_wise : NoiseLaw::filter_wise,
+      .seed = static_cast<std::uint64_t>(s.at("seed"))});
+  return [=](const std::function<Tensor()>& loss_of) {
+    double value = 0;
+    {
+      const auto scope = filter->perturb(params);
+      const Tensor loss = loss_of();
+      loss.backward();
+      value = loss.item();
+    }
+    base->step();
+    return value;
+  };
+}
+
+struct Trained {
+  int epochs = 0;
+  Evaluation train{.loss = std::numeric_limits<double>::quiet_NaN(),
+                   .error = std::numeric_limits<double>::quiet_NaN()},
+      test = {};
+  bool converged = false;  ///< reached the plan's loss, or it asks for none and the loss is finite
+};
+
+/// Trains the parameters as the plan says.
+inline Trained train(const Plan& plan, const Settings& s, const ParameterStore& params, const Model& net,
+                     const Task& task) {
+  DataLoader loader(task.train, {.batch_size = static_cast<std::int64_t>(s.at("batch_size")),
+                                 .seed = static_cast<std::uint64_t>(s.at("seed"))});
+  const Step step = step_of(plan, params, s, loader.batches());
+  const auto over = [&](const TensorDataset& data) {
+    return evaluate(params, net, data.images, data.labels, 1000);
+  };
+  Trained out;
+  bool finite = true;
+  const auto reached = [&] { return plan.stop > 0 && out.train.loss <= plan.stop; };
+  const auto time_left = [&] { return out.epochs < plan.epochs && params.updates() < plan.updates; };
+  while (time_left() && finite && !reached()) {
+    RunningMean mean;
+    const bool near = plan.check > 0 && out.train.loss <= 2 * plan.stop;
+    for (auto [x, y] : loader) {
+      mean.add(step([&, x = x, y = y] { return cross_entropy(net(x), y); }), static_cast<double>(x.size(0)));
+      finite = std::isfinite(mean.value());
+      if (near && params.updates() % static_cast<std::uint64_t>(plan.check) == 0)
+        out.train = over(task.train);
+      if (!finite || reached()) break;
+    }
+    ++out.epochs;
+    // An evaluation of all data costs a third of an epoch: only where it may end the training.
+    if (finite && !reached() && (!time_left() || mean.value() <= 100 * plan.stop))
+      out.train = over(task.train);
+  }
+  out.test = over(task.test);
+  out.converged = finite && (plan.stop == 0 ? std::isfinite(out.train.loss) : out.train.loss <= plan.stop);
+  return out;
+}
+
+inline const std::vector<std::string> measured{
+    "low_pass",           "epsilon",        "pac_bayes_norm",
+    "pac_bayes_distance", "frobenius_norm", "fisher_rao",
+    "lambda_max",         "trace",          "effective_dimension",
+    "shannon_entropy",    "local_entropy",  "local_entropy_gradient"};
+
+inline sharpness::Report measure(const Plan& plan, const ParameterStore& params, const Model& net,
+                                 const TensorDataset& data, const Tensor& initial) {
+  using sharpness::Measure;
+  sharpness::MeasureOptions m{
+      .measures = {Measure::low_pass, Measure::epsilon, Measure::pac_bayes, Measure::frobenius_norm,
+                   Measure::fisher_rao, Measure::lambda_max, Measure::trace, Measure::effective_dimension,
+                   Measure::shannon_entropy, Measure::local_entropy, Measure::local_entropy_gradient},
+      .key = 1};
+  m.pac_bayes.initial = initial;
+  m.local_entropy.gamma = plan.local_entropy_gamma;
+  if (plan.network == Network::mlp) m.spectrum.steps = 40;
+  return sharpness::measure(net, params, data, m);
+}
+
+/// A model of the plan before its training: a member of a population.
+struct Cell {
+  std::size_t id;
+  Settings settings;
+  ParameterStore params;
+  Model net;
+  Cell(const Plan& plan, std::size_t i)
+      : id(i),
+        settings(plan.settings(i)),
+        params({.seed = static_cast<std::uint64_t>(settings.at("seed"))}),
+        net(network(plan, params, settings)) {}
+};
+
+/// Trains and measures it: its line. A model that missed the plan's loss has no measures.
+inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::string& folder) {
+  const double start = lpf::detail::monotonic_seconds();
+  const auto& [id, s, params, net] = cell;
+  const Task task = task_of(plan, s, folder);
+  const Tensor initial = params.theta().clone();
+  const Trained trained = train(plan, s, params, net, task);
+  const double middle = lpf::detail::monotonic_seconds();
+
+  Record line{{"study", plan.study}, {"grid", plan.grid}, {"id", id}};
+  for (const Factor& f : plan.factors) line.emplace_back(f.name, s.at(f.name));
+  line.emplace_back("epochs", trained.epochs);
+  line.emplace_back("converged", trained.converged ? 1 : 0);
+  line.emplace_back("train_loss", trained.train.loss);
+  line.emplace_back("train_error", 100 * trained.train.error);
+  line.emplace_back("test_loss", trained.test.loss);
+  line.emplace_back("test_error", 100 * trained.test.error);
+  line.emplace_back("gap", 100 * (trained.test.error - trained.train.error));
+  std::optional<sharpness::Report> report;
+  if (trained.converged) report = measure(plan, params, net, task.train, initial);
+  for (const std::string& key : measured) {
+    const bool known = report && report->contains(key);
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    line.emplace_back(key, known ? (*report)[key].value : nan);
+    line.emplace_back(key + "_se", known ? (*report)[key].standard_error : nan);
+  }
+  line.emplace_back("train_seconds", middle - start);
+  line.emplace_back("measure_seconds", lpf::detail::monotonic_seconds() - middle);
+  return line;
+}
+
+}  // namespace study

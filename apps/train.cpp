@@ -1,0 +1,186 @@
+// Trains any of the paper's networks with any of its optimizers, or your own variation:
+//
+//   train                                                  LPF-SGD on the built-in digits
+//   train --recipe paper/cifar10-resnet18-lpf --data DIR   a row of the paper's tables; --recipes lists them
+//   train --dataset cifar10 --data DIR --model wrn-16-8 --optimizer lpf-sgd -M 8 --seed 1 --out runs/x
+//   train --resume --out runs/x                            goes on, to the bit
+//
+// A setting that is not given has the paper's value for the network and the optimizer. What a run leaves in
+// its folder: lpf/experiment/experiment.hpp. Several runs are compared by compare.cpp.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <lpf/backend/threads.hpp>
+#include <lpf/experiment/dry_run.hpp>
+#include <lpf/experiment/experiment.hpp>
+#include <lpf/experiment/recipe.hpp>
+#include <lpf/train/signals.hpp>
+#include <map>
+
+#include "flags.hpp"
+
+using namespace lpf;
+using experiment::Settings;
+
+namespace {
+
+using Given = std::map<std::string, std::string>;  // settings on the command line
+
+struct Options {
+  std::string recipe, out, device = "cpu";
+  int threads = 0;
+  bool resume = false, dry_run = false, recipes = false, graphs = true;
+};
+
+std::string described(const char* name, const char* meaning) {
+  std::string out = meaning;
+  const auto allowed = experiment::choices(name);
+  for (const auto& c : allowed) out += (&c == &allowed[0] ? ": " : ", ") + c;
+  return out;
+}
+
+// One flag a setting; `given` collects those that are used.
+void add_settings(CLI::App& app, Given& given) {
+  const Settings s;
+  experiment::for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
+    using T = std::remove_cvref_t<decltype(value)>;
+    const std::string key = name, flag = key == "M" ? "-M,--M" : "--" + key;
+    if constexpr (std::is_same_v<T, bool>) {
+      app.add_flag_function(
+          flag + ",!--no-" + key,
+          [&given, key](std::int64_t count) { given[key] = count > 0 ? "true" : "false"; }, meaning);
+    } else {
+      const char* type = std::is_same_v<T, std::string> || std::is_same_v<T, experiment::Milestones> ? "TEXT"
+                         : std::is_integral_v<T>                                                     ? "INT"
+                                                 : "FLOAT";
+      app.add_option_function<std::string>(
+             flag, [&given, key](const std::string& text) { given[key] = text; }, described(name, meaning))
+          ->type_name(type);
+    }
+  });
+}
+
+// A recipe, a run that is there, or the paper's values; and over them what is given.
+Settings settings_of(const Options& o, const Given& given) {
+  const auto or_empty = [&](const char* name) {
+    const auto found = given.find(name);
+    return found == given.end() ? std::string() : found->second;
+  };
+  Settings s;
+  if (!o.recipe.empty()) {
+    s = experiment::recipe(o.recipe).settings;
+  } else if (o.resume && (given.empty() || Checkpoint::exists(o.out + "/checkpoint"))) {
+    s = experiment::read_config(o.out + "/config.json");
+  } else {
+    s = experiment::paper(
+        {or_empty("dataset"), or_empty("model"), or_empty("optimizer"), or_empty("augment")});
+  }
+  for (const auto& [name, text] : given) experiment::set(s, name, text);
+  return s;
+}
+
+void print_recipes() {
+  TextTable table({"recipe", "published error, %", "epochs", "batch", "lr", "M", "γ", "α"});
+  for (const auto& r : experiment::recipes()) {
+    const Settings& s = r.settings;
+    const bool lpf = s.optimizer == "lpf-sgd";
+    table.add_row(
+        {r.name,
+         concat(format_fixed(r.error, r.error < 1 ? 3 : 2), r.sd > 0 ? " ± " + format_fixed(r.sd, 2) : ""),
+         std::to_string(s.epochs), std::to_string(s.batch), format_general(s.lr),
+         lpf ? std::to_string(s.M) : "", lpf ? format_general(s.gamma) : "",
+         lpf ? format_general(s.alpha) : ""});
+  }
+  std::printf("%s", table.to_string().c_str());
+}
+
+void print_dry_run(const Settings& s) {
+  const experiment::Estimate e = experiment::dry_run(s);
+  TextTable parts({"part", "tensors", "parameters"});
+  for (const auto& p : e.parts)
+    parts.add_row({p.name, std::to_string(p.tensors), std::to_string(p.parameters)});
+  parts.add_rule().add_row({"all", "", std::to_string(e.parameters)});
+  std::printf("%s\n\n%s", experiment::title_of(s).c_str(), parts.to_string().c_str());
+  const auto mb = [](double x) { return concat(format_fixed(x, x < 10 ? 1 : 0), " MB"); };
+  TextTable table({"it takes", ""}, {.align = {Align::left, Align::left}});
+  table.add_row({"parameters, gradient, state", concat(e.vectors, " × ", mb(e.vector_mb))});
+  table.add_row({"replicas", mb(e.replicas_mb)});
+  table.add_row({"images", mb(e.data_mb)});
+  table.add_row({"all of a step, without the images", mb(e.peak_mb)});
+  const auto time = [](double x) {
+    return x < 1 ? format_general(1000 * x, 3) + " ms" : format_fixed(x, 1) + " s";
+  };
+  table.add_row({"a step", concat(time(e.step_seconds), " for ", s.batch, " images")});
+  if (e.loaded_seconds != e.step_seconds)
+    table.add_row({"a step, its images loaded",
+                   concat(time(e.loaded_seconds), ", ", format_fixed(e.loaded_seconds / e.step_seconds, 2),
+                          " times that")});
+  table.add_row({"an epoch",
+                 concat(e.steps, " steps, ", format_duration(static_cast<double>(e.steps) * e.loaded_seconds),
+                        ", and ", format_duration(e.evaluation_seconds), " for the evaluation")});
+  table.add_row({concat("the run, ", s.epochs, " epochs"), format_duration(e.run_seconds)});
+  std::printf("\n%s", table.to_string().c_str());
+  if (e.measured_batch < s.batch)
+    std::printf("Extrapolated from steps of %lld images.\n", static_cast<long long>(e.measured_batch));
+}
+
+int train(const Options& o, const Settings& s, const std::string& command) {
+  const StopSignals stop;
+  std::printf("%s, %lld epochs; results in %s\n", experiment::title_of(s).c_str(),
+              static_cast<long long>(s.epochs), o.out.c_str());
+  std::fflush(stdout);
+  const auto outcome = experiment::run(
+      s, {.out = o.out, .resume = o.resume, .command = command, .graphs = o.graphs, .stop = [&] {
+            return stop.received() != 0;
+          }});
+  if (!outcome.finished) {
+    std::fprintf(
+        stderr,
+        "\ntrain: stopped by %s after %llu updates, in epoch %zu; go on with\n    train --resume --out %s\n",
+        StopSignals::name_of(stop.received()).c_str(), static_cast<unsigned long long>(outcome.updates),
+        outcome.history.size() + 1, o.out.c_str());
+    return 128 + stop.received();
+  }
+  const auto& best = experiment::best_epoch(outcome.history);
+  std::printf("best epoch %lld: test error %.2f %%, test loss %s; curves: %s/report.html\n",
+              static_cast<long long>(best.epoch), best.test_error, format_general(best.test_loss).c_str(),
+              o.out.c_str());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options o;
+  Given given;
+  CLI::App app("Trains a network of the LPF-SGD paper. What is not given has the paper's value.");
+  app.allow_extras();
+  add_settings(app, given);
+  app.add_option("--recipe", o.recipe, "settings of a row of the paper's tables, by name");
+  app.add_flag("--recipes", o.recipes, "list the recipes, with the published errors");
+  app.add_option("--out", o.out, "folder of the results; otherwise runs/ and a name of the main settings");
+  app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--device", o.device, "where the network is trained")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU, replay a captured step (the default)");
+  app.add_flag("--resume", o.resume, "go on with the run in --out");
+  app.add_flag("--dry-run", o.dry_run, "say what the run would take, and make none");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    refuse_extras(app, "train");
+    if (o.recipes) return print_recipes(), 0;
+    set_num_threads(o.threads);
+    if (o.device == "cuda") set_default_device(Device::cuda());
+    check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
+    const Settings s = settings_of(o, given);
+    if (o.out.empty()) o.out = concat("runs/", s.dataset, "-", s.model, "-", s.optimizer, "-seed", s.seed);
+    if (o.dry_run) return print_dry_run(s), 0;
+    std::string command = "train";
+    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
+    return train(o, s, command);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "train: %s\n", e.what());
+    return 1;
+  }
+}

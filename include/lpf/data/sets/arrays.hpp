@@ -1,0 +1,57 @@
+// A data set in arrays of one's own: images and labels in a .npz or a .safetensors file.
+//
+//   numpy.savez("mine.npz", images=x, labels=y)            # Python
+//   TensorDataset data = load_arrays("mine.npz");          // here
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "lpf/data/dataset.hpp"
+#include "lpf/io/npz.hpp"
+#include "lpf/io/safetensors.hpp"
+#include "lpf/ops/shape.hpp"
+
+namespace lpf {
+
+struct ArrayOptions {
+  std::string images = "images", labels = "labels";  ///< names of the arrays
+  bool channels_first =
+      false;                 ///< images are [n, c, h, w], as PyTorch has them; here they become [n, h, w, c]
+  std::int64_t classes = 0;  ///< 0: one more than the largest label
+};
+
+/// Images [n, …] and labels [n, …] from a .npz or a .safetensors file; which of the two it is, its first
+/// bytes say. Integer labels become int64; labels that are not integers are targets of a regression. Images
+/// keep their type: uint8 is for Augment. Throws IoError and FormatError as load_npz and load_safetensors;
+/// ValueError, which lists names like it, for an array that is not there; ShapeError; IndexError for a label
+/// out of range.
+inline TensorDataset load_arrays(const std::string& path, const ArrayOptions& options = {}) {
+  constexpr const char* op = "load_arrays";
+  const auto is_zip = [&] {
+    const detail::InputFile file(path, op);
+    std::string start(std::min<std::uint64_t>(file.size(), 2), '\0');
+    file.read(0, start.data(), start.size());
+    return start == "PK";
+  };
+  const NamedTensors arrays = is_zip() ? load_npz(path) : load_safetensors(path).items();
+  const auto find = [&](const std::string& name) {
+    std::vector<std::string> names;
+    for (const auto& [known, tensor] : arrays) {
+      if (known == name) return tensor;
+      names.push_back(known);
+    }
+    fail(op, "'", path, "' has no array '", name, "' among its ", arrays.size(),
+         detail::suggest(name, names));
+  };
+  Tensor images = find(options.images), labels = find(options.labels);
+  if (options.channels_first) {
+    check<ShapeError>(images.rank() == 4, op, "'", path,
+                      "': images that are channels first have shape [n, c, h, w], these ", images.shape());
+    images = permute(images, {0, 2, 3, 1});
+  }
+  if (!is_floating(labels.dtype())) labels = labels.to(DType::int64);
+  return {std::move(images), std::move(labels), options.classes};
+}
+
+}  // namespace lpf

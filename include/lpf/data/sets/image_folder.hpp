@@ -1,0 +1,136 @@
+// Pictures in a folder, a class a folder:
+//
+//   train/cat/1.png
+//   train/cat/more/2.JPEG
+//   train/dog/a.bmp
+//
+// Classes are numbered in the order of their names, and pictures lie in the order of their paths, whatever
+// the file system's order is. TinyImageNet is such a set; its validation pictures have no folders but a list:
+//
+//   const ImageFolder train = image_folder("tiny-imagenet-200/train");
+//   const ImageFolder test = image_folder("tiny-imagenet-200/val/images",
+//       {.classes = train.classes, .list = "tiny-imagenet-200/val/val_annotations.txt"});
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <sstream>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "lpf/data/dataset.hpp"
+#include "lpf/io/image.hpp"
+
+namespace lpf {
+
+struct ImageFolderOptions {
+  std::int64_t height = 0, width = 0;  ///< every picture is resized to this; 0: they must all have one size
+  int channels = 3;                    ///< 3: red, green, blue; 1: grey
+  std::vector<std::string> classes{};  ///< their names in order; empty: those that are there, sorted
+  /// A text file whose lines are the name of a picture, a tab, its class, and anything after a further tab.
+  std::string list = "";
+};
+
+struct ImageFolder {
+  TensorDataset data;  ///< uint8 [n, h, w, c] (for Augment), labels int64
+  std::vector<std::string> classes;
+};
+
+namespace detail {
+
+inline bool has_image_name(const std::filesystem::path& path) {
+  std::string ending = path.extension().string();
+  for (char& c : ending) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return ending == ".png" || ending == ".jpg" || ending == ".jpeg" || ending == ".bmp";
+}
+
+/// The pictures with the names of their classes, in order.
+inline std::vector<std::pair<std::string, std::string>> find_pictures(const std::string& folder,
+                                                                      const std::string& list) {
+  namespace fs = std::filesystem;
+  constexpr const char* op = "image_folder";
+  std::vector<std::pair<std::string, std::string>> out;
+  if (!list.empty()) {
+    std::istringstream lines(read_file(list, op));
+    std::string line;
+    for (int number = 1; std::getline(lines, line); ++number) {
+      if (line.ends_with('\r')) line.pop_back();
+      if (line.empty()) continue;
+      const auto tab = line.find('\t');
+      const std::string name = line.substr(0, tab);
+      check<FormatError>(tab != std::string::npos && tab > 0, op, "'", list, "', line ", number,
+                         ": needs the name of a picture, a tab and its class");
+      const auto end = line.find('\t', tab + 1);
+      out.emplace_back((fs::path(folder) / name).string(), line.substr(tab + 1, end - tab - 1));
+    }
+    return out;
+  }
+  try {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if (!entry.is_directory() || name.starts_with('.')) continue;
+      const auto before = out.size();
+      for (const auto& file : fs::recursive_directory_iterator(entry.path()))
+        if (file.is_regular_file() && has_image_name(file.path()))
+          out.emplace_back(file.path().string(), name);
+      check<FormatError>(out.size() > before, op, "'", entry.path().string(),
+                         "' is a class without a picture: it has no .png, .jpg, .jpeg or .bmp file");
+    }
+  } catch (const fs::filesystem_error& e) {
+    fail<IoError>(op, "cannot read '", folder, "': ", e.code().message(),
+                  ": give a folder that has one for each class");
+  }
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.second, a.first) < std::tie(b.second, b.first);
+  });
+  return out;
+}
+
+}  // namespace detail
+
+/// Reads all pictures (.png, .jpg, .jpeg, .bmp; other files are passed over) into memory. Throws IoError if
+/// the folder or a file cannot be read, FormatError for a picture that is corrupt (naming it) or a class that
+/// is unknown or empty, ShapeError if sizes differ and none is asked for.
+inline ImageFolder image_folder(const std::string& folder, ImageFolderOptions options = {}) {
+  constexpr const char* op = "image_folder";
+  check((options.height > 0) == (options.width > 0) && options.height >= 0 && options.width >= 0, op,
+        "height and width must both be positive, or both 0, got ", options.height, " and ", options.width);
+  const auto pictures = detail::find_pictures(folder, options.list);
+  check<FormatError>(!pictures.empty(), op, "'", folder, "' has no folders with pictures");
+  std::vector<std::string>& classes = options.classes;
+  if (classes.empty()) {
+    for (const auto& [path, name] : pictures) classes.push_back(name);
+    std::sort(classes.begin(), classes.end());
+    classes.erase(std::unique(classes.begin(), classes.end()), classes.end());
+  }
+  std::map<std::string, std::int64_t> number;
+  for (std::size_t i = 0; i < classes.size(); ++i) number.emplace(classes[i], static_cast<std::int64_t>(i));
+
+  const auto n = static_cast<std::int64_t>(pictures.size());
+  Tensor images, labels = empty({n}, {.dtype = DType::int64, .device = Device::cpu()});
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto& [path, name] = pictures[static_cast<std::size_t>(i)];
+    const auto label = number.find(name);
+    check<FormatError>(label != number.end(), op, "'", path, "' is of class '", name,
+                       "', which is not among the ", classes.size(), " classes",
+                       detail::suggest(name, classes));
+    labels.data<std::int64_t>()[i] = label->second;
+    Tensor image = load_image(path, options.channels);
+    if (options.height > 0) image = resize(image, options.height, options.width);
+    if (!images.defined())
+      images = empty({n, image.size(0), image.size(1), image.size(2)},
+                     {.dtype = DType::uint8, .device = Device::cpu()});
+    check<ShapeError>(image.size(0) == images.size(1) && image.size(1) == images.size(2), op, "'", path,
+                      "' has ", image.size(0), " x ", image.size(1), " pixels, the first picture ",
+                      images.size(1), " x ", images.size(2), ": give .height and .width to resize all");
+    std::copy_n(image.data<std::uint8_t>(), image.numel(), images.data<std::uint8_t>() + i * image.numel());
+  }
+  const auto count = static_cast<std::int64_t>(classes.size());
+  return {TensorDataset(std::move(images), std::move(labels), count), std::move(classes)};
+}
+
+}  // namespace lpf

@@ -1,0 +1,306 @@
+// A training run from settings to results:
+//
+//   const auto settings = experiment::paper({.dataset = "digits", .optimizer = "lpf-sgd"});
+//   const auto outcome = experiment::run(settings, {.out = "runs/x"});
+//
+// Its folder then has config.json, log.csv and log.jsonl (a line an epoch), TensorBoard's event files,
+// report.html, the weights of the best epoch (best.safetensors) and a checkpoint, renewed with each epoch and
+// when the run is stopped. A run that goes on from it gives the same numbers, to the bit, as one that was
+// never stopped.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lpf/data/loader.hpp"
+#include "lpf/experiment/history.hpp"
+#include "lpf/experiment/method.hpp"
+#include "lpf/experiment/run_report.hpp"
+#include "lpf/experiment/task.hpp"
+#include "lpf/ops/loss.hpp"
+#include "lpf/report/progress.hpp"
+#include "lpf/report/tensorboard.hpp"
+#include "lpf/train/captured_step.hpp"
+#include "lpf/train/metrics.hpp"
+
+namespace lpf::experiment {
+
+struct RunOptions {
+  std::string out;           ///< folder of the results
+  bool resume = false;       ///< go on with the run that is there, if there is one
+  std::string command = "";  ///< for the report
+  ProgressStyle progress = ProgressStyle::automatic;
+  bool graphs = true;  ///< on a GPU, steps are captured and replayed (CapturedStep): the same numbers
+  std::function<bool()> stop = {};  ///< asked after each update: whether to save and return
+};
+
+struct Outcome {
+  std::vector<Epoch> history;  ///< the finished epochs
+  std::uint64_t updates = 0;
+  bool finished = false;
+};
+
+namespace detail {
+
+/// The batches of a loader, epoch after epoch.
+class BatchStream {
+ public:
+  explicit BatchStream(DataLoader& loader) : loader_(loader) {}
+  Batch next() {
+    if (at_) ++*at_;
+    while (!at_ || *at_ == loader_.end()) at_.emplace(loader_.begin());
+    return **at_;
+  }
+
+ private:
+  DataLoader& loader_;
+  std::optional<DataLoader::Iterator> at_;
+};
+
+class Run {
+ public:
+  Run(const Settings& s, const RunOptions& options)
+      : settings_(s),
+        options_(options),
+        task_(make_task(s)),
+        loader_(train_loader(s, task_)),
+        stream_(loader_),
+        params_({.seed = s.seed}),
+        net_(make_model(s, params_, task_.input(), task_.train.classes())),
+        method_(s, params_, loader_.batches()),
+        captured_(
+            [this](const Tensor& x, const Tensor& y) {
+              return step_on({x, y});
+            },
+            {.enabled = options.graphs}) {
+    checkpoint_.add(params_);
+    method_.add_to(checkpoint_);
+    checkpoint_.add("loader", loader_);
+    checkpoint_.add("epoch", epoch_);
+    checkpoint_.add("best", best_);
+    checkpoint_.add("loss sum", loss_sum_);
+    checkpoint_.add("errors", errors_);
+    checkpoint_.add("samples", samples_);
+    checkpoint_.add("seconds", seconds_);
+    checkpoint_.add("lr", last_.lr);
+    checkpoint_.add("gamma", last_.gamma);
+  }
+
+  Outcome operator()() {
+    open();
+    const auto total = static_cast<std::size_t>(settings_.epochs * loader_.batches());
+    ProgressBar bar(total, {.label = "training",
+                            .start = static_cast<std::size_t>(params_.updates()),
+                            .style = options_.progress});
+    bar.update(static_cast<std::size_t>(params_.updates()));
+    while (epoch_ < settings_.epochs) {
+      if (!train_epoch(bar)) {
+        checkpoint_.save(file("checkpoint"));
+        return {history_, params_.updates(), false};
+      }
+      finish_epoch(bar);
+    }
+    return {history_, params_.updates(), true};
+  }
+
+ private:
+  std::string file(const char* name) const { return options_.out + "/" + name; }
+
+  void open() {
+    create_directories(options_.out);
+    const bool begun = Checkpoint::exists(file("checkpoint"));
+    check<StateError>(!begun || options_.resume, "train", "'", options_.out,
+                      "' has a run already: go on with it by --resume, or choose another --out");
+    if (begun) {
+      const std::string different = differences(read_config(file("config.json")), settings_);
+      check(different.empty(), "train", "the run in '", options_.out, "' has other settings: ", different,
+            ". Resume it without them, or choose another --out");
+      checkpoint_.load(file("checkpoint"));
+      history_ = read_history(file("log.jsonl"));
+      check<FormatError>(std::ssize(history_) >= epoch_, "train", "'", file("log.jsonl"), "' has ",
+                         history_.size(), " of the ", epoch_, " epochs that the checkpoint knows");
+      history_.resize(static_cast<std::size_t>(epoch_));
+    } else {
+      // A run that was killed in its first epoch may have logged it; one that got further has a checkpoint.
+      std::error_code ignored;
+      check<StateError>(
+          !std::filesystem::exists(file("log.jsonl"), ignored) || read_history(file("log.jsonl")).size() <= 1,
+          "train", "'", options_.out,
+          "' has the log of a run, and no checkpoint to go on from: choose another --out");
+      write_config(file("config.json"), settings_);
+    }
+    const MetricLogOptions log{.append = begun, .keep = static_cast<std::size_t>(epoch_)};
+    csv_.emplace(file("log.csv"), log);
+    jsonl_.emplace(file("log.jsonl"), log);
+    board_.emplace(options_.out, params_.updates());
+  }
+
+  /// False if it was stopped.
+  bool train_epoch(ProgressBar& bar) {
+    params_.train();
+    const auto end = static_cast<std::uint64_t>((epoch_ + 1) * loader_.batches());
+    while (params_.updates() < end) {
+      const double begin = lpf::detail::monotonic_seconds();
+      last_.lr = method_.lr(), last_.gamma = method_.gamma();
+      step();
+      seconds_ += lpf::detail::monotonic_seconds() - begin;
+      bar.set_label(concat("epoch ", epoch_ + 1, "/", settings_.epochs, ", error ",
+                           format_fixed(100 * error(), 1), " %, ", format_general(speed(), 3), " images/s"));
+      bar.update(static_cast<std::size_t>(params_.updates()), loss_sum_ / static_cast<double>(samples_));
+      if (options_.stop && options_.stop()) return false;
+    }
+    return true;
+  }
+
+  /// One update. What was seen is read when it is queued: nothing in it waits for a GPU.
+  void step() {
+    if (method_.takes_one_batch()) {
+      const Batch batch = stream_.next();
+      count(captured_(batch.x, batch.y), {batch.y.numel()});
+      return;
+    }
+    std::vector<std::int64_t> sizes;
+    seen_.clear();
+    const auto next = [&] {
+      const Batch batch = stream_.next();
+      sizes.push_back(batch.y.numel());
+      fresh_ = true;
+      return batch;
+    };
+    method_.step(next, [&](const Batch& batch) { return loss(batch); });
+    count(seen_, sizes);
+  }
+  std::vector<Tensor> step_on(const Batch& batch) {
+    seen_.clear();
+    fresh_ = true;
+    method_.step([&] { return batch; }, [&](const Batch& b) { return loss(b); });
+    return std::move(seen_);
+  }
+  /// The loss of a batch, seen once however often it is asked for.
+  Tensor loss(const Batch& batch) {
+    const Tensor logits = net_(batch.x);
+    Tensor out = cross_entropy(logits, batch.y);
+    if (std::exchange(fresh_, false)) {
+      const auto off = no_grad();
+      seen_.push_back(out.detach());
+      seen_.push_back(sum((argmax(logits.detach(), -1) != batch.y).to(int64)));
+    }
+    return out;
+  }
+  /// Adds what was seen of batches of these sizes.
+  void count(const std::vector<Tensor>& seen, const std::vector<std::int64_t>& sizes) {
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      const double value = seen[2 * i].item();
+      check_finite(value, "training loss", params_.updates() - 1);
+      loss_sum_ += value * static_cast<double>(sizes[i]);
+      errors_ += seen[2 * i + 1].item<std::int64_t>();
+      samples_ += sizes[i];
+    }
+  }
+  double error() const { return static_cast<double>(errors_) / static_cast<double>(samples_); }
+  double speed() const { return static_cast<double>(samples_) / seconds_; }
+
+  void check_finite(double value, const char* what, std::uint64_t updates) const {
+    check<NumericError>(std::isfinite(value), "train", "the ", what, " is ",
+                        std::isnan(value) ? "NaN" : "infinite", " after ", updates, " updates, in epoch ",
+                        epoch_ + 1, ": lower ", method_.remedy(),
+                        ", or bound the gradient with --clip-norm, and start anew in another --out",
+                        epoch_ > 0 ? concat(" ('", options_.out, "' keeps what was up to epoch ", epoch_, ")")
+                                   : std::string());
+  }
+
+  Evaluation evaluated(const TensorDataset& data) {
+    if (data.size() == 0) return {Epoch::none, Epoch::none, 0};
+    const Evaluation out = evaluate(params_, net_, test_loader(data, task_));
+    check_finite(out.loss, "loss of the evaluation", params_.updates());
+    return out;
+  }
+
+  void finish_epoch(ProgressBar& bar) {
+    Epoch e = last_;
+    e.epoch = epoch_ + 1;
+    const bool judged = e.epoch % settings_.evaluate_every == 0 || e.epoch == settings_.epochs;
+    const Evaluation none{Epoch::none, Epoch::none, 0};
+    const Evaluation validation = judged ? evaluated(task_.validation) : none;
+    const Evaluation test = judged ? evaluated(task_.test) : none;
+    e.updates = static_cast<std::int64_t>(params_.updates());
+    e.train_loss = loss_sum_ / static_cast<double>(samples_), e.train_error = 100 * error();
+    e.validation_loss = validation.loss, e.validation_error = 100 * validation.error;
+    e.test_loss = test.loss, e.test_error = 100 * test.error;
+    e.images_per_second = speed(), e.seconds = seconds_;
+    history_.push_back(e);
+    write(e);
+    if (e.selection() < best_) {
+      best_ = e.selection();
+      save_weights(file("best.safetensors"), params_);
+    }
+    ++epoch_;
+    loss_sum_ = seconds_ = 0, errors_ = samples_ = 0;
+    checkpoint_.save(file("checkpoint"));  // now the epoch counts
+    run_report(settings_, history_, options_.command).write(file("report.html"));
+    if (options_.progress != ProgressStyle::none) bar.print(line_of(e));
+  }
+
+  std::string line_of(const Epoch& e) const {
+    return concat("epoch ", e.epoch, ": training loss ", format_general(e.train_loss), ", test error ",
+                  detail::per_cent(e.test_error), ", best ",
+                  detail::per_cent(best_epoch(history_).test_error));
+  }
+
+  void write(const Epoch& e) {
+    csv_->write(record_of(e));
+    jsonl_->write(record_of(e));
+    const auto point = [&](const char* tag, double value) {
+      if (!std::isnan(value)) board_->scalar(tag, value, static_cast<std::uint64_t>(e.updates));
+    };
+    point("loss/train", e.train_loss), point("loss/validation", e.validation_loss);
+    point("loss/test", e.test_loss), point("error/train", e.train_error);
+    point("error/validation", e.validation_error), point("error/test", e.test_error);
+    point("schedule/lr", e.lr), point("schedule/gamma", e.gamma);
+    point("speed/images_per_second", e.images_per_second);
+  }
+
+  Settings settings_;
+  RunOptions options_;
+  Task task_;
+  DataLoader loader_;
+  BatchStream stream_;
+  ParameterStore params_;
+  models::Model net_;
+  Method method_;
+  CapturedStep<std::function<std::vector<Tensor>(const Tensor&, const Tensor&)>> captured_;
+  Checkpoint checkpoint_;
+
+  std::int64_t epoch_ = 0;                                 // finished
+  double best_ = std::numeric_limits<double>::infinity();  // lowest selection so far
+  double loss_sum_ = 0, seconds_ = 0;                      // of the epoch under way
+  std::int64_t errors_ = 0, samples_ = 0;
+  bool fresh_ = false;  // a batch has been handed out whose loss has not been seen
+  std::vector<Tensor>
+      seen_;  // in this step, of each batch: its loss, and how many images were taken for another
+  Epoch last_;
+  std::vector<Epoch> history_;
+  std::optional<MetricLog> csv_, jsonl_;
+  std::optional<TensorBoardWriter> board_;
+};
+
+}  // namespace detail
+
+/// Trains as the settings say. Throws ValueError for settings that do not fit together, what the readers of
+/// data sets throw, NumericError where the loss becomes NaN or infinite (saying which setting to lower),
+/// StateError if the folder has another run, IoError if results cannot be written.
+inline Outcome run(const Settings& settings, const RunOptions& options) {
+  validate(settings);
+  check(!options.out.empty(), "train", "--out needs the name of a folder");
+  const Precision precision(settings.precision);
+  return detail::Run(settings, options)();
+}
+
+}  // namespace lpf::experiment

@@ -1,0 +1,103 @@
+// What a run leaves in its folder, written and read back: config.json, the settings, and log.jsonl (with the
+// same in log.csv), a line an epoch.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "lpf/experiment/settings.hpp"
+#include "lpf/io/atomic_file.hpp"
+#include "lpf/io/file.hpp"
+#include "lpf/report/log.hpp"
+
+namespace lpf::experiment {
+
+/// One epoch. Errors are in per cent; what a run does not have is NaN.
+struct Epoch {
+  static constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t epoch = 0, updates = 0;
+  double lr = none, gamma = none;                ///< of its last update
+  double train_loss = none, train_error = none;  ///< mean over its batches, as they were trained on
+  double validation_loss = none, validation_error = none, test_loss = none, test_error = none;
+  double images_per_second = none, seconds = none;  ///< of training
+
+  /// By which the best epoch is chosen; NaN where it was not evaluated.
+  double selection() const { return std::isnan(validation_error) ? test_error : validation_error; }
+};
+
+template <class E, class F>
+void for_each_column(E& e, F f) {
+  f("epoch", e.epoch), f("updates", e.updates), f("lr", e.lr), f("gamma", e.gamma);
+  f("train_loss", e.train_loss), f("train_error", e.train_error);
+  f("validation_loss", e.validation_loss), f("validation_error", e.validation_error);
+  f("test_loss", e.test_loss), f("test_error", e.test_error);
+  f("images_per_second", e.images_per_second), f("seconds", e.seconds);
+}
+
+inline Record record_of(const Epoch& e) {
+  Record out;
+  for_each_column(e, [&](const char* name, const auto& value) { out.push_back({name, value}); });
+  return out;
+}
+
+/// The epoch of the lowest selection(), the first of several. ValueError if there is none.
+inline const Epoch& best_epoch(const std::vector<Epoch>& history) {
+  check(!history.empty(), "train", "no epoch is finished yet");
+  return *std::min_element(history.begin(), history.end(), [](const Epoch& a, const Epoch& b) {
+    return a.selection() < b.selection() || (!std::isnan(a.selection()) && std::isnan(b.selection()));
+  });
+}
+
+inline void write_config(const std::string& path, const Settings& s) {
+  std::string out;
+  for_each_setting(s, [&](const char* name, const auto& value, const char*) {
+    using T = std::remove_cvref_t<decltype(value)>;
+    const bool text = std::is_same_v<T, std::string> || std::is_same_v<T, Milestones>;
+    const std::string written = detail::text_of(value);
+    out += concat(out.empty() ? "{\n" : ",\n", "  \"", name,
+                  "\": ", text ? lpf::detail::json_string(written) : written);
+  });
+  write_file_atomically(path, out + "\n}\n");
+}
+
+/// The settings of a run. Those that the file does not have keep their defaults. IoError; FormatError for a
+/// file that is no such thing.
+inline Settings read_config(const std::string& path) {
+  Settings s;
+  try {
+    const auto json = nlohmann::json::parse(lpf::detail::read_file(path, "train"));
+    for (const auto& [name, value] : json.items())
+      set(s, name, value.is_string() ? value.get<std::string>() : value.dump());
+  } catch (const nlohmann::json::exception&) {
+    fail<FormatError>("train", "'", path, "' is not the settings of a run: it must be a JSON object");
+  } catch (const ValueError& e) { fail<FormatError>("train", "'", path, "': ", e.what()); }
+  return s;
+}
+
+/// The epochs in log.jsonl. IoError; FormatError, with the line, for what is no such log. A torn last line,
+/// of a run that was killed, is passed over.
+inline std::vector<Epoch> read_history(const std::string& path) {
+  const std::string text = lpf::detail::read_file(path, "train");
+  std::vector<Epoch> out;
+  for (std::size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
+    Epoch& e = out.emplace_back();
+    try {
+      const auto json = nlohmann::json::parse(text.substr(at, end - at));
+      for_each_column(e, [&](const char* name, auto& value) {
+        const auto& field = json.at(name);
+        if (!field.is_null()) field.get_to(value);
+      });
+    } catch (const nlohmann::json::exception&) {
+      fail<FormatError>("train", "'", path, "', line ", out.size(), ": is not a record of an epoch");
+    }
+  }
+  return out;
+}
+
+}  // namespace lpf::experiment

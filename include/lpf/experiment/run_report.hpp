@@ -1,0 +1,98 @@
+// report.html of a run: what was found, the curves, the settings.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lpf/experiment/history.hpp"
+#include "lpf/report/report.hpp"
+#include "lpf/report/svg_lines.hpp"
+
+namespace lpf::experiment {
+
+namespace detail {
+
+/// A column of the history over the epochs that have it.
+inline plot::Series curve(const std::string& name, const std::vector<Epoch>& history, double Epoch::*column) {
+  plot::Series out{.name = name};
+  for (const Epoch& e : history) {
+    if (std::isnan(e.*column)) continue;
+    out.x.push_back(static_cast<double>(e.epoch));
+    out.y.push_back(e.*column);
+  }
+  return out;
+}
+
+inline std::vector<plot::Series> curves(const std::vector<Epoch>& history,
+                                        const std::vector<std::pair<std::string, double Epoch::*>>& columns) {
+  std::vector<plot::Series> out;
+  for (const auto& [name, column] : columns) {
+    plot::Series s = curve(name, history, column);
+    if (!s.y.empty()) out.push_back(std::move(s));
+  }
+  return out;
+}
+
+inline std::string per_cent(double value) { return std::isnan(value) ? "–" : format_fixed(value, 2) + " %"; }
+
+}  // namespace detail
+
+/// What stands above a run's numbers.
+inline std::string title_of(const Settings& s) {
+  return concat(s.optimizer, ", ", s.model, " on ", s.dataset);
+}
+
+inline HtmlReport run_report(const Settings& s, const std::vector<Epoch>& history,
+                             const std::string& command) {
+  const Epoch& best = best_epoch(history);
+  HtmlReport report({.title = title_of(s),
+                     .lead = concat("Best epoch: ", best.epoch, " of ", history.size(), ", with ",
+                                    detail::per_cent(best.test_error), " of the test images misread."),
+                     .command = command,
+                     .seeds = std::to_string(s.seed)});
+  TextTable table(
+      {"", "epoch", "training loss", "training error", "validation error", "test loss", "test error"});
+  const auto add = [&](const std::string& name, const Epoch& e) {
+    table.add_row({name, std::to_string(e.epoch), format_general(e.train_loss),
+                   detail::per_cent(e.train_error), detail::per_cent(e.validation_error),
+                   format_general(e.test_loss), detail::per_cent(e.test_error)});
+  };
+  add("best", best);
+  add("last", history.back());
+  const bool by_test = std::isnan(best.validation_error);
+  report.section("Results").table(
+      table, by_test ? "The best epoch is chosen by the test error itself, as in the paper: the lowest of "
+                       "many is a little too low."
+                     : "The best epoch is chosen by the validation error.");
+  report.figure(
+      plot::line_chart(detail::curves(history, {{"training", &Epoch::train_error},
+                                                {"validation", &Epoch::validation_error},
+                                                {"test", &Epoch::test_error}}),
+                       {.title = "Error", .x = {.title = "epoch"}, .y = {.title = "error, %", .min = 0}}),
+      "Training error is over the batches as they were trained on: augmented, and of the network "
+      "with its noise.");
+  report.figure(plot::line_chart(detail::curves(history, {{"training", &Epoch::train_loss},
+                                                          {"validation", &Epoch::validation_loss},
+                                                          {"test", &Epoch::test_loss}}),
+                                 {.title = "Loss",
+                                  .x = {.title = "epoch"},
+                                  .y = {.title = "cross-entropy", .scale = plot::Scale::log}}));
+  report.section("Schedule")
+      .figure(plot::line_chart(
+          detail::curves(history, {{"learning rate", &Epoch::lr}, {"radius γ", &Epoch::gamma}}),
+          {.title = "Learning rate and radius", .x = {.title = "epoch"}, .y = {.scale = plot::Scale::log}}));
+  report.figure(
+      plot::line_chart(detail::curves(history, {{"training", &Epoch::images_per_second}}),
+                       {.title = "Speed", .x = {.title = "epoch"}, .y = {.title = "images/s", .min = 0}}));
+  TextTable settings({"setting", "value", "meaning"}, {.align = {Align::left, Align::left, Align::left}});
+  for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
+    settings.add_row({name, detail::text_of(value), meaning});
+  });
+  report.section("Settings").table(settings);
+  return report;
+}
+
+}  // namespace lpf::experiment

@@ -1,0 +1,241 @@
+// Everything that says what a training run is. One table, for_each_setting(), gives each setting its name,
+// and flags, config.json, recipes and comparisons all come from it:
+//
+//   experiment::Settings s = experiment::paper({.dataset = "cifar10", .optimizer = "lpf-sgd"});
+//   experiment::set(s, "lr", "0.05");              // as a flag --lr 0.05 does
+//   experiment::get(s, "lr");                      // "0.05"
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "lpf/core/error.hpp"
+#include "lpf/io/file.hpp"
+#include "lpf/models/registry.hpp"
+#include "lpf/train/precision.hpp"
+
+namespace lpf::experiment {
+
+using Milestones = std::vector<std::int64_t>;
+
+/// What a setting means, for_each_setting() says.
+struct Settings {
+  std::string dataset = "digits", data = "", normalize = "none", augment = "none";
+  std::int64_t image_size = 0, train_samples = 0, validation = 0;
+  double label_noise = 0, data_noise = 0;
+
+  std::string model = "mlp";
+  std::int64_t width = 0;
+  bool skip = true, bn_layers = true;
+
+  std::string optimizer = "lpf-sgd";
+  std::int64_t epochs = 60, evaluate_every = 1, batch = 64;
+  double lr = 0.1, momentum = 0.9, weight_decay = 0, clip_norm = 0;
+  bool nesterov = false;
+  std::string schedule = "cosine";
+  Milestones milestones = {};
+  double lr_factor = 0.1;
+
+  std::int64_t M = 8;
+  double gamma = 5e-4, alpha = 1;
+  std::string law = "filter-wise", estimator = "replicas", batch_norm = "per-replica";
+
+  double rho = 0.05, eta = 0.01;
+  std::int64_t slices = 1;
+  double a = 0.009;
+  bool adaptive = false;
+  std::int64_t inner_steps = 5;
+  double inner_lr = 0.1, g0 = 0.5, g1 = 1e-4, g_max = 2.38;
+
+  std::string precision = "float32";
+  std::uint64_t seed = 0;
+};
+
+/// Calls f(name, value, what it means) for every setting of s.
+template <class S, class F>
+void for_each_setting(S& s, F f) {
+  f("dataset", s.dataset, "what is learnt");
+  f("data", s.data, "folder of the data set's files; digits are built in");
+  f("normalize", s.normalize, "pixels in [0, 1] scaled by: nothing, the set's customary constants, its own");
+  f("augment", s.augment, "of training images; each includes the one before it");
+  f("image-size", s.image_size, "dataset folder: pictures are resized to this; 0: as they are");
+  f("train-samples", s.train_samples, "training images, chosen by the seed; 0: all");
+  f("validation", s.validation, "images kept from training, by which the best epoch is chosen; 0: by test");
+  f("label-noise", s.label_noise, "fraction of training labels drawn anew");
+  f("data-noise", s.data_noise, "standard deviation of noise added to training pixels in [0, 1]");
+  f("model", s.model, "the network");
+  f("width", s.width, "of ResNets, or hidden units of mlp; 0: the network's own");
+  f("skip", s.skip, "skip connections of ResNets");
+  f("bn-layers", s.bn_layers, "batch norm in ResNets");
+  f("optimizer", s.optimizer, "how it is trained");
+  f("epochs", s.epochs, "passes over the training images; of entropy-sgd, each inner-steps passes");
+  f("evaluate-every", s.evaluate_every, "epochs between evaluations; after the last there is one always");
+  f("batch", s.batch, "images of a step");
+  f("lr", s.lr, "learning rate");
+  f("momentum", s.momentum, "of SGD");
+  f("nesterov", s.nesterov, "Nesterov's momentum");
+  f("weight-decay", s.weight_decay, "L2 in the gradient; of adamw, decoupled");
+  f("clip-norm", s.clip_norm, "largest norm of a gradient; 0: any");
+  f("schedule", s.schedule, "of the learning rate");
+  f("milestones", s.milestones, "epochs at which multistep multiplies by lr-factor: 60,120,160");
+  f("lr-factor", s.lr_factor, "see milestones");
+  f("M", s.M, "lpf, smoothout: perturbed copies of the network in a step");
+  f("gamma", s.gamma, "lpf: radius of the noise, relative to a filter's norm");
+  f("alpha", s.alpha, "lpf: the radius grows to alpha times gamma over training");
+  f("law", s.law, "lpf: what the noise is relative to");
+  f("estimator", s.estimator, "lpf: how the noise is drawn");
+  f("batch-norm", s.batch_norm, "whose statistics batch norm uses in a perturbed pass");
+  f("rho", s.rho, "sam, asam: radius of the ascent");
+  f("eta", s.eta, "asam: added to |theta|");
+  f("slices", s.slices, "sam, asam: slices of the batch, each with an ascent of its own");
+  f("a", s.a, "smoothout: half the width of the noise");
+  f("adaptive", s.adaptive, "smoothout: noise relative to the norm of each filter");
+  f("inner-steps", s.inner_steps, "entropy-sgd: Langevin steps of an update");
+  f("inner-lr", s.inner_lr, "entropy-sgd: their learning rate");
+  f("g0", s.g0, "entropy-sgd: scope at the beginning");
+  f("g1", s.g1, "entropy-sgd: its growth an update");
+  f("g-max", s.g_max, "entropy-sgd: its largest value; 0: none");
+  f("precision", s.precision, "of products; all but float32 need --device cuda");
+  f("seed", s.seed, "of initial weights, order, noise and splits");
+}
+
+/// The values that a setting may have; empty where it is a number or a text.
+inline std::vector<std::string> choices(std::string_view setting) {
+  if (setting == "dataset") return {"digits", "mnist", "cifar10", "cifar100", "folder"};
+  if (setting == "normalize") return {"none", "customary", "own"};
+  if (setting == "augment") return {"none", "crop-flip", "cutout", "autoaugment"};
+  if (setting == "optimizer")
+    return {"sgd",         "adam",      "adamw",   "sam",      "asam",
+            "entropy-sgd", "smoothout", "lpf-sgd", "lpf-adam", "lpf-adamw"};
+  if (setting == "schedule") return {"constant", "multistep", "cosine", "linear", "one-cycle"};
+  if (setting == "law") return {"filter-wise", "tensor-wise"};
+  if (setting == "estimator") return {"replicas", "antithetic", "per-sample"};
+  if (setting == "precision") return precisions;
+  if (setting == "batch-norm") return {"per-replica", "pooled", "frozen", "recomputed"};
+  if (setting != "model") return {};
+  std::vector<std::string> out = models::names();
+  out.insert(out.begin(), "mlp");
+  return out;
+}
+
+inline std::vector<std::string> setting_names() {
+  std::vector<std::string> out;
+  const Settings s;
+  for_each_setting(s, [&](const char* name, const auto&, const char*) { out.push_back(name); });
+  return out;
+}
+
+namespace detail {
+
+/// Numbers with as few digits as read back to the same value.
+template <class T>
+std::string text_of(const T& value) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    return value;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return value ? "true" : "false";
+  } else if constexpr (std::is_same_v<T, Milestones>) {
+    std::string out;
+    for (const auto m : value) out += (out.empty() ? "" : ",") + text_of(m);
+    return out;
+  } else {
+    char buffer[64];
+    return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+  }
+}
+
+template <class T>
+void parse_into(T& value, std::string_view name, std::string_view text) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    value = text;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    check(text == "true" || text == "false", "train", "--", name, " is true or false, got '", text, "'");
+    value = text == "true";
+  } else if constexpr (std::is_same_v<T, Milestones>) {
+    T all;
+    while (!text.empty()) {
+      const auto comma = std::min(text.find(','), text.size());
+      parse_into(all.emplace_back(), name, text.substr(0, comma));
+      text.remove_prefix(std::min(comma + 1, text.size()));
+    }
+    value = std::move(all);
+  } else {
+    T parsed{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
+    check(error == std::errc() && end == text.data() + text.size(), "train", "--", name, " needs ",
+          std::is_integral_v<T> ? "a whole number" : "a number", ", got '", text, "'");
+    value = parsed;
+  }
+}
+
+}  // namespace detail
+
+/// Gives the setting of that name the value that the text says. ValueError, with the nearest right name or
+/// value, for what it cannot have.
+inline void set(Settings& s, std::string_view name, std::string_view text) {
+  bool found = false;
+  for_each_setting(s, [&](const char* key, auto& value, const char*) {
+    if (key != name) return;
+    const auto allowed = choices(name);
+    check(allowed.empty() || std::find(allowed.begin(), allowed.end(), text) != allowed.end(), "train", "--",
+          name, " cannot be '", text, "'", lpf::detail::suggest(text, allowed));
+    detail::parse_into(value, name, text);
+    found = true;
+  });
+  check(found, "train", "there is no setting '", name, "'", lpf::detail::suggest(name, setting_names()));
+}
+
+inline std::map<std::string, std::string> texts(const Settings& s) {
+  std::map<std::string, std::string> out;
+  for_each_setting(
+      s, [&](const char* name, const auto& value, const char*) { out[name] = detail::text_of(value); });
+  return out;
+}
+inline std::string get(const Settings& s, const std::string& name) { return texts(s).at(name); }
+
+/// The settings that differ, as "lr (0.1, now 0.05)"; `data`, a place on this computer, may.
+inline std::string differences(const Settings& before, const Settings& now) {
+  const auto old = texts(before);
+  std::string out;
+  for (const auto& [name, text] : texts(now))
+    if (name != "data" && old.at(name) != text)
+      out += concat(out.empty() ? "" : ", ", name, " (", old.at(name), ", now ", text, ")");
+  return out;
+}
+
+/// ValueError, naming the flag, for a setting out of its range or one that does not go with another. What
+/// optimizers, networks and readers check themselves is left to them.
+inline void validate(const Settings& s) {
+  for_each_setting(s, [](const char* name, const auto& value, const char*) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, double>)
+      check(std::isfinite(value) && value >= 0, "train", "--", name, " must be finite and not negative, got ",
+            value);
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, std::int64_t>)
+      check(value >= 0, "train", "--", name, " must not be negative, got ", value);
+  });
+  const auto positive = [](const char* name, std::int64_t value) {
+    check(value > 0, "train", "--", name, " must be at least 1, got ", value);
+  };
+  positive("epochs", s.epochs), positive("evaluate-every", s.evaluate_every);
+  positive("batch", s.batch), positive("M", s.M);
+  positive("slices", s.slices), positive("inner-steps", s.inner_steps);
+  check(s.label_noise <= 1, "train", "--label-noise is a fraction, got ", s.label_noise);
+  check(s.schedule != "multistep" || !s.milestones.empty(), "train",
+        "--schedule multistep needs --milestones, as 60,120,160");
+  for (const auto m : s.milestones) positive("milestones", m);
+  check(s.augment != "autoaugment" || (s.data_noise == 0 && s.dataset != "digits"), "train",
+        "--augment autoaugment works on bytes: it goes neither with --data-noise nor with digits");
+  if (s.optimizer.starts_with("lpf") || s.optimizer == "smoothout")
+    check(s.M <= s.batch, "train", "--M ", s.M, " slices cannot be cut from a --batch of ", s.batch);
+  if (s.optimizer.ends_with("sam"))
+    check(s.slices <= s.batch, "train", "--slices ", s.slices, " cannot be cut from a --batch of ", s.batch);
+}
+
+}  // namespace lpf::experiment

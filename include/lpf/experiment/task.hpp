@@ -1,0 +1,150 @@
+// The data of a run: which images it learns from, and which it is judged by.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "lpf/data/augment/augment.hpp"
+#include "lpf/data/noise.hpp"
+#include "lpf/data/sets/cifar.hpp"
+#include "lpf/data/sets/digits.hpp"
+#include "lpf/data/sets/idx.hpp"
+#include "lpf/data/sets/image_folder.hpp"
+#include "lpf/experiment/settings.hpp"
+
+namespace lpf::experiment {
+
+/// Images uint8, or float in [0, 1], of shape [n, h, w, c]; `scaling` is left to the loaders.
+struct Task {
+  TensorDataset train, validation, test;  // validation may be empty
+  ChannelStatistics scaling;              // empty: none
+
+  Shape input() const { return train.images.shape().slice(1, 4); }
+};
+
+namespace detail {
+
+/// The set's training and test images, as they are in its files.
+struct Source {
+  TensorDataset train, test;
+};
+
+inline Source read_folder(const Settings& s) {
+  namespace fs = std::filesystem;
+  const fs::path root(s.data);
+  ImageFolderOptions options{.height = s.image_size, .width = s.image_size};
+  ImageFolder train = image_folder((root / "train").string(), options);
+  options.classes = train.classes;
+  std::string folder = (root / "test").string();
+  std::error_code ignored;
+  if (const fs::path val = root / "val"; fs::is_directory(val, ignored)) {
+    const fs::path list = val / "val_annotations.txt";  // TinyImageNet's
+    const bool listed = fs::exists(list, ignored);
+    folder = (listed ? val / "images" : val).string();
+    if (listed) options.list = list.string();
+  }
+  return {std::move(train.data), image_folder(folder, options).data};
+}
+
+inline Source read_source(const Settings& s) {
+  check(!s.data.empty(), "train", "--dataset ", s.dataset,
+        " needs --data, the folder of its files (scripts/get-data fetches them)");
+  const DType u8 = DType::uint8;
+  if (s.dataset == "mnist")
+    return {mnist(s.data, Split::train, {.dtype = u8}), mnist(s.data, Split::test, {.dtype = u8})};
+  if (s.dataset == "cifar10")
+    return {cifar10(s.data, Split::train, {.dtype = u8}), cifar10(s.data, Split::test, {.dtype = u8})};
+  if (s.dataset == "cifar100")
+    return {cifar100(s.data, Split::train, {.dtype = u8}), cifar100(s.data, Split::test, {.dtype = u8})};
+  return read_folder(s);
+}
+
+inline ChannelStatistics scaling_of(const Settings& s, const Tensor& images) {
+  if (s.normalize == "none") return {};
+  if (s.normalize == "own") return pixel_statistics(images);
+  if (s.dataset == "mnist") return mnist_statistics();
+  check(s.dataset.starts_with("cifar"), "train", "--normalize customary is for mnist and cifar; ", s.dataset,
+        " has no such constants: use own, or none");
+  return cifar_statistics();
+}
+
+inline Tensor unit_pixels(const Tensor& images) {
+  return images.dtype() == DType::uint8 ? lpf::normalize(images.to(float32), {{0}, {255}}) : images;
+}
+
+/// How many of the set's training images are trained with. ValueError where there are too few.
+inline std::int64_t training_images(const Settings& s, std::int64_t all) {
+  const std::int64_t rest = all - s.validation;
+  check(rest > 0 && s.train_samples <= rest, "train", "--train-samples ", s.train_samples,
+        " and --validation ", s.validation, ": only ", all, " training images are there");
+  return s.train_samples > 0 ? s.train_samples : rest;
+}
+
+}  // namespace detail
+
+/// Reads the data set and prepares it: the parts (by the seed), noise on training labels and pixels, the
+/// scaling. Of digits 500 are the test set, by the seed too. Throws what the readers throw, and ValueError
+/// where there are too few images.
+inline Task make_task(const Settings& s) {
+  const auto parts = [&]() -> std::array<TensorDataset, 3> {
+    if (s.dataset == "digits") {
+      const TensorDataset all = digits({.flat = false});
+      return split(all, {detail::training_images(s, all.size() - 500), s.validation, 500}, s.seed);
+    }
+    auto [train, test] = detail::read_source(s);
+    const std::int64_t wanted = detail::training_images(s, train.size());
+    if (s.train_samples == 0 && s.validation == 0) return {train, train.take(0), test};
+    auto [kept, validation] = split(train, {wanted, s.validation}, s.seed);
+    return {std::move(kept), std::move(validation), std::move(test)};
+  }();
+  Task task{parts[0], parts[1], parts[2], {}};
+  task.scaling = detail::scaling_of(s, task.train.images);
+  if (s.label_noise > 0)
+    task.train = with_label_noise(task.train, {.probability = s.label_noise, .seed = s.seed});
+  if (s.data_noise > 0)
+    task.train =
+        with_data_noise({detail::unit_pixels(task.train.images), task.train.labels, task.train.classes()},
+                        {.sigma = s.data_noise, .seed = s.seed});
+  return task;
+}
+
+/// Batches of the training images, augmented and scaled. A last batch too small to be cut in M is left out.
+inline DataLoader train_loader(const Settings& s, const Task& task) {
+  AugmentOptions augment = named_augmentation(s.augment, task.train.classes());
+  augment.normalization = task.scaling;
+  augment.seed = s.seed;
+  const std::int64_t rest = task.train.size() % s.batch;
+  LoaderOptions options{.batch_size = s.batch, .seed = s.seed};
+  options.drop_last = rest > 0 && rest < std::max(s.M, s.slices) && task.train.size() > s.batch;
+  const bool ready = is_floating(task.train.images.dtype()) && s.augment == "none" && s.normalize == "none";
+  if (!ready) options.transform = Augment(augment);
+  return DataLoader(task.train, options);
+}
+
+/// Batches of images to be judged by, scaled.
+inline DataLoader test_loader(const TensorDataset& data, const Task& task) {
+  LoaderOptions options{.batch_size = 256, .shuffle = false};
+  if (!is_floating(data.images.dtype()) || !task.scaling.mean.empty())
+    options.transform = Augment({.normalization = task.scaling});
+  return DataLoader(data, options);
+}
+
+/// What is known of a data set without reading it.
+struct DataShape {
+  Shape input;
+  std::int64_t classes, train, test = 10'000;
+};
+inline DataShape data_shape(const Settings& s) {
+  const auto used = [&](std::int64_t all) { return detail::training_images(s, all); };
+  if (s.dataset == "digits") return {{8, 8, 1}, 10, used(1297), 500};
+  if (s.dataset == "mnist") return {{28, 28, 1}, 10, used(60'000)};
+  if (s.dataset == "cifar10") return {{32, 32, 3}, 10, used(50'000)};
+  if (s.dataset == "cifar100") return {{32, 32, 3}, 100, used(50'000)};
+  const std::int64_t side = s.image_size > 0 ? s.image_size : 64;
+  return {{side, side, 3}, 200, used(100'000)};  // TinyImageNet
+}
+
+}  // namespace lpf::experiment

@@ -1,0 +1,197 @@
+// Several arrays in a file: NumPy's .npz, which is a zip archive of .npy files, as numpy.savez and
+// savez_compressed write it. Needs zlib (CMake's target lpf::io, LPF_HAS_ZLIB).
+//
+//   each file        a header of 30 bytes, name, extra field, and the data, stored or deflated
+//   central          for each file a header of 46 bytes, name, extra field, comment
+//   end              "PK\5\6", …, number of files, size and offset of the central headers, comment
+//
+// Sizes, places and checksums are taken from the central headers
+// (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lpf/io/npy.hpp"
+#include "lpf/io/safetensors.hpp"
+
+#ifdef LPF_HAS_ZLIB
+#  include <zlib.h>
+#endif
+
+namespace lpf {
+
+namespace detail {
+
+/// A file of a zip archive.
+struct ZipEntry {
+  std::string name;
+  std::uint32_t method = 0, crc = 0;
+  std::uint64_t packed = 0, size = 0, header = 0;  ///< bytes, bytes unpacked, place of its own header
+};
+
+/// The files of a zip archive of `size` bytes, through read(offset, to, bytes). A FormatError names the path
+/// and the rule that it breaks.
+template <class Read>
+class ZipReader {
+ public:
+  ZipReader(std::string path, std::uint64_t size, Read read)
+      : path_(std::move(path)), size_(size), read_(std::move(read)) {
+    const std::uint64_t end = find_end();
+    const std::string last = get(end, 22, "its end");
+    const std::uint64_t count = number(last, 10, 2), central_size = number(last, 12, 4),
+                        central = number(last, 16, 4);
+    if (count == 0xFFFF || central_size == largest || central == largest)
+      error(
+          "has the zip format's 64-bit extension, which is not read here: save arrays of 4 GB or more as "
+          ".npy or .safetensors");
+    if (central > end || central_size > end - central)
+      error("is corrupt: its table of contents would lie at ", central, " … ", central + central_size,
+            ", beyond ", end);
+    const std::string table = get(central, central_size, "its table of contents");
+    std::size_t at = 0;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (table.size() - at < 46 || number(table, at, 4) != 0x02014B50)
+        error("is corrupt: its table of contents has no entry ", i, " of ", count);
+      const std::size_t name = number(table, at + 28, 2),
+                        rest = number(table, at + 30, 2) + number(table, at + 32, 2);
+      if (table.size() - at - 46 < name + rest) error("is corrupt: entry ", i, " of its contents is cut off");
+      if ((number(table, at + 8, 2) & 1) != 0) error("is encrypted");
+      entries_.push_back({table.substr(at + 46, name), static_cast<std::uint32_t>(number(table, at + 10, 2)),
+                          static_cast<std::uint32_t>(number(table, at + 16, 4)), number(table, at + 20, 4),
+                          number(table, at + 24, 4), number(table, at + 42, 4)});
+      at += 46 + name + rest;
+    }
+  }
+
+  const std::vector<ZipEntry>& entries() const { return entries_; }
+
+  /// The bytes of a file, unpacked and checked.
+  std::string bytes(const ZipEntry& e) const {
+    if (e.packed == largest || e.size == largest || e.header == largest)
+      error("has '", e.name, "' of 4 GB or more, which is not read here: save it as .npy or .safetensors");
+    const std::string header = get(e.header, 30, "the header of '" + e.name + "'");
+    if (number(header, 0, 4) != 0x04034B50) error("is corrupt: there is no header for '", e.name, "'");
+    const std::uint64_t data = e.header + 30 + number(header, 26, 2) + number(header, 28, 2);
+    std::string packed = get(data, e.packed, "'" + e.name + "'");
+    if (e.method == 0 && e.packed != e.size)
+      error("is corrupt: '", e.name, "' is stored in ", e.packed, " bytes and has ", e.size);
+    std::string out = e.method == 0 ? std::move(packed) : inflated(e, packed);
+    check_sum(e, out);
+    return out;
+  }
+
+ private:
+  static constexpr std::uint64_t largest = 0xFFFFFFFF;
+
+  template <class... Args>
+  [[noreturn]] void error(const Args&... what) const {
+    fail<FormatError>("load_npz", "'", path_, "' ", what...);
+  }
+  static std::uint64_t number(std::string_view bytes, std::size_t at, int n) {
+    std::uint64_t value = 0;
+    for (int i = n; i-- > 0;)
+      value = value << 8 | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
+    return value;
+  }
+  std::string get(std::uint64_t offset, std::uint64_t n, const std::string& what) const {
+    if (offset > size_ || n > size_ - offset)
+      error("is truncated or corrupt: ", what, " would lie at ", offset, " … ", offset + n, ", the file has ",
+            size_, " bytes");
+    std::string out(n, '\0');
+    read_(offset, out.data(), n);
+    return out;
+  }
+  /// Where the end begins: it is followed by a comment of at most 65535 bytes, whose length it says.
+  std::uint64_t find_end() const {
+    const std::uint64_t n = std::min<std::uint64_t>(size_, 22 + 0xFFFF);
+    const std::string tail = get(size_ - n, n, "its end");
+    for (std::size_t back = 22; back <= tail.size(); ++back) {
+      const std::size_t at = tail.size() - back;
+      if (number(tail, at, 4) == 0x06054B50 && number(tail, at + 20, 2) == back - 22) return size_ - back;
+    }
+    error("is truncated, or not a .npz file: a zip archive's end is missing");
+  }
+
+#ifdef LPF_HAS_ZLIB
+  std::string inflated(const ZipEntry& e, std::string& packed) const {
+    if (e.method != 8)
+      error("has '", e.name, "' packed by method ", e.method, "; known are 0 (stored) and 8 (deflated)");
+    // Deflate cannot pack tighter than this: what claims more is refused before its memory is taken.
+    if (e.size / 1032 > e.packed + 1)
+      error("is corrupt: '", e.name, "' would unpack from ", e.packed, " to ", e.size, " bytes");
+    std::string out(e.size, '\0');
+    z_stream stream{};
+    stream.next_in = reinterpret_cast<Bytef*>(packed.data());
+    stream.avail_in = static_cast<uInt>(packed.size());
+    char nothing = 0;  // zlib wants a place even for no bytes
+    stream.next_out = reinterpret_cast<Bytef*>(out.empty() ? &nothing : out.data());
+    stream.avail_out = static_cast<uInt>(out.size());
+    check<Error>(inflateInit2(&stream, -MAX_WBITS) == Z_OK, "load_npz", "zlib cannot start: out of memory");
+    const int status = inflate(&stream, Z_FINISH);
+    const std::string reason = stream.msg ? stream.msg : "its size is another";
+    const bool whole = status == Z_STREAM_END && stream.avail_in == 0 && stream.avail_out == 0;
+    inflateEnd(&stream);
+    if (!whole) error("is corrupt: '", e.name, "' cannot be unpacked: ", reason);
+    return out;
+  }
+  void check_sum(const ZipEntry& e, const std::string& bytes) const {
+    const auto crc = crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+    if (crc != e.crc) error("is corrupt: the checksum of '", e.name, "' is ", crc, ", not ", e.crc);
+  }
+#else
+  [[noreturn]] std::string inflated(const ZipEntry&, std::string&) const { no_zlib(); }
+  [[noreturn]] void check_sum(const ZipEntry&, const std::string&) const { no_zlib(); }
+  [[noreturn]] void no_zlib() const {
+    fail<IoError>("load_npz", "'", path_,
+                  "' is an archive, and this program is built without zlib: save its arrays as .npy or "
+                  ".safetensors, or install zlib (on Debian: zlib1g-dev) and link lpf::io");
+  }
+#endif
+
+  std::string path_;
+  std::uint64_t size_;
+  Read read_;
+  std::vector<ZipEntry> entries_;
+};
+
+template <class Read>
+NamedTensors read_npz(const std::string& path, std::uint64_t size, Read read) {
+  const ZipReader<Read> zip(path, size, std::move(read));
+  NamedTensors out;
+  for (const ZipEntry& e : zip.entries()) {
+    constexpr std::string_view ending = ".npy";
+    const bool array = e.name.size() > ending.size() && e.name.ends_with(ending);
+    check<FormatError>(array, "load_npz", "'", path, "' has a file '", e.name,
+                       "', and a .npz file holds arrays NAME.npy alone");
+    std::string name = e.name.substr(0, e.name.size() - ending.size());
+    for (const auto& [other, tensor] : out)
+      check<FormatError>(other != name, "load_npz", "'", path, "' has two arrays '", name, "'");
+    out.emplace_back(std::move(name), parse_npy(zip.bytes(e), path + ": " + e.name));
+  }
+  return out;
+}
+
+}  // namespace detail
+
+/// The arrays of a .npz file by name, in its order; element types as load_npy. Throws IoError if it cannot be
+/// read; FormatError, naming file, array and rule, if it is truncated, corrupt, or holds what load_npy does
+/// not read.
+inline NamedTensors load_npz(const std::string& path) {
+  const detail::InputFile file(path, "load_npz");
+  return detail::read_npz(path, file.size(),
+                          [&](std::uint64_t offset, void* to, std::uint64_t n) { file.read(offset, to, n); });
+}
+
+/// The same from bytes in memory; `path` names them in errors.
+inline NamedTensors parse_npz(std::string_view bytes, const std::string& path = "memory") {
+  return detail::read_npz(path, bytes.size(), [&](std::uint64_t offset, void* to, std::uint64_t n) {
+    if (n > 0) std::copy_n(bytes.data() + offset, n, static_cast<char*>(to));
+  });
+}
+
+}  // namespace lpf

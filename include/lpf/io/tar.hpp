@@ -1,0 +1,113 @@
+// Files in a tar archive, one after another (POSIX ustar and GNU tar; the archive may be packed):
+//
+//   512 bytes    header: name 100, mode 8, owner 8, group 8, size 12 (octal), time 12, checksum 8, type 1, …,
+//                "ustar" 6, …, prefix of the name 155 (at 345)
+//   size bytes   the file, filled up with zeros to a multiple of 512
+//   …            the next one; a block of zeros ends the archive
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "lpf/io/compressed.hpp"
+
+namespace lpf::detail {
+
+/// Goes through the regular files of an archive; folders, links and extended headers are passed over, so
+/// names are those of the plain header (up to 255 bytes). Every broken rule is a FormatError.
+class TarReader {
+ public:
+  TarReader(std::unique_ptr<ByteSource> from, std::string path, std::string operation)
+      : from_(std::move(from)), path_(std::move(path)), operation_(std::move(operation)) {}
+
+  /// Goes to the next file; false at the end of the archive, which is then known to be whole.
+  bool next() {
+    for (;;) {
+      skip(left_ + padding_);
+      left_ = padding_ = 0;
+      Block header;
+      read_exactly(header.data(), header.size());
+      if (std::all_of(header.begin(), header.end(), [](char c) { return c == 0; })) {
+        while (from_->read(header.data(), header.size()) > 0) {}  // so that the packing's checksum is checked
+        return false;
+      }
+      check_sum(header);
+      size_ = left_ = octal(header, 124, 12, "size");
+      padding_ = (block - size_ % block) % block;
+      name_ = text(header, 0, 100);
+      if (std::string_view(&header[257], 6) == std::string_view("ustar\0", 6)) {
+        const std::string prefix = text(header, 345, 155);
+        if (!prefix.empty()) name_ = prefix + "/" + name_;
+      }
+      if (header[156] == '0' || header[156] == '\0') return true;
+    }
+  }
+  const std::string& name() const { return name_; }
+  std::uint64_t size() const { return size_; }
+
+  /// The next bytes of this file: up to n, and fewer only at its end.
+  std::size_t read(void* to, std::size_t n) {
+    n = static_cast<std::size_t>(std::min<std::uint64_t>(n, left_));
+    read_exactly(static_cast<char*>(to), n);
+    left_ -= n;
+    return n;
+  }
+
+ private:
+  static constexpr std::uint64_t block = 512;
+  using Block = std::array<char, block>;
+
+  template <class... Args>
+  [[noreturn]] void error(const Args&... what) const {
+    fail<FormatError>(operation_, "'", path_, "' ", what...);
+  }
+  void read_exactly(char* to, std::size_t n) {
+    const std::size_t got = read_fully(*from_, to, n);
+    at_ += got;
+    if (got < n)
+      error("is not a whole tar archive: it ends at byte ", at_, name_.empty() ? "" : ", in or after '",
+            name_, name_.empty() ? "" : "'");
+  }
+  void skip(std::uint64_t n) {
+    std::array<char, 1 << 14> unused;
+    for (; n > 0; n -= std::min<std::uint64_t>(n, unused.size()))
+      read_exactly(unused.data(), static_cast<std::size_t>(std::min<std::uint64_t>(n, unused.size())));
+  }
+  static std::string text(const Block& header, std::size_t at, std::size_t n) {
+    const std::string_view field(&header[at], n);
+    return std::string(field.substr(0, field.find('\0')));
+  }
+  std::uint64_t octal(const Block& header, std::size_t at, std::size_t n, const char* what) const {
+    std::uint64_t value = 0;
+    std::size_t i = at;
+    while (i < at + n && header[i] == ' ') ++i;
+    const std::size_t first = i;
+    for (; i < at + n && header[i] >= '0' && header[i] <= '7'; ++i)
+      value = value * 8 + static_cast<std::uint64_t>(header[i] - '0');
+    if (i == first || (i < at + n && header[i] != ' ' && header[i] != '\0'))
+      error("is not a tar archive: the header that ends at byte ", at_, " has no octal number for its ",
+            what);
+    return value;
+  }
+  /// The checksum is the sum of the header's bytes, its own eight counted as spaces.
+  void check_sum(const Block& header) const {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < header.size(); ++i)
+      sum += i >= 148 && i < 156 ? std::uint64_t{' '} : static_cast<unsigned char>(header[i]);
+    const std::uint64_t written = octal(header, 148, 8, "checksum");
+    if (sum != written)
+      error("is not a tar archive, or corrupt: the header that ends at byte ", at_, " has checksum ", sum,
+            ", and says ", written);
+  }
+
+  std::unique_ptr<ByteSource> from_;
+  std::string path_, operation_, name_;
+  std::uint64_t at_ = 0, size_ = 0, left_ = 0, padding_ = 0;
+};
+
+}  // namespace lpf::detail

@@ -1,0 +1,290 @@
+// Records of a run, line by line or all at once, as CSV or JSON.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "lpf/core/error.hpp"
+#include "lpf/io/atomic_file.hpp"
+#include "lpf/report/table.hpp"
+
+namespace lpf {
+
+/// A number (any arithmetic type; bool is true/false) or a text. Floating-point numbers are kept with the
+/// fewest digits that read back to the same value; NaN and infinities have no text: empty in CSV, null in
+/// JSON.
+class MetricValue {
+ public:
+  template <class T>
+  requires std::is_arithmetic_v<T> MetricValue(T value) {
+    if constexpr (std::is_same_v<T, bool>) {
+      text_ = value ? "true" : "false";
+    } else {
+      if constexpr (std::is_floating_point_v<T>) {
+        if (!std::isfinite(value)) return;
+      }
+      char buffer[64];
+      text_.assign(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
+    }
+  }
+  MetricValue(std::string text) : text_(std::move(text)), is_text_(true) {}
+  MetricValue(std::string_view text) : MetricValue(std::string(text)) {}
+  MetricValue(const char* text) : MetricValue(std::string(text)) {}
+
+  const std::string& text() const { return text_; }
+  bool is_text() const { return is_text_; }
+
+ private:
+  std::string text_;
+  bool is_text_ = false;
+};
+
+/// Names and values in order: Record{{"epoch", 3}, {"loss", 0.21}, {"optimizer", "SGD"}}.
+using Record = std::vector<std::pair<std::string, MetricValue>>;
+
+namespace detail {
+
+/// A JSON string: quotes, backslashes and control characters escaped, invalid UTF-8 replaced by U+FFFD.
+inline std::string json_string(std::string_view text) {
+  std::string out = "\"";
+  while (!text.empty()) {
+    const CodePoint c = decode_utf8(text);
+    if (c.value == '"' || c.value == '\\') {
+      out += {'\\', static_cast<char>(c.value)};
+    } else if (c.value == '\n') {
+      out += "\\n";
+    } else if (c.value < 0x20 || c.value == 0x7F) {
+      constexpr char hex[] = "0123456789abcdef";
+      out += {'\\', 'u', '0', '0', hex[c.value >> 4], hex[c.value & 15]};
+    } else {
+      out += c.value == 0xFFFD ? std::string_view("\xEF\xBF\xBD") : text.substr(0, c.bytes);
+    }
+    text.remove_prefix(c.bytes);
+  }
+  return out + '"';
+}
+
+/// A CSV cell (RFC 4180): quoted where it holds a comma, a quote or a line break.
+inline std::string csv_cell(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == text.npos) return std::string(text);
+  std::string out = "\"";
+  for (const char c : text) out.append(c == '"' ? 2 : 1, c);
+  return out + '"';
+}
+
+/// The columns that a first record (or a file that is continued) fixes; later records must have the same.
+/// A name is kept as the format writes it, so that one read from a file compares without being decoded.
+class RecordColumns {
+ public:
+  explicit RecordColumns(bool json) : json_(json) {}
+
+  bool empty() const { return names_.empty(); }
+  /// Reads the columns from the first line of a file.
+  void read(std::string_view line) { names_ = json_ ? json_keys(line) : csv_cells(line); }
+
+  /// One line, without its newline, with the values in the order of the columns.
+  std::string line(std::string_view operation, const Record& record) {
+    if (empty()) fix(operation, record);
+    bool same = record.size() == names_.size();
+    std::string out;
+    for (const auto& name : names_) {
+      const auto found = std::find_if(record.begin(), record.end(),
+                                      [&](const auto& field) { return encode(field.first) == name; });
+      if (!(same = same && found != record.end())) break;
+      const MetricValue& value = found->second;
+      if (&name != &names_[0]) out += json_ ? ", " : ",";
+      if (!json_)
+        out += csv_cell(value.text());
+      else
+        out += name + ": " + (value.is_text() ? json_string(value.text()) : or_null(value.text()));
+    }
+    check<StateError>(same, operation, "a record has the columns ", list(encode_all(record)),
+                      ", the first one had ", list(names_), ": give every record the same ones");
+    if (json_) return '{' + out + '}';
+    return out.empty() ? "\"\"" : out;  // an empty line would be no record
+  }
+  /// The header of a CSV file, without its newline.
+  std::string header() const {
+    std::string out;
+    for (const auto& name : names_) out += (&name == &names_[0] ? "" : ",") + name;
+    return out;
+  }
+  void clear() { names_.clear(); }
+
+ private:
+  std::string encode(const std::string& name) const { return json_ ? json_string(name) : csv_cell(name); }
+  static std::string or_null(const std::string& number) { return number.empty() ? "null" : number; }
+  std::vector<std::string> encode_all(const Record& record) const {
+    std::vector<std::string> names;
+    for (const auto& field : record) names.push_back(encode(field.first));
+    return names;
+  }
+  void fix(std::string_view operation, const Record& record) {
+    check<ValueError>(!record.empty(), operation, "a record needs at least one column");
+    auto names = encode_all(record);
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const auto end = names.begin() + static_cast<std::ptrdiff_t>(i);
+      check<ValueError>(!record[i].first.empty() && std::find(names.begin(), end, names[i]) == end, operation,
+                        "column names must differ and not be empty: ", list(names));
+    }
+    names_ = std::move(names);
+  }
+  static std::string list(const std::vector<std::string>& names) {
+    std::string out = "(";
+    for (const auto& name : names) out += (&name == &names[0] ? "" : ", ") + name;
+    return out + ')';
+  }
+  static std::vector<std::string> csv_cells(std::string_view line) {
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    std::vector<std::string> cells(1);
+    bool quoted = false;
+    for (const char c : line) {
+      if (c == '"') quoted = !quoted;
+      if (c == ',' && !quoted)
+        cells.emplace_back();
+      else
+        cells.back() += c;
+    }
+    return cells;
+  }
+  static std::vector<std::string> json_keys(std::string_view line) {
+    std::vector<std::string> keys;
+    std::string token;
+    for (std::size_t i = 0, depth = 0; i < line.size(); ++i) {
+      if (line[i] == '{' || line[i] == '[') ++depth;
+      if (line[i] == '}' || line[i] == ']') --depth;
+      if (line[i] == ':' && depth == 1) keys.push_back(token);
+      if (line[i] != '"') continue;
+      const std::size_t start = i++;
+      while (i < line.size() && line[i] != '"') i += line[i] == '\\' ? 2 : 1;
+      token = line.substr(start, i + 1 - start);
+    }
+    return keys;
+  }
+
+  std::vector<std::string> names_;
+  bool json_;
+};
+
+}  // namespace detail
+
+/// How a MetricLog opens its file.
+struct MetricLogOptions {
+  bool append = false;  ///< continue an existing file (a resumed run) instead of starting it anew
+  /// Of an existing file keep this many records: those that a checkpoint knows. Later ones are cut.
+  std::size_t keep = std::numeric_limits<std::size_t>::max();
+};
+
+/// A log of records, one line each: `.csv` (with a header) or `.jsonl` by the name of the file. Every line
+/// is handed to the system at once, so that a killed process loses none; a line that was torn nevertheless
+/// (it has no newline) is cut when the file is continued.
+/// Throws ValueError for another extension, IoError where the system refuses (full disk, missing folder…),
+/// FormatError where the file to be continued is not such a log.
+class MetricLog {
+ public:
+  explicit MetricLog(std::string path, MetricLogOptions options = {})
+      : path_(std::move(path)), json_(path_.ends_with(".jsonl")), columns_(json_) {
+    check(json_ || path_.ends_with(".csv"), "MetricLog", "'", path_, "' is neither .csv nor .jsonl");
+    const int mode = O_CREAT | O_CLOEXEC | O_APPEND | (options.append ? O_RDWR : O_WRONLY | O_TRUNC);
+    file_.reset(::open(path_.c_str(), mode, 0666));
+    if (!file_) error("open", errno);
+    struct stat status {};
+    if (::fstat(file_.get(), &status) != 0) error("open", errno);
+    if (options.append && S_ISREG(status.st_mode)) resume(options.keep);
+  }
+
+  /// Appends a record. The first one fixes the columns; throws StateError where a later one has others
+  /// (their order may differ). After an IoError the file ends with the last whole record.
+  void write(const Record& record) {
+    check<StateError>(bool(file_), "MetricLog", "'", path_, "' is closed");
+    const bool first = columns_.empty();
+    std::string line = columns_.line("MetricLog", record) + '\n';
+    if (first && !json_) line.insert(0, columns_.header() + '\n');
+    const off_t end = ::lseek(file_.get(), 0, SEEK_END);
+    if (const int number = detail::write_fully(file_.get(), line)) {
+      if (first) columns_.clear();
+      // Where even this fails, the torn line waits for the next append.
+      if (end >= 0 && ::ftruncate(file_.get(), end) != 0) error("write", number);
+      error("write", number);
+    }
+    ++size_;
+  }
+
+  /// Records in the file.
+  std::size_t size() const { return size_; }
+
+  /// Makes the log durable and closes it; the destructor closes too, but cannot report an error.
+  void close() {
+    if (!file_) return;
+    if (::fsync(file_.get()) != 0 && errno != EINVAL && errno != ENOTSUP) error("write", errno);
+    if (::close(file_.release()) != 0 && errno != EINTR) error("write", errno);
+  }
+
+ private:
+  [[noreturn]] void error(std::string_view action, int number) const {
+    detail::file_error("MetricLog", action, path_, number);
+  }
+
+  void resume(std::size_t keep) {
+    std::string text;
+    char buffer[1 << 14];
+    for (ssize_t got = 1; got != 0;) {
+      got = ::read(file_.get(), buffer, sizeof buffer);
+      if (got < 0 && errno != EINTR) error("read", errno);
+      if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
+    }
+    std::size_t end = 0;  // behind the last record that stays
+    bool quoted = false, header = !json_;
+    for (std::size_t i = 0; i < text.size() && (header || size_ < keep); ++i) {
+      if (text[i] == '"' && !json_) quoted = !quoted;
+      if (text[i] != '\n' || quoted) continue;
+      if (end == 0) columns_.read(std::string_view(text).substr(0, i));
+      check<FormatError>(!columns_.empty(), "MetricLog", "'", path_,
+                         "' does not begin with a JSON record: choose another file to append to");
+      header ? void(header = false) : void(++size_);
+      end = i + 1;
+    }
+    if (end < text.size() && ::ftruncate(file_.get(), static_cast<off_t>(end)) != 0) error("write", errno);
+  }
+
+  std::string path_;
+  bool json_;
+  detail::RecordColumns columns_;
+  detail::FileDescriptor file_;
+  std::size_t size_ = 0;
+};
+
+/// Writes records as a JSON array, one object a line, atomically. All must have the columns of the first
+/// (else StateError); throws IoError.
+inline void write_json_records(const std::string& path, std::span<const Record> records) {
+  detail::RecordColumns columns(true);
+  std::string text;
+  for (const Record& record : records)
+    text += (text.empty() ? "\n  " : ",\n  ") + columns.line("write_json_records", record);
+  write_file_atomically(path, '[' + text + (text.empty() ? "]\n" : "\n]\n"));
+}
+
+/// Writes records as CSV with a header, atomically. All must have the columns of the first (else
+/// StateError); throws IoError. Without records the file is empty.
+inline void write_csv_records(const std::string& path, std::span<const Record> records) {
+  detail::RecordColumns columns(false);
+  std::string text;
+  for (const Record& record : records) text += columns.line("write_csv_records", record) + '\n';
+  write_file_atomically(path, records.empty() ? text : columns.header() + '\n' + text);
+}
+
+}  // namespace lpf

@@ -1,0 +1,223 @@
+// A page with surfaces to turn and hover, and an animation of curves with paths on them: one HTML file, plain
+// JavaScript on a canvas, nothing loaded from elsewhere.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lpf/io/atomic_file.hpp"
+#include "lpf/report/log.hpp"
+#include "lpf/report/svg_canvas.hpp"
+
+namespace lpf {
+
+/// A surface over x and y: heights [y, x], and points of a path above it.
+struct PageSurface {
+  std::string name;  ///< on the button that shows it
+  std::vector<double> x, y, height;
+  std::vector<std::array<double, 2>> path = {};
+};
+
+/// One moment of an animation: a curve, and a point or more on it.
+struct PageFrame {
+  std::string label;
+  std::vector<double> y;                   ///< of the curve, as many as the animation's x
+  std::vector<std::vector<double>> paths;  ///< each optimizer's positions so far, in x
+};
+struct PageAnimation {
+  std::vector<double> x;
+  std::vector<double> ghost;       ///< the curve that stays behind: the function itself
+  std::vector<std::string> names;  ///< of the paths
+  std::vector<PageFrame> frames;
+};
+
+class SurfacePage {
+ public:
+  SurfacePage(std::string title, std::string command)
+      : title_(std::move(title)), command_(std::move(command)) {}
+
+  /// A figure that shows one of the surfaces at a time. ShapeError for heights that do not fit.
+  SurfacePage& surfaces(std::string_view heading, std::string_view words,
+                        const std::vector<PageSurface>& all) {
+    std::string data = "[";
+    for (const PageSurface& s : all) {
+      check<ShapeError>(s.x.size() >= 2 && s.y.size() >= 2 && s.height.size() == s.x.size() * s.y.size(),
+                        "SurfacePage", "'", s.name, "' has ", s.height.size(), " heights over ", s.x.size(),
+                        " x ", s.y.size(), " points");
+      std::vector<double> path;
+      for (const auto& p : s.path) path.insert(path.end(), p.begin(), p.end());
+      data += concat(data.size() > 1 ? ",\n" : "", "{name:", text(s.name), ",x:", list(s.x), ",y:", list(s.y),
+                     ",z:", list(s.height), ",path:", list(path), "}");
+    }
+    return figure(heading, words, concat("surfaces(", id(), ",", data, "])"));
+  }
+
+  /// A figure that plays the frames.
+  SurfacePage& animation(std::string_view heading, std::string_view words, const PageAnimation& a) {
+    std::string frames = "[", names = "[";
+    for (const std::string& name : a.names) names += concat(names.size() > 1 ? "," : "", text(name));
+    for (const PageFrame& f : a.frames) {
+      check<ShapeError>(f.y.size() == a.x.size() && f.paths.size() == a.names.size(), "SurfacePage",
+                        "frame '", f.label, "' has ", f.y.size(), " values for ", a.x.size(), " x, and ",
+                        f.paths.size(), " paths for ", a.names.size(), " names");
+      std::string paths;
+      for (const auto& p : f.paths) paths += concat(paths.empty() ? "" : ",", list(p));
+      frames += concat(frames.size() > 1 ? ",\n" : "", "{label:", text(f.label), ",y:", list(f.y), ",paths:[",
+                       paths, "]}");
+    }
+    return figure(heading, words,
+                  concat("animation(", id(), ",{x:", list(a.x), ",ghost:", list(a.ghost), ",names:", names,
+                         "],frames:", frames, "]})"));
+  }
+
+  std::string to_string() const {
+    const std::string title = plot::detail::escape(title_);
+    return concat(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+        "'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>",
+        title, "</title>\n<style>", style(), "</style></head>\n<body><main>\n<h1>", title, "</h1>\n", body_,
+        "<footer>Made by <code>", plot::detail::escape(command_), "</code></footer></main>\n<script>\n",
+        script(), calls_, "</script></body></html>\n");
+  }
+  /// Writes the page atomically; throws IoError.
+  void write(const std::string& path) const { write_file_atomically(path, to_string()); }
+
+ private:
+  std::string id() const { return concat("\"f", figures_, "\""); }
+  SurfacePage& figure(std::string_view heading, std::string_view words, std::string call) {
+    body_ += concat("<h2>", plot::detail::escape(heading), "</h2>\n<p>", plot::detail::escape(words),
+                    "</p>\n<div class=\"figure\" id=\"f", figures_++,
+                    "\"><div class=\"bar\"></div><canvas></canvas><p class=\"say\">&nbsp;</p></div>\n");
+    calls_ += call + ";\n";
+    return *this;
+  }
+  /// A string of JavaScript that cannot end the script element it stands in.
+  static std::string text(std::string_view words) {
+    std::string out;
+    for (const char c : lpf::detail::json_string(words)) c == '<' ? out += "\\u003c" : out += c;
+    return out;
+  }
+  static std::string list(const std::vector<double>& values) {
+    std::string out = "[";
+    for (const double v : values)
+      out += concat(out.size() > 1 ? "," : "", std::isfinite(v) ? format_general(v, 6) : "null");
+    return out + "]";
+  }
+
+  static std::string style() {
+    return R"(
+body{margin:0;background:#fff;color:#1d242b;font:16px/1.6 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+main{max-width:52rem;margin:0 auto;padding:2rem 1.25rem}
+h1{line-height:1.2}h2{margin-top:2.5rem}
+canvas{width:100%;touch-action:none;display:block;border:1px solid #dde2e7;border-radius:6px}
+.bar{display:flex;flex-wrap:wrap;gap:.4rem;margin-bottom:.5rem;align-items:center}
+.bar input{flex:1}
+button{font:inherit;padding:.15rem .7rem;border:1px solid #a5b0bb;border-radius:4px;background:#fff;color:inherit}
+button[aria-pressed=true]{background:#1c56be;color:#fff}
+.say,footer{color:#56616c;font-size:.9rem}
+)";
+  }
+
+  static std::string script() {
+    return R"JS('use strict';
+const stops=[[68,1,84],[71,44,122],[59,81,139],[44,113,142],[33,144,141],[39,173,129],[92,200,99],[170,220,50],[253,231,37]];
+function viridis(t,light){const p=Math.min(Math.max(t,0),1)*8,i=Math.min(7,Math.floor(p));
+  return 'rgb('+[0,1,2].map(c=>Math.round(light*(stops[i][c]+(p-i)*(stops[i+1][c]-stops[i][c])))).join(',')+')';}
+function parts(id){const e=document.getElementById(id),canvas=e.querySelector('canvas');
+  return {bar:e.querySelector('.bar'),canvas,say:e.querySelector('.say'),g:canvas.getContext('2d')};}
+function size(f,ratio){const w=f.canvas.clientWidth,d=window.devicePixelRatio||1;
+  f.canvas.width=w*d;f.canvas.height=w*ratio*d;f.g.setTransform(d,0,0,d,0,0);return [w,w*ratio];}
+function button(f,name,act){const b=document.createElement('button');b.textContent=name;b.onclick=act;f.bar.append(b);return b;}
+
+function surfaces(id,all){
+  const f=parts(id);let shown=0,turn=.6,tilt=.9,zoom=1,drag=null,log=true,spots=[];
+  let least=Infinity,most=-Infinity;
+  for(const s of all)for(const v of s.z)if(v!==null){least=Math.min(least,v);most=Math.max(most,v);}
+  const buttons=all.map((s,k)=>button(f,s.name,()=>{shown=k;draw();}));
+  const scale=button(f,'logarithmic height',()=>{log=!log;draw();});
+  const height=v=>log?Math.log(Math.max(v??most,1e-6)):v??most;
+  const low=()=>height(least),high=()=>height(most);
+  function draw(){
+    buttons.forEach((b,k)=>b.setAttribute('aria-pressed',k===shown));scale.setAttribute('aria-pressed',log);
+    const [w,h]=size(f,.75),s=all[shown],nx=s.x.length,ny=s.y.length,lo=low(),span=Math.max(high()-lo,1e-12),g=f.g;
+    g.clearRect(0,0,w,h);
+    const project=(x,y,z)=>{x-=.5;y-=.5;z=.7*(z-.5);
+      const u=Math.cos(turn)*x-Math.sin(turn)*y,v=Math.sin(turn)*x+Math.cos(turn)*y,
+        up=v*Math.cos(tilt)+z*Math.sin(tilt),depth=z*Math.cos(tilt)-v*Math.sin(tilt),k=3/(3-depth)*zoom*.62*h;
+      return [w/2+k*u,h/2-k*up,depth];};
+    const place=(i,j)=>project(i/(nx-1),j/(ny-1),(height(s.z[j*nx+i])-lo)/span);
+    const p=[];for(let j=0;j<ny;j++)for(let i=0;i<nx;i++)p.push(place(i,j));
+    spots=p;
+    const squares=[];
+    for(let j=0;j+1<ny;j++)for(let i=0;i+1<nx;i++){const k=j*nx+i;
+      squares.push([p[k][2]+p[k+1][2]+p[k+nx][2]+p[k+nx+1][2],k]);}
+    squares.sort((a,b)=>a[0]-b[0]);
+    for(const [,k] of squares){
+      const z=[k,k+1,k+nx+1,k+nx].map(q=>(height(s.z[q])-lo)/span);
+      const dx=.35*(z[1]+z[2]-z[0]-z[3])*(nx-1),dy=.35*(z[2]+z[3]-z[0]-z[1])*(ny-1);
+      const light=.45+.55*Math.max(0,(dx-dy+2)/Math.sqrt(6*(dx*dx+dy*dy+1)));
+      g.beginPath();[k,k+1,k+nx+1,k+nx].forEach((q,n)=>n?g.lineTo(p[q][0],p[q][1]):g.moveTo(p[q][0],p[q][1]));
+      g.closePath();g.fillStyle=g.strokeStyle=viridis((z[0]+z[1]+z[2]+z[3])/4,light);g.fill();g.stroke();}
+    if(s.path.length){g.beginPath();
+      for(let i=0;i<s.path.length;i+=2){
+        const a=(s.path[i]-s.x[0])/(s.x[nx-1]-s.x[0]),b=(s.path[i+1]-s.y[0])/(s.y[ny-1]-s.y[0]);
+        const ci=Math.min(nx-1,Math.max(0,Math.round(a*(nx-1)))),cj=Math.min(ny-1,Math.max(0,Math.round(b*(ny-1))));
+        const q=project(a,b,(height(s.z[cj*nx+ci])-lo)/span+.02);
+        i?g.lineTo(q[0],q[1]):g.moveTo(q[0],q[1]);}
+      g.strokeStyle='#da2a0b';g.lineWidth=2;g.stroke();g.lineWidth=1;}
+  }
+  f.canvas.onpointerdown=e=>{drag=[e.clientX,e.clientY];f.canvas.setPointerCapture(e.pointerId);};
+  f.canvas.onpointerup=()=>{drag=null;};
+  f.canvas.onwheel=e=>{e.preventDefault();zoom=Math.min(4,Math.max(.4,zoom*Math.exp(-e.deltaY*.001)));draw();};
+  f.canvas.onpointermove=e=>{
+    if(drag){turn+=(e.clientX-drag[0])*.01;tilt=Math.min(1.57,Math.max(0,tilt+(drag[1]-e.clientY)*.006));
+      drag=[e.clientX,e.clientY];draw();return;}
+    const r=f.canvas.getBoundingClientRect(),x=e.clientX-r.left,y=e.clientY-r.top;let best=-1,near=400;
+    spots.forEach((q,k)=>{const d=(q[0]-x)**2+(q[1]-y)**2-q[2];if(d<near){near=d;best=k;}});
+    const s=all[shown],n=s.x.length;
+    f.say.textContent=best<0?'Drag to turn, wheel to come nearer, hover to read.':
+      'x '+s.x[best%n]+', y '+s.y[Math.floor(best/n)]+': loss '+s.z[best];};
+  f.say.textContent='Drag to turn, wheel to come nearer, hover to read.';
+  window.addEventListener('resize',draw);draw();
+}
+
+function animation(id,a){
+  const f=parts(id),colors=['#1c56be','#da7a0b','#00a676'];let k=0,playing=true;
+  const play=button(f,'pause',()=>{playing=!playing;play.textContent=playing?'pause':'play';});
+  const slider=document.createElement('input');slider.type='range';slider.min=0;slider.max=a.frames.length-1;slider.value=0;
+  slider.setAttribute('aria-label','moment');
+  slider.oninput=()=>{playing=false;play.textContent='play';k=+slider.value;draw();};f.bar.append(slider);
+  const every=a.ghost.concat(...a.frames.map(m=>m.y)),lo=Math.min(...every),hi=Math.max(...every);
+  function draw(){
+    const [w,h]=size(f,.5),g=f.g,m=a.frames[k],x0=a.x[0],x1=a.x[a.x.length-1];
+    const X=x=>20+(w-40)*(x-x0)/(x1-x0),Y=y=>h-30-(h-60)*(y-lo)/(hi-lo);
+    const value=(ys,x)=>{const p=(x-x0)/(x1-x0)*(a.x.length-1),i=Math.max(0,Math.min(a.x.length-2,Math.floor(p)));
+      return ys[i]+(p-i)*(ys[i+1]-ys[i]);};
+    const line=ys=>{g.beginPath();a.x.forEach((x,i)=>i?g.lineTo(X(x),Y(ys[i])):g.moveTo(X(x),Y(ys[i])));g.stroke();};
+    g.clearRect(0,0,w,h);g.lineWidth=1.5;g.strokeStyle='#a5b0bb';line(a.ghost);
+    g.lineWidth=2.5;g.strokeStyle='#1d242b';line(m.y);
+    g.font='14px system-ui,sans-serif';
+    m.paths.forEach((path,n)=>{g.fillStyle=g.strokeStyle=colors[n%3];g.lineWidth=1;
+      path.slice(-25).forEach((x,i,all)=>{g.globalAlpha=(i+1)/all.length*(i+1===all.length?1:.5);
+        g.beginPath();g.arc(X(x),Y(value(a.ghost,x))-7,i+1===all.length?7:3,0,7);g.fill();});
+      g.globalAlpha=1;g.fillText(a.names[n],30,24+20*n);});
+    f.say.textContent=m.label;slider.value=k;
+  }
+  setInterval(()=>{if(playing){k=(k+1)%a.frames.length;draw();}},120);
+  window.addEventListener('resize',draw);draw();
+}
+)JS";
+  }
+
+  std::string title_, command_, body_, calls_;
+  std::size_t figures_ = 0;
+};
+
+}  // namespace lpf

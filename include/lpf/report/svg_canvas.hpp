@@ -1,0 +1,276 @@
+// What all charts share: colours, paper, title, legend, frame, and the strokes that they are drawn with.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lpf/core/error.hpp"
+#include "lpf/report/svg_axis.hpp"
+#include "lpf/report/table.hpp"
+
+namespace lpf::plot {
+
+/// What every chart has. Sizes are in SVG units: pixels where the page is wide enough, else scaled down.
+struct ChartOptions {
+  std::string title = {};        ///< stands above the chart
+  std::string description = {};  ///< for readers who cannot see it: what it shows
+  AxisOptions x = {};            ///< (charts by category use its title only)
+  AxisOptions y = {};
+  double width = 720;
+  double height = 400;
+};
+
+/// A finished picture: an `svg` element that stands in a page or in a file of its own.
+struct Svg {
+  std::string markup;
+};
+
+namespace detail {
+
+/// Text for XML and HTML: markup escaped; what XML forbids (control characters, broken UTF-8) replaced.
+inline std::string escape(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const auto c = lpf::detail::decode_utf8(text);
+    const bool forbidden = (c.value < 0x20 && c.value != '\n' && c.value != '\t') || c.value == 0x7F ||
+                           c.value == 0xFFFD || c.value == 0xFFFE || c.value == 0xFFFF;
+    if (forbidden)
+      out += "\xEF\xBF\xBD";
+    else if (c.value == '<')
+      out += "&lt;";
+    else if (c.value == '>')
+      out += "&gt;";
+    else if (c.value == '&')
+      out += "&amp;";
+    else if (c.value == '"')
+      out += "&quot;";
+    else if (c.value == '\'')
+      out += "&#39;";
+    else
+      out += text.substr(0, c.bytes);
+    text.remove_prefix(c.bytes);
+  }
+  return out;
+}
+
+/// The first colour is that of light mode, and the fallback for viewers without CSS variables.
+struct Color {
+  std::string_view light, dark;
+};
+// Searched for: any two are at least 20 apart in CIELAB for normal, protan, deutan and tritan eyes (Machado
+// 2009), and each has a contrast of 3 or more with the paper.
+constexpr Color palette[] = {{"#1c56be", "#7698ea"}, {"#da7a0b", "#eaa536"}, {"#00a676", "#35c98f"},
+                             {"#9d72a9", "#bb8fb2"}, {"#7b401f", "#ffd71d"}, {"#7724f1", "#b4d5ff"},
+                             {"#434049", "#d6d3d3"}};
+constexpr Color ink{"#1d242b", "#e8ecf0"}, soft{"#56616c", "#a5b0bb"}, rule{"#dde2e7", "#313a43"},
+    paper{"#ffffff", "#14191e"};
+constexpr int palette_size = static_cast<int>(std::size(palette));
+
+inline std::string variables(bool dark) {
+  std::string out;
+  const auto add = [&](std::string_view name, Color c) {
+    out += concat("--lpf-", name, ":", dark ? c.dark : c.light, ";");
+  };
+  add("ink", ink), add("soft", soft), add("rule", rule), add("paper", paper);
+  for (int i = 0; i < palette_size; ++i) add(concat("c", i), palette[i]);
+  return out;
+}
+
+/// The style of a chart; its names are its own, so that it can stand in any page.
+inline std::string style() {
+  std::string out = concat(".lpf-chart{", variables(false), "}@media (prefers-color-scheme:dark){.lpf-chart{",
+                           variables(true), "}}");
+  const auto use = [&](std::string_view name) {
+    out += concat(".lpf-chart .lpf-", name, "{color:var(--lpf-", name, ")}");
+  };
+  use("ink"), use("soft"), use("rule"), use("paper");
+  for (int i = 0; i < palette_size; ++i) use(concat("c", i));
+  return out + ".lpf-chart .lpf-hit:hover{fill-opacity:.3}@media print{.lpf-chart{" + variables(false) + "}}";
+}
+
+inline std::string px(double value) { return format_fixed(value, 1); }
+
+/// Rough width of a text in pixels, on the wide side.
+inline double text_width(std::string_view text, double size = 13) {
+  return 0.6 * size * static_cast<double>(display_width(text));
+}
+
+struct LegendEntry {
+  std::string name;
+  int color = 0;
+};
+
+/// The legend of series or groups: each keeps the colour it asks for, or takes that of its place.
+template <class T>
+std::vector<LegendEntry> legend_of(std::span<const T> all) {
+  std::vector<LegendEntry> legend;
+  for (const T& one : all)
+    legend.push_back({one.name, one.color >= 0 ? one.color : static_cast<int>(legend.size())});
+  return legend;
+}
+
+enum class Mark { line, dot, bar };
+
+/// Paper, title, legend, axes and the helpers that draw into it. The legend stands above the plot area, so
+/// that it never covers data.
+class Canvas {
+ public:
+  double left = 0, right = 0, top = 0, bottom = 0;
+
+  Canvas(const ChartOptions& options, std::span<const LegendEntry> legend, Mark mark, const Axis& y)
+      : options_(options), y_axis_(y) {
+    check(options.width >= 160 && options.height >= 120 && options.width <= 1e4 && options.height <= 1e4,
+          "plot", "a chart of ", options.width, " × ", options.height,
+          ": give it 160 × 120 to 10000 × 10000");
+    for (const auto& tick : y.ticks) left = std::max(left, text_width(tick.second, 12));
+    left = std::min(left + (options.y.title.empty() ? 18 : 42), options.width / 3);
+    right = options.width - 20;
+    top = 16;
+    if (!options.title.empty()) {
+      open("ink", ink);
+      text(6, 24, options.title, "font-size=\"16\" font-weight=\"600\"");
+      close();
+      top = 42;
+    }
+    draw_legend(legend, mark);
+    const double below = options.x.title.empty() ? 34 : 54;
+    bottom = std::max(options.height - below, top + 60);
+    height_ = bottom + below;
+  }
+
+  /// Makes room for labels of several lines below the plot area.
+  void reserve_label_rows(std::size_t rows) { height_ += 15.0 * static_cast<double>(rows - 1); }
+
+  double y(double value) const { return bottom - (bottom - top) * y_axis_.at(value); }
+
+  void raw(std::string_view markup) { body_ += markup; }
+  void open(std::string_view name, Color color, std::string_view attributes = "") {
+    raw(concat("<g class=\"lpf-", name, "\" color=\"", color.light, "\" ", attributes, ">"));
+  }
+  void open(int color, std::string_view attributes = "") {
+    open(concat("c", color % palette_size), palette[color % palette_size], attributes);
+  }
+  void close() { raw("</g>\n"); }
+  void text(double x, double y, std::string_view words, std::string_view attributes,
+            std::string_view tooltip = "") {
+    raw(concat("<text x=\"", px(x), "\" y=\"", px(y), "\" fill=\"currentColor\" ", attributes, ">",
+               title(tooltip), escape(words), "</text>"));
+  }
+  void line(double x1, double y1, double x2, double y2, std::string_view attributes = "") {
+    raw(concat("<path d=\"M", px(x1), " ", px(y1), "L", px(x2), " ", px(y2), "\" stroke=\"currentColor\" ",
+               attributes, "/>"));
+  }
+  void rect(double x, double y, double width, double height, std::string_view attributes,
+            std::string_view tooltip = "") {
+    raw(concat("<rect x=\"", px(x), "\" y=\"", px(y), "\" width=\"", px(width), "\" height=\"", px(height),
+               "\" ", attributes, ">", title(tooltip), "</rect>"));
+  }
+  /// A dot whose shape tells the series apart where colours do not.
+  void dot(double x, double y, double r, int shape, std::string_view attributes,
+           std::string_view tooltip = "") {
+    const auto at = [&](double dx, double dy) { return px(x + dx * r) + " " + px(y + dy * r); };
+    std::string path = concat("M", at(-1, 0), "a", px(r), " ", px(r), " 0 1 0 ", px(2 * r), " 0a", px(r), " ",
+                              px(r), " 0 1 0 ", px(-2 * r), " 0z");
+    if (shape % 4 == 1)
+      path = concat("M", at(-.9, -.9), "L", at(.9, -.9), "L", at(.9, .9), "L", at(-.9, .9), "z");
+    if (shape % 4 == 2)
+      path = concat("M", at(0, -1.25), "L", at(1.25, 0), "L", at(0, 1.25), "L", at(-1.25, 0), "z");
+    if (shape % 4 == 3) path = concat("M", at(0, -1.2), "L", at(1.15, .8), "L", at(-1.15, .8), "z");
+    raw(concat("<path d=\"", path, "\" fill=\"currentColor\" ", attributes, ">", title(tooltip), "</path>"));
+  }
+  static std::string title(std::string_view words) {
+    return words.empty() ? "" : concat("<title>", escape(words), "</title>");
+  }
+
+  /// Horizontal grid, labels of the y axis, titles of both.
+  void draw_frame() {
+    open("rule", rule, "stroke-width=\"1\"");
+    for (const auto& tick : y_axis_.ticks) line(left, y(tick.first), right, y(tick.first));
+    close();
+    open("soft", soft, "font-size=\"12\"");
+    for (const auto& tick : y_axis_.ticks)
+      text(left - 8, y(tick.first) + 4, tick.second, "text-anchor=\"end\"");
+    line(left, bottom, right, bottom);
+    const double middle = (top + bottom) / 2;
+    if (!options_.y.title.empty())
+      text(16, middle, options_.y.title,
+           concat("text-anchor=\"middle\" font-size=\"13\" transform=\"rotate(-90 16 ", px(middle), ")\""));
+    if (!options_.x.title.empty())
+      text((left + right) / 2, height_ - 10, options_.x.title, "text-anchor=\"middle\" font-size=\"13\"");
+    close();
+  }
+  /// What follows is cut off at the plot area and a margin above and below, so that what is drawn on its edge
+  /// keeps its width.
+  void open_clip(double margin) {
+    const std::string corner = px(left - 6), edge = px(top - margin);
+    const std::string width = px(right - left + 12), height = px(bottom - top + 2 * margin);
+    raw(concat("<svg x=\"", corner, "\" y=\"", edge, "\" width=\"", width, "\" height=\"", height,
+               "\" viewBox=\"", corner, " ", edge, " ", width, " ", height, "\">"));
+  }
+  void close_clip() { raw("</svg>\n"); }
+  void note(std::string_view words) {
+    open("soft", soft);
+    text((left + right) / 2, (top + bottom) / 2, words, "text-anchor=\"middle\"");
+    close();
+  }
+
+  Svg finish() const {
+    const std::string width = px(options_.width), height = px(height_);
+    std::uint64_t hash = 1469598103934665603ull;  // FNV-1a: the ids must differ between charts of a page
+    for (const char c : body_) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+    const std::string id = concat("lpf-", hash);
+    return {concat(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"lpf-chart\" viewBox=\"0 0 ", width, " ", height,
+        "\" width=\"", width, "\" height=\"", height,
+        "\" style=\"max-width:100%;height:auto\" role=\"img\" aria-labelledby=\"", id, "t ", id,
+        "d\" font-family=\"system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif\" font-size=\"13\">",
+        "<title id=\"", id, "t\">", escape(options_.title.empty() ? description() : options_.title),
+        "</title><desc id=\"", id, "d\">", escape(description()), "</desc><style>", style(),
+        "</style>\n<g class=\"lpf-paper\" color=\"", paper.light, "\"><rect width=\"", width, "\" height=\"",
+        height, "\" rx=\"6\" fill=\"currentColor\"/></g>\n", body_, "</svg>\n")};
+  }
+
+ private:
+  std::string description() const {
+    if (!options_.description.empty()) return options_.description;
+    std::string words = options_.y.title.empty() ? "Values" : options_.y.title;
+    if (!options_.x.title.empty()) words += " over " + options_.x.title;
+    return names_.empty() ? words : words + " for " + names_;
+  }
+  void draw_legend(std::span<const LegendEntry> entries, Mark mark) {
+    double x = left;
+    bool any = false;
+    for (const auto& entry : entries) {
+      if (entry.name.empty()) continue;
+      names_ += (names_.empty() ? "" : ", ") + entry.name;
+      const double width = 28 + text_width(entry.name) + 18;
+      if (any && x + width > right) x = left, top += 20;
+      any = true;
+      open(entry.color);
+      const std::string dash = entry.color >= palette_size ? "stroke-dasharray=\"6 4\" " : "";
+      if (mark == Mark::line) line(x, top + 5, x + 20, top + 5, dash + "stroke-width=\"2.5\"");
+      if (mark == Mark::dot) dot(x + 12, top + 5, 5, entry.color, "");
+      if (mark == Mark::bar) rect(x + 6, top - 1, 12, 12, "fill=\"currentColor\" rx=\"2\"");
+      close();
+      open("ink", ink);
+      text(x + 27, top + 9.5, entry.name, "");
+      close();
+      x += width;
+    }
+    if (any) top += 32;
+  }
+
+  const ChartOptions& options_;
+  const Axis& y_axis_;
+  double height_ = 0;
+  std::string names_, body_;
+};
+
+}  // namespace detail
+}  // namespace lpf::plot

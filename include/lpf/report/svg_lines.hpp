@@ -1,0 +1,224 @@
+// Charts of y over x: lines with bands, scatter.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <initializer_list>
+#include <iterator>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lpf/core/error.hpp"
+#include "lpf/report/svg_axis.hpp"
+#include "lpf/report/svg_canvas.hpp"
+#include "lpf/report/table.hpp"
+
+namespace lpf::plot {
+
+/// A curve or a cloud of points. Points that are NaN, infinite, or not positive on a log axis are gaps.
+struct Series {
+  std::string name = {};
+  std::vector<double> x = {};
+  std::vector<double> y = {};     ///< as many as x
+  std::vector<double> low = {};   ///< band or whisker around y: none, or as many as y
+  std::vector<double> high = {};  ///< its upper end
+  int color = -1;                 ///< number in the palette; -1: the series' place in the chart
+};
+
+/// Mean ± sample standard deviation over runs, as a curve with its band: runs[r][i] belongs to x[i].
+inline Series mean_band(std::string name, std::vector<double> x, std::span<const std::vector<double>> runs) {
+  Series series{.name = std::move(name), .x = std::move(x)};
+  for (std::size_t i = 0; i < series.x.size(); ++i) {
+    std::vector<double> values;
+    for (const auto& run : runs) {
+      check<ShapeError>(run.size() == series.x.size(), "mean_band", "a run has ", run.size(),
+                        " values, x has ", series.x.size());
+      values.push_back(run[i]);
+    }
+    const MeanSd at = mean_sd(values);
+    series.y.push_back(at.mean);
+    series.low.push_back(at.mean - at.sd);
+    series.high.push_back(at.mean + at.sd);
+  }
+  return series;
+}
+
+namespace detail {
+
+struct Point {
+  double x, y;
+};
+using Run = std::vector<Point>;
+
+/// Of many points in one pixel column the first, the lowest, the highest and the last: the picture stays the
+/// same, and its size does not grow with the points.
+inline Run thinned(const Run& run) {
+  Run out;
+  for (std::size_t i = 0, next = 0; i < run.size(); i = next) {
+    std::size_t low = i, high = i;
+    for (next = i; next < run.size() && std::floor(run[next].x) == std::floor(run[i].x); ++next) {
+      if (run[next].y < run[low].y) low = next;
+      if (run[next].y > run[high].y) high = next;
+    }
+    std::size_t keep[] = {i, std::min(low, high), std::max(low, high), next - 1};
+    const auto end = std::unique(std::begin(keep), std::end(keep));
+    for (auto k = std::begin(keep); k != end; ++k) out.push_back(run[*k]);
+  }
+  return out;
+}
+
+inline std::string path(const Run& run, bool back = false, char first = 'M') {
+  std::string out;
+  for (std::size_t i = 0; i < run.size(); ++i) {
+    const Point& p = run[back ? run.size() - 1 - i : i];
+    out += concat(i ? 'L' : first, px(p.x), " ", px(p.y));
+  }
+  return out;
+}
+
+class XyChart {
+ public:
+  XyChart(std::span<const Series> all, const ChartOptions& options, Mark mark)
+      : all_(all),
+        options_(options),
+        lines_(mark == Mark::line),
+        legend_(legend_of(all)),
+        x_(extent(false), options.x, static_cast<int>(options.width / 90), lines_ ? 0 : .04),
+        y_(extent(true), options.y, static_cast<int>(options.height / 60), .05),
+        canvas_(options, legend_, mark, y_) {}
+
+  Svg draw() {
+    canvas_.draw_frame();
+    draw_x_axis();
+    canvas_.open_clip(lines_ ? 1.5 : 6);
+    for (std::size_t k = 0; k < all_.size() && lines_; ++k) draw_band(all_[k], legend_[k].color);
+    for (std::size_t k = 0; k < all_.size() && lines_; ++k) draw_line(all_[k], legend_[k].color);
+    for (std::size_t k = 0; k < all_.size(); ++k) draw_dots(all_[k], legend_[k].color);
+    canvas_.close_clip();
+    return canvas_.finish();
+  }
+
+ private:
+  Extent extent(bool vertical) const {
+    Extent out{.scale = vertical ? options_.y.scale : options_.x.scale};
+    for (const Series& s : all_) {
+      check_sizes(s);
+      for (std::size_t i = 0; i < s.x.size(); ++i) {
+        if (!vertical && good(s, i)) out.add(s.x[i]);
+        if (!vertical || !usable(s.x[i], options_.x.scale)) continue;
+        out.add(s.y[i]);
+        if (!s.low.empty()) out.add(s.low[i]), out.add(s.high[i]);
+      }
+    }
+    return out;
+  }
+  static void check_sizes(const Series& s) {
+    const auto fits = [&](const std::vector<double>& v) { return v.empty() || v.size() == s.x.size(); };
+    check<ShapeError>(
+        s.y.size() == s.x.size() && fits(s.low) && fits(s.high) && s.low.size() == s.high.size(), "plot",
+        "series '", s.name, "' has ", s.x.size(), " x, ", s.y.size(), " y, ", s.low.size(), " low and ",
+        s.high.size(), " high values: give each as many (low and high may be empty)");
+  }
+  bool good(const Series& s, std::size_t i) const {
+    return usable(s.x[i], options_.x.scale) && usable(s.y[i], options_.y.scale);
+  }
+  Point at(double x, double y) const {
+    return {canvas_.left + (canvas_.right - canvas_.left) * x_.at(x), canvas_.y(y)};
+  }
+
+  void draw_x_axis() {
+    canvas_.open("soft", soft, "font-size=\"12\" text-anchor=\"middle\"");
+    for (const auto& [value, label] : x_.ticks) {
+      const double x = at(value, 1).x;
+      canvas_.line(x, canvas_.bottom, x, canvas_.bottom + 5);
+      canvas_.text(x, canvas_.bottom + 20, label, "");
+    }
+    canvas_.close();
+    const Extent data = extent(false);
+    if (!(data.low <= data.high)) canvas_.note("no data");
+  }
+
+  void draw_band(const Series& s, int color) {
+    Run low, high;
+    canvas_.open(color,
+                 "fill=\"currentColor\" fill-opacity=\".16\" stroke=\"currentColor\" stroke-opacity=\".16\"");
+    for (std::size_t i = 0; i <= s.low.size(); ++i) {
+      // On a log axis a band may reach below zero: it then leaves the picture at the bottom.
+      const bool here = i < s.low.size() && usable(s.x[i], options_.x.scale) && std::isfinite(s.low[i]) &&
+                        usable(s.high[i], options_.y.scale) && s.low[i] <= s.high[i];
+      if (here) low.push_back(at(s.x[i], s.low[i])), high.push_back(at(s.x[i], s.high[i]));
+      if (here || low.empty()) continue;
+      canvas_.raw(concat("<path d=\"", path(thinned(high)), path(thinned(low), true, 'L'), "z\"/>"));
+      low.clear(), high.clear();
+    }
+    canvas_.close();
+  }
+
+  void draw_line(const Series& s, int color) {
+    Run run;
+    canvas_.open(color, concat("stroke-width=\"2\" stroke-linejoin=\"round\" stroke-linecap=\"round\"",
+                               color >= palette_size ? " stroke-dasharray=\"6 4\"" : ""));
+    for (std::size_t i = 0; i <= s.x.size(); ++i) {
+      if (i < s.x.size() && good(s, i)) {
+        run.push_back(at(s.x[i], s.y[i]));
+        continue;
+      }
+      if (run.size() == 1) canvas_.dot(run[0].x, run[0].y, 3.5, color, "", s.name);
+      if (run.size() > 1)
+        canvas_.raw(concat("<path d=\"", path(thinned(run)), "\" fill=\"none\" stroke=\"currentColor\">",
+                           Canvas::title(s.name), "</path>"));
+      run.clear();
+    }
+    canvas_.close();
+  }
+
+  /// The points of a scatter chart; over a line, unseen ones that answer to the pointer.
+  void draw_dots(const Series& s, int color) {
+    if (lines_ && s.x.size() > 150) return;
+    canvas_.open(color, lines_ ? "fill-opacity=\"0\"" : "fill-opacity=\".75\" stroke-width=\"1.5\"");
+    for (std::size_t i = 0; i < s.x.size(); ++i) {
+      if (!good(s, i)) continue;
+      const Point p = at(s.x[i], s.y[i]);
+      std::string words =
+          concat(s.name, s.name.empty() ? "" : "\n", options_.x.title.empty() ? "x" : options_.x.title, " ",
+                 format_general(s.x[i]), ": ", format_general(s.y[i]));
+      if (!s.low.empty() && std::isfinite(s.low[i]) && usable(s.high[i], options_.y.scale)) {
+        words += concat(" (", format_general(s.low[i]), " to ", format_general(s.high[i]), ")");
+        if (!lines_) canvas_.line(p.x, canvas_.y(s.low[i]), p.x, canvas_.y(s.high[i]));
+      }
+      canvas_.dot(p.x, p.y, lines_ ? 7 : 4, lines_ ? 0 : color, "class=\"lpf-hit\"", words);
+    }
+    canvas_.close();
+  }
+
+  std::span<const Series> all_;
+  const ChartOptions& options_;
+  bool lines_;
+  std::vector<LegendEntry> legend_;
+  Axis x_, y_;
+  Canvas canvas_;
+};
+
+}  // namespace detail
+
+/// Lines through the points of each series in their order, with a band where low and high are given; a point
+/// alone between gaps is a dot. Up to 150 points a series answer to the pointer. Throws ShapeError.
+inline Svg line_chart(std::span<const Series> series, const ChartOptions& options = {}) {
+  return detail::XyChart(series, options, detail::Mark::line).draw();
+}
+inline Svg line_chart(std::initializer_list<Series> series, const ChartOptions& options = {}) {
+  return line_chart(std::span(series.begin(), series.size()), options);
+}
+
+/// A dot a point, with a whisker where low and high are given. Throws ShapeError.
+inline Svg scatter_chart(std::span<const Series> series, const ChartOptions& options = {}) {
+  return detail::XyChart(series, options, detail::Mark::dot).draw();
+}
+inline Svg scatter_chart(std::initializer_list<Series> series, const ChartOptions& options = {}) {
+  return scatter_chart(std::span(series.begin(), series.size()), options);
+}
+
+}  // namespace lpf::plot

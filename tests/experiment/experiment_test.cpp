@@ -1,0 +1,335 @@
+// A training run as the program makes it: results, stopping and going on, divergence.
+#include "lpf/experiment/experiment.hpp"
+
+#include <signal.h>
+
+#include <filesystem>
+
+#include "lpf/backend/threads.hpp"
+#include "lpf/experiment/dry_run.hpp"
+#include "lpf/experiment/recipe.hpp"
+#include "lpf/train/signals.hpp"
+#include "tensor_test.hpp"
+
+using namespace lpf;
+using namespace lpf::test;
+using experiment::Epoch;
+using experiment::Outcome;
+using experiment::Settings;
+
+namespace {
+
+/// Three epochs of five updates on digits.
+Settings small(const std::string& optimizer) {
+  Settings s = experiment::paper({.optimizer = optimizer});
+  s.epochs = 3, s.train_samples = 300, s.validation = 100, s.label_noise = 0.1, s.seed = 3;
+  s.alpha = 5;
+  return s;
+}
+
+Outcome run(const Settings& s, const std::string& out, bool resume = false, std::function<bool()> stop = {}) {
+  return experiment::run(
+      s, {.out = out, .resume = resume, .progress = ProgressStyle::none, .stop = std::move(stop)});
+}
+std::function<bool()> after(int updates) {
+  return [left = updates]() mutable { return --left == 0; };
+}
+
+/// Everything of an epoch but its speed.
+std::vector<double> numbers(const std::vector<Epoch>& history) {
+  std::vector<double> out;
+  for (Epoch e : history) {
+    e.images_per_second = e.seconds = 0;
+    experiment::for_each_column(e, [&](const char*, auto value) {
+      const auto number = static_cast<double>(value);
+      out.push_back(std::isnan(number) ? -1 : number);
+    });
+  }
+  return out;
+}
+
+struct Threads {
+  int before = num_threads();
+  ~Threads() { set_num_threads(before); }
+};
+
+/// A run that is stopped after some updates and goes on with two threads, beside one that is not stopped.
+void check_resumed(const Settings& s, int updates) {
+  CAPTURE(s.optimizer);
+  CAPTURE(updates);
+  const Threads restore;
+  const TempDir dir;
+  const std::string whole = (dir / "whole").string(), parts = (dir / "parts").string();
+  set_num_threads(1);
+  const Outcome expected = run(s, whole);
+  REQUIRE(expected.finished);
+  const Outcome stopped = run(s, parts, false, after(updates));
+  CHECK_FALSE(stopped.finished);
+  CHECK(stopped.updates == static_cast<std::uint64_t>(updates));
+  set_num_threads(2);
+  const Outcome resumed = run(s, parts, true);
+  CHECK(resumed.finished);
+  CHECK(numbers(resumed.history) == numbers(expected.history));
+  for (const char* file : {"/checkpoint.safetensors", "/best.safetensors"})
+    CHECK(lpf::detail::read_file(whole + file, "test") == lpf::detail::read_file(parts + file, "test"));
+  CHECK(numbers(experiment::read_history(parts + "/log.jsonl")) == numbers(expected.history));
+}
+
+}  // namespace
+
+TEST_CASE("run: a precision that the device does not have is refused, before anything is written") {
+  CPU_ONLY;
+  Settings s = small("sgd");
+  CHECK_ERROR(experiment::set(s, "precision", "float16"), ValueError, "--precision", "float16");
+  const TempDir dir;
+  for (const char* precision : {"tf32", "bfloat16"}) {
+    experiment::set(s, "precision", precision);
+    CHECK_ERROR(run(s, (dir / "run").string()), ValueError, "--precision", precision, "--device cuda");
+    CHECK_ERROR(experiment::dry_run(s), ValueError, "--precision", precision, "--device cuda");
+  }
+  CHECK_FALSE(std::filesystem::exists(dir / "run"));
+  CHECK_ERROR(Precision("float16"), ValueError, "[precision]", "float16", "bfloat16");
+}
+
+TEST_CASE("run: leaves settings, logs, report, the best weights, and learns") {
+  const TempDir dir;
+  const std::string out = (dir / "run").string();
+  Settings s = small("lpf-sgd");
+  s.epochs = 12, s.train_samples = 1000, s.alpha = 1, s.label_noise = 0;
+  const Outcome outcome = run(s, out);
+  REQUIRE(outcome.finished);
+  REQUIRE(outcome.history.size() == 12);
+  CHECK(outcome.updates == 12 * 16);
+  const Epoch &first = outcome.history.front(), &best = experiment::best_epoch(outcome.history);
+  CHECK(first.epoch == 1);
+  CHECK(first.updates == 16);
+  CHECK(best.test_error < 12);
+  CHECK(best.test_error < first.test_error);
+  CHECK(best.validation_error <= outcome.history.back().validation_error);
+  CHECK(experiment::differences(experiment::read_config(out + "/config.json"), s).empty());
+  CHECK(lpf::detail::read_file(out + "/report.html", "test").find("lpf-sgd, mlp on digits") !=
+        std::string::npos);
+
+  const auto task = experiment::make_task(s);
+  CHECK(task.train.size() == 1000);
+  CHECK(task.validation.size() == 100);
+  CHECK(task.test.size() == 500);
+  const ParameterStore params;
+  const auto net = experiment::make_model(s, params, task.input(), 10);
+  load_weights(out + "/best.safetensors", params);
+  CHECK(100 * evaluate(params, net, experiment::test_loader(task.test, task)).error == best.test_error);
+
+  CHECK_ERROR(run(s, out), StateError, "has a run already", "--resume");
+  Settings other = s;
+  other.lr = 0.05;
+  CHECK_ERROR(run(other, out, true), ValueError, "other settings", "lr (0.1, now 0.05)");
+  CHECK(run(s, out, true).history.size() == 12);  // it is finished
+
+  std::filesystem::remove(out + "/checkpoint.state.safetensors");
+  const std::string log = lpf::detail::read_file(out + "/log.jsonl", "test");
+  CHECK_ERROR(run(s, out, true), StateError, "log of a run", "no checkpoint");
+  CHECK_ERROR(run(other, out), StateError, "log of a run", "no checkpoint");
+  CHECK(lpf::detail::read_file(out + "/log.jsonl", "test") == log);
+}
+
+TEST_CASE("run: epochs between evaluations are in the log without errors, and change nothing") {
+  const TempDir dir;
+  Settings s = small("sam");
+  s.epochs = 5, s.clip_norm = 1;
+  const auto all = run(s, (dir / "all").string()).history;
+  s.evaluate_every = 2;
+  const auto some = run(s, (dir / "some").string()).history;
+  REQUIRE(some.size() == 5);
+  for (std::size_t i = 0; i < 5; ++i) {
+    CHECK(some[i].train_loss == all[i].train_loss);
+    if (i % 2 == 1 || i == 4)
+      CHECK(some[i].validation_error == all[i].validation_error);
+    else
+      CHECK((std::isnan(some[i].validation_error) && std::isnan(some[i].test_error)));
+  }
+  CHECK(experiment::best_epoch(some).epoch % 2 * (experiment::best_epoch(some).epoch - 5) == 0);
+  s.optimizer = "entropy-sgd", s.inner_lr = 0.05;  // stopped before the first evaluation
+  check_resumed(s, 7);
+}
+
+TEST_CASE("run: a run that was stopped goes on to the bit, with another number of threads") {
+  for (const char* optimizer : {"sgd", "lpf-sgd", "sam", "entropy-sgd", "smoothout", "lpf-adam"})
+    check_resumed(small(optimizer), 7);
+  Settings clipped = small("asam");
+  clipped.clip_norm = 0.5, clipped.slices = 3;
+  check_resumed(clipped, 7);
+  check_resumed(small("lpf-sgd"), 10);  // at the end of an epoch, before it was judged
+}
+
+TEST_CASE("run: a convolutional network with dropout and augmentation goes on to the bit") {
+  Settings s = small("lpf-sgd");
+  s.model = "lenet", s.augment = "crop-flip", s.M = 4, s.epochs = 2;
+  check_resumed(s, 7);
+}
+
+TEST_CASE("run: what a checkpoint does not know is cut from the log") {
+  const TempDir dir;
+  const std::string out = (dir / "run").string();
+  const Settings s = small("sgd");
+  run(s, out, false, after(7));
+  const auto log = experiment::read_history(out + "/log.jsonl");
+  REQUIRE(log.size() == 1);
+  MetricLog(out + "/log.jsonl", {.append = true}).write(experiment::record_of(log[0]));
+  MetricLog(out + "/log.csv", {.append = true}).write(experiment::record_of(log[0]));
+  run(s, out, true);
+  const auto history = experiment::read_history(out + "/log.jsonl");
+  REQUIRE(history.size() == 3);
+  CHECK(history[1].epoch == 2);
+  MetricLog csv(out + "/log.csv", {.append = true});
+  CHECK(csv.size() == 3);
+}
+
+TEST_CASE("run: a loss that is not finite stops it, says what to lower, and keeps what was") {
+  const TempDir dir;
+  const std::string out = (dir / "run").string();
+  Settings s = small("lpf-sgd");
+  s.lr = 1e20;
+  CHECK_ERROR(run(s, out), NumericError, "loss is", "in epoch 1", "--lr (1e+20)", "--gamma (0.06)");
+  CHECK_FALSE(Checkpoint::exists(out + "/checkpoint"));
+
+  s = small("sam");  // goes well for two epochs
+  s.schedule = "multistep", s.milestones = {2}, s.lr_factor = 1e30;
+  CHECK_ERROR(run(s, out), NumericError, "in epoch 3", "--rho", "up to epoch 2");
+  CHECK(Checkpoint::exists(out + "/checkpoint"));
+  CHECK(experiment::read_history(out + "/log.jsonl").size() == 2);
+}
+
+TEST_CASE("run: SIGTERM and SIGINT stop it after the step under way, and it goes on") {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    const TempDir dir;
+    const std::string out = (dir / "run").string();
+    const Settings s = small("sgd");
+    {
+      const StopSignals stop;
+      int updates = 0;
+      const Outcome outcome = run(s, out, false, [&] {
+        if (++updates == 4) ::raise(signal);
+        return stop.received() != 0;
+      });
+      CHECK(stop.received() == signal);
+      CHECK_FALSE(outcome.finished);
+      CHECK(outcome.updates == 4);
+    }
+    CHECK(Checkpoint::exists(out + "/checkpoint"));
+    CHECK(run(s, out, true).finished);
+  }
+}
+
+TEST_CASE("signals: the second is not caught, the handlers before come back, and one watches at a time") {
+  struct sigaction before {
+  }, now{};
+  ::sigaction(SIGTERM, nullptr, &before);
+  {
+    const StopSignals stop;
+    CHECK(stop.received() == 0);
+    CHECK_ERROR(StopSignals(), StateError, "watches already");
+    ::raise(SIGTERM);
+    CHECK(stop.received() == SIGTERM);
+    ::sigaction(SIGTERM, nullptr, &now);
+    CHECK((now.sa_handler == SIG_DFL));
+  }
+  ::sigaction(SIGTERM, nullptr, &now);
+  CHECK((now.sa_handler == before.sa_handler));
+  const StopSignals again;
+  CHECK(again.received() == 0);
+}
+
+#ifdef LPF_HAS_STB
+TEST_CASE("task: a folder of pictures has its test images in val, by a list as TinyImageNet, or in test") {
+  const TempDir dir;
+  const auto picture = [&](const std::string& name, int grey) {
+    std::filesystem::create_directories((dir / name).parent_path());
+    save_png((dir / name).string(), full({4, 4, 3}, grey, {.dtype = uint8}));
+  };
+  const auto labels = [](const TensorDataset& data) { return data.labels.to_vector<std::int64_t>(); };
+  for (const std::string c : {"n01", "n02"})
+    for (const std::string i : {"0", "1"}) picture("train/" + c + "/images/" + c + "_" + i + ".png", 10);
+  Settings s = experiment::recipe("paper/tinyimagenet-resnet18-lpf").settings;
+  s.data = dir.path().string(), s.image_size = 8;
+
+  picture("test/n02/a.png", 20);
+  auto task = experiment::make_task(s);
+  CHECK(labels(task.train) == std::vector<std::int64_t>{0, 0, 1, 1});
+  CHECK(labels(task.test) == std::vector<std::int64_t>{1});
+  CHECK(task.input() == Shape{8, 8, 3});
+  CHECK(task.scaling.mean.at(0) == doctest::Approx(10 / 255.0));  // of the training images
+
+  picture("val/images/val_0.png", 30);
+  picture("val/images/val_1.png", 40);
+  write_file_atomically((dir / "val/val_annotations.txt").string(),
+                        "val_0.png\tn02\t0\t0\t3\t3\nval_1.png\tn01\t0\t0\t3\t3\n");
+  task = experiment::make_task(s);
+  CHECK(labels(task.test) == std::vector<std::int64_t>{1, 0});
+  CHECK(task.test.images.data<std::uint8_t>()[0] == 30);
+
+  std::filesystem::remove_all(dir / "val");
+  picture("val/n01/b.png", 50);
+  CHECK(labels(experiment::make_task(s).test) == std::vector<std::int64_t>{0});
+}
+#endif
+
+TEST_CASE("dry run: counts parameters and vectors, and measures a step") {
+  Settings s = small("lpf-sgd");
+  const auto e = experiment::dry_run(s);
+  CHECK(e.parameters == 64 * 128 + 128 + 128 * 128 + 128 + 1290);
+  REQUIRE(e.parts.size() == 3);
+  CHECK(e.parts[2].name == "fc3");
+  CHECK(e.parts[2].parameters == 1290);
+  CHECK(e.vectors == 3);  // θ, gradient, velocity
+  CHECK(e.replicas_mb == doctest::Approx(8 * e.vector_mb));
+  CHECK(e.steps == 5);
+  CHECK((e.measured_batch >= 8 && e.measured_batch <= 64));
+  CHECK(e.step_seconds > 0);
+  CHECK(e.loaded_seconds > 0);
+  CHECK(e.run_seconds >= 15 * e.loaded_seconds);
+}
+
+TEST_CASE("dry run: the paper's CIFAR-10 ResNet-18 rows, without their data [slow]") {
+  for (const char* name : {"sgd", "sam", "lpf"}) {
+    CAPTURE(name);
+    const Settings s = experiment::recipe(concat("paper/cifar10-resnet18-", name)).settings;
+    const auto e = experiment::dry_run(s);
+    CHECK(e.parameters == 11'173'962);
+    CHECK((e.steps == 391 && e.vectors == 3));
+    CHECK(e.vector_mb == doctest::Approx(11'173'962 * 4 / 1048576.0).epsilon(0.01));
+    CHECK(e.replicas_mb == doctest::Approx(s.optimizer == "sgd" ? 0 : e.vector_mb));
+    CHECK(e.peak_mb > 3 * e.vector_mb);
+    CHECK(e.data_mb == doctest::Approx(60'000 * 3072 / 1048576.0));
+    CHECK(e.run_seconds == doctest::Approx(200 * (391 * e.loaded_seconds + e.evaluation_seconds)));
+  }
+}
+
+TEST_CASE("dry run, task: settings that cannot be are ValueErrors that name the flag") {
+  const auto with = [](const char* name, const char* value) {
+    Settings s = small("lpf-sgd");
+    experiment::set(s, name, value);
+    return s;
+  };
+  CHECK_ERROR(experiment::dry_run(with("batch", "0")), ValueError, "--batch");
+  CHECK_ERROR(experiment::dry_run(with("evaluate-every", "0")), ValueError, "--evaluate-every");
+  CHECK_ERROR(experiment::dry_run(with("label-noise", "2")), ValueError, "--label-noise");
+  for (const auto& s :
+       {with("validation", "1297"), with("validation", "998"), with("train-samples", "1198")}) {
+    CHECK_ERROR(experiment::dry_run(s), ValueError, "--train-samples", "--validation", "only 1297");
+    CHECK_ERROR(experiment::make_task(s), ValueError, "--train-samples", "--validation", "only 1297");
+  }
+  CHECK_ERROR(experiment::make_task(with("dataset", "mnist")), ValueError, "--dataset mnist needs --data");
+}
+
+TEST_CASE("history: what is no log or no settings is a FormatError") {
+  const TempDir dir;
+  const std::string path = (dir / "log.jsonl").string();
+  write_file_atomically(path, "{\"epoch\": 1}\n");
+  CHECK_ERROR(experiment::read_history(path), FormatError, "line 1");
+  write_file_atomically(path, "[1, 2");
+  CHECK(experiment::read_history(path).empty());  // torn
+  CHECK_ERROR(experiment::read_config(path), FormatError, "settings");
+  write_file_atomically(path, "{\"epohcs\": 3}");
+  CHECK_ERROR(experiment::read_config(path), FormatError, "epochs");
+  CHECK_ERROR(experiment::read_config((dir / "none").string()), IoError);
+}

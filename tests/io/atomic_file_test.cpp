@@ -1,0 +1,311 @@
+#include "lpf/io/atomic_file.hpp"
+
+#include <dirent.h>
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+using namespace lpf;
+
+// The system's calls, made to fail where a test says so: a disk that refuses does so in fsync or close.
+static thread_local int fsync_error = 0, close_error = 0;
+extern "C" int fsync(int fd) {
+  if (fsync_error) return errno = fsync_error, -1;
+  return static_cast<int>(::syscall(SYS_fsync, fd));
+}
+extern "C" int close(int fd) {
+  const int result = static_cast<int>(::syscall(SYS_close, fd));
+  if (close_error) return errno = close_error, -1;
+  return result;
+}
+
+namespace {
+
+// A folder for one test, removed with what is in it.
+class Folder {
+ public:
+  Folder() {
+    std::string name = "/tmp/lpf-atomic-XXXXXX";
+    REQUIRE(::mkdtemp(name.data()));
+    path_ = name;
+  }
+  ~Folder() {
+    ::chmod(path_.c_str(), 0755);
+    for (const auto& name : names()) ::unlink((path_ + '/' + name).c_str());
+    ::rmdir(path_.c_str());
+  }
+  std::string operator/(const std::string& name) const { return path_ + '/' + name; }
+  const std::string& path() const { return path_; }
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    DIR* dir = ::opendir(path_.c_str());
+    while (const dirent* entry = ::readdir(dir))
+      if (const std::string name = entry->d_name; name != "." && name != "..") out.push_back(name);
+    ::closedir(dir);
+    return out;
+  }
+
+ private:
+  std::string path_;
+};
+
+std::string read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+template <class F>
+std::string io_error(F f) {
+  try {
+    f();
+  } catch (const IoError& error) { return error.what(); }
+  return "no IoError";
+}
+
+// Runs f in a child process and returns its exit status (f's result), or -signal.
+template <class F>
+int in_child(F f) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(f());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+}  // namespace
+
+TEST_CASE("writes and replaces, and leaves nothing beside") {
+  const Folder folder;
+  const std::string path = folder / "a.txt";
+  write_file_atomically(path, "one");
+  CHECK(read(path) == "one");
+  write_file_atomically(path, std::string_view("t\0wo", 4));
+  CHECK(read(path) == std::string("t\0wo", 4));
+  write_file_atomically(path, "");
+  CHECK(read(path).empty());
+  const std::array<float, 2> values{1, 2};
+  write_file_atomically(path, std::as_bytes(std::span(values)));
+  CHECK(read(path).size() == 8);
+  CHECK(folder.names() == std::vector<std::string>{"a.txt"});
+}
+
+TEST_CASE("a name of the greatest length") {
+  const Folder folder;
+  write_file_atomically(folder / std::string(255, 'n'), "x");
+  CHECK(folder.names().size() == 1);
+  CHECK(io_error([&] {
+          write_file_atomically(folder / std::string(256, 'n'), "x");
+        }).find("File name too long") != std::string::npos);
+}
+
+TEST_CASE("a relative name") {
+  const Folder folder;
+  CHECK(in_child([&] {
+          if (::chdir(folder.path().c_str()) != 0) return 1;
+          write_file_atomically("b.txt", "x");
+          create_directories("c/d");
+          return ::rmdir("c/d") + ::rmdir("c");
+        }) == 0);
+  CHECK(read(folder / "b.txt") == "x");
+}
+
+TEST_CASE("permissions stay, a new file follows the umask, a link stays a link") {
+  const Folder folder;
+  const std::string path = folder / "a.txt", link = folder / "link";
+  const mode_t mask = ::umask(027);
+  write_file_atomically(path, "one");
+  ::umask(mask);
+  struct stat found {};
+  REQUIRE(::stat(path.c_str(), &found) == 0);
+  CHECK((found.st_mode & 07777) == 0640);
+  ::chmod(path.c_str(), 0604);
+  REQUIRE(::symlink("a.txt", link.c_str()) == 0);
+  write_file_atomically(link, "two");
+  REQUIRE(::lstat(link.c_str(), &found) == 0);
+  CHECK(S_ISLNK(found.st_mode));
+  REQUIRE(::stat(path.c_str(), &found) == 0);
+  CHECK((found.st_mode & 07777) == 0604);
+  CHECK(read(path) == "two");
+}
+
+TEST_CASE("an AtomicFile that is not committed leaves the old file, and can be used once") {
+  const Folder folder;
+  const std::string path = folder / "a.txt";
+  write_file_atomically(path, "old");
+  {
+    AtomicFile file(path);
+    file.write("ne");
+    file.write("w");
+    CHECK(folder.names().size() == 2);
+  }
+  CHECK(read(path) == "old");
+  CHECK(folder.names().size() == 1);
+  AtomicFile file(path);
+  file.write("ne");
+  file.write("w");
+  CHECK(read(path) == "old");
+  file.commit();
+  CHECK(read(path) == "new");
+  CHECK_THROWS_AS(file.write("x"), StateError);
+  CHECK_THROWS_AS(file.commit(), StateError);
+}
+
+TEST_CASE("a missing folder, a file in the way, a folder, a device") {
+  const Folder folder;
+  const std::string pipe =
+      folder / "pipe";  // in the place of a device, which would not survive a failure here
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  write_file_atomically(folder / "file", "x");
+  CHECK(io_error([&] { write_file_atomically(folder / "no/a.txt", "x"); }) ==
+        "[write_file_atomically] cannot write '" + (folder / "no/a.txt") +
+            "': No such file or directory; create its folder first");
+  CHECK(io_error([&] { write_file_atomically(folder / "file/a.txt", "x"); }).find("Not a directory") !=
+        std::string::npos);
+  CHECK(io_error([&] { write_file_atomically(folder.path(), "x"); }).find("Is a directory") !=
+        std::string::npos);
+  CHECK(io_error([&] { write_file_atomically(folder / "x/", "x"); }).find("Is a directory") !=
+        std::string::npos);
+  CHECK(io_error([&] { write_file_atomically(pipe, "x"); }).find("device") != std::string::npos);
+  CHECK_THROWS_AS(write_file_atomically("", "x"), ValueError);
+  CHECK(folder.names().size() == 2);
+  struct stat found {};
+  REQUIRE(::stat(pipe.c_str(), &found) == 0);
+  CHECK(S_ISFIFO(found.st_mode));
+}
+
+TEST_CASE("a folder and a file that may not be written") {
+  const Folder folder;
+  const std::string path = folder / "a.txt";
+  write_file_atomically(path, "old");
+  ::chmod(folder.path().c_str(), 0555);
+  const auto denied = [&] {  // root may write everywhere: be somebody else
+    if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) return 2;
+    const std::string words = io_error([&] { write_file_atomically(path, "new"); });
+    return words.find("cannot write '" + path + "': Permission denied") != std::string::npos ? 0 : 1;
+  };
+  CHECK(in_child(denied) == 0);
+  ::chmod(folder.path().c_str(), 0777);
+  ::chmod(path.c_str(), 0444);
+  CHECK(in_child(denied) == 0);
+  CHECK(read(path) == "old");
+  CHECK(folder.names().size() == 1);
+}
+
+TEST_CASE("a disk that is full") {
+  const Folder folder;
+  const std::string path = folder / "a.txt";
+  write_file_atomically(path, "old");
+  const int status = in_child([&] {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{1000, 1000};
+    if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
+    const std::string big(5000, 'x');
+    const std::string words = io_error([&] { write_file_atomically(path, big); });
+    return words.find("'" + path + "': File too large; free some space") != std::string::npos ? 0 : 1;
+  });
+  CHECK(status == 0);
+  CHECK(read(path) == "old");
+  CHECK(folder.names() == std::vector<std::string>{"a.txt"});
+}
+
+TEST_CASE("a disk that reports its failure late") {
+  const Folder folder;
+  const std::string path = folder / "a.txt";
+  write_file_atomically(path, "old");
+  fsync_error = EIO;
+  const std::string sync_words = io_error([&] { write_file_atomically(path, "new"); });
+  fsync_error = 0;
+  CHECK(sync_words == "[write_file_atomically] cannot write '" + path + "': Input/output error");
+  CHECK(read(path) == "old");
+  close_error = ENOSPC;
+  const std::string close_words = io_error([&] { write_file_atomically(path, "new"); });
+  close_error = 0;
+  CHECK(close_words.find("No space left on device; free some space") != std::string::npos);
+  CHECK(read(path) == "old");
+  CHECK(folder.names() == std::vector<std::string>{"a.txt"});
+}
+
+TEST_CASE("a name that becomes a folder meanwhile") {
+  const Folder folder;
+  const std::string path = folder / "a.txt";
+  AtomicFile file(path);
+  file.write("x");
+  create_directories(path);
+  CHECK(io_error([&] { file.commit(); }).find("Is a directory") != std::string::npos);
+  CHECK(folder.names() == std::vector<std::string>{"a.txt"});
+  ::rmdir(path.c_str());
+}
+
+TEST_CASE("out of file descriptors") {
+  const Folder folder;
+  const int status = in_child([&] {
+    rlimit before{};
+    if (::getrlimit(RLIMIT_NOFILE, &before) != 0) return 2;
+    const rlimit limit{3, before.rlim_max};
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 2;
+    const std::string words = io_error([&] {
+      try {
+        write_file_atomically(folder / "a.txt", "x");
+      } catch (...) {
+        ::setrlimit(RLIMIT_NOFILE, &before);  // a sanitizer needs a descriptor to look at the exception
+        throw;
+      }
+    });
+    return words.find("Too many open files") != std::string::npos ? 0 : 1;
+  });
+  CHECK(status == 0);
+}
+
+TEST_CASE("a process killed at any moment leaves the old or the new file whole") {
+  const Folder folder;
+  const std::string path = folder / "a.bin";
+  const std::string contents[] = {std::string(300000, 'a'), std::string(500000, 'b')};
+  write_file_atomically(path, contents[0]);
+  for (int round = 0; round < 15; ++round) {
+    const pid_t child = ::fork();
+    if (child == 0)
+      for (int i = 0;; ++i) write_file_atomically(path, contents[i & 1]);
+    ::usleep(static_cast<useconds_t>(1000 + 1700 * round));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    const std::string found = read(path);
+    CHECK((found == contents[0] || found == contents[1]));
+  }
+  write_file_atomically(path, "fine");
+  CHECK(read(path) == "fine");
+}
+
+TEST_CASE("a leftover of a killed process with the same number is no obstacle") {
+  const Folder folder;
+  for (int i = 0; i < 200; ++i)
+    std::ofstream(folder / concat(".a.txt.", ::getpid(), "-", i, ".tmp")) << "leftover";
+  write_file_atomically(folder / "a.txt", "x");
+  CHECK(read(folder / "a.txt") == "x");
+  CHECK(folder.names().size() == 201);
+}
+
+TEST_CASE("create_directories") {
+  const Folder folder;
+  create_directories(folder / "x/y//z/");
+  create_directories(folder / "x/y/z");
+  create_directories("/");
+  CHECK(::rmdir((folder / "x/y/z").c_str()) == 0);
+  CHECK(::rmdir((folder / "x/y").c_str()) == 0);
+  CHECK(::rmdir((folder / "x").c_str()) == 0);
+  write_file_atomically(folder / "file", "x");
+  CHECK(io_error([&] { create_directories(folder / "file/a"); }) ==
+        "[create_directories] cannot create the folder '" + (folder / "file") +
+            "': Not a directory; part of the path is a file, choose another folder");
+  CHECK(io_error([&] { create_directories("/proc/lpf"); }).find("cannot create the folder '/proc/lpf'") !=
+        std::string::npos);
+  CHECK_THROWS_AS(create_directories(""), ValueError);
+}
