@@ -132,7 +132,7 @@ plot::Series curve(const Group& g, double Epoch::*column) {
 
 void write_report(const std::string& path, const std::vector<Group>& groups, const TextTable& table,
                   const std::string& command) {
-  HtmlReport report({.title = "Runs compared", .command = command});
+  HTMLReport report({.title = "Runs compared", .command = command});
   report.section("Results").table(
       table,
       "Mean ± standard deviation over the seeds. The best epoch is that of the lowest "

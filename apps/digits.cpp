@@ -88,7 +88,7 @@ double error_percent(const Mlp& net, const TensorDataset& data) {
 Tensor landscape_offsets(const ParameterStore& params) {
   LowPassFilter unit({.M = directions, .gamma = 1, .seed = 7});
   const Tensor noise = unit.offsets(params, 0);
-  const filter::Rows rows = filter::rows_of(params, NoiseLaw::filter_wise, {});
+  const filter::Segments rows = filter::segments_of(params, NoiseLaw::filter_wise, {});
   const Tensor size = filter::scales(params, rows, 1);
   std::vector<float> d = noise.to_vector<float>();
   const auto norms = size.to_vector();
@@ -118,7 +118,7 @@ struct Training {
   ParameterStore params;
   Mlp net;
   optim::SGD sgd;
-  optim::Sam<optim::SGD> sam;
+  optim::SAM<optim::SGD> sam;
   LowPassFilter filter;
   Run run;
 
@@ -214,7 +214,7 @@ const std::vector<std::pair<std::string, std::string>> columns{
      "curvature in the steepest direction."},
     {"step", "time of one training step relative to SGD's: LPF-SGD makes one batched pass, SAM two passes."}};
 
-void print_table(const Options& o, const std::vector<Run>& runs, double noise, HtmlReport& report) {
+void print_table(const Options& o, const std::vector<Run>& runs, double noise, HTMLReport& report) {
   TextTable table({"optimizer", "test error, %", "training loss", "LPF sharpness", "λ_max", "step"});
   const auto values = [&](const std::string& optimizer, auto f) {
     std::vector<double> out;
@@ -381,7 +381,7 @@ int compare(const Options& o, const std::string& command) {
   }
   bar.finish();
 
-  HtmlReport report({.title = "Flat minima read digits better",
+  HTMLReport report({.title = "Flat minima read digits better",
                      .lead =
                          "SGD, SAM and LPF-SGD train the same small network from the same weights. LPF-SGD "
                          "descends the loss smoothed by Gaussian noise on the weights, so it ends in wide "
@@ -453,7 +453,7 @@ int main(int argc, char** argv) {
     std::string command = "digits";
     for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
     const int result = o.tune ? tune(o) : compare(o, command);
-    check<IoError>(std::fflush(stdout) == 0 && !std::ferror(stdout), "digits",
+    check<IOError>(std::fflush(stdout) == 0 && !std::ferror(stdout), "digits",
                    "the table could not be written: is the disk full?");
     return result;
   } catch (const std::exception& e) {

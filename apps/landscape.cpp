@@ -267,7 +267,7 @@ int run(const Options& o, const std::string& command) {
                        " % of the squared distances."),
                 pages[2])
       .write(o.out + "/page.html");
-  HtmlReport report({.title = "The loss between two solutions, raw and smoothed",
+  HTMLReport report({.title = "The loss between two solutions, raw and smoothed",
                      .command = command,
                      .seeds = std::to_string(o.seed)});
   report.figure(plot::line_chart(curves, {.title = "From SGD (0) to LPF-SGD (1)",

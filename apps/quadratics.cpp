@@ -215,7 +215,7 @@ int run(const Options& o, const std::string& command) {
   const std::vector<Sweep> sweeps{flatter_directions(o, base, bar, done),
                                   flatter_everywhere(o, base, bar, done)};
   bar.finish();
-  HtmlReport report({.title = "What measures of sharpness see",
+  HTMLReport report({.title = "What measures of sharpness see",
                      .lead =
                          "Quadratics whose curvature is known, measured at the minimum: as more directions "
                          "become flat, and as all become flatter.",

@@ -254,7 +254,7 @@ plot::Series band(const std::string& name, const sharpness::Curve& curve) {
 
 void write_plot(const std::string& path, const Options& o, const sharpness::Report& report,
                 const std::string& command) {
-  HtmlReport page({.title = "How sharp the minimum is",
+  HTMLReport page({.title = "How sharp the minimum is",
                    .lead = concat(o.file, ", network ", o.network, ", on ", report.samples, " samples of ",
                                   o.data, ": training loss ", format_general(report.loss), "."),
                    .command = command,

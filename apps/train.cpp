@@ -12,7 +12,7 @@
 #include <lpf/backend/threads.hpp>
 #include <lpf/experiment/dry_run.hpp>
 #include <lpf/experiment/experiment.hpp>
-#include <lpf/experiment/recipe.hpp>
+#include <lpf/experiment/paper_result.hpp>
 #include <lpf/train/signals.hpp>
 #include <map>
 

@@ -24,10 +24,10 @@ class Process {
  public:
   explicit Process(const std::vector<std::string>& command) {
     int to[2], from[2];
-    check<IoError>(::pipe2(to, O_CLOEXEC) == 0 && ::pipe2(from, O_CLOEXEC) == 0, "benchmark",
+    check<IOError>(::pipe2(to, O_CLOEXEC) == 0 && ::pipe2(from, O_CLOEXEC) == 0, "benchmark",
                    "no pipe: ", std::strerror(errno));
     child_ = ::fork();
-    check<IoError>(child_ >= 0, "benchmark", "no process: ", std::strerror(errno));
+    check<IOError>(child_ >= 0, "benchmark", "no process: ", std::strerror(errno));
     if (child_ == 0) {
       ::dup2(to[0], 0);
       ::dup2(from[1], 1);
@@ -57,7 +57,7 @@ class Process {
   }
   std::string answer() {
     char line[256];
-    check<IoError>(std::fgets(line, sizeof line, from_) != nullptr, "benchmark",
+    check<IOError>(std::fgets(line, sizeof line, from_) != nullptr, "benchmark",
                    "a process beside this one ended; try it alone: python3 benchmarks/peer.py");
     std::string text(line);
     while (!text.empty() && text.back() == '\n') text.pop_back();

@@ -88,7 +88,7 @@ const Way ways[] = {{"slices, 1 stream", ReplicatedConvolution::slices, 1},
 /// The products of a convolution that each replica has its own of: y, and the gradient of x.
 class Convolution {
  public:
-  Convolution(const Options& o, const Layer& l, DType dtype) : slices_(ReplicaPlan(o.replicas).cut(o.batch)) {
+  Convolution(const Options& o, const Layer& l, DType dtype) : slices_(Slices(o.replicas, o.batch).boundaries()) {
     c_.dtype = dtype;
     c_.n = o.batch, c_.h = c_.w = l.size, c_.c = l.in, c_.k = l.out, c_.kh = c_.kw = l.kernel;
     c_.stride_h = c_.stride_w = l.stride, c_.pad_h = c_.pad_w = l.kernel / 2;
@@ -222,7 +222,7 @@ void measure_memory(const Options& o, nlohmann::json& records) {
                      dx = empty_like(x), residual = array(shape, type), dresidual = empty_like(x);
         const Tensor mean = array({groups, channels}, float32), variance = abs(mean) + 1, gamma = mean,
                      dgamma = empty_like(mean), dbeta = empty_like(mean);
-        const std::vector<std::int64_t> begin = ReplicaPlan(groups).cut(rows);
+        const std::vector<std::int64_t> begin = Slices(groups, rows).boundaries();
         const backend::BatchNorm n{type, groups, channels, begin.data(), channels, 1e-5};
         const auto size = static_cast<double>(x.numel() * static_cast<std::int64_t>(size_of(type)));
         const std::string of = concat(", ", rows, " × ", channels, " ", name_of(type), ", ", groups,

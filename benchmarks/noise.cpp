@@ -61,7 +61,7 @@ void measure_gpu() {
   models::make("wrn-28-10", params);
   constexpr std::int64_t M = 8;
   const Tensor theta = params.theta(), out = empty({M * theta.numel()}), copy = empty_like(out);
-  const filter::Rows rows = filter::rows_of(params, NoiseLaw::filter_wise, {});
+  const filter::Segments rows = filter::segments_of(params, NoiseLaw::filter_wise, {});
   const Tensor scale = filter::scales(params, rows, 1e-3);
   std::vector<std::int64_t> place;
   for (const auto& segment : rows.segments) place.push_back(M * segment.offset);

@@ -92,7 +92,7 @@ struct Job {
 };
 
 const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replicas},
-                                                  {"remade", Estimator::replicas},
+                                                  {"recomputed", Estimator::replicas},
                                                   {"antithetic", Estimator::antithetic},
                                                   {"per-sample", Estimator::per_sample}};
 
@@ -121,8 +121,8 @@ class Training {
           .M = job.M,
           .gamma = 1e-3,
           .estimator = estimators.at(job.estimator),
-          .memory = job.estimator == "remade" ? ReplicaMemory::remade : ReplicaMemory::automatic});
-    if (job.method == "sam") sam_.emplace(params_, sgd_, optim::SamOptions{.rho = 0.05});
+          .memory = job.estimator == "recomputed" ? ReplicaMemory::recomputed : ReplicaMemory::automatic});
+    if (job.method == "sam") sam_.emplace(params_, sgd_, optim::SAMOptions{.rho = 0.05});
   }
 
   /// Makes a step; on a GPU it is queued.
@@ -150,7 +150,7 @@ class Training {
   Net net_;
   Tensor x_, y_;
   std::optional<LowPassFilter> filter_;
-  std::optional<optim::Sam<optim::SGD>> sam_;
+  std::optional<optim::SAM<optim::SGD>> sam_;
   CapturedStep<std::function<Tensor(const Tensor&, const Tensor&)>> captured_;
 };
 
@@ -167,10 +167,9 @@ double count_flops(Training& training) {
     flops_done += 2.0 * static_cast<double>(g.m * g.n) * static_cast<double>(g.k * g.batch);
     uncounted.gemm(g);
   };
-  backend::cpu_table.gemm_replicas = [](const backend::Gemm& g, const backend::Replicas& w,
-                                        std::int64_t first) {
+  backend::cpu_table.gemm_replicas = [](const backend::Gemm& g) {
     flops_done += 2.0 * static_cast<double>(g.m * g.n) * static_cast<double>(g.k * g.batch);
-    uncounted.gemm_replicas(g, w, first);
+    uncounted.gemm_replicas(g);
   };
   backend::cpu_table.conv2d = [](const backend::Conv2d& c, const void* x, const void* w, const void* b,
                                  void* y) {
@@ -225,7 +224,7 @@ double draw_ms(std::int64_t n) {
 
 struct Options {
   std::vector<std::string> nets, methods{"sgd", "sam", "lpf-sgd"},
-      estimators{"replicas", "remade", "antithetic", "per-sample"};
+      estimators{"replicas", "recomputed", "antithetic", "per-sample"};
   std::vector<std::int64_t> M{1, 8, 32};
   std::vector<int> threads;
   std::int64_t batch = 128;
@@ -254,7 +253,7 @@ std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, 
     for (const std::int64_t M : o.M) {
       for (const std::string& estimator : o.estimators) {
         if (estimator == "antithetic" && M % 2) continue;
-        if (estimator == "remade" && M == 1) continue;
+        if (estimator == "recomputed" && M == 1) continue;
         if (estimator == "per-sample" && M != o.M.back()) continue;  // M does not matter to it
         jobs.push_back({net, method, estimator, "lpf", M, threads});
       }
@@ -346,7 +345,7 @@ void ask_memory(const std::string& program, const Options& o, Result& r) {
   for (const std::string& word : o.shared()) command += ' ' + word;
   command += concat(" --memory-of '", job, "'");
   std::FILE* pipe = ::popen(command.c_str(), "r");
-  check<IoError>(pipe != nullptr, "step", "cannot run ", command);
+  check<IOError>(pipe != nullptr, "step", "cannot run ", command);
   if (std::fscanf(pipe, "%lf %lf", &r.peak_mb, &r.peak_rss_mb) != 2) r.peak_mb = r.peak_rss_mb = 0;
   ::pclose(pipe);
 }
@@ -395,8 +394,8 @@ int run(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--estimators", o.estimators,
-                 "of LPF-SGD; remade: replicas that are drawn again in backward instead of kept")
-      ->check(CLI::IsMember({"replicas", "remade", "antithetic", "per-sample"}))
+                 "of LPF-SGD; recomputed: replicas that are drawn again in backward instead of kept")
+      ->check(CLI::IsMember({"replicas", "recomputed", "antithetic", "per-sample"}))
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("-M", o.M, "replicas of LPF-SGD")

@@ -36,7 +36,7 @@ void refuse(std::size_t bytes, const MemoryStats& stats) {
   cudaMemGetInfo(&free, &total);
   fail<DeviceError>("allocate", "out of memory on cuda:0: ", bytes, " bytes wanted, ", stats.in_use,
                     " in use here, ", free, " of the GPU's ", total, " free: a smaller batch, or fewer ",
-                    "replicas, or ReplicaMemory::remade");
+                    "replicas, or ReplicaMemory::recomputed");
 }
 
 /// Never destroyed: tensors of static lifetime may outlive any other static.

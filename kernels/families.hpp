@@ -65,7 +65,7 @@ inline void fill_families(Table& t) {
   miss<&Table::dot>(t, "dot");
   miss<&Table::rescale>(t, "rescale");
   miss<&Table::take>(t, "take");
-  miss<&Table::put_add>(t, "put_add");
+  miss<&Table::index_add>(t, "index_add");
   miss<&Table::gather>(t, "gather");
   miss<&Table::scatter_add>(t, "scatter_add");
   miss<&Table::gemm>(t, "gemm");

@@ -11,7 +11,7 @@
 
 namespace lpf::cuda {
 
-enum class Indexed : int { none, take, put_add, gather, scatter_add, cross_entropy };
+enum class Indexed : int { none, take, index_add, gather, scatter_add, cross_entropy };
 
 /// A word that both the host and the kernels reach: 0, or what was last found wrong.
 std::uint64_t* fault_word();

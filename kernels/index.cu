@@ -1,5 +1,5 @@
 // Reading and adding by index. Additions to one place happen in the order of the index, in one thread: the
-// same bits every time, and no atomics. put_add sorts its index for that (runs by counting, then merges; both
+// same bits every time, and no atomics. index_add sorts its index for that (runs by counting, then merges; both
 // stable), so that the entries of one place are neighbours.
 #include <utility>
 
@@ -87,7 +87,7 @@ void scatter_add(DType type, Index outer, Index n, Index inner, Index m, const v
   });
 }
 
-// --- put_add
+// --- index_add
 // ----------------------------------------------------------------------------------------------------------
 
 constexpr Index first_run = 512;
@@ -150,8 +150,8 @@ struct AddRuns {
   }
 };
 
-void put_add(DType type, Index outer, Index n, Index inner, Index count, const void* y, const Index* index,
-             void* x) {
+void index_add(DType type, Index outer, Index n, Index inner, Index count, const void* y, const Index* index,
+               void* x) {
   if (outer * inner * count == 0) return;
   const Scratch<Index> one(count), two(count);
   Index *order = one.data(), *next = two.data();
@@ -160,9 +160,9 @@ void put_add(DType type, Index outer, Index n, Index inner, Index count, const v
     each(count, MergeRuns{index, count, width, order, next});
     std::swap(order, next);
   }
-  visit_floating("put_add", type, [&](auto zero) {
+  visit_floating("index_add", type, [&](auto zero) {
     using T = decltype(zero);
-    each(outer * count * inner, AddRuns<T>{IndexGuard(Indexed::put_add), n, inner, count,
+    each(outer * count * inner, AddRuns<T>{IndexGuard(Indexed::index_add), n, inner, count,
                                            static_cast<const T*>(y), index, order, static_cast<T*>(x)});
   });
 }
@@ -171,7 +171,7 @@ void put_add(DType type, Index outer, Index n, Index inner, Index count, const v
 
 void index(Table& t) {
   t.take = take;
-  t.put_add = put_add;
+  t.index_add = index_add;
   t.gather = gather;
   t.scatter_add = scatter_add;
 }

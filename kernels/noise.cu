@@ -16,9 +16,9 @@
 namespace lpf::cuda {
 namespace {
 
-using backend::Changing;
 using backend::NormSegment;
 using backend::Segment;
+using backend::StepScalar;
 
 /// to[begin … end) = from[begin … end), within one pack.
 template <class T, int n>
@@ -174,7 +174,7 @@ struct FilterNorm {
   const Part<NormSegment>* parts;
   std::int64_t count;
   const T* theta;
-  Changing factor;
+  StepScalar factor;
   T* scale;
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
     const Part<NormSegment>& part = part_of(parts, count, block.index);
@@ -196,7 +196,7 @@ struct FilterNorm {
   }
 };
 void filter_norms(DType type, const NormSegment* segments, std::int64_t count, const void* theta,
-                  Changing factor, void* scale) {
+                  StepScalar factor, void* scale) {
   if (count == 0) return;
   const Parts parts(segments, nullptr, count, [](const NormSegment& s) { return s.rows; });
   const auto there = parts.upload();

@@ -12,15 +12,15 @@ namespace lpf::cuda {
 namespace {
 
 using backend::AdamStep;
-using backend::Changing;
-using backend::SgdStep;
+using backend::SGDStep;
+using backend::StepScalar;
 using lpf::detail::fmadd;
 using lpf::detail::fnmadd;
 
 template <class T>
 struct Sgd {
   Pieces<pack_width<T>> pieces;
-  Changing rate;
+  StepScalar rate;
   T momentum, keep, fresh, decay;
   bool nesterov;
   const T* gradient;
@@ -48,7 +48,7 @@ struct Sgd {
     p = fnmadd(lr, nesterov ? fmadd(momentum, v, d) : v, p);
   }
 };
-void sgd(DType type, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity, void* theta) {
+void sgd(DType type, std::int64_t n, const SGDStep& o, const void* gradient, void* velocity, void* theta) {
   visit_floating("sgd", type, [&](auto zero) {
     using T = decltype(zero);
     const auto* g = static_cast<const T*>(gradient);
@@ -65,7 +65,7 @@ template <class T>
 struct Adam {
   Pieces<pack_width<T>> pieces;
   T beta1, beta2, rest1, rest2, epsilon, coupled;
-  Changing step, root, shrink;
+  StepScalar step, root, shrink;
   const T* gradient;
   T *first, *second, *largest, *theta;  // largest: null without AMSGrad
 

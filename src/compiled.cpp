@@ -13,14 +13,14 @@ namespace lpf::backend::cpu {
 
 bool register_compiled();
 bool register_compiled() {
-  register_cpu(Family::core, LPF_VECTOR_BYTES, fill_core);
-  register_cpu(Family::core_float64, LPF_VECTOR_BYTES, fill_float64);
-  register_cpu(Family::convolution, LPF_VECTOR_BYTES, fill_convolution);
-  register_cpu(Family::pooling, LPF_VECTOR_BYTES, fill_pooling);
-  register_cpu(Family::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
-  register_cpu(Family::dropout, LPF_VECTOR_BYTES, fill_dropout);
-  register_cpu(Family::adam, LPF_VECTOR_BYTES, fill_adam);
-  return register_cpu(Family::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
+  register_cpu(KernelGroup::core, LPF_VECTOR_BYTES, fill_core);
+  register_cpu(KernelGroup::core_float64, LPF_VECTOR_BYTES, fill_float64);
+  register_cpu(KernelGroup::convolution, LPF_VECTOR_BYTES, fill_convolution);
+  register_cpu(KernelGroup::pooling, LPF_VECTOR_BYTES, fill_pooling);
+  register_cpu(KernelGroup::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
+  register_cpu(KernelGroup::dropout, LPF_VECTOR_BYTES, fill_dropout);
+  register_cpu(KernelGroup::adam, LPF_VECTOR_BYTES, fill_adam);
+  return register_cpu(KernelGroup::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
 }
 
 }  // namespace lpf::backend::cpu

@@ -336,7 +336,7 @@ class Tables {
   const Results& results_;
   std::string out_;
   sharpness::BootstrapOptions bootstrap_;
-  HtmlReport report_;
+  HTMLReport report_;
   std::vector<Result> means_;
   std::vector<Record> values_;
 };

@@ -58,27 +58,27 @@ inline Model network(const Plan& plan, const ParameterStore& params, const Setti
   return models::ResNet(params, options);
 }
 
-struct Task {
+struct DataSplits {
   TensorDataset train, test;
 };
 
 /// The seed's training and test set. Noise falls on the training set, on pixels in [0, 1].
-inline Task task_of(const Plan& plan, const Settings& s, const std::string& folder) {
+inline DataSplits splits_of(const Plan& plan, const Settings& s, const std::string& folder) {
   const auto seed = static_cast<std::uint64_t>(s.at("seed"));
-  const auto sets = [&]() -> Task {
+  const auto sets = [&]() -> DataSplits {
     if (plan.network != Network::mlp) return {cifar10(folder, Split::train), cifar10(folder, Split::test)};
     auto [train, test] = split(digits(), {static_cast<std::int64_t>(s.at("train")), -1}, seed);
     return {std::move(train), std::move(test)};
   };
-  Task task = sets();
-  const ChannelStatistics clean = channel_statistics(task.train.images);
+  DataSplits splits = sets();
+  const ChannelStatistics clean = channel_statistics(splits.train.images);
   if (const double p = setting(s, "label_noise"); p > 0)
-    task.train = with_label_noise(task.train, {.probability = p, .seed = seed});
+    splits.train = with_label_noise(splits.train, {.probability = p, .seed = seed});
   if (const double sigma = setting(s, "data_noise"); sigma > 0)
-    task.train = with_data_noise(task.train, {.sigma = sigma, .seed = seed});
+    splits.train = with_data_noise(splits.train, {.sigma = sigma, .seed = seed});
   if (plan.network != Network::mlp)
-    for (TensorDataset* set : {&task.train, &task.test}) set->images = normalize(set->images, clean);
-  return task;
+    for (TensorDataset* set : {&splits.train, &splits.test}) set->images = normalize(set->images, clean);
+  return splits;
 }
 
 /// One update of the parameters from a batch; returns its loss.
@@ -107,11 +107,11 @@ inline Step step_of(const Plan& plan, const ParameterStore& params, const Settin
     return plain(optimizer);
   }
   auto base = std::make_shared<optim::SGD>(
-      params, optim::SgdOptions{.lr = lr, .momentum = momentum, .weight_decay = decay});
+      params, optim::SGDOptions{.lr = lr, .momentum = momentum, .weight_decay = decay});
   base->set_schedule(factor);
   if (kind == sam) {
     auto ascent =
-        std::make_shared<optim::Sam<optim::SGD>>(params, *base, optim::SamOptions{.rho = s.at("rho")});
+        std::make_shared<optim::SAM<optim::SGD>>(params, *base, optim::SAMOptions{.rho = s.at("rho")});
     return [base, ascent](const std::function<Tensor()>& loss) { return ascent->step(loss).item(); };
   }
   if (kind == sgd) return plain(base);
@@ -143,9 +143,9 @@ struct Trained {
 
 /// Trains the parameters as the plan says.
 inline Trained train(const Plan& plan, const Settings& s, const ParameterStore& params, const Model& net,
-                     const Task& task) {
-  DataLoader loader(task.train, {.batch_size = static_cast<std::int64_t>(s.at("batch_size")),
-                                 .seed = static_cast<std::uint64_t>(s.at("seed"))});
+                     const DataSplits& splits) {
+  DataLoader loader(splits.train, {.batch_size = static_cast<std::int64_t>(s.at("batch_size")),
+                                   .seed = static_cast<std::uint64_t>(s.at("seed"))});
   const Step step = step_of(plan, params, s, loader.batches());
   const auto over = [&](const TensorDataset& data) {
     return evaluate(params, net, data.images, data.labels, 1000);
@@ -161,15 +161,15 @@ inline Trained train(const Plan& plan, const Settings& s, const ParameterStore& 
       mean.add(step([&, x = x, y = y] { return cross_entropy(net(x), y); }), static_cast<double>(x.size(0)));
       finite = std::isfinite(mean.value());
       if (near && params.updates() % static_cast<std::uint64_t>(plan.check) == 0)
-        out.train = over(task.train);
+        out.train = over(splits.train);
       if (!finite || reached()) break;
     }
     ++out.epochs;
     // An evaluation of all data costs a third of an epoch: only where it may end the training.
     if (finite && !reached() && (!time_left() || mean.value() <= 100 * plan.stop))
-      out.train = over(task.train);
+      out.train = over(splits.train);
   }
-  out.test = over(task.test);
+  out.test = over(splits.test);
   out.converged = finite && (plan.stop == 0 ? std::isfinite(out.train.loss) : out.train.loss <= plan.stop);
   return out;
 }
@@ -211,9 +211,9 @@ struct Cell {
 inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::string& folder) {
   const double start = lpf::detail::monotonic_seconds();
   const auto& [id, s, params, net] = cell;
-  const Task task = task_of(plan, s, folder);
+  const DataSplits splits = splits_of(plan, s, folder);
   const Tensor initial = params.theta().clone();
-  const Trained trained = train(plan, s, params, net, task);
+  const Trained trained = train(plan, s, params, net, splits);
   const double middle = lpf::detail::monotonic_seconds();
 
   Record line{{"study", plan.study}, {"grid", plan.grid}, {"id", id}};
@@ -226,7 +226,7 @@ inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::s
   line.emplace_back("test_error", 100 * trained.test.error);
   line.emplace_back("gap", 100 * (trained.test.error - trained.train.error));
   std::optional<sharpness::Report> report;
-  if (trained.converged) report = measure(plan, params, net, task.train, initial);
+  if (trained.converged) report = measure(plan, params, net, splits.train, initial);
   for (const std::string& key : measured) {
     const bool known = report && report->contains(key);
     const double nan = std::numeric_limits<double>::quiet_NaN();

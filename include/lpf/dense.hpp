@@ -18,5 +18,7 @@
 #include "lpf/ops/reduce.hpp"
 #include "lpf/ops/replicate.hpp"
 #include "lpf/ops/shape.hpp"
+#include "lpf/ops/step_scalar.hpp"
+#include "lpf/optim/clip.hpp"
 #include "lpf/optim/sgd.hpp"
 #include "lpf/tensor/tensor.hpp"

@@ -1,13 +1,4 @@
-// float64 arithmetic for programs built from headers alone. What a dense network needs (lpf/dense.hpp) comes
-// for float32 and integers; this adds double. lpf/lpf.hpp includes it, and lpf::compiled has it.
+// float64 arithmetic beside lpf/dense.hpp in a program built from headers alone (backend/float64.hpp).
 #pragma once
 
-#include "lpf/backend/backend.hpp"
-
-#ifndef LPF_COMPILED
-namespace lpf::backend::cpu {
-inline namespace LPF_ISA {
-inline const bool float64_registered = register_cpu(Family::core_float64, LPF_VECTOR_BYTES, fill_float64);
-}  // namespace LPF_ISA
-}  // namespace lpf::backend::cpu
-#endif
+#include "lpf/backend/float64.hpp"

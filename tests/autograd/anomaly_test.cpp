@@ -38,7 +38,7 @@ TEST_CASE("anomaly mode names the operation that made a NaN, going backward") {
 TEST_CASE("anomaly mode sees every replica") {
   const auto plan = std::make_shared<ReplicaPlan>(2);
   const Tensor all = from_vector<double>({1, 1, 1, -1}, {2, 2});
-  const Tensor w = detail::hide(all, plan);
+  const Tensor w = detail::add_replica_dim(all, plan);
   CHECK_NOTHROW(log(w));
   const AnomalyMode on;
   CHECK_ERROR(log(w), NumericError, "[log]");

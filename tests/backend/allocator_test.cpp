@@ -104,29 +104,28 @@ TEST_CASE("blocks freed by another thread than their maker") {
   CHECK(cpu().memory_stats().in_use == before);
 }
 
-TEST_CASE("memory that can be made again: forgotten, made anew, and destroyed on another thread") {
-  struct Sevens final : Recipe {
+TEST_CASE("memory that can be computed again: released, computed anew, and destroyed on another thread") {
+  struct Sevens final : Rematerializer {
     int& made;
     explicit Sevens(int& count) : made(count) {}
     void make(void* to) const override {
       ++made;
       static_cast<std::byte*>(to)[0] = std::byte{7};
     }
-    bool multiply(const backend::Gemm&, std::int64_t) const override { return false; }
   };
   int made = 0;
   auto storage = std::make_shared<Storage>(64, Device::cpu(), std::make_shared<Sevens>(made));
   CHECK(made == 0);
-  CHECK(storage->unmade() != nullptr);
+  CHECK(storage->pending() != nullptr);
   CHECK(storage->data()[0] == std::byte{7});
   storage->data();
   CHECK(made == 1);
-  CHECK(storage->unmade() == nullptr);
-  Storage::forget_remade();
+  CHECK(storage->pending() == nullptr);
+  Storage::release_recomputed();
   CHECK(storage->data()[0] == std::byte{7});
   CHECK(made == 2);
   std::thread([&] { storage.reset(); }).join();
-  Storage::forget_remade();  // of what is no longer there
+  Storage::release_recomputed();  // of what is no longer there
 }
 
 TEST_CASE("two threads that free and allocate at once keep to blocks of their own") {

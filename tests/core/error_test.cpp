@@ -25,7 +25,7 @@ TEST_CASE("errors: the operation in brackets, then the rest; every type is an lp
   CHECK_ERROR(fail<StateError>("op", "x"), Error, "[op] x");
   CHECK_ERROR(fail<NumericError>("op", "x"), Error, "[op] x");
   CHECK_ERROR(fail<ReplicaError>("op", "x"), Error, "[op] x");
-  CHECK_ERROR(fail<IoError>("op", "x"), Error, "[op] x");
+  CHECK_ERROR(fail<IOError>("op", "x"), Error, "[op] x");
   CHECK_ERROR(fail<FormatError>("op", "x"), std::runtime_error, "[op] x");
   CHECK_NOTHROW(check(true, "op", "never"));
   CHECK_ERROR(check<ShapeError>(false, "op", "rule ", 3), ShapeError, "[op] rule 3");

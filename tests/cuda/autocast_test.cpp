@@ -70,13 +70,12 @@ Tensor gradient(DType precision, const LowPassFilterOptions* options, Tensor* lo
     std::optional<filter::Perturbation> pass;
     if (options) {
       filter.emplace(*options);
-      pass.emplace(params, filter::rows_of(params, NoiseLaw::filter_wise, {}),
+      pass.emplace(params, filter::segments_of(params, NoiseLaw::filter_wise, {}),
                    filter::PassOptions{.M = options->M,
                                        .gamma = options->gamma,
                                        .estimator = options->estimator,
                                        .keep_replica_gradients = options->keep_replica_gradients,
-                                       .memory = options->memory},
-                   std::make_shared<bool>());
+                                       .memory = options->memory});
     }
     const Tensor z = net(x);
     if (logits) *logits = z;
@@ -237,7 +236,7 @@ TEST_CASE("autocast: a parameter is rounded once a pass, and anew when it has ch
     CHECK(casts() == 1);
     const Tensor rounded = lpf::detail::rounded_leaf(layer.weight.clean());
     CHECK(lpf::detail::rounded_leaf(layer.weight.clean()).is_same(rounded));
-    CHECK(rounded.node()->straight_to() == layer.weight.clean().node()->straight_to());
+    CHECK(rounded.node()->grad_sink() == layer.weight.clean().node()->grad_sink());
     sum(add(y, z)).backward();
     const Tensor once = params.gradient().clone();
     CHECK(norm_of(once) > 0);
@@ -275,7 +274,7 @@ TEST_CASE("autocast: gradients arrive in float32 and are near those of float32, 
   check_near(std::type_identity<Smooth>(), 4, nullptr);
   check_near(std::type_identity<Embedded>(), 3, nullptr);
   for (const Estimator e : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample})
-    for (const ReplicaMemory memory : {ReplicaMemory::kept, ReplicaMemory::remade})
+    for (const ReplicaMemory memory : {ReplicaMemory::stored, ReplicaMemory::recomputed})
       for (const bool keep : {false, true}) {
         if (keep && e == Estimator::per_sample) continue;
         INFO("estimator ", static_cast<int>(e), " memory ", static_cast<int>(memory), " keep ", keep);
@@ -341,7 +340,7 @@ TEST_CASE("autocast: replicas are θ + s ⊙ ε in float32, rounded once; vector
   SKIP_WITHOUT_CUDA;
   const Device gpu = Device::cuda();
   for (const bool antithetic : {false, true})
-    for (const ReplicaMemory memory : {ReplicaMemory::kept, ReplicaMemory::remade}) {
+    for (const ReplicaMemory memory : {ReplicaMemory::stored, ReplicaMemory::recomputed}) {
       const auto replicas = [&](Device device, bool mixed) {
         ParameterStore params({.device = device, .seed = 6});
         const Convolutional net(params);
@@ -354,7 +353,7 @@ TEST_CASE("autocast: replicas are θ + s ⊙ ε in float32, rounded once; vector
         std::vector<Tensor> out;
         for (const nn::Parameter* p : {&net.conv1.weight, &net.conv1.bias, &net.conv2.weight,
                                        &net.norm.weight, &net.norm.bias, &net.fc.weight, &net.fc.bias})
-          out.push_back(lpf::detail::unhide(p->value().detach()).to(Device::cpu()));
+          out.push_back(lpf::detail::remove_replica_dim(p->value().detach()).to(Device::cpu()));
         return out;
       };
       // Norms are sums, which a device may add in another order: those of the device for both.
@@ -374,8 +373,8 @@ TEST_CASE("autocast: stored offsets are added in float32, and replicas serve out
   ParameterStore params({.device = gpu, .seed = 6});
   const Mlp net(params);
   const Tensor offsets = normal({2, params.theta().numel()}, 3, float32).to(gpu);
-  const filter::Perturbation pass(params, filter::rows_of(params, NoiseLaw::filter_wise, {}),
-                                  {.M = 2, .offsets = offsets}, std::make_shared<bool>());
+  const filter::Perturbation pass(params, filter::segments_of(params, NoiseLaw::filter_wise, {}),
+                                  {.M = 2, .perturbations = offsets});
   const ParameterInfo& info = params.parameters()[net.fc1.weight.index()];
   Tensor inside;
   {
@@ -386,13 +385,13 @@ TEST_CASE("autocast: stored offsets are added in float32, and replicas serve out
   for (std::int64_t r = 0; r < 2; ++r) {
     const Tensor offset =
         slice(slice(offsets.to(Device::cpu()), 0, r, r + 1), 1, info.offset, info.offset + info.numel());
-    CHECK(same_bits(lpf::detail::unhide(inside).to(Device::cpu())[r],
+    CHECK(same_bits(lpf::detail::remove_replica_dim(inside).to(Device::cpu())[r],
                     add(theta, reshape(offset, info.shape)).to(bfloat16)));
   }
   const Tensor outside = net.fc1.weight.value();
   CHECK(outside.dtype() == float32);
-  CHECK(same_bits(lpf::detail::unhide(outside.detach()).to(Device::cpu()),
-                  lpf::detail::unhide(inside).to(Device::cpu()).to(float32)));
+  CHECK(same_bits(lpf::detail::remove_replica_dim(outside.detach()).to(Device::cpu()),
+                  lpf::detail::remove_replica_dim(inside).to(Device::cpu()).to(float32)));
 }
 
 TEST_CASE("autocast: weights move by less than an ulp of bfloat16") {

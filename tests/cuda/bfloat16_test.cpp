@@ -217,7 +217,7 @@ TEST_CASE("bfloat16 kernels: convolutions, by cuDNN and without it, with replica
           options.replicated_convolution = way;
           // Slices of one length are what can be groups.
           const std::int64_t n = way == ReplicatedConvolution::grouped ? 6 : 7, in = g.c / g.groups;
-          const auto slices = ReplicaPlan(replicas).cut(n);
+          const auto slices = Slices(replicas, n).boundaries();
           backend::Conv2d d{};
           d.n = n, d.h = g.h, d.w = g.w, d.c = g.c, d.k = g.k, d.kh = d.kw = g.kernel, d.groups = g.groups;
           d.stride_h = d.stride_w = g.stride, d.pad_h = d.pad_w = g.pad, d.dilation_h = d.dilation_w = 1;

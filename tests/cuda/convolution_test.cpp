@@ -28,7 +28,7 @@ void set_output(Conv2d& d) {
 }
 
 std::vector<std::int64_t> cut(std::int64_t samples, std::int64_t replicas) {
-  return ReplicaPlan(replicas).cut(samples);
+  return Slices(replicas, samples).boundaries();
 }
 
 Tensor unwritten(const Shape& shape, DType type) { return full(shape, not_a_number, {type}); }

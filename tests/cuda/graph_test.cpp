@@ -5,7 +5,7 @@
 #include "compare.hpp"
 #include "lpf/data/sets/digits.hpp"
 #include "lpf/experiment/experiment.hpp"
-#include "lpf/experiment/recipe.hpp"
+#include "lpf/experiment/paper_result.hpp"
 #include "lpf/models/shake_shake.hpp"
 #include "lpf/optim/entropy_sgd.hpp"
 #include "lpf/optim/smoothout.hpp"
@@ -54,8 +54,9 @@ Method plain(Options options) {
 Method sgd(double clip = 0) {
   return [clip](const ParameterStore& params) -> Step {
     auto optimizer = std::make_shared<optim::SGD>(
-        params, optim::SgdOptions{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3},
-        std::vector<optim::Group<optim::SgdOptions>>{{optim::is_vector, {.lr = 0.05, .momentum = 0.5}}});
+        params, optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3},
+        std::vector<optim::ParameterGroup<optim::SGDOptions>>{
+            {optim::is_vector, {.lr = 0.05, .momentum = 0.5}}});
     optimizer->set_schedule(schedule::cosine(30));
     return [=](const auto& loss) {
       const Tensor l = loss();
@@ -66,17 +67,17 @@ Method sgd(double clip = 0) {
     };
   };
 }
-Method sam(const optim::SamOptions& options) {
+Method sam(const optim::SAMOptions& options) {
   return [options](const ParameterStore& params) -> Step {
-    auto base = std::make_shared<optim::SGD>(params, optim::SgdOptions{.lr = 0.1, .momentum = 0.9});
+    auto base = std::make_shared<optim::SGD>(params, optim::SGDOptions{.lr = 0.1, .momentum = 0.9});
     base->set_schedule(schedule::cosine(30));
-    auto around = std::make_shared<optim::Sam<optim::SGD>>(params, *base, options);
+    auto around = std::make_shared<optim::SAM<optim::SGD>>(params, *base, options);
     return [base, around](const auto& loss) { return around->step(loss); };
   };
 }
 Method lpf_sgd(const LowPassFilterOptions& options) {
   return [options](const ParameterStore& params) -> Step {
-    auto base = std::make_shared<optim::SGD>(params, optim::SgdOptions{.lr = 0.1, .momentum = 0.9});
+    auto base = std::make_shared<optim::SGD>(params, optim::SGDOptions{.lr = 0.1, .momentum = 0.9});
     base->set_schedule(schedule::cosine(30));
     auto filter = std::make_shared<LowPassFilter>(options);
     return [=](const auto& loss) {
@@ -90,7 +91,7 @@ Method lpf_sgd(const LowPassFilterOptions& options) {
 }
 Method smooth_out(const optim::SmoothOutOptions& options) {
   return [options](const ParameterStore& params) -> Step {
-    auto base = std::make_shared<optim::SGD>(params, optim::SgdOptions{.lr = 0.1});
+    auto base = std::make_shared<optim::SGD>(params, optim::SGDOptions{.lr = 0.1});
     auto smooth = std::make_shared<optim::SmoothOut>(options);
     return [=](const auto& loss) {
       const auto scope = smooth->perturb(params);
@@ -189,7 +190,7 @@ TEST_CASE("graph: LPF-SGD with every estimator and a radius that grows") {
   SKIP_WITHOUT_CUDA;
   for (const Estimator e : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample})
     check_equal(lpf_sgd(growing(e)));
-  check_equal(lpf_sgd(growing(Estimator::replicas, ReplicaMemory::remade)));
+  check_equal(lpf_sgd(growing(Estimator::replicas, ReplicaMemory::recomputed)));
 }
 
 TEST_CASE("graph: SAM, ASAM and SAM by slices") {
@@ -202,7 +203,7 @@ TEST_CASE("graph: SAM, ASAM and SAM by slices") {
 TEST_CASE("graph: the clean loss beside the perturbed one, and a look in evaluation mode") {
   SKIP_WITHOUT_CUDA;
   check_equal([](const ParameterStore& params) -> Step {
-    auto sgd = std::make_shared<optim::SGD>(params, optim::SgdOptions{.lr = 0.1});
+    auto sgd = std::make_shared<optim::SGD>(params, optim::SGDOptions{.lr = 0.1});
     auto filter = std::make_shared<LowPassFilter>(LowPassFilterOptions{.M = 4, .gamma = 0.05});
     return [=](const auto& loss) {
       const auto scope = filter->perturb(params);
@@ -390,7 +391,7 @@ TEST_CASE("graph: what would wait for the device, or copy from the host, is refu
       "begin another");
   ParameterStore params({.device = Device::cuda()});
   const nn::Parameter w = nn::Path(params).parameter("w", {4}, init::ones());
-  optim::EntropySgd entropy(params, {.inner_steps = 1});
+  optim::EntropySGD entropy(params, {.inner_steps = 1});
   refused(
       [&](const Tensor& x) {
         const Tensor row = reshape(x, {1, 4});

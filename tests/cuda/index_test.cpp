@@ -23,7 +23,7 @@ const std::int64_t* at(void* p) { return static_cast<const std::int64_t*>(p); }
 
 }  // namespace
 
-TEST_CASE("index: take and put_add") {
+TEST_CASE("index: take and index_add") {
   SKIP_WITHOUT_CUDA;
   Choice choice(1);
   for (const Size& s : sizes) {
@@ -39,7 +39,7 @@ TEST_CASE("index: take and put_add") {
       check_same({choice.numbers({s.outer, s.count, s.inner}, type), index},
                  {choice.numbers({s.outer, s.n, s.inner}, type)}, 0,
                  [&](const Table& t, const auto& in, const auto& out) {
-                   t.put_add(type, s.outer, s.n, s.inner, s.count, in[0], at(in[1]), out[0]);
+                   t.index_add(type, s.outer, s.n, s.inner, s.count, in[0], at(in[1]), out[0]);
                  });
   }
 }
@@ -75,7 +75,7 @@ TEST_CASE("index: a bad index is an error at the next wait for the device, and t
     t.take(float32, 1, 3, 1, 2, x.raw(), at(index.raw()), y.raw());
     CHECK_ERROR(y.to_vector(), IndexError, "index_select", "index " + std::to_string(bad), "GPU");
     CHECK(holds(y.to(Device::cpu()), {2}, {2, 0}));  // said once
-    t.put_add(float32, 1, 3, 1, 2, y.raw(), at(index.raw()), x.raw());
+    t.index_add(float32, 1, 3, 1, 2, y.raw(), at(index.raw()), x.raw());
     CHECK_ERROR(t.synchronize(), IndexError, "index_select backward");
     t.gather(float32, 1, 3, 1, 2, x.raw(), at(index.raw()), y.raw());
     CHECK_ERROR(t.synchronize(), IndexError, "gather");

@@ -4,7 +4,7 @@
 using namespace lpf;
 using namespace lpf::test;
 using backend::AdamStep;
-using backend::SgdStep;
+using backend::SGDStep;
 using backend::Table;
 
 TEST_CASE("optimizer: SGD") {
@@ -14,7 +14,7 @@ TEST_CASE("optimizer: SGD") {
     for (const std::int64_t n : {0, 1, 1000})
       for (const double momentum : {0., 0.9})
         for (const bool nesterov : {false, true}) {
-          const SgdStep step{.lr = 0.1,
+          const SGDStep step{.lr = 0.1,
                              .momentum = momentum,
                              .dampening = nesterov ? 0 : 0.2,
                              .weight_decay = 0.01,
@@ -25,7 +25,7 @@ TEST_CASE("optimizer: SGD") {
           check_same({choice.numbers({n}, type)}, {velocity, choice.numbers({n}, type)},
                      4 * tolerance_of(type), [&](const Table& t, const auto& in, const auto& out) {
                        for (int i = 0; i < 3; ++i) {
-                         SgdStep now = step;
+                         SGDStep now = step;
                          now.first = i == 0;
                          if (i == 0 && momentum != 0) t.fill(out[0], type, n, 0);
                          t.sgd(type, n, now, in[0], out[0], out[1]);

@@ -2,7 +2,7 @@
 #include "compare.hpp"
 #include "lpf/backend/cuda/options.hpp"
 #include "lpf/experiment/experiment.hpp"
-#include "lpf/experiment/recipe.hpp"
+#include "lpf/experiment/paper_result.hpp"
 
 using namespace lpf;
 using namespace lpf::test;

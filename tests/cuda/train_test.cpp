@@ -55,7 +55,7 @@ using Method = std::function<Step(const ParameterStore&)>;
 Method sgd() {
   return [](const ParameterStore& params) -> Step {
     auto base = std::make_shared<optim::SGD>(
-        params, optim::SgdOptions{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3});
+        params, optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3});
     return [base](const auto& loss) {
       const Tensor l = loss();
       l.backward();
@@ -77,15 +77,15 @@ Method adam() {
 }
 Method sam(std::int64_t slices) {
   return [slices](const ParameterStore& params) -> Step {
-    auto base = std::make_shared<optim::SGD>(params, optim::SgdOptions{.lr = 0.1, .momentum = 0.9});
-    auto around = std::make_shared<optim::Sam<optim::SGD>>(params, *base,
-                                                           optim::SamOptions{.rho = 0.05, .slices = slices});
+    auto base = std::make_shared<optim::SGD>(params, optim::SGDOptions{.lr = 0.1, .momentum = 0.9});
+    auto around = std::make_shared<optim::SAM<optim::SGD>>(params, *base,
+                                                           optim::SAMOptions{.rho = 0.05, .slices = slices});
     return [base, around](const auto& loss) { return around->step(loss).item(); };
   };
 }
 Method lpf_sgd(Estimator estimator, ReplicaMemory memory = ReplicaMemory::automatic) {
   return [=](const ParameterStore& params) -> Step {
-    auto base = std::make_shared<optim::SGD>(params, optim::SgdOptions{.lr = 0.1, .momentum = 0.9});
+    auto base = std::make_shared<optim::SGD>(params, optim::SGDOptions{.lr = 0.1, .momentum = 0.9});
     auto filter = std::make_shared<LowPassFilter>(
         LowPassFilterOptions{.M = 4, .gamma = 0.02, .estimator = estimator, .memory = memory});
     return [=](const auto& loss) {
@@ -148,8 +148,8 @@ TEST_CASE("train: a dense network on the digits, 50 steps of every method, as on
   SKIP_WITHOUT_CUDA;
   for (const auto& method :
        {sgd(), adam(), sam(1), sam(4), lpf_sgd(Estimator::replicas), lpf_sgd(Estimator::antithetic),
-        lpf_sgd(Estimator::per_sample), lpf_sgd(Estimator::replicas, ReplicaMemory::remade),
-        lpf_sgd(Estimator::replicas, ReplicaMemory::kept)})
+        lpf_sgd(Estimator::per_sample), lpf_sgd(Estimator::replicas, ReplicaMemory::recomputed),
+        lpf_sgd(Estimator::replicas, ReplicaMemory::stored)})
     check_run<Mlp>(method, 50);
 }
 
@@ -164,7 +164,7 @@ TEST_CASE("train: LeNet, 50 steps, as on the CPU [slow]") {
   for (const auto& method : {sgd(), sam(1), lpf_sgd(Estimator::replicas)})
     check_run<Convolutional>(method, 50);
   for (const auto& method : {sam(4), lpf_sgd(Estimator::antithetic), lpf_sgd(Estimator::per_sample),
-                             lpf_sgd(Estimator::replicas, ReplicaMemory::remade)})
+                             lpf_sgd(Estimator::replicas, ReplicaMemory::recomputed)})
     check_run<Convolutional>(method, 8);
 }
 

@@ -112,8 +112,8 @@ TEST_CASE("npz: a data set from .safetensors") {
   CHECK(data.images.shape() == Shape{2, 3});
   CHECK(data.classes() == 4);
   CHECK_ERROR(load_arrays(path), ValueError, "no array 'images'");
-  CHECK_ERROR(load_arrays((dir / "none").string()), IoError);
+  CHECK_ERROR(load_arrays((dir / "none").string()), IOError);
 #ifndef LPF_HAS_ZLIB
-  CHECK_ERROR(load_npz(test::fixture("stored.npz").string()), IoError, "built without zlib");
+  CHECK_ERROR(load_npz(test::fixture("stored.npz").string()), IOError, "built without zlib");
 #endif
 }

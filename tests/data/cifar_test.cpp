@@ -63,7 +63,7 @@ const std::vector<Entry> archive = {{"cifar-10-batches-bin/", "", '5'},
                                     {"cifar-10-batches-bin/test_batch.bin", records({7, 7})}};
 const Labels train_labels{3, 1, 9, 0, 2, 4, 8, 5};
 
-constexpr CifarOptions part{.dtype = uint8, .complete = false};
+constexpr CIFAROptions part{.dtype = uint8, .complete = false};
 
 /// Checks images against records().
 void check_pixels(const TensorDataset& data, const Labels& fine) {
@@ -125,7 +125,7 @@ TEST_CASE("cifar: CIFAR-10 from plain files") {
           doctest::Approx((bytes[i] / 255.0 - mean[i % 3]) / sd[i % 3]).epsilon(1e-15));
   CHECK_THROWS_AS(cifar10(place, Split::test, {.dtype = int64}), DTypeError);
   CHECK_THROWS_AS(cifar10(place, Split::test, {.dtype = uint8, .normalize = true}), DTypeError);
-  CHECK_THROWS_AS(cifar10(place, Split::test, {.labels = CifarLabels::coarse}), ValueError);
+  CHECK_THROWS_AS(cifar10(place, Split::test, {.labels = CIFARLabels::coarse}), ValueError);
 }
 
 TEST_CASE("cifar: CIFAR-100 has fine and coarse labels") {
@@ -138,10 +138,10 @@ TEST_CASE("cifar: CIFAR-100 has fine and coarse labels") {
   CHECK(fine.classes() == 100);
   check_pixels(fine, {99, 0, 42});
   const TensorDataset coarse =
-      cifar100(place, Split::train, {.dtype = uint8, .labels = CifarLabels::coarse, .complete = false});
+      cifar100(place, Split::train, {.dtype = uint8, .labels = CIFARLabels::coarse, .complete = false});
   CHECK(coarse.labels.to_vector<std::int64_t>() == Labels{19, 0, 8});
   CHECK(coarse.classes() == 20);
-  CHECK_ERROR(cifar100(place, Split::test, part), IoError, "has neither test.bin");
+  CHECK_ERROR(cifar100(place, Split::test, part), IOError, "has neither test.bin");
   CHECK_ERROR(cifar100(place, Split::train, {}), FormatError, "has 3 records, it must have 50000");
 
   std::string bad = records({99, 0, 42}, true);
@@ -176,10 +176,10 @@ TEST_CASE("cifar: broken files are refused with the record's number") {
   for (int i = 0; i < 10001; ++i) many += good.substr(0, 3073);
   write(dir / "test_batch.bin", many);
   CHECK_ERROR(cifar10(place, Split::test), FormatError, "has more than the 10000 records");
-  CHECK_ERROR(cifar10(place, Split::train), IoError, "has neither data_batch_1.bin",
+  CHECK_ERROR(cifar10(place, Split::train), IOError, "has neither data_batch_1.bin",
               "cifar-10-binary.tar.gz");
   write(dir / "data_batch_2.bin", good);
-  CHECK_ERROR(cifar10(place, Split::train), IoError, "has no data_batch_1.bin");
+  CHECK_ERROR(cifar10(place, Split::train), IOError, "has no data_batch_1.bin");
 
   std::filesystem::remove(dir / "test_batch.bin");
   const auto refused_packed = [&](const char* name, const std::string& packed) {
@@ -193,7 +193,7 @@ TEST_CASE("cifar: broken files are refused with the record's number") {
 #ifdef LPF_HAS_LZMA
   refused_packed("test_batch.bin.xz", xz(good));
 #endif
-  CHECK_ERROR(cifar10("/no/such/place", Split::train), IoError, "/no/such/place");
+  CHECK_ERROR(cifar10("/no/such/place", Split::train), IOError, "/no/such/place");
 }
 
 TEST_CASE("cifar: an archive, whose files may lie in any order") {
@@ -247,7 +247,7 @@ TEST_CASE("cifar: an archive, whose files may lie in any order") {
   CHECK_ERROR(cifar10(file, Split::train, part), FormatError, "corrupt", "incorrect data check");
 #else
   write(path, "\x1f\x8b...");
-  CHECK_ERROR(cifar10(file, Split::train, part), IoError, "built without zlib");
+  CHECK_ERROR(cifar10(file, Split::train, part), IOError, "built without zlib");
 #endif
 }
 
@@ -269,7 +269,7 @@ TEST_CASE("cifar: packed files") {
   write(dir / "test_batch.bin.xz", std::string("\xfd"
                                                "7zXZ\0",
                                                6));
-  CHECK_ERROR(cifar10(place, Split::test, part), IoError, "built without liblzma");
+  CHECK_ERROR(cifar10(place, Split::test, part), IOError, "built without liblzma");
 #endif
 }
 

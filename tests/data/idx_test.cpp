@@ -79,7 +79,7 @@ TEST_CASE("idx: each broken rule is an error that names it") {
   refused(idx(14, {0xFFFFFFFF, 0xFFFFFFFF}, ""), "more elements than");
   refused(idx(8, {0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0}, ""), "more elements than");
   refused(idx(8, {0xFFFFFFFF, 0x7FFFFF}, ""), "it is truncated");
-  CHECK_THROWS_AS(read_idx("/no/such/file"), IoError);
+  CHECK_THROWS_AS(read_idx("/no/such/file"), IOError);
 }
 
 TEST_CASE("idx: MNIST from a folder") {
@@ -105,7 +105,7 @@ TEST_CASE("idx: MNIST from a folder") {
   try {
     mnist(folder, Split::test);
     FAIL("no error");
-  } catch (const IoError& e) {
+  } catch (const IOError& e) {
     mentions(e.what(), "has neither t10k-images-idx3-ubyte nor t10k-images-idx3-ubyte.gz");
   }
   const auto refused_as = [&](const std::string& part) {
@@ -174,7 +174,7 @@ TEST_CASE("idx: gzip") {
   try {
     read_idx((dir / "a.gz").string());
     FAIL("no error");
-  } catch (const IoError& e) { mentions(e.what(), "built without zlib"); }
+  } catch (const IOError& e) { mentions(e.what(), "built without zlib"); }
 #endif
 }
 

@@ -7,7 +7,7 @@
 
 #include "lpf/backend/threads.hpp"
 #include "lpf/experiment/dry_run.hpp"
-#include "lpf/experiment/recipe.hpp"
+#include "lpf/experiment/paper_result.hpp"
 #include "lpf/train/signals.hpp"
 #include "tensor_test.hpp"
 
@@ -110,14 +110,14 @@ TEST_CASE("run: leaves settings, logs, report, the best weights, and learns") {
   CHECK(lpf::detail::read_file(out + "/report.html", "test").find("lpf-sgd, mlp on digits") !=
         std::string::npos);
 
-  const auto task = experiment::make_task(s);
-  CHECK(task.train.size() == 1000);
-  CHECK(task.validation.size() == 100);
-  CHECK(task.test.size() == 500);
+  const auto splits = experiment::make_splits(s);
+  CHECK(splits.train.size() == 1000);
+  CHECK(splits.validation.size() == 100);
+  CHECK(splits.test.size() == 500);
   const ParameterStore params;
-  const auto net = experiment::make_model(s, params, task.input(), 10);
+  const auto net = experiment::make_model(s, params, splits.input(), 10);
   load_weights(out + "/best.safetensors", params);
-  CHECK(100 * evaluate(params, net, experiment::test_loader(task.test, task)).error == best.test_error);
+  CHECK(100 * evaluate(params, net, experiment::test_loader(splits.test, splits)).error == best.test_error);
 
   CHECK_ERROR(run(s, out), StateError, "has a run already", "--resume");
   Settings other = s;
@@ -253,23 +253,23 @@ TEST_CASE("task: a folder of pictures has its test images in val, by a list as T
   s.data = dir.path().string(), s.image_size = 8;
 
   picture("test/n02/a.png", 20);
-  auto task = experiment::make_task(s);
-  CHECK(labels(task.train) == std::vector<std::int64_t>{0, 0, 1, 1});
-  CHECK(labels(task.test) == std::vector<std::int64_t>{1});
-  CHECK(task.input() == Shape{8, 8, 3});
-  CHECK(task.scaling.mean.at(0) == doctest::Approx(10 / 255.0));  // of the training images
+  auto splits = experiment::make_splits(s);
+  CHECK(labels(splits.train) == std::vector<std::int64_t>{0, 0, 1, 1});
+  CHECK(labels(splits.test) == std::vector<std::int64_t>{1});
+  CHECK(splits.input() == Shape{8, 8, 3});
+  CHECK(splits.scaling.mean.at(0) == doctest::Approx(10 / 255.0));  // of the training images
 
   picture("val/images/val_0.png", 30);
   picture("val/images/val_1.png", 40);
   write_file_atomically((dir / "val/val_annotations.txt").string(),
                         "val_0.png\tn02\t0\t0\t3\t3\nval_1.png\tn01\t0\t0\t3\t3\n");
-  task = experiment::make_task(s);
-  CHECK(labels(task.test) == std::vector<std::int64_t>{1, 0});
-  CHECK(task.test.images.data<std::uint8_t>()[0] == 30);
+  splits = experiment::make_splits(s);
+  CHECK(labels(splits.test) == std::vector<std::int64_t>{1, 0});
+  CHECK(splits.test.images.data<std::uint8_t>()[0] == 30);
 
   std::filesystem::remove_all(dir / "val");
   picture("val/n01/b.png", 50);
-  CHECK(labels(experiment::make_task(s).test) == std::vector<std::int64_t>{0});
+  CHECK(labels(experiment::make_splits(s).test) == std::vector<std::int64_t>{0});
 }
 #endif
 
@@ -316,9 +316,9 @@ TEST_CASE("dry run, task: settings that cannot be are ValueErrors that name the 
   for (const auto& s :
        {with("validation", "1297"), with("validation", "998"), with("train-samples", "1198")}) {
     CHECK_ERROR(experiment::dry_run(s), ValueError, "--train-samples", "--validation", "only 1297");
-    CHECK_ERROR(experiment::make_task(s), ValueError, "--train-samples", "--validation", "only 1297");
+    CHECK_ERROR(experiment::make_splits(s), ValueError, "--train-samples", "--validation", "only 1297");
   }
-  CHECK_ERROR(experiment::make_task(with("dataset", "mnist")), ValueError, "--dataset mnist needs --data");
+  CHECK_ERROR(experiment::make_splits(with("dataset", "mnist")), ValueError, "--dataset mnist needs --data");
 }
 
 TEST_CASE("history: what is no log or no settings is a FormatError") {
@@ -331,5 +331,5 @@ TEST_CASE("history: what is no log or no settings is a FormatError") {
   CHECK_ERROR(experiment::read_config(path), FormatError, "settings");
   write_file_atomically(path, "{\"epohcs\": 3}");
   CHECK_ERROR(experiment::read_config(path), FormatError, "epochs");
-  CHECK_ERROR(experiment::read_config((dir / "none").string()), IoError);
+  CHECK_ERROR(experiment::read_config((dir / "none").string()), IOError);
 }

@@ -90,7 +90,7 @@ struct Run {
     return loss.item();
   }
   double sam_step(const Tensor& x, const Tensor& y) {
-    optim::Sam sam(params, optimizer, {.rho = 0.1});
+    optim::SAM sam(params, optimizer, {.rho = 0.1});
     return sam.step([&] { return cross_entropy(net(x), y); }).item();
   }
 
@@ -122,7 +122,7 @@ void compare(bool use_sam, int workers = 0) {
   CHECK(resumed.numbers() == whole.numbers());
   CHECK(resumed.loader.state() == whole.loader.state());
   CHECK(resumed.filter.draws() == whole.filter.draws());
-  CHECK(*resumed.net.drop.draws == *whole.net.drop.draws);
+  CHECK(resumed.net.drop.draws.count() == whole.net.drop.draws.count());
 
   // And going back within the same objects, as after a step that went wrong.
   whole.checkpoint.load(name);
@@ -158,7 +158,7 @@ TEST_CASE("what the checkpoint keeps is needed: without a part of it the resumed
     if (part == "optimizer") run.optimizer.state()[0].second.zero_();
     if (part == "filter") run.filter.set_draws(0);
     if (part == "loader") run.loader.restore({});
-    if (part == "dropout") *run.net.drop.draws = 0;
+    if (part == "dropout") run.net.drop.draws.set_count(0);
     if (part == "updates") run.params.set_updates(4);
     if (part == "steps") run.optimizer.set_steps(4);
     run.train(10, false, [] {});

@@ -66,7 +66,7 @@ Estimated estimate(const ParameterStore& params, LowPassFilterOptions options, L
 
 /// σ of each row of a parameter.
 Tensor sigma_of(const ParameterStore& params, double gamma, std::size_t parameter) {
-  const auto rows = filter::rows_of(params, NoiseLaw::filter_wise, {});
+  const auto rows = filter::segments_of(params, NoiseLaw::filter_wise, {});
   const auto& segment = rows.segments[static_cast<std::size_t>(rows.segment_of[parameter])];
   return narrow(filter::scales(params, rows, gamma), 0, segment.first_scale, segment.rows).detach();
 }
@@ -276,7 +276,7 @@ TEST_CASE("per sample: a batch in parts has the noise of the whole") {
   const auto run = [&](std::int64_t from, std::int64_t to) {
     filter.set_draws(0);
     const auto scope = filter.perturb(params);
-    const nn::PartOfBatch part(from);
+    const nn::MicroBatch part(from);
     return fc(slice(x, 0, from, to)).detach();
   };
   CHECK(relative_error(concatenate({run(0, 4), run(4, 9)}), run(0, 9)) < 1e-15);

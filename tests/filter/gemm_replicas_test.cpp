@@ -35,12 +35,15 @@ double largest_difference(const Case& c, bool transpose, double beta) {
   cpu.gemm(g);
   g.b = nullptr;
   g.c = got.raw();
-  cpu.gemm_replicas(g, {segment, key, theta.raw(), scale.raw(), c.antithetic}, c.first);
+  const backend::Replicas pending{c.M, segment, key, theta.raw(), scale.raw(), c.antithetic};
+  g.replicas = &pending;
+  g.first_replica = c.first;
+  cpu.gemm_replicas(g);
   const auto largest = [](const Tensor& t) { return amax(abs(reshape(t, {t.numel()})), 0).item(); };
   return largest(sub(got, expected)) / largest(expected);
 }
 
-TEST_CASE_TEMPLATE("products with unmade replicas are those with made ones", T, float, double) {
+TEST_CASE_TEMPLATE("products with pending replicas are those with made ones", T, float, double) {
   CPU_ONLY;
   const double tolerance = std::is_same_v<T, float> ? 2e-6 : 4e-15;
   for (const Case& c :
@@ -58,7 +61,7 @@ TEST_CASE_TEMPLATE("products with unmade replicas are those with made ones", T, 
       }
 }
 
-TEST_CASE("products with unmade replicas: the same bits for any number of threads") {
+TEST_CASE("products with pending replicas: the same bits for any number of threads") {
   CPU_ONLY;
   const Tensor x = normal({48, 130}, 1, float32);
   std::vector<float> first;
@@ -66,7 +69,7 @@ TEST_CASE("products with unmade replicas: the same bits for any number of thread
     set_num_threads(threads);
     const ParameterStore params({.seed = 1});
     const nn::Linear layer(nn::Path(params) / "fc", 130, 700);
-    LowPassFilter filter({.M = 8, .gamma = 0.1, .seed = 2, .memory = ReplicaMemory::remade});
+    LowPassFilter filter({.M = 8, .gamma = 0.1, .seed = 2, .memory = ReplicaMemory::recomputed});
     std::vector<float> all;
     {
       const auto scope = filter.perturb(params);
@@ -96,8 +99,8 @@ TEST_CASE("replicas kept, remade, and some of each give one gradient") {
     return std::vector{params.gradient().to_vector(), x.grad().to_vector()};
   };
   for (const auto estimator : {Estimator::replicas, Estimator::antithetic}) {
-    const auto kept = gradient(ReplicaMemory::kept, estimator);
-    for (const auto memory : {ReplicaMemory::automatic, ReplicaMemory::remade}) {
+    const auto kept = gradient(ReplicaMemory::stored, estimator);
+    for (const auto memory : {ReplicaMemory::automatic, ReplicaMemory::recomputed}) {
       const auto other = gradient(memory, estimator);
       for (std::size_t which : {0u, 1u}) {
         double scale = 0, difference = 0;
@@ -111,7 +114,7 @@ TEST_CASE("replicas kept, remade, and some of each give one gradient") {
   }
 }
 
-TEST_CASE("products with unmade replicas take no memory for them") {
+TEST_CASE("products with pending replicas take no memory for them") {
   CPU_ONLY;
   const auto peak_of = [](ReplicaMemory memory) {
     const ParameterStore params({.seed = 1});
@@ -127,8 +130,8 @@ TEST_CASE("products with unmade replicas take no memory for them") {
     return cpu.memory_stats().peak - before;
   };
   const std::size_t weight = 512 * 512 * sizeof(float);
-  CHECK(peak_of(ReplicaMemory::kept) > 16 * weight);
-  CHECK(peak_of(ReplicaMemory::remade) < 3 * weight);
+  CHECK(peak_of(ReplicaMemory::stored) > 16 * weight);
+  CHECK(peak_of(ReplicaMemory::recomputed) < 3 * weight);
 }
 
 }  // namespace

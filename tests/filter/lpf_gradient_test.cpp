@@ -55,7 +55,8 @@ TEST_CASE("a black box is given the weights of a perturbed pass, to the bit") {
           std::vector<T> expected;
           for (const auto& info : params.parameters()) {
             const auto off = no_grad();
-            for (const T x : lpf::detail::unhide(scope.read(info.index))[r].template to_vector<T>())
+            for (const T x :
+                 lpf::detail::remove_replica_dim(scope.read(info.index))[r].template to_vector<T>())
               expected.push_back(x);
           }
           CHECK(std::equal(at.begin(), at.end(), expected.begin(), expected.end()));
@@ -116,7 +117,7 @@ TEST_CASE("a network behind a flat vector has the gradient of the one pass") {
 TEST_CASE("isotropic noise: σ for every element, or γ‖θ‖ without rows") {
   const std::array<double, 5> theta{1, -2, 3, 0.5, 0};
   const NoiseKey key{.seed = 3, .purpose = Purpose::perturbation, .draw = 8};
-  const auto points = [&](const LpfGradientOptions& o) {
+  const auto points = [&](const LPFGradientOptions& o) {
     std::vector<std::vector<double>> out;
     std::array<double, 5> g{};
     lpf_gradient(
@@ -226,7 +227,7 @@ TEST_CASE("what does not fit is a typed error, and the gradient is left as it wa
   const Quadratic f{{1, 1, 1, 1}};
   const std::vector<double> theta{1, 2, 3, 4};
   std::vector<double> g(4, 7), other(3);
-  const auto call = [&](const LpfGradientOptions& o) { lpf_gradient(f, theta, g, o); };
+  const auto call = [&](const LPFGradientOptions& o) { lpf_gradient(f, theta, g, o); };
   CHECK_ERROR(call({.M = 0}), ValueError, "[lpf_gradient]", "M");
   CHECK_ERROR(call({.M = 3, .antithetic = true}), ValueError, "even", "3");
   CHECK_ERROR(call({.gamma = 0.1, .sigma = 0.1}), ValueError, "one");

@@ -217,7 +217,7 @@ std::vector<Slice> slices_by_hand(Make make, const Tensor& theta, const Tensor& 
         for (auto& c : p.params.counters()) *c.value = 1;  // slice 0 has begun the masks of this batch
       }
     }
-    const nn::PartOfBatch part(from);
+    const nn::MicroBatch part(from);
     const Tensor loss = p.loss(from, to);
     Slice s{{}, loss.item(), static_cast<double>(to - from) / static_cast<double>(p.batch()), {}, {}};
     if (!v.empty()) {

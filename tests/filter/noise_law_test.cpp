@@ -62,8 +62,8 @@ TEST_CASE(
   const auto s = scales_of(params, scope, 0);
   CHECK(s.size() == 4);
   CHECK(s[2] == 0);
-  const Tensor replicas = lpf::detail::unhide(scope.read(0)).detach(),
-               shift = lpf::detail::unhide(scope.read(2)).detach();
+  const Tensor replicas = lpf::detail::remove_replica_dim(scope.read(0)).detach(),
+               shift = lpf::detail::remove_replica_dim(scope.read(2)).detach();
   for (std::int64_t r = 0; r < 3; ++r) CHECK(holds(replicas[r][2], {3}, {0, 0, 0}));
   CHECK(scales_of(params, scope, 2) == std::vector<double>{0.5 * 1e-16});
   const double largest = amax(abs(reshape(shift, {9})), 0).item();
@@ -146,13 +146,13 @@ TEST_CASE("options out of range are ValueErrors") {
   CHECK_ERROR(LowPassFilter({.estimator = Estimator::per_sample, .keep_replica_gradients = true}), ValueError,
               "keep_replica_gradients");
   const Problem p(Kind::linear);
-  const filter::Rows rows = filter::rows_of(p.params, NoiseLaw::filter_wise, {});
+  const filter::Segments rows = filter::segments_of(p.params, NoiseLaw::filter_wise, {});
   const auto open = [&](const filter::PassOptions& o) {
-    const filter::Perturbation scope(p.params, rows, o, std::make_shared<bool>());
+    const filter::Perturbation scope(p.params, rows, o);
   };
   CHECK_ERROR(open({.M = 0}), ValueError, "M");
   CHECK_ERROR(open({.M = 3, .estimator = Estimator::antithetic}), ValueError, "even");
-  CHECK_ERROR(open({.M = 3, .offsets = zeros({2, 5})}), ShapeError, "[2, 5]");
+  CHECK_ERROR(open({.M = 3, .perturbations = zeros({2, 5})}), ShapeError, "[2, 5]");
   CHECK_ERROR(open({.M = 3, .scale = zeros({2})}), ShapeError, "[2]");
   CHECK(nn::detail::active_passes.empty());
 }
@@ -226,7 +226,7 @@ TEST_CASE("the noise is fresh for every pass, replica and seed, and can be repla
   const auto read = [&] {
     auto scope = filter.perturb(p.params);
     CHECK(scope.key().draw + 1 == filter.draws());
-    return lpf::detail::unhide(scope.read(0)).detach().clone();
+    return lpf::detail::remove_replica_dim(scope.read(0)).detach().clone();
   };
   const Tensor first = read(), second = read();
   const auto equal_elements = [](const Tensor& a, const Tensor& b) {

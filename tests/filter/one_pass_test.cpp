@@ -52,7 +52,7 @@ TEST_CASE("remade replicas: the same bits as kept ones") {
       const Problem kept(kind, 19), remade(kind, 19);
       LowPassFilterOptions options{.M = 4, .gamma = 0.1, .estimator = estimator, .seed = 5};
       LowPassFilter keeps(options);
-      options.memory = ReplicaMemory::remade;
+      options.memory = ReplicaMemory::recomputed;
       LowPassFilter remakes(options);
       for (int pass = 0; pass < 2; ++pass) {
         CHECK(one_pass(kept, keeps) == one_pass(remade, remakes));
@@ -71,10 +71,10 @@ TEST_CASE("remade replicas: second derivatives, and an update before backward is
     const auto g = grad(p.loss(), leaves, {.create_graph = true});
     return grad(sum(square(g[0])), leaves)[0];
   };
-  CHECK(same_bits(curvature(ReplicaMemory::kept), curvature(ReplicaMemory::remade)));
+  CHECK(same_bits(curvature(ReplicaMemory::stored), curvature(ReplicaMemory::recomputed)));
 
   const Problem p(Kind::linear, 16);
-  LowPassFilter filter({.M = 4, .gamma = 0.1, .memory = ReplicaMemory::remade});
+  LowPassFilter filter({.M = 4, .gamma = 0.1, .memory = ReplicaMemory::recomputed});
   const auto scope = filter.perturb(p.params);
   const Tensor loss = p.loss();
   p.params.changed();
@@ -100,8 +100,8 @@ TEST_CASE("remade replicas: memory for the largest parameter's, not for all") {
     return cpu.memory_stats().peak - before;
   };
   constexpr std::size_t replicas = M * width * width * sizeof(float);  // of one layer
-  CHECK(peak(ReplicaMemory::kept) >= layers * replicas);
-  CHECK(peak(ReplicaMemory::remade) < 2 * replicas);
+  CHECK(peak(ReplicaMemory::stored) >= layers * replicas);
+  CHECK(peak(ReplicaMemory::recomputed) < 2 * replicas);
 }
 
 TEST_CASE("one pass is M passes at weights written by hand") {
@@ -126,7 +126,7 @@ TEST_CASE("one pass is M passes at weights written by hand") {
 /// The replicas that a scope reads, [M, shape…].
 Tensor read_all(filter::Perturbation& scope, std::size_t parameter) {
   const auto off = no_grad();
-  return lpf::detail::unhide(scope.read(parameter));
+  return lpf::detail::remove_replica_dim(scope.read(parameter));
 }
 
 template <class T>
@@ -226,10 +226,10 @@ TEST_CASE("the frozen policy in training: running statistics, masks as ever") {
   for (std::int64_t r = 0; r < M; ++r) {
     const auto from = begin[static_cast<std::size_t>(r)], to = begin[static_cast<std::size_t>(r) + 1];
     filter::PassOptions pass{.M = 1, .batch_norm = BatchNormPolicy::frozen};
-    pass.offsets = slice(offsets, 0, r, r + 1);
-    const filter::Perturbation scope(other.params, filter::rows_of(other.params, NoiseLaw::filter_wise, {}),
-                                     pass, std::make_shared<bool>());
-    const nn::PartOfBatch part(from);
+    pass.perturbations = slice(offsets, 0, r, r + 1);
+    const filter::Perturbation scope(other.params,
+                                     filter::segments_of(other.params, NoiseLaw::filter_wise, {}), pass);
+    const nn::MicroBatch part(from);
     const Tensor loss = other.loss(from, to);
     loss.backward(full_like(loss, static_cast<double>(to - from) / static_cast<double>(batch)));
   }
@@ -362,7 +362,7 @@ TEST_CASE("any base optimizer takes the gradient, while the radius grows") {
   for (const Kind kind : kinds) {
     CAPTURE(name_of(kind));
     const Problem a(kind), b(kind), c(kind), d(kind);
-    const optim::SgdOptions o{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3, .nesterov = true};
+    const optim::SGDOptions o{.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3, .nesterov = true};
     optim::SGD sgd_a(a.params, o), sgd_b(b.params, o);
     CHECK(distance(train(a, sgd_a, true), train(b, sgd_b, false)) < 1e-11);
     optim::Adam adam_c(c.params, {.lr = 0.01}), adam_d(d.params, {.lr = 0.01});
@@ -429,7 +429,7 @@ TEST_CASE("parameters left out of the filter, frozen parameters, groups of the o
     }
     loop(other, filter, 0);
     CHECK(distance(one.params.gradient(), other.params.gradient()) < exact);
-    const std::vector<optim::Group<optim::SgdOptions>> groups{{optim::is_vector, {.lr = 0.1}}};
+    const std::vector<optim::ParameterGroup<optim::SGDOptions>> groups{{optim::is_vector, {.lr = 0.1}}};
     optim::SGD a(one.params, {.lr = 0.1, .weight_decay = 0.1}, groups),
         b(other.params, {.lr = 0.1, .weight_decay = 0.1}, groups);
     a.step();

@@ -11,7 +11,7 @@ namespace {
 using Noise = std::vector<std::vector<std::vector<double>>>;
 
 Noise noise_of(const ParameterStore& params, const LowPassFilter& filter, std::uint64_t draws) {
-  const filter::Rows rows = filter::rows_of(params, NoiseLaw::filter_wise, {});
+  const filter::Segments rows = filter::segments_of(params, NoiseLaw::filter_wise, {});
   const std::vector<double> s = filter::scales(params, rows, filter.options().gamma).to_vector();
   Noise out;
   for (std::uint64_t draw = 0; draw < draws; ++draw) {

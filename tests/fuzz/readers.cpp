@@ -54,11 +54,11 @@ void idx(std::string_view bytes) {
 void cifar(std::string_view bytes) {
   if (bytes.empty()) return;
   const bool hundred = (bytes[0] & 1) != 0;
-  const detail::CifarFormat format{
+  const detail::CIFARFormat format{
       "fuzz", hundred ? std::vector<std::int64_t>{20, 100} : std::vector<std::int64_t>{10}, hundred ? 1u : 0u,
       (bytes[0] & 2) != 0 ? 2 : 0};
   const auto from = source(bytes.substr(1));
-  std::vector<detail::CifarRecords> parts;
+  std::vector<detail::CIFARRecords> parts;
   parts.push_back(detail::read_cifar_records(
       [&](void* to, std::size_t n) { return detail::read_fully(*from, to, n); }, "input", format));
   const TensorDataset data = detail::cifar_dataset(std::move(parts), format, {.dtype = uint8});

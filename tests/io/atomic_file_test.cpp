@@ -67,8 +67,8 @@ template <class F>
 std::string io_error(F f) {
   try {
     f();
-  } catch (const IoError& error) { return error.what(); }
-  return "no IoError";
+  } catch (const IOError& error) { return error.what(); }
+  return "no IOError";
 }
 
 // Runs f in a child process and returns its exit status (f's result), or -signal.

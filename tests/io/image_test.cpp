@@ -63,14 +63,14 @@ TEST_CASE("image: PNG, JPEG and BMP") {
   }
   CHECK_THROWS_AS(save_png(path, picture.to(float32)), DTypeError);
   CHECK_THROWS_AS(save_png(path, picture.alias({16, 10, 6})), ShapeError);
-  CHECK_THROWS_AS(save_png((dir / "no/a.png").string(), picture), IoError);
+  CHECK_THROWS_AS(save_png((dir / "no/a.png").string(), picture), IOError);
 }
 
 TEST_CASE("image: broken pictures are refused") {
   CHECK_ERROR(parse_image("", 3, "x.png"), FormatError, "'x.png' is not a PNG, JPEG or BMP picture");
   CHECK_ERROR(parse_image("GIF89a......", 3, "x.png"), FormatError, "'x.png'");
   CHECK_ERROR(parse_image(bytes_of("rgb.png"), 4), ValueError, "1 or 3 channels");
-  CHECK_THROWS_AS(load_image("/no/such.png"), IoError);
+  CHECK_THROWS_AS(load_image("/no/such.png"), IOError);
   const std::string png = bytes_of("rgb.png");
   for (std::size_t n = 0; n + 20 < png.size(); n += 7)
     CHECK_THROWS_AS(parse_image(png.substr(0, n)), FormatError);
@@ -112,7 +112,7 @@ TEST_CASE("image: a folder for each class") {
   CHECK_ERROR(image_folder(folder, {.classes = {"cat", "dogs"}}), FormatError, "is of class 'dog'",
               "did you mean 'dogs'?");
   CHECK_ERROR(image_folder(folder, {.height = 8}), ValueError, "both");
-  CHECK_ERROR(image_folder((dir / "none").string()), IoError, "none");
+  CHECK_ERROR(image_folder((dir / "none").string()), IOError, "none");
   CHECK_ERROR(image_folder((dir / "train/dog").string()), FormatError, "no folders with pictures");
   Tensor other = resize(pictures().at("picture"), 16, 21);
   save_png((dir / "train/dog/c.png").string(), other);
@@ -127,7 +127,7 @@ TEST_CASE("image: a folder for each class") {
 #else
 
 TEST_CASE("image: without stb_image, an error says so") {
-  CHECK_ERROR(parse_image(bytes_of("rgb.png")), IoError, "built without stb_image");
+  CHECK_ERROR(parse_image(bytes_of("rgb.png")), IOError, "built without stb_image");
 }
 
 #endif

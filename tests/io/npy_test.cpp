@@ -169,12 +169,12 @@ TEST_CASE("npy: what is wrong with a file is said, with its path") {
 
 TEST_CASE("npy: a file that cannot be read or written") {
   const TempDir folder;
-  CHECK_ERROR(load_npy(folder / "none.npy"), IoError, "[load_npy]", "none.npy", "No such file");
-  CHECK_ERROR(load_npy(folder.path()), IoError, "[load_npy]", "folder");
-  CHECK_ERROR(save_npy(folder / "none" / "x.npy", zeros({1})), IoError, "[save_npy]", "x.npy",
+  CHECK_ERROR(load_npy(folder / "none.npy"), IOError, "[load_npy]", "none.npy", "No such file");
+  CHECK_ERROR(load_npy(folder.path()), IOError, "[load_npy]", "folder");
+  CHECK_ERROR(save_npy(folder / "none" / "x.npy", zeros({1})), IOError, "[save_npy]", "x.npy",
               "No such file");
-  CHECK_ERROR(save_npy(folder.path(), zeros({1})), IoError, "[save_npy]");
-  const Tensor w = detail::hide(zeros({2, 1}), std::make_shared<ReplicaPlan>(2));
+  CHECK_ERROR(save_npy(folder.path(), zeros({1})), IOError, "[save_npy]");
+  const Tensor w = detail::add_replica_dim(zeros({2, 1}), std::make_shared<ReplicaPlan>(2));
   save_npy(folder / "x.npy", ones({2}));
   CHECK_ERROR(save_npy(folder / "x.npy", w), ReplicaError, "M = 2");
   CHECK(holds(load_npy(folder / "x.npy"), {2}, {1, 1}));  // what was there is still there

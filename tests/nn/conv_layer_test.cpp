@@ -101,7 +101,7 @@ TEST_CASE("Conv2d layer: one perturbed pass is the mean of M passes at perturbed
     CHECK(params.theta().to_vector() == theta.to_vector());
 
     params.zero_grad();
-    const auto begin = ReplicaPlan(m).cut(13);
+    const auto begin = Slices(m, 13).boundaries();
     for (std::int64_t r = 0; r < m; ++r) {
       const auto from = begin[static_cast<std::size_t>(r)], to = begin[static_cast<std::size_t>(r) + 1];
       {

@@ -14,12 +14,12 @@ TEST_CASE("Dropout layer: fresh masks in training, nothing in evaluation") {
   CHECK(!same_bits(first, second));
   CHECK(*params.counters().at(0).value == 2);
   CHECK(params.counters().at(0).name == "drop.draws");
-  *drop.draws = 0;  // as a checkpoint would set it
+  drop.draws.set_count(0);  // as a checkpoint would set it
   CHECK(same_bits(drop(x), first));
   CHECK(same_bits(drop(x), second));
   params.eval();
   CHECK(same_bits(drop(x), x));
-  CHECK(*drop.draws == 2);
+  CHECK(drop.draws.count() == 2);
   params.train();
   const std::vector<double> values = first.to_vector();
   for (const double v : values) CHECK((v == 0 || v == doctest::Approx(1 / 0.6)));
@@ -41,11 +41,11 @@ TEST_CASE("Dropout layer: a batch in parts has the masks of the whole") {
   const nn::Dropout drop(params / "drop");
   const Tensor x = normal({10, 3, 4}, 1, float32), next = normal({10, 3, 4}, 2, float32);
   const Tensor whole = drop(x), whole_next = drop(next);
-  *drop.draws = 0;
+  drop.draws.set_count(0);
   for (const auto& [batch, expected] : {std::pair{x, whole}, std::pair{next, whole_next}}) {
     std::vector<Tensor> parts;
     for (const auto& [from, to] : {std::pair{0, 3}, std::pair{3, 8}, std::pair{8, 10}}) {
-      const nn::PartOfBatch part(from);
+      const nn::MicroBatch part(from);
       parts.push_back(drop(slice(batch, 0, from, to)));
     }
     CHECK(same_bits(concatenate(parts), expected));
@@ -59,7 +59,7 @@ TEST_CASE("Dropout layer: the clean loss does not use up masks") {
   LowPassFilter filter({.M = 2, .gamma = 0.1});
   const Tensor x = ones({20, 10});
   const Tensor first = drop(x), second = drop(x);
-  *drop.draws = 1;
+  drop.draws.set_count(1);
   const auto scope = filter.perturb(params);
   static_cast<void>(scope.clean([&] { return drop(x); }));
   CHECK(same_bits(drop(x), second));
@@ -70,7 +70,7 @@ TEST_CASE("Dropout layer: errors") {
   CHECK_ERROR(nn::Dropout(params / "d1", 1.5), ValueError, "'d1'", "1.5");
   CHECK_ERROR(nn::Dropout(params / "d2", std::nan("")), ValueError, "'d2'");
   const nn::Dropout drop(params / "drop");
-  const nn::PartOfBatch part(4);
+  const nn::MicroBatch part(4);
   CHECK_ERROR(drop(ones({2, 2})), StateError, "'drop'", "sample 4");
   CHECK(nn::Dropout(params / "none", 0)(ones({2})).numel() == 2);
 }

@@ -112,11 +112,11 @@ TEST_CASE("activations on replicas") {
   const auto plan = std::make_shared<ReplicaPlan>(2);
   for (const auto& op : activations) {
     CAPTURE(op.name);
-    const Tensor x = input({2, 3, 2}), y = op.apply(detail::hide(x, plan));
+    const Tensor x = input({2, 3, 2}), y = op.apply(detail::add_replica_dim(x, plan));
     CHECK(y.is_replicated());
-    CHECK(same_bits(detail::unhide(y), op.apply(x)));
+    CHECK(same_bits(detail::remove_replica_dim(y), op.apply(x)));
     const auto f = [&](const std::vector<Tensor>& in) {
-      return sum_replicas(op.apply(detail::hide(in[0], plan)));
+      return sum_replicas(op.apply(detail::add_replica_dim(in[0], plan)));
     };
     CHECK(wrong_derivatives(f, {x}) == "");
   }

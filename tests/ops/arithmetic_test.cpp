@@ -330,29 +330,31 @@ TEST_CASE("errors name the operation, the rule and the values") {
 TEST_CASE("elementwise on replicas") {
   const auto plan = std::make_shared<ReplicaPlan>(3), other = std::make_shared<ReplicaPlan>(3);
   const Tensor all = normal({3, 2, 4}, 1), rows = normal({3, 4}, 2);
-  const Tensor w = detail::hide(all, plan), b = detail::hide(rows, plan);
+  const Tensor w = detail::add_replica_dim(all, plan), b = detail::add_replica_dim(rows, plan);
   CHECK(w.shape() == Shape{2, 4});
   for (const auto& op : binary_cases) {
     CAPTURE(op.name);
     const Tensor y = op.apply(w, b);  // replica by replica, b broadcast within each
     CHECK(y.is_replicated());
     CHECK(y.shape() == Shape{2, 4});
-    for (std::int64_t r = 0; r < 3; ++r) CHECK(same_bits(detail::unhide(y)[r], op.apply(all[r], rows[r])));
+    for (std::int64_t r = 0; r < 3; ++r)
+      CHECK(same_bits(detail::remove_replica_dim(y)[r], op.apply(all[r], rows[r])));
     const Tensor number = full({}, 2, {.dtype = float64});
-    CHECK(same_bits(detail::unhide(op.apply(w, number)), op.apply(all, number)));
-    CHECK(same_bits(detail::unhide(op.apply(number, w)), op.apply(number, all)));
+    CHECK(same_bits(detail::remove_replica_dim(op.apply(w, number)), op.apply(all, number)));
+    CHECK(same_bits(detail::remove_replica_dim(op.apply(number, w)), op.apply(number, all)));
     const auto f = [&](const std::vector<Tensor>& in) {
-      return sum_replicas(op.apply(detail::hide(in[0], plan), detail::hide(in[1], plan)));
+      return sum_replicas(
+          op.apply(detail::add_replica_dim(in[0], plan), detail::add_replica_dim(in[1], plan)));
     };
     CHECK(wrong_derivatives(f, {all, uniform({3, 4}, 0.5, 2)}) == "");
     CHECK_ERROR(op.apply(w, all[0]), ReplicaError, op.name, "M = 3", "[2, 4]", "per_sample", "replicate");
     CHECK_ERROR(op.apply(all[0], w), ReplicaError, op.name, "M = 3");
-    CHECK_ERROR(op.apply(w, detail::hide(rows, other)), ReplicaError, op.name,
+    CHECK_ERROR(op.apply(w, detail::add_replica_dim(rows, other)), ReplicaError, op.name,
                 "two different perturbed passes");
   }
-  CHECK(same_bits(detail::unhide(affine(w, 2, 1)), affine(all, 2, 1)));
-  CHECK(same_bits(detail::unhide(-w), -all));
-  CHECK(same_bits(detail::unhide(w / 2.0), all / 2.0));
+  CHECK(same_bits(detail::remove_replica_dim(affine(w, 2, 1)), affine(all, 2, 1)));
+  CHECK(same_bits(detail::remove_replica_dim(-w), -all));
+  CHECK(same_bits(detail::remove_replica_dim(w / 2.0), all / 2.0));
   CHECK_ERROR(w < w, ReplicaError, "[less]", "M = 3", "[2, 4]");
   CHECK_ERROR(where(all[0] > 0.0, w, w), ReplicaError, "[where]", "M = 3");
 }

@@ -71,7 +71,7 @@ void check_against_reference(const Tensor& x, const Tensor& w, const Tensor& bia
 }
 
 /// [M, shape…] as a replicated leaf.
-Tensor replicated(const Tensor& plain, const PlanPtr& plan) { return detail::hide(plain, plan); }
+Tensor replicated(const Tensor& plain, const PlanPtr& plan) { return detail::add_replica_dim(plain, plan); }
 
 }  // namespace
 
@@ -142,7 +142,7 @@ TEST_CASE("conv2d: the gradient of an input of few channels, made a row at a tim
   const Tensor x = normal({8, 12, 12, 6}, 1).requires_grad_(), w = normal({3, 16, 5, 5, 6}, 2);
   const Tensor y = conv2d(x, replicated(w, plan), {}, {}), dy = normal(y.shape(), 4);
   const Tensor dx = grad(y, {x}, {.gradient = dy})[0];
-  const auto begin = plan->cut(8);
+  const auto begin = Slices(plan->count(), 8).boundaries();
   for (std::size_t r = 0; r < 3; ++r) {
     const Tensor part = slice(x.detach(), 0, begin[r], begin[r + 1]).requires_grad_();
     const Tensor one = conv2d(part, w[static_cast<std::int64_t>(r)], {}, {});
@@ -174,7 +174,7 @@ TEST_CASE("conv2d: small images, several at a time and two rows at a time") {
   const auto plan = std::make_shared<ReplicaPlan>(5);
   const Tensor x = normal({83, 4, 4, 6}, 1), w = normal({5, 33, 3, 3, 6}, 2);
   const Tensor y = conv2d(x, replicated(w, plan), {}, {.padding = 1});
-  const auto begin = plan->cut(83);
+  const auto begin = Slices(plan->count(), 83).boundaries();
   for (std::size_t r = 0; r < 5; ++r)
     CHECK(relative_error(slice(y, 0, begin[r], begin[r + 1]),
                          conv2d(slice(x, 0, begin[r], begin[r + 1]), w[static_cast<std::int64_t>(r)], {},
@@ -230,7 +230,7 @@ TEST_CASE("conv2d: M replicas are M convolutions with weights of their own") {
           const Tensor b = normal({m, 6}, 3).requires_grad_();
           const auto plan = std::make_shared<ReplicaPlan>(m);
           const Tensor y = conv2d(x, replicated(w, plan), replicated(b, plan), o);
-          const auto begin = plan->cut(samples);
+          const auto begin = Slices(plan->count(), samples).boundaries();
 
           std::vector<Tensor> parts;
           for (std::int64_t r = 0; r < m; ++r)
@@ -308,7 +308,7 @@ TEST_CASE("conv2d: each replica gets the bits of its convolution alone") {
     const Tensor y = conv2d(x, replicated(w, plan), {}, o);
     const Tensor dy = normal(y.shape(), 3, float32);
     const auto all = grad(y, {x, w}, {.gradient = dy});
-    const auto begin = plan->cut(30);
+    const auto begin = Slices(plan->count(), 30).boundaries();
     for (std::int64_t r = 0; r < m; ++r) {
       const auto from = begin[static_cast<std::size_t>(r)], to = begin[static_cast<std::size_t>(r) + 1];
       const Tensor xr = slice(x.detach(), 0, from, to).clone().requires_grad_(),

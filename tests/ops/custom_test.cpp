@@ -37,13 +37,14 @@ TEST_CASE("map_replicas: outside a perturbed pass f sees one replica") {
 TEST_CASE("map_replicas: each replica has f's value and derivatives") {
   const auto plan = std::make_shared<ReplicaPlan>(2);
   const Tensor all = normal({2, 3, 4}), scale = normal({2, 3, 1}, 2);
-  const Tensor y = map_replicas(unit_rows, detail::hide(all, plan));
+  const Tensor y = map_replicas(unit_rows, detail::add_replica_dim(all, plan));
   CHECK(y.is_replicated());
   CHECK(y.shape() == Shape{3, 4});
-  for (std::int64_t r = 0; r < 2; ++r) CHECK(same_bits(detail::unhide(y)[r], unit_rows(all[r])));
+  for (std::int64_t r = 0; r < 2; ++r) CHECK(same_bits(detail::remove_replica_dim(y)[r], unit_rows(all[r])));
   const auto f = [&plan](const std::vector<Tensor>& in) {
     return sum_replicas(map_replicas([](const Tensor& a, const Tensor& b) { return mul(unit_rows(a), b); },
-                                     detail::hide(in[0], plan), detail::hide(in[1], plan)));
+                                     detail::add_replica_dim(in[0], plan),
+                                     detail::add_replica_dim(in[1], plan)));
   };
   CHECK(wrong_derivatives(f, {all, scale}) == "");
 }
@@ -68,7 +69,8 @@ TEST_CASE("map_replicas: a layer with a function of its weights equals the unfus
 
 TEST_CASE("map_replicas: errors") {
   const auto plan = std::make_shared<ReplicaPlan>(2), other = std::make_shared<ReplicaPlan>(2);
-  const Tensor a = detail::hide(normal({2, 3}), plan), b = detail::hide(normal({2, 3}), other);
+  const Tensor a = detail::add_replica_dim(normal({2, 3}), plan),
+               b = detail::add_replica_dim(normal({2, 3}), other);
   CHECK_ERROR(map_replicas([](const Tensor& t) { return sum(t); }, a), ReplicaError, "map_replicas", "M = 2");
   CHECK_ERROR(map_replicas([](const Tensor& t) { return reshape(t, {3, 2}); }, a), ReplicaError, "[3, 2]");
   CHECK_ERROR(map_replicas([](const Tensor& t) { return sum(t); }, normal({3})), ReplicaError, "M = 1");

@@ -67,7 +67,7 @@ TEST_CASE("dropout: errors") {
   CHECK_ERROR(dropout(normal({2}), std::nan(""), key), ValueError, "dropout");
   CHECK_ERROR(dropout(arange(3), 0.5, key), DTypeError, "dropout", "int64");
   CHECK_ERROR(dropout(normal({2}), 0.5, key, -1), ValueError, "first");
-  const Tensor weight = detail::hide(normal({2, 3}), std::make_shared<ReplicaPlan>(2));
+  const Tensor weight = detail::add_replica_dim(normal({2, 3}), std::make_shared<ReplicaPlan>(2));
   CHECK_ERROR(dropout(weight, 0.5, key), ReplicaError, "M = 2");
 }
 

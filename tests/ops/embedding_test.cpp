@@ -61,9 +61,9 @@ TEST_CASE("embedding: one pass over replicas is their separate passes") {
   for (const auto padding : {std::optional<std::int64_t>{}, std::optional<std::int64_t>{4}})
     for (const bool summed : {false, true}) {
       const auto plan = std::make_shared<ReplicaPlan>(M);
-      const auto slices = plan->cut(7);
+      const auto slices = Slices(plan->count(), 7).boundaries();
       const Tensor all = normal({M, entries, 3}).requires_grad_(), g = normal({7, 2, 3}, 2);
-      Tensor w = detail::hide(all, plan), arrived;
+      Tensor w = detail::add_replica_dim(all, plan), arrived;
       if (summed) {  // a pass that wants one gradient for all replicas
         Tensor t = all.alias({entries, 3});
         t.impl().replicas = plan;
@@ -96,7 +96,7 @@ TEST_CASE("embedding: one pass over replicas is their separate passes") {
   const auto plan = std::make_shared<ReplicaPlan>(2);
   check_derivatives(
       [&](auto& w) {
-        const Tensor y = embedding(indices({0, 1, 1, 2, 0, 1}, {3, 2}), detail::hide(w[0], plan));
+        const Tensor y = embedding(indices({0, 1, 1, 2, 0, 1}, {3, 2}), detail::add_replica_dim(w[0], plan));
         return mul(y, y);
       },
       {normal({2, 3, 2})});
@@ -121,7 +121,7 @@ TEST_CASE("embedding: errors") {
   CHECK_ERROR(embedding(indices({0}, {1}), weight, {.padding_idx = 6}), IndexError, "padding_idx 6",
               "6 rows");
   CHECK_ERROR(embedding(indices({0}, {1}), weight, {.padding_idx = -7}), IndexError, "padding_idx -7");
-  const Tensor replicated = detail::hide(normal({3, 6, 2}), std::make_shared<ReplicaPlan>(3));
+  const Tensor replicated = detail::add_replica_dim(normal({3, 6, 2}), std::make_shared<ReplicaPlan>(3));
   CHECK_ERROR(embedding(indices({0}, {}), replicated), ShapeError, "batch axis");
   CHECK_ERROR(embedding(indices({0, 1}, {2}), replicated), ShapeError, "M = 3");
 }

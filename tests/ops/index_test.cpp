@@ -73,13 +73,13 @@ TEST_CASE("gather") {
 }
 
 TEST_CASE("the adjoints: what is added twice counts twice") {
-  CHECK(holds(detail::put_add(tensor({1.0, 2.0, 4.0}), {3}, 0, at({2, 0, 2})), {3}, {2, 0, 5}));
+  CHECK(holds(detail::index_add(tensor({1.0, 2.0, 4.0}), {3}, 0, at({2, 0, 2})), {3}, {2, 0, 5}));
   CHECK(holds(
       detail::scatter_add(tensor({1.0, 2.0, 4.0, 8.0}).reshape({2, 2}), {2, 3}, 1, at({0, 0, 2, 1}, {2, 2})),
       {2, 3}, {3, 0, 0, 0, 8, 4}));
   CHECK(wrong_derivatives(
             [](auto& in) {
-              return detail::put_add(in[0] * in[0], {2, 4}, 1, at({3, 3, 0}));
+              return detail::index_add(in[0] * in[0], {2, 4}, 1, at({3, 3, 0}));
             },
             {normal({2, 3})}) == "");
   CHECK(wrong_derivatives(
@@ -130,7 +130,7 @@ TEST_CASE("one_hot") {
 }
 
 TEST_CASE("indexing replicas is refused by name") {
-  const Tensor w = detail::hide(normal({2, 3, 2}), std::make_shared<ReplicaPlan>(2));
+  const Tensor w = detail::add_replica_dim(normal({2, 3, 2}), std::make_shared<ReplicaPlan>(2));
   CHECK_ERROR(index_select(w, 0, at({0})), ReplicaError, "[index_select]", "M = 2");
   CHECK_ERROR(gather(w, 0, at({0, 0}, {1, 2})), ReplicaError, "[gather]");
   CHECK_ERROR(amax(w, 0), ReplicaError, "[amax]");

@@ -52,14 +52,14 @@ TEST_CASE("layer_norm: one pass over replicas is their separate passes") {
   for (const Shape& own : {Shape{5}, Shape{2, 5}})
     for (const int kind : {0, 1, 2}) {  // both replicated; gamma plain; beta absent
       const auto plan = std::make_shared<ReplicaPlan>(M);
-      const auto slices = plan->cut(batch);
+      const auto slices = Slices(plan->count(), batch).boundaries();
       const Shape sample = Shape{4, 2, 5};
       const Tensor x = normal(sample.prepended(batch)),
                    all_gamma = normal(own.prepended(kind == 1 ? 1 : M), 2),
                    all_beta = normal(own.prepended(M), 3), g = normal(x.shape(), 4);
       const auto y = [&](const std::vector<Tensor>& v) {
-        return layer_norm(v[0], own, kind == 1 ? v[1][0] : detail::hide(v[1], plan),
-                          kind == 2 ? Tensor() : detail::hide(v[2], plan));
+        return layer_norm(v[0], own, kind == 1 ? v[1][0] : detail::add_replica_dim(v[1], plan),
+                          kind == 2 ? Tensor() : detail::add_replica_dim(v[2], plan));
       };
       const std::vector<Tensor> leaves{x.clone().requires_grad_(), all_gamma.clone().requires_grad_(),
                                        all_beta.clone().requires_grad_()};
@@ -88,7 +88,10 @@ TEST_CASE("layer_norm: one pass over replicas is their separate passes") {
     }
   const auto plan = std::make_shared<ReplicaPlan>(2);
   check_derivatives(
-      [&](auto& v) { return layer_norm(v[0], detail::hide(v[1], plan), detail::hide(v[2], plan), 0.1); },
+      [&](auto& v) {
+        return layer_norm(v[0], detail::add_replica_dim(v[1], plan), detail::add_replica_dim(v[2], plan),
+                          0.1);
+      },
       {normal({3, 2, 2}), normal({2, 2}, 2), normal({2, 2}, 3)});
 }
 
@@ -132,7 +135,7 @@ TEST_CASE("layer_norm: errors") {
   CHECK_ERROR(layer_norm(full({}, 1), {}, {}), ShapeError, "scalar");
   CHECK_ERROR(layer_norm(normal({2, 3}), normal({3}, 1, float32), {}), DTypeError, "layer_norm");
   CHECK_ERROR(layer_norm(reshape(arange(6), {2, 3}), {}, {}), DTypeError, "int64");
-  const Tensor gamma = detail::hide(normal({2, 3}), std::make_shared<ReplicaPlan>(2));
+  const Tensor gamma = detail::add_replica_dim(normal({2, 3}), std::make_shared<ReplicaPlan>(2));
   CHECK_ERROR(layer_norm(normal({3}), gamma, {}), ShapeError, "batch axis");
 }
 

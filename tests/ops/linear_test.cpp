@@ -56,8 +56,8 @@ TEST_CASE("linear: float32 agrees with float64") {
   CHECK(relative_error(y.to(float64), linear(x, w, b), 65) < 1e-6);
   const auto plan = plan_of(4);
   const Tensor many = normal({4, 17, 65}, 4);
-  CHECK(relative_error(linear(x.to(float32), detail::hide(many.to(float32), plan)).to(float64),
-                       linear(x, detail::hide(many, plan)), 65) < 1e-6);
+  CHECK(relative_error(linear(x.to(float32), detail::add_replica_dim(many.to(float32), plan)).to(float64),
+                       linear(x, detail::add_replica_dim(many, plan)), 65) < 1e-6);
 }
 
 TEST_CASE("linear with replicas: each slice of the batch meets its own weights") {
@@ -71,7 +71,7 @@ TEST_CASE("linear with replicas: each slice of the batch meets its own weights")
           CAPTURE(m);
           CAPTURE(tokens);
           CAPTURE(which);
-          const auto begin = ReplicaPlan(m).cut(batch);
+          const auto begin = Slices(m, batch).boundaries();
           CHECK(begin.front() == 0);
           CHECK(begin.back() == batch);
           const Tensor x = normal(tokens ? Shape{batch, 2, 3} : Shape{batch, 3}, 1);
@@ -79,9 +79,9 @@ TEST_CASE("linear with replicas: each slice of the batch meets its own weights")
                        b = normal(rb ? Shape{m, 2} : Shape{2}, 3);
           const auto apply = [&](const Tensor& xs, const Tensor& ws, const Tensor& bs) {
             const auto plan = plan_of(m);  // of one pass
-            const Tensor weight = rw ? detail::hide(ws, plan) : ws;
+            const Tensor weight = rw ? detail::add_replica_dim(ws, plan) : ws;
             if (!bs.defined()) return linear(xs, weight);
-            return linear(xs, weight, rb ? detail::hide(bs, plan) : bs);
+            return linear(xs, weight, rb ? detail::add_replica_dim(bs, plan) : bs);
           };
           CHECK(relative_error(apply(x, w, b), looped(x, w, b, begin, rw, rb)) < 1e-13);
           if (rw && !rb) CHECK(relative_error(apply(x, w, {}), looped(x, w, {}, begin, rw, rb)) < 1e-13);
@@ -110,7 +110,7 @@ TEST_CASE("linear with replicas: first and second derivatives") {
        std::vector<std::pair<std::int64_t, std::int64_t>>{{2, 2}, {5, 2}, {3, 1}, {4, 3}}) {
     const auto f = [m = m](const std::vector<Tensor>& in) {
       const auto plan = plan_of(m);
-      return linear(in[0], detail::hide(in[1], plan), detail::hide(in[2], plan));
+      return linear(in[0], detail::add_replica_dim(in[1], plan), detail::add_replica_dim(in[2], plan));
     };
     CHECK(wrong_derivatives(f, {normal({batch, 2}, 1), normal({m, 3, 2}, 2), normal({m, 3}, 3)}) == "");
   }
@@ -122,7 +122,7 @@ TEST_CASE("linear: a gradient summed over the replicas is one product") {
   // θ read as replicas, once with the sum left to backward and once asked of the product itself
   const auto replicas_of = [&](const Tensor& theta, bool sum_gradient) {
     const auto plan = plan_of(m);
-    Tensor w = detail::hide(all + expand(theta.detach(), {m, 2, 4}), plan);
+    Tensor w = detail::add_replica_dim(all + expand(theta.detach(), {m, 2, 4}), plan);
     w.impl().sum_gradient = sum_gradient;
     return record("perturb", std::move(w), {theta},
                   [](const Tensor& g, Need) { return Grads{g.is_replicated() ? sum_replicas(g) : g}; });
@@ -155,7 +155,7 @@ TEST_CASE("linear: errors") {
               "[linear]", "int64");
   CHECK_ERROR(linear(x, zeros({64, 12}), zeros({64}, {.dtype = float64})), DTypeError, "[linear]");
   const auto plan = plan_of(8);
-  const Tensor many = detail::hide(zeros({8, 64, 12}), plan);
+  const Tensor many = detail::add_replica_dim(zeros({8, 64, 12}), plan);
   CHECK_ERROR(linear(zeros({4, 12}), many), ShapeError, "[linear]", "M = 8", "4");  // M > B
   CHECK_ERROR(linear(zeros({12}), many), ShapeError, "[linear]", "batch axis", "[12]");
   CHECK_NOTHROW(linear(zeros({16, 12}), many));
@@ -172,7 +172,7 @@ TEST_CASE("linear does not depend on the number of threads") {
     const auto plan = plan_of(8);
     const Tensor xl = x.clone().requires_grad_(), wl = w.clone().requires_grad_(),
                  bl = b.clone().requires_grad_();
-    const Tensor y = linear(xl, detail::hide(wl, plan), detail::hide(bl, plan));
+    const Tensor y = linear(xl, detail::add_replica_dim(wl, plan), detail::add_replica_dim(bl, plan));
     auto out = grad(sum(y.square()), {xl, wl, bl});
     out.push_back(y.detach());
     return out;

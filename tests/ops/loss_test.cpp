@@ -263,7 +263,7 @@ TEST_CASE("cross_entropy: the gradient of replicas is that of separate passes") 
   const auto plan = std::make_shared<ReplicaPlan>(3);
   const Tensor x = normal({7, 4}), all = normal({3, 5, 4}, 2).requires_grad_(),
                target = labels({0, 1, 2, 3, 4, ignored, 1});
-  const Tensor w = detail::hide(all, plan);
+  const Tensor w = detail::add_replica_dim(all, plan);
   const Tensor loss = cross_entropy(linear(x, w), target, {.label_smoothing = 0.1});
   const Tensor one = grad(loss, {all})[0];
   const std::vector<std::int64_t> begin{0, 3, 5, 7};

@@ -175,12 +175,12 @@ TEST_CASE("mathematical functions on replicas") {
   const auto plan = std::make_shared<ReplicaPlan>(2);
   for (const auto& op : cases) {
     CAPTURE(op.name);
-    const Tensor all = uniform({2, 3}, op.low, op.high), y = op.apply(detail::hide(all, plan));
+    const Tensor all = uniform({2, 3}, op.low, op.high), y = op.apply(detail::add_replica_dim(all, plan));
     CHECK(y.is_replicated());
     CHECK(y.shape() == Shape{3});
-    CHECK(same_bits(detail::unhide(y), op.apply(all)));
+    CHECK(same_bits(detail::remove_replica_dim(y), op.apply(all)));
     const auto f = [&](const std::vector<Tensor>& in) {
-      return sum_replicas(op.apply(detail::hide(in[0], plan)));
+      return sum_replicas(op.apply(detail::add_replica_dim(in[0], plan)));
     };
     CHECK(wrong_derivatives(f, {all}) == "");
   }

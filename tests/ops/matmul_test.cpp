@@ -153,7 +153,7 @@ TEST_CASE("matmul: errors") {
               "float64");
   const Tensor i = zeros({2, 2}, {.dtype = int64});
   CHECK_ERROR(matmul(i, i), DTypeError, "[matmul]", "int64");
-  const Tensor w = detail::hide(zeros({2, 3, 3}), std::make_shared<ReplicaPlan>(2));
+  const Tensor w = detail::add_replica_dim(zeros({2, 3, 3}), std::make_shared<ReplicaPlan>(2));
   CHECK_ERROR(matmul(zeros({3, 3}), w), ReplicaError, "[matmul]", "M = 2", "[3, 3]", "linear()");
 }
 

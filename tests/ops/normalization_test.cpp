@@ -17,7 +17,7 @@ Tensor replicas_of(const Tensor& leaf, const PlanPtr& plan, bool summed) {
   t.impl().sum_gradient = summed;
   return record("replicas_of", std::move(t), {leaf},
                 [M = plan->count(), shape = leaf.shape()](const Tensor& g, Need) {
-                  if (g.is_replicated()) return Grads{detail::unhide(g)};
+                  if (g.is_replicated()) return Grads{detail::remove_replica_dim(g)};
                   // a sum over replicas: put where a test can find it, at replica 0
                   return Grads{detail::place(reshape(g, g.shape().prepended(1)), shape, 0, 0, M)};
                 });
@@ -127,7 +127,7 @@ TEST_CASE("batch_norm: the sum with a residual and relu in the same sweep") {
           return with_relu ? relu(y) : y;
         };
         const auto then = [&](const Tensor& r) {
-          return BatchNormThen{with_residual ? r : Tensor(), with_relu};
+          return BatchNormEpilogue{with_residual ? r : Tensor(), with_relu};
         };
         const auto fused = [&](auto& in) {
           return batch_norm_train(in[0], in[1], in[2], groups, 0.1, then(in[3])).y;
@@ -214,10 +214,11 @@ TEST_CASE("batch_norm: one pass over replicas is their separate passes") {
   for (const std::int64_t M : {1, 2, 3, 8})
     for (const std::int64_t batch : {16, 19}) {
       const auto plan = std::make_shared<ReplicaPlan>(M);
-      const Begin slices = plan->cut(batch);
+      const Begin slices = Slices(plan->count(), batch).boundaries();
       const Tensor x = normal({batch, 2, 3, 5}).requires_grad_(), gamma = normal({M, 5}, 2).requires_grad_(),
                    beta = normal({M, 5}, 3).requires_grad_(), g = normal(x.shape(), 4);
-      const auto one = batch_norm_train(x, detail::hide(gamma, plan), detail::hide(beta, plan), slices);
+      const auto one = batch_norm_train(x, detail::add_replica_dim(gamma, plan),
+                                        detail::add_replica_dim(beta, plan), slices);
       const auto grads = grad(one.y, {x, gamma, beta}, {.gradient = g});
       for (std::int64_t r = 0; r < M; ++r) {
         const auto from = slices[static_cast<std::size_t>(r)], to = slices[static_cast<std::size_t>(r) + 1];
@@ -240,7 +241,7 @@ TEST_CASE("batch_norm: one pass over replicas is their separate passes") {
 TEST_CASE("batch_norm: a perturbed pass may begin with it") {
   // the plan learns the batch from the samples, not from the rows
   const auto plan = std::make_shared<ReplicaPlan>(3);
-  const Tensor gamma = detail::hide(normal({3, 2}), plan);
+  const Tensor gamma = detail::add_replica_dim(normal({3, 2}), plan);
   static_cast<void>(batch_norm_train(normal({7, 4, 2}), gamma, {}, {0, 7}));
   CHECK(plan->batch() == 7);
 }
@@ -317,7 +318,7 @@ TEST_CASE("batch_norm: errors") {
   CHECK_ERROR(batch_norm_eval(x, {}, {}, normal({2}), normal({3})), ShapeError, "running", "[2]", "[3]");
   CHECK_ERROR(batch_norm_eval(x, {}, {}, normal({3}), normal({3}, 1, float32)), DTypeError, "batch_norm");
   const auto replicated = [](std::int64_t M) {
-    return detail::hide(normal({M, 3}), std::make_shared<ReplicaPlan>(M));
+    return detail::add_replica_dim(normal({M, 3}), std::make_shared<ReplicaPlan>(M));
   };
   CHECK_ERROR(batch_norm_train(x, replicated(2), replicated(2), {0, 8}), ReplicaError,
               "two different perturbed passes");

@@ -172,7 +172,7 @@ TEST_CASE("pool2d: each misuse is a clear error") {
   CHECK_THROWS_AS(adaptive_avg_pool2d(zeros({2, 0, 5, 4}), 1), ShapeError);
   CHECK_THROWS_AS(global_avg_pool2d(zeros({2, 5, 0, 4})), ShapeError);
   CHECK_THROWS_AS(global_avg_pool2d(zeros({2, 5})), ShapeError);
-  const Tensor replicas = detail::hide(zeros({2, 2, 5, 5, 4}), std::make_shared<ReplicaPlan>(2));
+  const Tensor replicas = detail::add_replica_dim(zeros({2, 2, 5, 5, 4}), std::make_shared<ReplicaPlan>(2));
   CHECK_THROWS_AS(max_pool2d(replicas, 2), ReplicaError);
   CHECK_THROWS_AS(avg_pool2d(replicas, 2), ReplicaError);
 }

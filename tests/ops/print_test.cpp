@@ -105,9 +105,10 @@ TEST_CASE("printing: history, replicas, views, streams") {
   const Tensor x = tensor({1.f}).requires_grad_();
   CHECK(x.to_string() == "tensor([1.], requires_grad)");
   CHECK((x * x).to_string() == "tensor([1.], from=mul)");
-  const Tensor w = detail::hide(from_vector<float>({1, 2, 3, 4}, {2, 2}), std::make_shared<ReplicaPlan>(2));
+  const Tensor w =
+      detail::add_replica_dim(from_vector<float>({1, 2, 3, 4}, {2, 2}), std::make_shared<ReplicaPlan>(2));
   CHECK(w.to_string() == lines({"tensor([[1., 2.],", "        [3., 4.]], shape=[2], replicated (M = 2))"}));
-  CHECK(detail::hide(zeros({2, 0}), std::make_shared<ReplicaPlan>(2)).to_string() ==
+  CHECK(detail::add_replica_dim(zeros({2, 0}), std::make_shared<ReplicaPlan>(2)).to_string() ==
         "tensor([], shape=[0], replicated (M = 2))");
   CHECK(from_vector<float>({1, 2, 3, 4}, {2, 2})[1].to_string() == "tensor([3., 4.])");
   std::ostringstream out;

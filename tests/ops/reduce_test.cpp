@@ -243,7 +243,7 @@ TEST_CASE("reductions do not depend on the number of threads") {
 }
 
 TEST_CASE("reductions of replicas are refused by name") {
-  const Tensor w = detail::hide(normal({2, 3}), std::make_shared<ReplicaPlan>(2));
+  const Tensor w = detail::add_replica_dim(normal({2, 3}), std::make_shared<ReplicaPlan>(2));
   CHECK_ERROR(sum(w), ReplicaError, "[sum]", "M = 2", "[3]");
   CHECK_ERROR(mean(w), ReplicaError, "[sum]");
   CHECK_ERROR(argmax(w, 0), ReplicaError, "[argmax]");

@@ -268,8 +268,8 @@ TEST_CASE("copy_ and fill_") {
 
 TEST_CASE("rearranging replicas") {
   const auto plan = std::make_shared<ReplicaPlan>(2);
-  const Tensor all = normal({2, 3, 4}), w = detail::hide(all, plan);
-  const auto replicas = [](const Tensor& t) { return detail::unhide(t); };
+  const Tensor all = normal({2, 3, 4}), w = detail::add_replica_dim(all, plan);
+  const auto replicas = [](const Tensor& t) { return detail::remove_replica_dim(t); };
   CHECK(same_bits(replicas(w.reshape({6, 2})), all.reshape({2, 6, 2})));
   CHECK(same_bits(replicas(w.reshape({-1})), all.reshape({2, 12})));
   CHECK(same_bits(replicas(w.flatten()), all.reshape({2, 12})));
@@ -280,7 +280,7 @@ TEST_CASE("rearranging replicas") {
   CHECK(same_bits(replicas(w.to(float32)), all.to(float32)));
   CHECK_ERROR(w.transpose(0, 2), ShapeError, "[transpose]", "rank 2");
   const auto f = [&](const std::vector<Tensor>& in) {
-    return sum_replicas(detail::hide(in[0] * in[0], plan).transpose().reshape({-1}));
+    return sum_replicas(detail::add_replica_dim(in[0] * in[0], plan).transpose().reshape({-1}));
   };
   CHECK(wrong_derivatives(f, {all}) == "");
   CHECK_ERROR(slice(w, 0, 0, 1), ReplicaError, "[slice]", "M = 2", "[3, 4]", "per_sample");

@@ -99,7 +99,7 @@ TEST_CASE("softmax: of a replicated parameter is that of each replica") {
   const auto plan = std::make_shared<ReplicaPlan>(3);
   const Tensor all = normal({3, 4, 2});
   for (const int axis : {0, 1, -1, -2}) {
-    const Tensor y = detail::unhide(softmax(detail::hide(all, plan), axis));
+    const Tensor y = detail::remove_replica_dim(softmax(detail::add_replica_dim(all, plan), axis));
     for (std::int64_t r = 0; r < 3; ++r) CHECK(relative_error(y[r], softmax(all[r], axis)) < 1e-15);
   }
 }

@@ -30,7 +30,7 @@ void replay_all(const std::string& op, std::size_t count) {
   CHECK(names.size() == count);
   for (const auto& name : names) {
     const auto make = [](const ParameterStore& params, const std::vector<Json>& groups) {
-      std::vector<optim::Group<AdamOptions>> own;
+      std::vector<optim::ParameterGroup<AdamOptions>> own;
       if (groups.size() == 2) own.push_back({is_bias, adam_options(groups[1])});
       const AdamOptions o = adam_options(groups[0]);
       if constexpr (std::is_same_v<Optimizer, AdamW>) {

@@ -12,14 +12,14 @@
 
 using namespace lpf;
 using namespace lpf::test;
-using optim::EntropySgd;
-using optim::EntropySgdOptions;
+using optim::EntropySGD;
+using optim::EntropySGDOptions;
 
 namespace {
 
 constexpr double none = std::numeric_limits<double>::infinity();
 
-EntropySgdOptions entropy_sgd_options(const Json& h) {
+EntropySGDOptions entropy_sgd_options(const Json& h) {
   return {.lr = h["lr"],
           .momentum = h["momentum"],
           .weight_decay = h["weight_decay"],
@@ -61,7 +61,7 @@ TEST_CASE("Entropy-SGD agrees with the formula, the noise handed over") {
     const ParameterStore params({.dtype = DType::float64});
     const TanhNet net(params);
     initialize(params, c);
-    EntropySgdOptions options = entropy_sgd_options(c.hyper);
+    EntropySGDOptions options = entropy_sgd_options(c.hyper);
     const auto L = static_cast<std::uint64_t>(options.inner_steps);
     options.noise = [&](std::uint64_t draw) {
       const Tensor xi = zeros_like(params.theta());
@@ -70,7 +70,7 @@ TEST_CASE("Entropy-SGD agrees with the formula, the noise handed over") {
             "eps." + info.name)[static_cast<std::int64_t>(draw / L)][static_cast<std::int64_t>(draw % L)]);
       return xi;
     };
-    EntropySgd optimizer(params, options);
+    EntropySGD optimizer(params, options);
     const Tensor x = c.at("x"), target = c.at("target");
     const std::int64_t steps = c.hyper["steps"];
     CHECK(steps == 20);
@@ -97,7 +97,7 @@ TEST_CASE("Entropy-SGD: an update costs L passes, during which θ keeps its bits
   for (const int L : {1, 5}) {
     Run run;
     const auto before = values_of(run.params);
-    EntropySgd optimizer(run.params, {.inner_steps = L});
+    EntropySGD optimizer(run.params, {.inner_steps = L});
     CHECK(optimizer.passes() == L);
     for (int bad = 0; bad < L; ++bad) {
       int calls = 0;
@@ -124,10 +124,10 @@ TEST_CASE("Entropy-SGD: an update costs L passes, during which θ keeps its bits
 
 TEST_CASE("Entropy-SGD: groups, the schedule, frozen parameters") {
   // the update is linear in lr·schedule, so that half the rate moves half as far
-  const auto moved = [](const EntropySgdOptions& options, const EntropySgdOptions& biases, double factor) {
+  const auto moved = [](const EntropySGDOptions& options, const EntropySGDOptions& biases, double factor) {
     Run run;
     const Tensor before = run.params.theta().clone();
-    EntropySgd optimizer(run.params, options, {{is_bias, biases}});
+    EntropySGD optimizer(run.params, options, {{is_bias, biases}});
     optimizer.set_schedule(schedule::constant(factor));
     optimizer.step([&] { return run.loss(); });
     const Tensor step = sub(run.params.theta(), before);
@@ -146,7 +146,7 @@ TEST_CASE("Entropy-SGD: groups, the schedule, frozen parameters") {
   Run run;
   run.params.set_trainable("fc1.weight", false);
   const auto frozen = run.params.tensor("fc1.weight").to_vector();
-  EntropySgd optimizer(run.params, {.weight_decay = 0.1, .inner_weight_decay = 0.1});
+  EntropySGD optimizer(run.params, {.weight_decay = 0.1, .inner_weight_decay = 0.1});
   for (int t = 0; t < 2; ++t) optimizer.step([&] { return run.loss(); });
   CHECK(run.params.tensor("fc1.weight").to_vector() == frozen);
   std::vector<double> inside(static_cast<std::size_t>(run.params.theta().numel()), 0.0);
@@ -160,7 +160,7 @@ TEST_CASE("Entropy-SGD: groups, the schedule, frozen parameters") {
 TEST_CASE("Entropy-SGD: one inner step without noise and scope is a step of SGD on μ") {
   // θ' = x − η'(∇L + λ'x), μ = ax + (1 − a)θ', x ← x − ηg(x − μ)
   Run run, other;
-  EntropySgd optimizer(run.params, {.lr = 0.7,
+  EntropySGD optimizer(run.params, {.lr = 0.7,
                                     .momentum = 0,
                                     .inner_lr = 0.3,
                                     .inner_momentum = 0.5,
@@ -180,7 +180,7 @@ TEST_CASE("Entropy-SGD: one inner step without noise and scope is a step of SGD 
 
 TEST_CASE("Entropy-SGD: the gradients of several batches make one inner step, and clipping limits it") {
   Run whole, parts;
-  EntropySgd a(whole.params, {.clip_norm = 0.01}), b(parts.params, {.accumulate = 2, .clip_norm = 0.01});
+  EntropySGD a(whole.params, {.clip_norm = 0.01}), b(parts.params, {.accumulate = 2, .clip_norm = 0.01});
   a.step([&] { return whole.loss(); });
   int calls = 0;
   const Tensor loss = b.step([&] {
@@ -197,7 +197,7 @@ TEST_CASE("Entropy-SGD: the gradients of several batches make one inner step, an
   // does μ.
   Run run;
   const Tensor before = run.params.theta().clone();
-  EntropySgd clipped(run.params,
+  EntropySGD clipped(run.params,
                      {.momentum = 0, .inner_weight_decay = 0, .epsilon = 0, .g0 = 1e-6, .clip_norm = 1e-3});
   clipped.step([&] { return run.loss(); });
   const double moved = std::sqrt(sub(run.params.theta(), before).square().sum().item()) / (0.5 * 1e-6);
@@ -212,7 +212,7 @@ TEST_CASE("Entropy-SGD: the batch-norm policy is that of the passes") {
     const ParameterStore params({.dtype = DType::float64, .seed = 1});
     const nn::Linear in(params / "in", 6, 5), out(params / "out", 5, 3);
     const nn::BatchNorm norm(params / "norm", 5);
-    EntropySgd optimizer(params, {.batch_norm = policy});
+    EntropySGD optimizer(params, {.batch_norm = policy});
     std::int64_t t = 0;
     optimizer.step([&] {
       const Tensor loss = cross_entropy(out(norm(in(task.x[t]))), task.y[t]);
@@ -225,10 +225,10 @@ TEST_CASE("Entropy-SGD: the batch-norm policy is that of the passes") {
 
 TEST_CASE("Entropy-SGD: a resumed run has the bits of an uninterrupted one; the seed is that of its noise") {
   const TempDir dir;
-  const EntropySgdOptions options{.weight_decay = 1e-3, .epsilon = 0.1, .seed = 3};
+  const EntropySGDOptions options{.weight_decay = 1e-3, .epsilon = 0.1, .seed = 3};
   const auto file = (dir / "run").string();
   Run straight(DType::float32);
-  EntropySgd optimizer(straight.params, options);
+  EntropySGD optimizer(straight.params, options);
   for (int t = 0; t < 6; ++t) {
     optimizer.step([&] { return straight.loss(); });
     if (t != 2) continue;
@@ -239,7 +239,7 @@ TEST_CASE("Entropy-SGD: a resumed run has the bits of an uninterrupted one; the 
     checkpoint.save(file);
   }
   Run resumed(DType::float32);
-  EntropySgd again(resumed.params, options);
+  EntropySGD again(resumed.params, options);
   Checkpoint checkpoint;
   checkpoint.add(resumed.params);
   checkpoint.add("optimizer", again);
@@ -250,9 +250,9 @@ TEST_CASE("Entropy-SGD: a resumed run has the bits of an uninterrupted one; the 
   CHECK(values_of(resumed.params) == values_of(straight.params));
 
   Run other(DType::float32);
-  EntropySgdOptions seed = options;
+  EntropySGDOptions seed = options;
   seed.seed = 4;
-  EntropySgd different(other.params, seed);
+  EntropySGD different(other.params, seed);
   for (int t = 0; t < 6; ++t) different.step([&] { return other.loss(); });
   CHECK(values_of(other.params) != values_of(straight.params));
 }
@@ -262,30 +262,30 @@ TEST_CASE("Entropy-SGD: what is out of range or out of place is refused") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const double bad : {-0.1, nan, none}) {
     CAPTURE(bad);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.lr = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.momentum = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.weight_decay = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.inner_lr = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.inner_momentum = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.inner_weight_decay = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.epsilon = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.average = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.g0 = bad}), ValueError);
-    CHECK_THROWS_AS(EntropySgd(run.params, {.clip_norm = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.lr = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.momentum = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.weight_decay = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.inner_lr = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.inner_momentum = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.inner_weight_decay = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.epsilon = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.average = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.g0 = bad}), ValueError);
+    CHECK_THROWS_AS(EntropySGD(run.params, {.clip_norm = bad}), ValueError);
   }
-  CHECK_THROWS_AS(EntropySgd(run.params, {.inner_steps = 0}), ValueError);
-  CHECK_THROWS_AS(EntropySgd(run.params, {.accumulate = 0}), ValueError);
-  CHECK_THROWS_AS(EntropySgd(run.params, {.average = 1}), ValueError);
-  CHECK_THROWS_AS(EntropySgd(run.params, {.g_max = nan}), ValueError);
-  CHECK_NOTHROW(EntropySgd(run.params, {.g_max = none}));
-  CHECK_ERROR(EntropySgd(run.params, {}, {{is_bias, {.lr = -1}}}), ValueError, "lr");
-  CHECK_ERROR(EntropySgd(run.params, {.inner_steps = 3}, {{is_bias, {.weight_decay = 0}}}), ValueError,
+  CHECK_THROWS_AS(EntropySGD(run.params, {.inner_steps = 0}), ValueError);
+  CHECK_THROWS_AS(EntropySGD(run.params, {.accumulate = 0}), ValueError);
+  CHECK_THROWS_AS(EntropySGD(run.params, {.average = 1}), ValueError);
+  CHECK_THROWS_AS(EntropySGD(run.params, {.g_max = nan}), ValueError);
+  CHECK_NOTHROW(EntropySGD(run.params, {.g_max = none}));
+  CHECK_ERROR(EntropySGD(run.params, {}, {{is_bias, {.lr = -1}}}), ValueError, "lr");
+  CHECK_ERROR(EntropySGD(run.params, {.inner_steps = 3}, {{is_bias, {.weight_decay = 0}}}), ValueError,
               "inner_steps", "a group cannot", "copy");
-  EntropySgd noisy(run.params, {.noise = [](std::uint64_t) { return zeros({3}, f64); }});
+  EntropySGD noisy(run.params, {.noise = [](std::uint64_t) { return zeros({3}, f64); }});
   CHECK_ERROR(noisy.step([&] { return run.loss(); }), ShapeError, "noise", "[3]");
   // inside a perturbed pass it cannot make passes of its own
   LowPassFilter filter({.M = 2});
   const auto scope = filter.perturb(run.params);
-  EntropySgd optimizer(run.params);
+  EntropySGD optimizer(run.params);
   CHECK_THROWS_AS(optimizer.step([&] { return run.loss(); }), StateError);
 }

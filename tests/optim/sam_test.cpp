@@ -16,7 +16,7 @@ using namespace lpf::test;
 
 namespace {
 
-optim::SgdOptions sgd_from(const Json& o) {
+optim::SGDOptions sgd_from(const Json& o) {
   return {
       .lr = o["lr"], .momentum = o["momentum"], .weight_decay = o["weight_decay"], .nesterov = o["nesterov"]};
 }
@@ -30,7 +30,7 @@ void replay_filter(const FixtureCase& c, ParameterStore params, const TanhNet& n
   const std::int64_t M = c.hyper["M"], steps = c.hyper["steps"], size = params.theta().numel();
   const Radius radius{c.hyper["gamma0"], c.hyper["alpha"], c.hyper["total_steps"]};
   const NoiseLaw law = c.hyper["law"] == "tensor" ? NoiseLaw::tensor_wise : NoiseLaw::filter_wise;
-  const filter::Rows rows = filter::rows_of(params, law, {});
+  const filter::Segments rows = filter::segments_of(params, law, {});
   const Tensor x = c.at("x"), target = c.at("target");
   for (std::int64_t t = 0; t < steps; ++t) {
     CAPTURE(t);
@@ -50,8 +50,8 @@ void replay_filter(const FixtureCase& c, ParameterStore params, const TanhNet& n
     }
     {
       filter::PassOptions pass{.M = M};
-      pass.offsets = offsets;
-      const filter::Perturbation scope(params, rows, pass, std::make_shared<bool>());
+      pass.perturbations = offsets;
+      const filter::Perturbation scope(params, rows, pass);
       const Tensor losses = cross_entropy(net(x[t]), target[t], {.reduction = Reduction::none});
       const auto by_replica = scope.replica_losses(losses);
       CHECK(difference(from_vector(by_replica, {M}), c.at("loss")[t]) < 1e-13);
@@ -75,16 +75,16 @@ TEST_CASE("SAM, ASAM and m-sharpness agree with the formulas") {
     ParameterStore params({.dtype = DType::float64});
     const TanhNet net(params);
     initialize(params, c);
-    std::vector<optim::Group<optim::SgdOptions>> groups;
+    std::vector<optim::ParameterGroup<optim::SGDOptions>> groups;
     if (h["base"].contains("biases")) groups.push_back({optim::is_vector, sgd_from(h["base"]["biases"])});
     optim::SGD sgd(params, sgd_from(h["base"]), groups);
     const std::int64_t parts = h["parts"], slices = h["slices"];
-    optim::SamOptions options{.rho = h["rho"],
+    optim::SAMOptions options{.rho = h["rho"],
                               .slices = slices > 1 ? slices / parts : 1,
                               .accumulate = parts,
                               .clip_norm = h["clip_norm"]};
     if (h["op"] == "asam") options.adaptive = true, options.eta = h["eta"];
-    optim::Sam sam(params, sgd, options);
+    optim::SAM sam(params, sgd, options);
     const Tensor x = c.at("x"), target = c.at("target");
     const std::int64_t size = x.size(1) / parts;
     for (std::int64_t t = 0; t < 20; ++t) {
@@ -157,7 +157,7 @@ TEST_CASE("SAM: ragged slices ascend by their own gradients") {
   }
   params.zero_grad();
   optim::SGD sgd(params, {.lr = 1});
-  optim::Sam sam(params, sgd, {.rho = 0.3, .slices = 3});
+  optim::SAM sam(params, sgd, {.rho = 0.3, .slices = 3});
   sam.step([&] { return cross_entropy(net(x), y); });
   CHECK(difference(params.theta(), sub(theta, wanted)) < 1e-10);
 }
@@ -169,7 +169,7 @@ TEST_CASE("SAM: batch norm's policy is that of the second pass") {
     const nn::Linear in(params / "in", 6, 5), out(params / "out", 5, 3);
     const nn::BatchNorm norm(params / "norm", 5);
     optim::SGD sgd(params, {.lr = 0.1});
-    optim::Sam sam(params, sgd, {.rho = 0.5, .slices = slices, .batch_norm = policy});
+    optim::SAM sam(params, sgd, {.rho = 0.5, .slices = slices, .batch_norm = policy});
     for (std::int64_t t = 0; t < 2; ++t)
       sam.step([&] { return cross_entropy(out(norm(in(task.x[t]))), task.y[t]); });
     return std::pair(norm.num_batches_tracked.item(), values_of(params));
@@ -189,7 +189,7 @@ TEST_CASE("SAM: a gradient that is there already, and parts that are not told ap
   ParameterStore params({.dtype = DType::float64});
   const TanhNet net(params);
   optim::SGD sgd(params, {.lr = 0.1});
-  optim::Sam sam(params, sgd), parts(params, sgd, {.accumulate = 2});
+  optim::SAM sam(params, sgd), parts(params, sgd, {.accumulate = 2});
   const auto before = values_of(params);
   const auto loss = [&] { return cross_entropy(net(task.x[0]), task.y[0]); };
   loss().backward();
@@ -211,7 +211,7 @@ TEST_CASE("SAM leaves frozen parameters, and one that the loss does not use, as 
                idle = params.tensor("unused.weight").to_vector();
     const auto moving = params.tensor("fc2.weight").to_vector();
     optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9});
-    optim::Sam sam(params, sgd, {.rho = 0.5, .slices = slices});
+    optim::SAM sam(params, sgd, {.rho = 0.5, .slices = slices});
     for (std::int64_t t = 0; t < 2; ++t) sam.step([&] { return cross_entropy(net(task.x[t]), task.y[t]); });
     CHECK(params.tensor("fc1.weight").to_vector() == frozen);
     CHECK(params.tensor("unused.weight").to_vector() == idle);
@@ -228,7 +228,7 @@ TEST_CASE("SAM: θ is not written between the passes, and a loss that throws lea
   const auto before = values_of(params);
   for (const std::int64_t slices : {1, 3}) {
     for (const int bad : {1, 2}) {
-      optim::Sam sam(params, sgd, {.slices = slices});
+      optim::SAM sam(params, sgd, {.slices = slices});
       int calls = 0;
       const auto loss = [&] {
         CHECK(values_of(params) == before);
@@ -241,7 +241,7 @@ TEST_CASE("SAM: θ is not written between the passes, and a loss that throws lea
       CHECK(optim::grad_norm(params) == 0);
     }
   }
-  optim::Sam sam(params, sgd);
+  optim::SAM sam(params, sgd);
   CHECK_NOTHROW(sam.step([&] { return cross_entropy(net(task.x[0]), task.y[0]); }));
 }
 
@@ -251,21 +251,21 @@ TEST_CASE(
   ParameterStore params({.dtype = DType::float64});
   const TanhNet net(params);
   optim::SGD sgd(params);
-  using Sam = optim::Sam<optim::SGD>;
+  using SAM = optim::SAM<optim::SGD>;
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   for (const double bad : {-0.1, nan, inf}) {
-    CHECK_THROWS_AS(Sam(params, sgd, {.rho = bad}), ValueError);
-    CHECK_THROWS_AS(Sam(params, sgd, {.eta = bad}), ValueError);
-    CHECK_THROWS_AS(Sam(params, sgd, {.clip_norm = bad}), ValueError);
+    CHECK_THROWS_AS(SAM(params, sgd, {.rho = bad}), ValueError);
+    CHECK_THROWS_AS(SAM(params, sgd, {.eta = bad}), ValueError);
+    CHECK_THROWS_AS(SAM(params, sgd, {.clip_norm = bad}), ValueError);
   }
-  CHECK_THROWS_AS(Sam(params, sgd, {.slices = 0}), ValueError);
-  CHECK_THROWS_AS(Sam(params, sgd, {.accumulate = 0}), ValueError);
+  CHECK_THROWS_AS(SAM(params, sgd, {.slices = 0}), ValueError);
+  CHECK_THROWS_AS(SAM(params, sgd, {.accumulate = 0}), ValueError);
   const auto loss = [&] { return cross_entropy(net(task.x[0]), task.y[0]); };
-  Sam too_many(params, sgd, {.slices = 4});
+  SAM too_many(params, sgd, {.slices = 4});
   CHECK_THROWS_AS(too_many.step(loss), ShapeError);
   LowPassFilter filter({.M = 2});
   const auto scope = filter.perturb(params);
-  Sam sam(params, sgd);
+  SAM sam(params, sgd);
   CHECK_THROWS_AS(sam.step(loss), StateError);
 }
 
@@ -279,7 +279,7 @@ TEST_CASE("SAM and Adam: 20 steps have the same bits for 1, 2 and 3 threads") {
       const nn::Linear in(nn::Path(params) / "in", 6, 200), hidden(nn::Path(params) / "hidden", 200, 200),
           out(nn::Path(params) / "out", 200, 3);
       optim::AdamW adam(params, {.lr = 1e-3, .weight_decay = 0.01, .amsgrad = true});
-      optim::Sam sam(params, adam, {.rho = 0.2, .adaptive = slices == 1, .slices = slices});
+      optim::SAM sam(params, adam, {.rho = 0.2, .adaptive = slices == 1, .slices = slices});
       for (std::int64_t t = 0; t < 20; ++t)
         sam.step([&] { return cross_entropy(out(tanh(hidden(tanh(in(task.x[t]))))), task.y[t]); });
       runs.push_back(values_of(params));

@@ -10,11 +10,11 @@
 using namespace lpf;
 using namespace lpf::test;
 using optim::SGD;
-using optim::SgdOptions;
+using optim::SGDOptions;
 
 namespace {
 
-SgdOptions sgd_options(const Json& o) {
+SGDOptions sgd_options(const Json& o) {
   return {.lr = o.at("lr"),
           .momentum = o.value("momentum", 0.0),
           .dampening = o.value("dampening", 0.0),
@@ -30,7 +30,7 @@ TEST_CASE("SGD: 20 steps of every variant agree with PyTorch") {
   CHECK(names.size() == 12);
   for (const auto& name : names) {
     const auto make = [](const ParameterStore& params, const std::vector<Json>& groups) {
-      std::vector<optim::Group<SgdOptions>> own;
+      std::vector<optim::ParameterGroup<SGDOptions>> own;
       if (groups.size() == 2) own.push_back({is_bias, sgd_options(groups[1])});
       return SGD(params, sgd_options(groups[0]), own);
     };
@@ -151,10 +151,10 @@ TEST_CASE("groups: the first match counts, neighbours of one group are one sweep
   CHECK(params.tensor("b.weight").to_vector()[1] == 0);
   CHECK(params.tensor("b.bias").to_vector()[0] == 0.75);
 
-  const std::vector<optim::Group<SgdOptions>> none;
-  CHECK(optim::detail::ranges_of(params, none).size() == 1);
+  const std::vector<optim::ParameterGroup<SGDOptions>> none;
+  CHECK(optim::ranges_of(params, none).size() == 1);
   params.set_trainable("a.bias", false);
-  CHECK(optim::detail::ranges_of(params, none).size() == 2);
+  CHECK(optim::ranges_of(params, none).size() == 2);
   CHECK(optim::is_vector(params.parameters()[0]));
 }
 

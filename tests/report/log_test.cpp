@@ -180,7 +180,7 @@ TEST_CASE("a file that is no such log") {
   CHECK_THROWS_AS(MetricLog(file.path(), {.append = true}), FormatError);
   CHECK(file.text() == "hello\n");
   CHECK_THROWS_AS(MetricLog("/tmp/lpf.txt"), ValueError);
-  CHECK_THROWS_AS(MetricLog("/tmp/no such folder/x.csv"), IoError);
+  CHECK_THROWS_AS(MetricLog("/tmp/no such folder/x.csv"), IOError);
 }
 
 TEST_CASE("a header with CRLF, as a spreadsheet writes it") {
@@ -201,12 +201,12 @@ TEST_CASE("a disk that is full leaves whole records") {
     MetricLog log(file.path());
     try {
       log.write({{"text", std::string(200, 'x')}});  // not even the first one fits
-    } catch (const IoError&) {
+    } catch (const IOError&) {
       if (log.size() != 0 || !file.text().empty()) ::_exit(2);
     }
     try {
       for (;;) log.write({{"note", "0123456789"}});
-    } catch (const IoError& error) {
+    } catch (const IOError& error) {
       const bool words =
           std::string(error.what()).find(file.path() + "': File too large") != std::string::npos;
       ::_exit(words && log.size() == 8 ? 0 : 3);
@@ -219,7 +219,7 @@ TEST_CASE("a disk that is full leaves whole records") {
   const File device(".csv");
   REQUIRE(::symlink("/dev/full", device.path().c_str()) == 0);
   MetricLog log(device.path(), {.append = true});
-  CHECK_THROWS_AS(log.write({{"a", 1}}), IoError);
+  CHECK_THROWS_AS(log.write({{"a", 1}}), IOError);
 }
 
 TEST_CASE("lists of records") {
@@ -239,5 +239,5 @@ TEST_CASE("lists of records") {
   CHECK(json.text() == "[]\n");
   write_csv_records(csv.path(), {});
   CHECK(csv.text().empty());
-  CHECK_THROWS_AS(write_json_records("/tmp/no such folder/x.json", records), IoError);
+  CHECK_THROWS_AS(write_json_records("/tmp/no such folder/x.json", records), IOError);
 }

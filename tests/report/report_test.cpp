@@ -15,7 +15,7 @@ using namespace lpf;
 TEST_CASE("a page has what was put into it, in order") {
   TextTable table({"optimizer", "error"});
   table.add_row({"SGD", "10.4"}).add_rule().add_row({"LPF-SGD", "4.8"});
-  HtmlReport report({.title = "Title",
+  HTMLReport report({.title = "Title",
                      .lead = "Lead.",
                      .command = "digits --seeds 5",
                      .seeds = "0–4",
@@ -55,7 +55,7 @@ TEST_CASE("a page has what was put into it, in order") {
 }
 
 TEST_CASE("nothing is loaded from elsewhere") {
-  HtmlReport report({.title = "T"});
+  HTMLReport report({.title = "T"});
   report.figure(plot::line_chart({{.x = {1, 2}, .y = {2, 1}}}));
   std::string page = report.to_string();
   const std::string name_space = "http://www.w3.org/2000/svg";
@@ -70,7 +70,7 @@ TEST_CASE("every text is escaped") {
   const std::string evil = "<script>alert('1')</script>&\"";
   TextTable table({evil});
   table.add_row({evil});
-  HtmlReport report(
+  HTMLReport report(
       {.title = evil, .lead = evil, .command = evil, .seeds = evil, .version = evil, .date = evil});
   report.section(evil, evil).text(evil).code(evil).table(table, evil).definitions({{evil, evil}});
   report.figure(plot::line_chart({{.name = evil, .x = {1}, .y = {1}}}, {.title = evil}), evil);
@@ -84,21 +84,21 @@ TEST_CASE("every text is escaped") {
 }
 
 TEST_CASE("what is empty is left out") {
-  const std::string page = HtmlReport({.title = "T", .date = ""}).to_string();
+  const std::string page = HTMLReport({.title = "T", .date = ""}).to_string();
   CHECK(page.find("<footer") == page.npos);
   CHECK(page.find("<div class=\"lead\"") == page.npos);
   CHECK(page.find("<p>") == page.npos);
-  CHECK(HtmlReport({.title = "T"}).to_string().find(" UTC</span>") != page.npos);
+  CHECK(HTMLReport({.title = "T"}).to_string().find(" UTC</span>") != page.npos);
 }
 
 TEST_CASE("the page is written atomically, or an error says why not") {
   std::string folder = "/tmp/lpf-report-XXXXXX";
   REQUIRE(::mkdtemp(folder.data()));
-  const HtmlReport report({.title = "T"});
+  const HTMLReport report({.title = "T"});
   report.write(folder + "/r.html");
   std::ifstream file(folder + "/r.html");
   CHECK(std::string(std::istreambuf_iterator<char>(file), {}) == report.to_string());
-  CHECK_THROWS_AS(report.write(folder + "/no/r.html"), IoError);
+  CHECK_THROWS_AS(report.write(folder + "/no/r.html"), IOError);
   ::unlink((folder + "/r.html").c_str());
   ::rmdir(folder.c_str());
 }

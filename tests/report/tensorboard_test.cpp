@@ -133,7 +133,7 @@ TEST_CASE("tensorboard: each writer has a file of its own, and one that goes on 
   CHECK(fields(all[1].at(7).text).at(1).number == 1);  // SessionLog.START
   CHECK(events(first.path()).size() == 1);
   write_file_atomically((dir / "file").string(), "");
-  CHECK_ERROR(TensorBoardWriter((dir / "file").string()), IoError, "file");
+  CHECK_ERROR(TensorBoardWriter((dir / "file").string()), IOError, "file");
 }
 
 TEST_CASE("tensorboard: TensorBoard's own reader reads it, and what was repeated once") {

@@ -81,7 +81,7 @@ TEST_CASE("closed forms: PAC-Bayes' σ solves a quadratic equation of the draws,
     const double sigma = (-slope + std::sqrt(slope * slope + 0.2 * curvature)) / curvature;
     const Tensor initial = zeros_like(c.q.params.theta());
     initial.data<double>()[1] = 0.7;
-    const PacBayes p = pac_bayes(c.l, {.initial = initial}, {.draws = 10, .key = 5});
+    const PACBayes p = pac_bayes(c.l, {.initial = initial}, {.draws = 10, .key = 5});
     CHECK(p.sigma.value == doctest::Approx(sigma).epsilon(1e-8));
     const Vector w = c.C.inverse() * c.q.weights();
     Vector moved = c.q.weights();

@@ -91,7 +91,7 @@ TEST_CASE("PyTorch's values of every measure, with the same draws") {
     CHECK(error_of_values(profile(l, c.hyper["alphas"], all).y, c.at("profile")) < 1e-12);
     CHECK(epsilon_sharpness(l, {.tolerance = 1e-8}).value ==
           doctest::Approx(c.at("epsilon").item()).epsilon(1e-10));
-    const PacBayes pac = pac_bayes(l, {.tolerance = 1e-8, .initial = initial}, {.draws = 10, .key = key});
+    const PACBayes pac = pac_bayes(l, {.tolerance = 1e-8, .initial = initial}, {.draws = 10, .key = key});
     CHECK(error_of_values({pac.sigma.value, pac.norm.value, pac.distance.value}, c.at("pac_bayes")) < 1e-9);
 
     const Hessian hessian(l);

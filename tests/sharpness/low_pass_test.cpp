@@ -69,7 +69,7 @@ TEST_CASE("data in several parts, draws that do not fill the last pass") {
   const auto found =
       sharpness::low_pass(p.params, p.data, p.losses(), {.sigma = 0.2, .draws = 13, .seed = 3});
   // the same draws by hand: 8 and 5 replicas
-  const filter::Rows rows = sharpness::unit_rows(p.params);
+  const filter::Segments rows = sharpness::unit_rows(p.params);
   const Tensor scale = affine(sharpness::at_rows(sharpness::unit_sizes(p.params), rows), 0.2, 0);
   double sum_of_losses = 0;
   for (const auto& [first, M] : {std::pair<std::uint64_t, std::int64_t>{0, 8}, {8, 5}})

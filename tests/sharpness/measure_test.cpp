@@ -160,7 +160,7 @@ TEST_CASE("until: draws are made until the relative error is reached, or the mos
   const Quadratic minimum(q.A, 20, 0.3);
   minimum.params.theta().zero_();
   minimum.x.zero_();
-  const PacBayes pac = pac_bayes(minimum.landscape(), {}, {.until = {.relative_error = 0.02}});
+  const PACBayes pac = pac_bayes(minimum.landscape(), {}, {.until = {.relative_error = 0.02}});
   CHECK(pac.sigma.standard_error <= 0.02 * pac.sigma.value);
   CHECK(pac.sigma.draws < 1000);
   CHECK_ERROR(low_pass(l, 0.1, {.until = {.relative_error = -1}}), ValueError, "relative_error");
@@ -325,8 +325,8 @@ TEST_CASE("measure: NaN weights, infinite losses, no root, no data: a clear mess
               ValueError, "at least 2 draws");
   CHECK_ERROR(measure(p.net, p.params, Data{p.x, p.y}, {.replicas = 0}), ValueError, "replicas");
   {
-    const filter::Perturbation scope(p.params, filter::rows_of(p.params, NoiseLaw::filter_wise, {}), {.M = 2},
-                                     std::make_shared<bool>());
+    const filter::Perturbation scope(p.params, filter::segments_of(p.params, NoiseLaw::filter_wise, {}),
+                                     {.M = 2});
     CHECK_ERROR(measure_problem(p, o), StateError, "open");
   }
   const auto whole = [&](const Tensor& x, const Tensor& y) { return cross_entropy(x, y); };

@@ -114,7 +114,7 @@ TEST_CASE("evaluate: in evaluation mode, without recording, the same for any bat
   CHECK_FALSE(recorded);
   CHECK_FALSE(trained);
   CHECK(params.training());
-  CHECK(*net.drop.draws == 0);
+  CHECK(net.drop.draws.count() == 0);
   CHECK(net.bn.running_mean.to_vector() == mean_before.to_vector());
   CHECK(whole.samples == 23);
   CHECK(whole.error > 0);

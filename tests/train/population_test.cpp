@@ -171,7 +171,7 @@ TEST_CASE("population: layers with state and another optimizer are each member's
     for (int e = 0; e < 3; ++e) alone.steps();
     CHECK(members[k].params.theta().to_vector() == alone.params.theta().to_vector());
     CHECK(members[k].bn.running_var.to_vector() == alone.bn.running_var.to_vector());
-    CHECK(*members[k].drop.draws == *alone.drop.draws);
+    CHECK(members[k].drop.draws.count() == alone.drop.draws.count());
   }
 }
 

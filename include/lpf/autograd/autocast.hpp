@@ -18,6 +18,7 @@
 // float64 is left alone. Backward follows what forward did, in a scope or after it.
 #pragma once
 
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -74,24 +75,70 @@ class Autocast {
 
 namespace detail {
 
-/// Whether autocast rounds this operand of a product.
-inline bool is_rounded(const Tensor& t) { return autocasting && t.dtype() == float32; }
-/// Whether autocast converts this operand of a sum.
-inline bool is_widened(const Tensor& t) { return autocasting && t.dtype() == bfloat16; }
-/// Whether autocast converts one of two operands, so that both are float32.
-inline bool is_mixed(const Tensor& a, const Tensor& b) {
-  return autocasting &&
-         ((a.dtype() == bfloat16 && b.dtype() == float32) || (a.dtype() == float32 && b.dtype() == bfloat16));
+/// What an operation does with float32 and bfloat16 operands while autocast() is open.
+enum class CastRule {
+  to_bfloat16,  ///< products: float32 operands are rounded
+  to_float32,  ///< sums, and functions that turn small errors of x into large ones: bfloat16 operands are converted
+  to_widest  ///< where the two dtypes meet, both become float32
+};
+
+/// The rule of each operation that has one: the table at the head of this page. All others compute in what they get.
+struct CastEntry {
+  std::string_view operation;
+  CastRule rule;
+};
+inline constexpr CastEntry cast_table[] = {{"linear", CastRule::to_bfloat16},
+                                           {"matmul", CastRule::to_bfloat16},
+                                           {"conv2d", CastRule::to_bfloat16},
+                                           {"softmax", CastRule::to_float32},
+                                           {"layer_norm", CastRule::to_float32},
+                                           {"cross_entropy", CastRule::to_float32},
+                                           {"nll_loss", CastRule::to_float32},
+                                           {"mse_loss", CastRule::to_float32},
+                                           {"l1_loss", CastRule::to_float32},
+                                           {"smooth_l1_loss", CastRule::to_float32},
+                                           {"bce_with_logits", CastRule::to_float32},
+                                           {"sensitive function", CastRule::to_float32},
+                                           {"add", CastRule::to_widest},
+                                           {"sub", CastRule::to_widest},
+                                           {"mul", CastRule::to_widest},
+                                           {"div", CastRule::to_widest},
+                                           {"remainder", CastRule::to_widest},
+                                           {"maximum", CastRule::to_widest},
+                                           {"minimum", CastRule::to_widest},
+                                           {"where", CastRule::to_widest},
+                                           {"comparison", CastRule::to_widest},
+                                           {"concatenate", CastRule::to_widest},
+                                           {"batch_norm residual", CastRule::to_widest}};
+/// The "sensitive functions", as PyTorch's list has them.
+constexpr bool is_sensitive(backend::Unary f) {
+  using enum backend::Unary;
+  return f == exp || f == expm1 || f == log || f == log1p || f == power || f == reciprocal || f == rsqrt ||
+         f == softplus;
 }
 
+/// The name of an operation of the table. It is looked up when the program is compiled.
+struct CastName {
+  const char* name;
+  CastRule rule{};
+  consteval CastName(const char* operation)
+      : name(operation) {  // NOLINT: implicit: cast_operands("linear", x, w)
+    const auto* entry = cast_table;
+    while (entry->operation != operation) ++entry;  // past the end: no constant, so no program
+    rule = entry->rule;
+  }
+};
+
 /// bfloat16 as float32; what is something else as it is.
-inline Tensor widened(const Tensor& t) { return t.defined() && t.dtype() == bfloat16 ? t.to(float32) : t; }
+inline Tensor to_float32(const Tensor& t) { return t.defined() && t.dtype() == bfloat16 ? t.to(float32) : t; }
 /// The dtype of sums of elements.
-inline DType dtype_of_sum(DType t) { return t == bfloat16 ? float32 : t; }
-inline TensorOptions options_of_sum(const Tensor& t) { return {dtype_of_sum(t.dtype()), t.device()}; }
+inline DType accumulation_dtype(DType t) { return t == bfloat16 ? float32 : t; }
+inline TensorOptions accumulation_options(const Tensor& t) {
+  return {accumulation_dtype(t.dtype()), t.device()};
+}
 
 /// A parameter as bfloat16. Its gradient may be written where the parameter's is collected.
-LPF_ONCE inline Tensor rounded_leaf(const Tensor& leaf) {
+LPF_ONCE Tensor rounded_leaf(const Tensor& leaf) {
   const std::uint64_t version = leaf.impl().storage->version();
   auto& all = rounded_leaves();
   std::size_t i = 0;
@@ -101,24 +148,58 @@ LPF_ONCE inline Tensor rounded_leaf(const Tensor& leaf) {
     if (!grad_enabled || (t.requires_grad() && !t.node()->released())) return t;
   }
   Tensor t = leaf.to(bfloat16);
-  if (t.node()) static_cast<FunctionNode&>(*t.node()).set_straight_to(leaf.node()->straight_to());
+  if (t.node()) static_cast<FunctionNode&>(*t.node()).set_grad_sink(leaf.node()->grad_sink());
   if (i == all.size()) all.emplace_back();
   all[i] = {leaf, leaf.node(), version, t};
   return t;
 }
 
-/// An operand of a product under autocast. DeviceError on the CPU.
-LPF_ONCE inline Tensor rounded(const char* operation, const Tensor& t) {
-  if (!is_rounded(t)) return t;
+/// float32 as bfloat16; what is something else as it is. DeviceError on the CPU.
+LPF_ONCE Tensor to_bfloat16(const char* operation, const Tensor& t) {
+  if (!t.defined() || t.dtype() != float32) return t;
   check<DeviceError>(!t.device().is_cpu(), operation,
-                     "autocast() computes in bfloat16 on CUDA, and a tensor ", "of shape ", t.shape(),
-                     " is on the CPU: move it with .to(Device::cuda()), or end the ", "scope");
+                     "autocast() computes in bfloat16 on CUDA, and a tensor of shape ", t.shape(),
+                     " is on the CPU: move it with .to(Device::cuda()), or end the scope");
   return t.requires_grad() && t.is_leaf() ? rounded_leaf(t) : t.to(bfloat16);
 }
 
+/// Whether autocast() converts one of these operands. b may be undefined.
+inline bool is_cast(CastName operation, const Tensor& a, const Tensor& b = {}) {
+  if (!autocasting) [[likely]]
+    return false;
+  const auto any = [&](DType dtype) { return a.dtype() == dtype || (b.defined() && b.dtype() == dtype); };
+  switch (operation.rule) {
+    case CastRule::to_bfloat16: return any(float32);
+    case CastRule::to_float32: return any(bfloat16);
+    default: return any(bfloat16) && any(float32);
+  }
+}
+
+/// Operands that were converted, or none.
+struct CastOperands {
+  Tensor a, b;
+  explicit operator bool() const { return a.defined(); }
+};
+/// An operation asks this first, and calls itself with what it is given:
+///   if (const auto cast = cast_operands("add", a, b)) return add(cast.a, cast.b);
+inline CastOperands cast_operands(CastName operation, const Tensor& a, const Tensor& b = {}) {
+  if (!is_cast(operation, a, b)) [[likely]]
+    return {};
+  if (operation.rule == CastRule::to_bfloat16)
+    return {to_bfloat16(operation.name, a), to_bfloat16(operation.name, b)};
+  return {to_float32(a), to_float32(b)};
+}
+
+/// Whether a parameter that a product reads is rounded to bfloat16.
+inline bool autocasts_product(const Tensor& parameter) {
+  return autocasting && parameter.dtype() == float32 && !parameter.device().is_cpu();
+}
+/// A parameter, which may have been rounded while autocast() was open, as operations on this thread expect it now.
+inline Tensor as_operand(const Tensor& parameter) { return autocasting ? parameter : to_float32(parameter); }
+
 /// Of the channels' arrays (bias, scale, statistics): x's dtype, or float32 where x is bfloat16.
-LPF_ONCE inline void check_kind_of_sum(const char* operation, const Tensor& x, const Tensor& t) {
-  const DType wanted = dtype_of_sum(x.dtype());
+LPF_ONCE void check_accumulation_kind(const char* operation, const Tensor& x, const Tensor& t) {
+  const DType wanted = accumulation_dtype(x.dtype());
   check<DTypeError>(t.dtype() == wanted, operation, "the input is ", name_of(x.dtype()), ", which goes with ",
                     name_of(wanted), ", not with ", name_of(t.dtype()), ": convert with .to(dtype)");
   check<DeviceError>(x.device() == t.device(), operation, "operands are on ", x.device(), " and ", t.device(),

@@ -6,11 +6,14 @@
 #include <map>
 
 #include "lpf/autograd/autocast.hpp"
-#include "lpf/ops/replicate.hpp"
 
 namespace lpf {
 
 namespace detail {
+
+/// a + b of two gradients of one tensor, either of which may be replicas, or already the sum over them. An operation
+/// itself, so that it can be differentiated: it is defined in ops/replicate.hpp.
+Tensor add_gradients(const Tensor& a, const Tensor& b);
 
 /// What backward knows of a node.
 struct Visit {
@@ -22,15 +25,15 @@ struct Visit {
 using Visits = std::map<std::uint64_t, Visit>;
 
 /// Adds a gradient that arrives at `node`.
-LPF_ONCE inline void arrive(Visits& visits, const std::shared_ptr<Node>& node, Tensor g) {
+LPF_ONCE void arrive(Visits& visits, const std::shared_ptr<Node>& node, Tensor g) {
   Visit& visit = visits[node->sequence()];
   Tensor& sum = visit.gradient;
-  LeafNode* leaf = node->straight_to();
+  LeafNode* leaf = node->grad_sink();
   if (!visit.node) {
     visit.node = node;
     sum = std::move(g);
-  } else if (leaf && leaf->is_landing(g)) {  // it is where it was to go
-  } else if (leaf && leaf->is_landing(sum)) {
+  } else if (leaf && leaf->is_grad_buffer(g)) {  // it is where it was to go
+  } else if (leaf && leaf->is_grad_buffer(sum)) {
     sum = std::move(g);
   } else if (sum.is_replicated() == g.is_replicated() && !grad_enabled && sum.use_count() == 1 &&
              sum.impl().storage.use_count() == 1) {
@@ -41,13 +44,13 @@ LPF_ONCE inline void arrive(Visits& visits, const std::shared_ptr<Node>& node, T
   }
 }
 
-LPF_ONCE inline void check_not_released(const Node& node) {
+LPF_ONCE void check_not_released(const Node& node) {
   check<StateError>(!node.released(), "backward", "the graph behind '", node.name(),
                     "' was freed by an earlier backward: pass retain_graph = true to the first");
 }
 
 /// The nodes below `root`, and which of them lead to one of `targets`.
-LPF_ONCE inline Visits nodes_leading_to(const std::shared_ptr<Node>& root, const Visits& targets) {
+LPF_ONCE Visits nodes_leading_to(const std::shared_ptr<Node>& root, const Visits& targets) {
   Visits reachable;
   std::vector<Node*> waiting;
   const auto reach = [&](const std::shared_ptr<Node>& node) {
@@ -74,7 +77,7 @@ LPF_ONCE inline Visits nodes_leading_to(const std::shared_ptr<Node>& root, const
 
 /// Runs backward from `root`. With `targets`, collects the gradients of those nodes and touches no leaf;
 /// without, adds to the gradients of all leaves.
-LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, Visits* targets, bool retain_graph) {
+LPF_ONCE void run_backward(const Tensor& root, Tensor gradient, Visits* targets, bool retain_graph) {
   const Autocast as_recorded(float32);  // whatever scope is open now
   Visits reachable, arrived;
   if (targets) reachable = nodes_leading_to(root.node(), *targets);
@@ -110,12 +113,12 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, Visits* t
       const AnomalyMode off(false);  // what is found below is named after the operation itself
       const struct Landing {
         const Node* before;
-        explicit Landing(const Node* n) : before(std::exchange(landing_node, n)) {}
-        ~Landing() { landing_node = before; }
+        explicit Landing(const Node* n) : before(std::exchange(backward_node, n)) {}
+        ~Landing() { backward_node = before; }
       } here(targets ? nullptr : node.get());
       grads = node->backward(g, need);
     }
-    Storage::forget_remade();
+    Storage::release_recomputed();
     g = Tensor();
     for (std::size_t i = 0; i < edges.size() && i < grads.size(); ++i) {
       if (!need[i] || !grads[i].defined()) continue;
@@ -132,7 +135,7 @@ LPF_ONCE inline void run_backward(const Tensor& root, Tensor gradient, Visits* t
   }
 }
 
-LPF_ONCE inline Tensor seed_gradient(const char* operation, const Tensor& root, const Tensor& gradient) {
+LPF_ONCE Tensor seed_gradient(const char* operation, const Tensor& root, const Tensor& gradient) {
   check<StateError>(root.requires_grad(), operation,
                     "the tensor has no history: no operand of it requires a gradient");
   if (gradient.defined()) {
@@ -150,7 +153,7 @@ LPF_ONCE inline Tensor seed_gradient(const char* operation, const Tensor& root, 
 
 }  // namespace detail
 
-LPF_ONCE inline void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
+LPF_ONCE void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
   const GradMode off(false);
   detail::run_backward(*this, detail::seed_gradient("backward", *this, gradient), nullptr, retain_graph);
 }
@@ -164,8 +167,8 @@ struct GradOptions {
 
 /// d(output)/d(inputs), one tensor each (zeros where the output does not depend on an input). Leaves' own
 /// gradients and the flat gradient buffer are not touched.
-LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs,
-                                         const GradOptions& options = {}) {
+LPF_ONCE std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs,
+                                  const GradOptions& options = {}) {
   detail::Visits targets;
   for (const Tensor& t : inputs) {
     check<StateError>(t.requires_grad(), "grad", "an input of shape ", t.shape(),
@@ -184,8 +187,8 @@ LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::span<const T
   }
   return out;
 }
-LPF_ONCE inline std::vector<Tensor> grad(const Tensor& output, std::initializer_list<Tensor> inputs,
-                                         const GradOptions& options = {}) {
+LPF_ONCE std::vector<Tensor> grad(const Tensor& output, std::initializer_list<Tensor> inputs,
+                                  const GradOptions& options = {}) {
   return grad(output, std::span(inputs.begin(), inputs.size()), options);
 }
 

@@ -45,7 +45,7 @@ class Node {
   virtual void release() { edges_.clear(); }
   virtual bool released() const { return false; }
   /// The leaf to which this node's gradient goes as it is; null if there is none.
-  virtual LeafNode* straight_to() { return nullptr; }
+  virtual LeafNode* grad_sink() { return nullptr; }
   /// Of the gradient that backward() is given: the result's dtype. Where a result was rounded to bfloat16 it
   /// may be that of what was rounded, so that no sum of gradients is.
   DType gradient_dtype() const { return gradient_dtype_; }
@@ -95,24 +95,26 @@ class LeafNode final : public Node {
   bool is_leaf() const override { return true; }
   Grads backward(const Tensor&, Need) override { return {}; }
 
-  LeafNode* straight_to() override { return this; }
+  LeafNode* grad_sink() override { return this; }
 
   const Storage& storage() const { return *storage_; }
   const Tensor& gradient() const { return gradient_; }
   /// The buffer as backward functions see it that add to it themselves; undefined without one.
-  const Tensor& landing() const {
+  const Tensor& grad_buffer() const {
     if (has_buffer_) gradient_.impl().storage->bump_version();
-    return landing_;
+    return grad_buffer_;
   }
-  bool is_landing(const Tensor& g) const { return landing_.defined() && &g.impl() == &landing_.impl(); }
+  bool is_grad_buffer(const Tensor& g) const {
+    return grad_buffer_.defined() && &g.impl() == &grad_buffer_.impl();
+  }
   /// Gradients are accumulated into this tensor, which zero_grad() zeroes and never drops.
   void set_buffer(Tensor buffer) {
     gradient_ = std::move(buffer);
-    landing_ = gradient_.alias(gradient_.shape());
+    grad_buffer_ = gradient_.alias(gradient_.shape());
     has_buffer_ = true;
   }
   void accumulate(const Tensor& g) {
-    if (is_landing(g)) return;  // it is there
+    if (is_grad_buffer(g)) return;  // it is there
     check<ShapeError>(g.shape() == shape_ && g.dtype() == dtype_, "backward", "a gradient of shape ",
                       g.shape(), " and dtype ", name_of(g.dtype()), " arrived at a leaf of shape ", shape_,
                       " and dtype ", name_of(dtype_));
@@ -135,7 +137,7 @@ class LeafNode final : public Node {
   std::shared_ptr<Storage> storage_;
   Shape shape_;
   DType dtype_;
-  Tensor gradient_, landing_;
+  Tensor gradient_, grad_buffer_;
   bool has_buffer_ = false;
 };
 
@@ -153,12 +155,12 @@ class FunctionNode final : public Node {
   Grads backward(const Tensor& gradient, Need need) override { return call_(function_, gradient, need); }
   void release() override {
     drop();
-    straight_to_ = nullptr;
+    grad_sink_ = nullptr;
     Node::release();
   }
-  LeafNode* straight_to() override { return straight_to_; }
+  LeafNode* grad_sink() override { return grad_sink_; }
   /// Says that the gradient goes as it is to `leaf`, which an edge leads to.
-  void set_straight_to(LeafNode* leaf) { straight_to_ = leaf; }
+  void set_grad_sink(LeafNode* leaf) { grad_sink_ = leaf; }
   bool released() const override { return function_ == nullptr; }
 
  private:
@@ -168,30 +170,38 @@ class FunctionNode final : public Node {
   void* function_;
   Call call_;
   Destroy destroy_;
-  LeafNode* straight_to_ = nullptr;
+  LeafNode* grad_sink_ = nullptr;
 };
 
 /// The node whose backward function runs in backward() on this thread; null otherwise, in grad() too.
-inline thread_local const Node* landing_node = nullptr;
+inline thread_local const Node* backward_node = nullptr;
 
 /// Where the gradient of an operand of that node is collected, if it goes straight to a parameter's buffer:
 /// the backward function may add to it there and return it, which spares a sweep or two over the gradient.
 /// Otherwise undefined.
-inline Tensor landing(std::size_t operand) {
-  if (!landing_node || grad_enabled) return {};
-  const auto& node = landing_node->edges()[operand].node;
-  LeafNode* leaf = node ? node->straight_to() : nullptr;
-  return leaf ? leaf->landing() : Tensor();
+inline Tensor grad_buffer(std::size_t operand) {
+  if (!backward_node || grad_enabled) return {};
+  const auto& node = backward_node->edges()[operand].node;
+  LeafNode* leaf = node ? node->grad_sink() : nullptr;
+  return leaf ? leaf->grad_buffer() : Tensor();
 }
 
-LPF_ONCE inline Node::Edge edge_to(const Tensor& t) {
+LPF_ONCE Node::Edge edge_to(const Tensor& t) {
   if (!t.defined() || !t.node()) return {};
   const auto& node = t.node();
   return {node, node->is_leaf() ? static_cast<const LeafNode&>(*node).storage().version() : 0};
 }
 
+/// Says of a result y of recorded operations that its gradient goes to `leaf` as it is, in the leaf's dtype; if `direct`, it
+/// may be written where the leaf's is collected (grad_buffer()). Nothing where y has no history.
+LPF_ONCE void set_gradient_destination(const Tensor& y, const Tensor& leaf, bool direct) {
+  if (!y.node()) return;
+  y.node()->set_gradient_dtype(leaf.dtype());
+  if (direct) static_cast<FunctionNode&>(*y.node()).set_grad_sink(leaf.node()->grad_sink());
+}
+
 /// NumericError naming `operation` if `t` holds a NaN or an infinity.
-LPF_ONCE inline void check_finite(const char* operation, const char* what, const Tensor& t) {
+LPF_ONCE void check_finite(const char* operation, const char* what, const Tensor& t) {
   if (!t.defined() || !is_floating(t.dtype())) return;
   const std::int64_t n = t.numel() * (t.is_replicated() ? t.impl().replicas->count() : 1);
   Tensor finite = empty({n}, {DType::bool_, t.device()}), all = empty({}, {DType::bool_, t.device()});
@@ -271,7 +281,7 @@ Tensor record(const char* name, Tensor y, Operands operands, Backward backward) 
   return y;
 }
 
-LPF_ONCE inline const Tensor& Tensor::requires_grad_(bool on) const {
+LPF_ONCE const Tensor& Tensor::requires_grad_(bool on) const {
   check<StateError>(is_leaf(), "requires_grad_",
                     "only a leaf can be told to collect a gradient: detach() it first");
   check<DTypeError>(!on || is_floating(dtype()), "requires_grad_", "a tensor of ", name_of(dtype()),
@@ -280,14 +290,14 @@ LPF_ONCE inline const Tensor& Tensor::requires_grad_(bool on) const {
   if (!on) set_node(nullptr);
   return *this;
 }
-LPF_ONCE inline bool Tensor::is_leaf() const { return !node() || node()->is_leaf(); }
-LPF_ONCE inline Tensor Tensor::grad() const {
+LPF_ONCE bool Tensor::is_leaf() const { return !node() || node()->is_leaf(); }
+LPF_ONCE Tensor Tensor::grad() const {
   return node() && node()->is_leaf() ? static_cast<LeafNode&>(*node()).gradient() : Tensor();
 }
-LPF_ONCE inline void Tensor::zero_grad() const {
+LPF_ONCE void Tensor::zero_grad() const {
   if (node() && node()->is_leaf()) static_cast<LeafNode&>(*node()).zero();
 }
-LPF_ONCE inline Tensor Tensor::detach() const {
+LPF_ONCE Tensor Tensor::detach() const {
   Tensor out = alias(shape());
   out.impl().replicas = impl().replicas;
   out.impl().sum_gradient = impl().sum_gradient;
@@ -296,7 +306,7 @@ LPF_ONCE inline Tensor Tensor::detach() const {
 
 namespace detail {
 /// In-place changes are for tensors outside any graph: leaves under no_grad, and plain data.
-LPF_ONCE inline void check_in_place(const char* operation, const Tensor& t) {
+LPF_ONCE void check_in_place(const char* operation, const Tensor& t) {
   check<StateError>(t.is_leaf(), operation,
                     "would change a result of an operation in place: clone() or detach() it first");
   check<StateError>(!t.node() || !grad_enabled, operation,

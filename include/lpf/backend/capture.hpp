@@ -1,8 +1,8 @@
-// What a training step does on the host, as a script. A captured step (train/captured_step.hpp) is replayed
-// by the device without its code being run again; what that code does on the host besides queueing work, it
-// does through the functions here, and a replay does it too, in the same order: counting steps and draws, and
-// computing the numbers that change from step to step, which kernels then read from the device's memory.
-// Outside a capture they are the plain calls that they look like.
+// What a training step does on the host, so that a captured step can repeat it. A captured step (train/captured_step.hpp)
+// is replayed by the device without its code being run again. What that code does on the host besides queueing work goes
+// through this page, and a replay does it again in the same order: counting steps and draws, and computing the numbers of
+// each step, which kernels then read from the device's memory. Outside a capture these are the plain calls and values that
+// they look like.
 #pragma once
 
 #include <algorithm>
@@ -12,41 +12,46 @@
 #include <vector>
 
 #include "lpf/backend/contract.hpp"
+#include "lpf/core/error.hpp"
 
-namespace lpf::detail {
+namespace lpf {
 
-class StepScript {
+using backend::StepScalar;
+
+namespace detail {
+
+/// The host's part of one captured step.
+class CaptureLog {
  public:
-  static constexpr std::int64_t most = 4096;  // changing numbers of a step
+  static constexpr std::int64_t max_words = 4096;  // numbers of a step
 
-  /// `on_device` has room for `most` words.
-  explicit StepScript(const std::uint64_t* on_device) : on_device_(on_device) {}
-  StepScript(const StepScript&) = delete;
-  StepScript& operator=(const StepScript&) = delete;
+  /// `on_device` has room for max_words words.
+  explicit CaptureLog(const std::uint64_t* on_device) : on_device_(on_device) {}
+  CaptureLog(const CaptureLog&) = delete;
+  CaptureLog& operator=(const CaptureLog&) = delete;
 
-  void add(std::function<void()> effect) { actions_.push_back(std::move(effect)); }
-  /// Where the device finds, in each replay, what f() is then; now it is `word`.
-  const std::uint64_t* add_number(std::function<std::uint64_t()> f, std::uint64_t word) {
+  void add_action(std::function<void()> action) { actions_.push_back(std::move(action)); }
+  /// Where the device finds, in each replay, the value of f() in that replay; now it is `word`.
+  const std::uint64_t* add_word(std::function<std::uint64_t()> f, std::uint64_t word) {
     const std::size_t i = words_.size();
-    check<StateError>(std::ssize(words_) < most, "captured step", "a step may have ", most,
+    check<StateError>(std::ssize(words_) < max_words, "captured step", "a step may have ", max_words,
                       " numbers that change from step to step: capture a part of it");
     words_.push_back(word);
-    add([this, i, f = std::move(f)] { words_[i] = f(); });
+    add_action([this, i, f = std::move(f)] { words_[i] = f(); });
     return on_device_ + i;
   }
-  /// What the course of the step depends on: with another answer it must be captured anew. Not where the step
-  /// itself has settled it.
-  void expect(const void* what, std::function<bool()> f) {
-    if (std::find(settled_.begin(), settled_.end(), what) != settled_.end()) return;
-    const bool answer = f();
-    expected_.emplace_back(std::move(f), answer);
+  /// Notes that the step took the branch that the present value of f() leads to: with another value it must be captured
+  /// anew. `subject` identifies what f() reads; it is not noted where the step itself has set that before.
+  void add_condition(const void* subject, std::function<bool()> f) {
+    if (std::find(set_here_.begin(), set_here_.end(), subject) != set_here_.end()) return;
+    const bool value = f();
+    conditions_.emplace_back(std::move(f), value);
   }
+  void add_set(const void* subject) { set_here_.push_back(subject); }
 
-  void settle(const void* what) { settled_.push_back(what); }
-
-  bool still_holds() const {
-    for (const auto& [f, answer] : expected_)
-      if (f() != answer) return false;
+  bool conditions_hold() const {
+    for (const auto& [f, value] : conditions_)
+      if (f() != value) return false;
     return true;
   }
   void replay() {
@@ -57,39 +62,20 @@ class StepScript {
  private:
   const std::uint64_t* on_device_;
   std::vector<std::function<void()>> actions_;
-  std::vector<std::pair<std::function<bool()>, bool>> expected_;
-  std::vector<const void*> settled_;
+  std::vector<std::pair<std::function<bool()>, bool>> conditions_;
+  std::vector<const void*> set_here_;
   std::vector<std::uint64_t> words_;
 };
 
 /// Of the step that this thread captures; null otherwise.
-inline thread_local StepScript* step_script = nullptr;
-
-/// f(), in every replay too.
-template <class F>
-void on_host(F f) {
-  f();
-  if (step_script) [[unlikely]]
-    step_script->add(std::move(f));
-}
-
-/// The number f(), of every replay its own.
-template <class F>
-backend::Changing changing(F f) {
-  backend::Changing number = f();
-  if (step_script) [[unlikely]]
-    number.at = reinterpret_cast<const double*>(
-        step_script->add_number([f] { return std::bit_cast<std::uint64_t>(static_cast<double>(f())); },
-                                std::bit_cast<std::uint64_t>(number.value)));
-  return number;
-}
+inline thread_local CaptureLog* capture_log = nullptr;
 
 /// The key with draw f(), of every replay its own.
 template <class F>
-NoiseKey drawing(NoiseKey key, F f) {
+NoiseKey key_of_step(NoiseKey key, F f) {
   key.draw = f();
-  if (step_script) [[unlikely]]
-    key.draw_at = step_script->add_number(
+  if (capture_log) [[unlikely]]
+    key.draw_at = capture_log->add_word(
         [key, f]() mutable {
           key.draw = f();
           check_noise_range(key, 0, 0, 4);
@@ -99,23 +85,78 @@ NoiseKey drawing(NoiseKey key, F f) {
   return key;
 }
 
-/// Notes that f(), which is about `what`, decides the course of the step.
+}  // namespace detail
+
+/// Runs f now and on every replay.
 template <class F>
-void decided_by(const void* what, F f) {
-  if (step_script) [[unlikely]]
-    step_script->expect(what, std::move(f));
-}
-/// Notes that the step itself has decided about `what`.
-inline void settled(const void* what) {
-  if (step_script) [[unlikely]]
-    step_script->settle(what);
+void run_and_replay(F f) {
+  f();
+  if (detail::capture_log) [[unlikely]]
+    detail::capture_log->add_action(std::move(f));
 }
 
-/// StateError in a captured step, for what computes its numbers on the host.
+/// The number f() of this step; each replay computes its own.
+template <class F>
+StepScalar step_scalar(F f) {
+  StepScalar number = f();
+  if (detail::capture_log) [[unlikely]]
+    number.at = reinterpret_cast<const double*>(
+        detail::capture_log->add_word([f] { return std::bit_cast<std::uint64_t>(static_cast<double>(f())); },
+                                      std::bit_cast<std::uint64_t>(number.value)));
+  return number;
+}
+
+/// StateError in a captured step: for an operation whose numbers, computed on the host, would stay the same in every replay.
 inline void check_not_captured(const char* operation) {
-  check<StateError>(!step_script, "captured step", operation,
+  check<StateError>(!detail::capture_log, "captured step", operation,
                     " computes numbers on the host that would stay as they are in every replay: run such a "
                     "step with CapturedStep's {.enabled = false}");
 }
 
-}  // namespace lpf::detail
+/// A count that training steps advance, such as the updates of an optimizer.
+class StepCounter {
+ public:
+  StepCounter& operator++() {
+    run_and_replay([this] { ++value_; });
+    return *this;
+  }
+  StepCounter& operator=(std::uint64_t value) {
+    value_ = value;
+    return *this;
+  }
+  operator std::uint64_t() const { return value_; }  // NOLINT: a number
+  /// Whether it is 0, as a branch of the step's code.
+  bool is_zero() const {
+    if (detail::capture_log) [[unlikely]]
+      detail::capture_log->add_condition(this, [this] { return value_ == 0; });
+    return value_ == 0;
+  }
+
+ private:
+  std::uint64_t value_ = 0;
+};
+
+/// A switch by which the code of a training step branches, such as training or evaluation mode.
+class StepSwitch {
+ public:
+  explicit StepSwitch(bool on) : on_(on) {}
+  StepSwitch& operator=(bool on) {
+    if (detail::capture_log) [[unlikely]]
+      detail::capture_log->add_set(this);
+    on_ = on;
+    return *this;
+  }
+  operator bool() const {  // NOLINT: a switch
+    if (detail::capture_log) [[unlikely]]
+      detail::capture_log->add_condition(this, [this] { return on_; });
+    return on_;
+  }
+  /// The same, where nothing depends on it.
+  bool value() const { return on_; }
+  StepSwitch(const StepSwitch&) = delete;
+
+ private:
+  bool on_;
+};
+
+}  // namespace lpf

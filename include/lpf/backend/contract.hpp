@@ -17,16 +17,16 @@
 
 namespace lpf::backend {
 
-inline constexpr std::uint32_t contract_version = 3;
+inline constexpr std::uint32_t contract_version = 4;
 
-/// A number that changes from step to step. In a captured step kernels read it from the device's memory,
-/// where every replay finds its own; `value` is that of the step at hand. Never `at` on the CPU.
-struct Changing {
+/// A number of the training step at hand, such as a learning rate. In a captured step kernels read it from the device's
+/// memory, where every replay finds its own; `value` is that of the step at hand. Never `at` on the CPU.
+struct StepScalar {
   double value = 0;
   const double* at = nullptr;
 
-  constexpr Changing() = default;
-  constexpr Changing(double number) : value(number) {}  // NOLINT: a number is one that does not change
+  constexpr StepScalar() = default;
+  constexpr StepScalar(double number) : value(number) {}  // NOLINT: implicit: a constant
   LPF_HD constexpr double now() const { return at ? *at : value; }
 };
 
@@ -108,21 +108,27 @@ enum class Binary : int {
 
 enum class Reduce : int { sum, product, max, min, any, all, argmax, argmin };
 
+struct Replicas;
+
 /// Row-major product C = alpha·op(A)·op(B) + beta·C, `batch` times with strides between consecutive operands.
 /// op(A) is m×k, op(B) k×n; lda, ldb, ldc are the row strides of the arrays as stored.
 struct Gemm {
   DType dtype;
-  bool transpose_a, transpose_b;
-  std::int64_t m, n, k;
-  const void* a;
-  std::int64_t lda, stride_a;
-  const void* b;
-  std::int64_t ldb, stride_b;
-  void* c;
-  std::int64_t ldc, stride_c;
-  std::int64_t batch;
-  double alpha, beta;
+  bool transpose_a = false, transpose_b = false;
+  std::int64_t m = 0, n = 0, k = 0;
+  const void* a = nullptr;
+  std::int64_t lda = 0, stride_a = 0;
+  const void* b = nullptr;
+  std::int64_t ldb = 0, stride_b = 0;
+  void* c = nullptr;
+  std::int64_t ldc = 0, stride_c = 0;
+  std::int64_t batch = 1;
+  double alpha = 1, beta = 0;
   DType dtype_c = dtype;  // of C; float32 may take a product of bfloat16
+  // Not null, for Table::gemm_replicas: B are the replicas first_replica … first_replica + batch − 1 of a weight, drawn
+  // within the product. b and stride_b are then not used.
+  const Replicas* replicas = nullptr;
+  std::int64_t first_replica = 0;
 };
 
 /// Convolution of x [N, H, W, C] with w [K, kh, kw, C/groups] to y [N, P, Q, K]. With `replicas` > 1 sample n
@@ -170,9 +176,10 @@ struct NormSegment {
   double floor;
 };
 
-/// The replicas of a parameter, not yet made: θ_r = θ + scale ⊙ ε(draw, r), pairs as in Table::perturb.
+/// `count` replicas of a parameter that are not in memory: θ_r = θ + scale ⊙ ε(draw, r), pairs as in Table::perturb.
 /// `theta` begins with the parameter (the segment's offset is 0), `scale` is that of all parameters.
 struct Replicas {
+  std::int64_t count;
   Segment segment;
   NoiseKey key;
   const void* theta;
@@ -180,17 +187,17 @@ struct Replicas {
   bool antithetic;
 };
 
-struct SgdStep {
-  Changing lr;
+struct SGDStep {
+  StepScalar lr;
   double momentum, dampening, weight_decay;
   bool nesterov, first;  // first: the velocity starts as the gradient
 };
 
 struct AdamStep {
   double beta1, beta2, epsilon;
-  double weight_decay;  // λ of λθ in the gradient; 0 of AdamW, which shrinks θ
-  Changing step, root;  // η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ)
-  Changing shrink;      // factor of θ: 1 − ηλ of AdamW, 1 of Adam
+  double weight_decay;    // λ of λθ in the gradient; 0 of AdamW, which shrinks θ
+  StepScalar step, root;  // η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ)
+  StepScalar shrink;      // factor of θ: 1 − ηλ of AdamW, 1 of Adam
   bool amsgrad;
 };
 
@@ -257,8 +264,9 @@ struct Table {
   void (*take)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
                const void* x, const std::int64_t* index,
                void* y);  // y [outer, count, inner] = x[:, index, :]
-  void (*put_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
-                  const void* y, const std::int64_t* index, void* x);  // x[:, index, :] += y, in index order
+  void (*index_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
+                    const void* y, const std::int64_t* index,
+                    void* x);  // x[:, index, :] += y, in index order
   void (*gather)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m, const void* x,
                  const std::int64_t* index, void* y);  // y[o, j, i] = x[o, index[o, j, i], i]
   void (*scatter_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m,
@@ -320,7 +328,7 @@ struct Table {
 
   // Vectors: whole parameter stores at once.
   // scale = factor·(‖row of θ‖₂ + floor) for each row of the segments
-  void (*filter_norms)(DType, const NormSegment*, std::int64_t segments, const void* theta, Changing factor,
+  void (*filter_norms)(DType, const NormSegment*, std::int64_t segments, const void* theta, StepScalar factor,
                        void* scale);
   // θ_r = θ + scale ⊙ ε(draw, r) over the segments, rounded to dtype_out (θ's, or bfloat16 of float32); the
   // replicas of a segment are neighbours, replica r at out + place[segment] + r·rows·length. antithetic:
@@ -328,7 +336,7 @@ struct Table {
   void (*perturb)(DType, const Segment*, const std::int64_t* place, std::int64_t segments, const NoiseKey&,
                   const void* theta, const void* scale, std::int64_t replicas, bool antithetic,
                   DType dtype_out, void* out);
-  void (*sgd)(DType, std::int64_t n, const SgdStep&, const void* gradient, void* velocity, void* theta);
+  void (*sgd)(DType, std::int64_t n, const SGDStep&, const void* gradient, void* velocity, void* theta);
   void (*adam)(DType, std::int64_t n, const AdamStep&, const void* gradient, void* m, void* v, void* v_max,
                void* theta);
 
@@ -339,10 +347,9 @@ struct Table {
                                std::int64_t first, const void* x, const void* sigma, const void* sigma_bias,
                                void* noise, void* slope);
 
-  // gemm() whose B are the replicas first … first + batch − 1 of a weight [rows, length] (stride_b and b are
-  // not used), made where they are multiplied; transpose_b: rows = n, length = k, else rows = k, length = n.
-  // May be null: the replicas are then made whole, by perturb().
-  void (*gemm_replicas)(const Gemm&, const Replicas&, std::int64_t first);
+  // gemm() with Gemm::replicas, a weight of [rows, length]: with transpose_b n = rows and k = length, without k = rows and
+  // n = length. May be null: the replicas are then drawn whole, by perturb().
+  void (*gemm_replicas)(const Gemm&);
 };
 
 }  // namespace lpf::backend

@@ -10,7 +10,7 @@ namespace lpf::backend {
 
 /// Kernels come in families, each brought in by the operations that use it: a program that never includes
 /// ops/conv.hpp does not compile convolutions.
-enum class Family : int {
+enum class KernelGroup : int {
   core,
   core_float64,
   convolution,
@@ -64,7 +64,7 @@ inline bool register_cuda(CudaOpener opener) {
 
 /// Fills in a family of CPU kernels. Of several (translation units built for different processors) that of
 /// the highest level serves. Called before main().
-inline bool register_cpu(Family family, int level, void (*fill)(Table&)) {
+inline bool register_cpu(KernelGroup family, int level, void (*fill)(Table&)) {
   int& current = cpu_level[static_cast<int>(family)];
   if (level > current) {
     fill(cpu_table);

@@ -13,8 +13,9 @@
 #include <vector>
 
 #include "lpf/autograd/engine.hpp"
+#include "lpf/ops/shape.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/core/gaussian.hpp"
-#include "lpf/float64.hpp"
 
 namespace lpf {
 

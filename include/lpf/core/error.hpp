@@ -52,9 +52,10 @@ class ReplicaError : public Error {
   using Error::Error;
 };
 /// The operating system refused: missing file, full disk, read-only folder.
-class IoError : public Error {
+class IOError : public Error {
   using Error::Error;
 };
+using IoError [[deprecated("use IOError")]] = IOError;
 /// A file that is truncated, corrupt, or not of the expected kind.
 class FormatError : public Error {
   using Error::Error;
@@ -62,11 +63,9 @@ class FormatError : public Error {
 
 namespace detail {
 
-LPF_ONCE inline void append_integer(std::string& out, long long value) { out += std::to_string(value); }
-LPF_ONCE inline void append_unsigned(std::string& out, unsigned long long value) {
-  out += std::to_string(value);
-}
-LPF_ONCE inline void append_real(std::string& out, double value) {
+LPF_ONCE void append_integer(std::string& out, long long value) { out += std::to_string(value); }
+LPF_ONCE void append_unsigned(std::string& out, unsigned long long value) { out += std::to_string(value); }
+LPF_ONCE void append_real(std::string& out, double value) {
   if (value != value) {  // printf would show the sign, which says nothing
     out += "nan";
     return;
@@ -109,7 +108,7 @@ struct Printable {
       : value(text), append_to([](std::string& out, const void* p) { out += static_cast<const char*>(p); }) {}
 };
 
-LPF_ONCE inline std::string join(std::initializer_list<Printable> values) {
+LPF_ONCE std::string join(std::initializer_list<Printable> values) {
   std::string out;
   for (const Printable& v : values) v.append_to(out, v.value);
   return out;

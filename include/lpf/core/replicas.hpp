@@ -10,8 +10,51 @@
 
 namespace lpf {
 
-/// M replicas and the slices of the batch they serve. Shared by all replicated tensors of one perturbed pass.
-/// A replicated tensor has a hidden leading axis of size M; its shape() does not show it.
+/// A batch cut into consecutive slices, one for each replica. Their lengths differ by at most one sample; the longer ones
+/// come first. Positions are in rows, of which a sample has one or, of folded operands (tokens), several.
+class Slices {
+ public:
+  Slices(std::int64_t count, std::int64_t samples, std::int64_t rows_per_sample = 1)
+      : count_(count), samples_(samples), rows_per_sample_(rows_per_sample) {}
+
+  std::int64_t count() const { return count_; }
+  /// First row of slice r.
+  std::int64_t begin(std::int64_t r) const {
+    return (r * (samples_ / count_) + std::min(r, samples_ % count_)) * rows_per_sample_;
+  }
+  std::int64_t end(std::int64_t r) const { return begin(r + 1); }
+  /// Rows of slice r.
+  std::int64_t length(std::int64_t r) const { return begin(r + 1) - begin(r); }
+  /// The part of the batch that slice r is: B_r/B.
+  double share(std::int64_t r) const {
+    return static_cast<double>(length(r)) / static_cast<double>(begin(count_));
+  }
+
+  /// Calls f(run) for runs of neighbouring slices of equal length, of which there are at most two.
+  struct Run {
+    std::int64_t first, count;   ///< slices [first, first + count)
+    std::int64_t begin, length;  ///< first row of the first, rows of each
+  };
+  template <class F>
+  void for_each_run(F f) const {
+    const std::int64_t longer = samples_ % count_;
+    if (longer > 0) f(Run{0, longer, 0, length(0)});
+    f(Run{longer, count_ - longer, begin(longer), length(count_ - 1)});
+  }
+
+  /// First row of each slice, and the end: count() + 1 values.
+  std::vector<std::int64_t> boundaries() const {
+    std::vector<std::int64_t> out;
+    for (std::int64_t r = 0; r <= count_; ++r) out.push_back(begin(r));
+    return out;
+  }
+
+ private:
+  std::int64_t count_, samples_, rows_per_sample_;
+};
+
+/// M replicas and the batch whose slices they serve. Shared by all replicated tensors of one perturbed pass. A replicated
+/// tensor has a hidden leading axis of size M; its shape() does not show it.
 class ReplicaPlan {
  public:
   explicit ReplicaPlan(std::int64_t count) : count_(count) {}
@@ -20,9 +63,10 @@ class ReplicaPlan {
   /// Samples in the batch; 0 until the first operation met it.
   std::int64_t batch() const { return batch_; }
 
-  /// First row of each slice and the end, M + 1 values, for an operand whose leading axis holds `rows` rows:
-  /// the batch, or a multiple of it (tokens). Slices are consecutive and differ by at most one sample.
-  std::vector<std::int64_t> slices(const char* operation, std::int64_t rows) {
+  /// The slices of an operand whose leading axis has `rows` rows: the batch, or a multiple of it (tokens). The first
+  /// operand of a pass says how large the batch is.
+  /// @throws ShapeError for fewer samples than replicas, and for rows that are no multiple of the batch.
+  Slices slices(const char* operation, std::int64_t rows) {
     if (batch_ == 0) {
       check<ShapeError>(rows >= count_, operation, "M = ", count_,
                         " replicas need at least as many samples; the batch has ", rows);
@@ -30,16 +74,7 @@ class ReplicaPlan {
     }
     check<ShapeError>(rows % batch_ == 0, operation, "the perturbed pass began with a batch of ", batch_,
                       " samples, but this operand has ", rows, " rows along its first axis");
-    return cut(batch_, rows / batch_);
-  }
-
-  /// The slices of a batch of `batch` samples, in units of `rows_per_sample` rows.
-  std::vector<std::int64_t> cut(std::int64_t batch, std::int64_t rows_per_sample = 1) const {
-    std::vector<std::int64_t> begin(static_cast<std::size_t>(count_) + 1);
-    const std::int64_t size = batch / count_, longer = batch % count_;
-    for (std::int64_t r = 0; r <= count_; ++r)
-      begin[static_cast<std::size_t>(r)] = (r * size + std::min(r, longer)) * rows_per_sample;
-    return begin;
+    return {count_, batch_, rows / batch_};
   }
 
  private:

@@ -24,7 +24,7 @@ struct Batch {
 namespace detail {
 
 /// Entries `index` of the first axis of a tensor on the CPU, copied.
-LPF_ONCE inline Tensor gather_rows(const Tensor& x, std::span<const std::int64_t> index) {
+LPF_ONCE Tensor gather_rows(const Tensor& x, std::span<const std::int64_t> index) {
   const std::int64_t n = x.size(0);
   const std::size_t bytes = static_cast<std::size_t>(x.shape().product(1, x.rank())) * size_of(x.dtype());
   Tensor out = empty(x.shape().with(0, static_cast<std::int64_t>(index.size())),
@@ -134,7 +134,7 @@ struct Fold {
 /// One round of k-fold cross-validation: the samples fall at random into k parts whose sizes differ by at
 /// most one; part `fold` is the validation set, the others are the training set. Throws ValueError unless 2
 /// <= k <= size().
-LPF_ONCE inline Fold k_fold(const TensorDataset& data, KFoldOptions options) {
+LPF_ONCE Fold k_fold(const TensorDataset& data, KFoldOptions options) {
   const std::int64_t n = data.size(), k = options.folds, i = options.fold;
   check(k >= 2 && k <= n, "k_fold", "needs 2 <= folds <= ", n, " (the samples), got ", k);
   check(i >= 0 && i < k, "k_fold", "fold must be in [0, ", k, "), got ", i);
@@ -151,7 +151,7 @@ LPF_ONCE inline Fold k_fold(const TensorDataset& data, KFoldOptions options) {
 struct ChannelStatistics {
   std::vector<double> mean, sd;
 };
-LPF_ONCE inline ChannelStatistics channel_statistics(const Tensor& images) {
+LPF_ONCE ChannelStatistics channel_statistics(const Tensor& images) {
   const auto channels = static_cast<std::size_t>(images.rank() == 4 ? images.size(3) : 1);
   check(images.numel() > 0, "channel_statistics", "there are no images: shape ", images.shape());
   std::vector<double> mean(channels), sd(channels);
@@ -170,7 +170,7 @@ LPF_ONCE inline ChannelStatistics channel_statistics(const Tensor& images) {
 }
 
 /// (x - mean) / sd, channel by channel; a single mean and sd serve all channels.
-LPF_ONCE inline Tensor normalize(const Tensor& images, const ChannelStatistics& statistics) {
+LPF_ONCE Tensor normalize(const Tensor& images, const ChannelStatistics& statistics) {
   const std::vector<double>&mean = statistics.mean, &sd = statistics.sd;
   check<ShapeError>(mean.size() == sd.size() && !mean.empty() && images.rank() >= 1 &&
                         (mean.size() == 1 || static_cast<std::int64_t>(mean.size()) == images.size(-1)),

@@ -18,7 +18,7 @@ struct LabelNoiseOptions {
 /// right one included (so that p (C - 1) / C of them end up wrong). For one seed, the labels drawn anew at a
 /// smaller probability are among those at a larger. The images are shared. Throws ValueError, DTypeError for
 /// labels that are no classes.
-LPF_ONCE inline TensorDataset with_label_noise(const TensorDataset& data, LabelNoiseOptions options) {
+LPF_ONCE TensorDataset with_label_noise(const TensorDataset& data, LabelNoiseOptions options) {
   check<DTypeError>(data.labels.dtype() == DType::int64 && data.labels.rank() == 1, "label noise",
                     "needs one int64 label for each sample, labels are ", name_of(data.labels.dtype()),
                     " of shape ", data.labels.shape());
@@ -41,7 +41,7 @@ struct DataNoiseOptions {
 
 /// The data set with images x + sigma e, e from N(0, 1), which are not clipped. The labels are shared. Throws
 /// ValueError for a negative sigma, DTypeError unless the images are float.
-LPF_ONCE inline TensorDataset with_data_noise(const TensorDataset& data, DataNoiseOptions options) {
+LPF_ONCE TensorDataset with_data_noise(const TensorDataset& data, DataNoiseOptions options) {
   check(options.sigma >= 0 && std::isfinite(options.sigma), "data noise", "sigma must be at least 0, got ",
         options.sigma);
   const NoiseKey key{.seed = options.seed, .purpose = Purpose::data_noise};

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "lpf/experiment/method.hpp"
-#include "lpf/experiment/task.hpp"
+#include "lpf/experiment/data_splits.hpp"
+#include "lpf/experiment/trainer.hpp"
 #include "lpf/ops/loss.hpp"
 #include "lpf/report/progress.hpp"
 
@@ -58,7 +58,7 @@ inline Batch noise_batch(const DataShape& data, std::int64_t n) {
 }
 
 /// A data set of n such images.
-inline Task noise_task(const Settings& s, const DataShape& data, std::int64_t n) {
+inline DataSplits noise_splits(const Settings& s, const DataShape& data, std::int64_t n) {
   Tensor x = empty({n, data.input[0], data.input[1], data.input[2]}, {.device = Device::cpu()});
   x.backend().uniform(x.dtype(), {.seed = 1}, 0, x.numel(), x.raw());
   if (s.dataset != "digits" && s.data_noise == 0) x = affine(x, 255, 0).to(uint8);
@@ -74,11 +74,11 @@ double seconds_of(F f) {
 }
 
 /// Sixteen steps on one batch in memory, and as many on batches from the loader, in turn.
-inline void measure_loading(const Settings& s, const DataShape& data, Method& method,
+inline void measure_loading(const Settings& s, const DataShape& data, Trainer& method,
                             const models::Model& net, Estimate& out) {
   constexpr std::int64_t steps = 16, rounds = 5;
-  const Task task = noise_task(s, data, steps * s.batch);
-  DataLoader loader = train_loader(s, task);
+  const DataSplits splits = noise_splits(s, data, steps * s.batch);
+  DataLoader loader = train_loader(s, splits);
   const Batch kept = *loader.begin();
   const auto step = [&](const Batch& batch) {
     method.step([&] { return batch; }, [&](const Batch& b) { return cross_entropy(net(b.x), b.y); });
@@ -117,7 +117,7 @@ inline Estimate dry_run(const Settings& s) {
   out.parameters = params.numel();
   for (const auto& b : params.buffers()) out.buffers += b.tensor.numel();
   out.steps = (data.train + s.batch - 1) / s.batch;
-  Method method(s, params, out.steps);
+  Trainer method(s, params, out.steps);
 
   constexpr double megabyte = 1 << 20;
   const bool perturbed = s.optimizer.starts_with("lpf") || s.optimizer == "smoothout";

@@ -20,10 +20,10 @@
 #include <vector>
 
 #include "lpf/data/loader.hpp"
+#include "lpf/experiment/data_splits.hpp"
 #include "lpf/experiment/history.hpp"
-#include "lpf/experiment/method.hpp"
 #include "lpf/experiment/run_report.hpp"
-#include "lpf/experiment/task.hpp"
+#include "lpf/experiment/trainer.hpp"
 #include "lpf/ops/loss.hpp"
 #include "lpf/report/progress.hpp"
 #include "lpf/report/tensorboard.hpp"
@@ -69,11 +69,11 @@ class Run {
   Run(const Settings& s, const RunOptions& options)
       : settings_(s),
         options_(options),
-        task_(make_task(s)),
-        loader_(train_loader(s, task_)),
+        splits_(make_splits(s)),
+        loader_(train_loader(s, splits_)),
         stream_(loader_),
         params_({.seed = s.seed}),
-        net_(make_model(s, params_, task_.input(), task_.train.classes())),
+        net_(make_model(s, params_, splits_.input(), splits_.train.classes())),
         method_(s, params_, loader_.batches()),
         captured_(
             [this](const Tensor& x, const Tensor& y) {
@@ -218,7 +218,7 @@ class Run {
 
   Evaluation evaluated(const TensorDataset& data) {
     if (data.size() == 0) return {Epoch::none, Epoch::none, 0};
-    const Evaluation out = evaluate(params_, net_, test_loader(data, task_));
+    const Evaluation out = evaluate(params_, net_, test_loader(data, splits_));
     check_finite(out.loss, "loss of the evaluation", params_.updates());
     return out;
   }
@@ -228,8 +228,8 @@ class Run {
     e.epoch = epoch_ + 1;
     const bool judged = e.epoch % settings_.evaluate_every == 0 || e.epoch == settings_.epochs;
     const Evaluation none{Epoch::none, Epoch::none, 0};
-    const Evaluation validation = judged ? evaluated(task_.validation) : none;
-    const Evaluation test = judged ? evaluated(task_.test) : none;
+    const Evaluation validation = judged ? evaluated(splits_.validation) : none;
+    const Evaluation test = judged ? evaluated(splits_.test) : none;
     e.updates = static_cast<std::int64_t>(params_.updates());
     e.train_loss = loss_sum_ / static_cast<double>(samples_), e.train_error = 100 * error();
     e.validation_loss = validation.loss, e.validation_error = 100 * validation.error;
@@ -269,12 +269,12 @@ class Run {
 
   Settings settings_;
   RunOptions options_;
-  Task task_;
+  DataSplits splits_;
   DataLoader loader_;
   BatchStream stream_;
   ParameterStore params_;
   models::Model net_;
-  Method method_;
+  Trainer method_;
   CapturedStep<std::function<std::vector<Tensor>(const Tensor&, const Tensor&)>> captured_;
   Checkpoint checkpoint_;
 
@@ -295,7 +295,7 @@ class Run {
 
 /// Trains as the settings say. Throws ValueError for settings that do not fit together, what the readers of
 /// data sets throw, NumericError where the loss becomes NaN or infinite (saying which setting to lower),
-/// StateError if the folder has another run, IoError if results cannot be written.
+/// StateError if the folder has another run, IOError if results cannot be written.
 inline Outcome run(const Settings& settings, const RunOptions& options) {
   validate(settings);
   check(!options.out.empty(), "train", "--out needs the name of a folder");

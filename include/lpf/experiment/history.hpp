@@ -66,7 +66,7 @@ inline void write_config(const std::string& path, const Settings& s) {
   write_file_atomically(path, out + "\n}\n");
 }
 
-/// The settings of a run. Those that the file does not have keep their defaults. IoError; FormatError for a
+/// The settings of a run. Those that the file does not have keep their defaults. IOError; FormatError for a
 /// file that is no such thing.
 inline Settings read_config(const std::string& path) {
   Settings s;
@@ -80,7 +80,7 @@ inline Settings read_config(const std::string& path) {
   return s;
 }
 
-/// The epochs in log.jsonl. IoError; FormatError, with the line, for what is no such log. A torn last line,
+/// The epochs in log.jsonl. IOError; FormatError, with the line, for what is no such log. A torn last line,
 /// of a run that was killed, is passed over.
 inline std::vector<Epoch> read_history(const std::string& path) {
   const std::string text = lpf::detail::read_file(path, "train");

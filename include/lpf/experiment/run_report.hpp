@@ -45,10 +45,10 @@ inline std::string title_of(const Settings& s) {
   return concat(s.optimizer, ", ", s.model, " on ", s.dataset);
 }
 
-inline HtmlReport run_report(const Settings& s, const std::vector<Epoch>& history,
+inline HTMLReport run_report(const Settings& s, const std::vector<Epoch>& history,
                              const std::string& command) {
   const Epoch& best = best_epoch(history);
-  HtmlReport report({.title = title_of(s),
+  HTMLReport report({.title = title_of(s),
                      .lead = concat("Best epoch: ", best.epoch, " of ", history.size(), ", with ",
                                     detail::per_cent(best.test_error), " of the test images misread."),
                      .command = command,

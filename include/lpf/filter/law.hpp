@@ -37,16 +37,23 @@ struct Radius {
 namespace filter {
 
 /// The parameters that a filter perturbs, as rows of θ, and how the scale of each row comes from norms.
-struct Rows {
-  std::vector<backend::Segment> segments;   // what is perturbed: rows of equal scale
-  std::vector<backend::NormSegment> norms;  // whose norms the scales of the rows are
-  std::vector<std::int64_t> segment_of;     // parameter → segment, −1 if left out
+struct Segments {
+  std::vector<backend::Segment> segments;   ///< what is perturbed: rows of equal scale
+  std::vector<backend::NormSegment> norms;  ///< whose norms the scales of the rows are
+  std::vector<std::int64_t> segment_of;     ///< parameter → segment, −1 if left out
   std::int64_t rows = 0;
+
+  /// The segment of a parameter; null if it is not perturbed.
+  const backend::Segment* of(std::size_t parameter) const {
+    const std::int64_t s = segment_of[parameter];
+    return s < 0 ? nullptr : &segments[static_cast<std::size_t>(s)];
+  }
 };
 
-LPF_ONCE inline Rows rows_of(const ParameterStore& params, NoiseLaw law,
-                             const std::function<bool(const ParameterInfo&)>& include) {
-  Rows out;
+/// The parameters for which `include` holds (all trainable ones if it is empty).
+inline Segments segments_of(const ParameterStore& params, NoiseLaw law,
+                            const std::function<bool(const ParameterInfo&)>& include) {
+  Segments out;
   for (const ParameterInfo& info : params.parameters()) {
     out.segment_of.push_back(-1);
     if (!info.trainable || info.numel() == 0 || (include && !include(info))) continue;
@@ -65,11 +72,10 @@ LPF_ONCE inline Rows rows_of(const ParameterStore& params, NoiseLaw law,
 }
 
 /// The standard deviation of each row, [rows]: γ times its norm.
-LPF_ONCE inline Tensor scales(const ParameterStore& params, const Rows& rows,
-                              const backend::Changing& gamma) {
-  const Tensor theta = params.theta(), out = empty({rows.rows}, theta.options());
-  theta.backend().filter_norms(theta.dtype(), rows.norms.data(), std::ssize(rows.norms), theta.raw(), gamma,
-                               out.raw());
+inline Tensor scales(const ParameterStore& params, const Segments& segments, const StepScalar& gamma) {
+  const Tensor theta = params.theta(), out = empty({segments.rows}, theta.options());
+  theta.backend().filter_norms(theta.dtype(), segments.norms.data(), std::ssize(segments.norms), theta.raw(),
+                               gamma, out.raw());
   return out;
 }
 

@@ -11,7 +11,6 @@
 //   }
 #pragma once
 
-#include "lpf/backend/capture.hpp"
 #include "lpf/filter/perturbation.hpp"
 
 namespace lpf {
@@ -27,74 +26,36 @@ struct LowPassFilterOptions {
   std::uint64_t seed = 0;  ///< of the noise
   /// Which parameters are perturbed; all trainable ones if empty.
   std::function<bool(const ParameterInfo&)> include = {};
-  /// Keep each replica's gradient for Perturbation::gradient_statistics(), at the price of [M, d] memory and
-  /// M products.
+  /// Keep each replica's gradient for Perturbation::gradient_statistics(), at the price of [M, d] memory and M products.
   bool keep_replica_gradients = false;
   ReplicaMemory memory = ReplicaMemory::automatic;  ///< of the perturbed copies between forward and backward
 };
 
-/// The low-pass filter: makes perturbed passes, each with fresh noise. Its whole state is the number of
-/// passes made.
+/// The low-pass filter: makes perturbed passes, each with fresh noise. Its whole state is the number of passes made.
 class LowPassFilter {
  public:
-  LPF_ONCE inline explicit LowPassFilter(LowPassFilterOptions options) : options_(std::move(options)) {
-    const auto& o = options_;
-    check(o.M >= 1 && o.M < 0xFFFFFF, "LowPassFilter", "M must be at least 1, got ", o.M);
-    check(std::isfinite(o.gamma) && o.gamma >= 0, "LowPassFilter",
-          "gamma must be finite and not negative, got ", o.gamma);
-    check(std::isfinite(o.alpha) && o.alpha >= 0, "LowPassFilter",
-          "alpha must be finite and not negative, got ", o.alpha);
-    check(
-        o.alpha == 1 || o.total_steps > 0, "LowPassFilter", "alpha = ", o.alpha,
-        " makes the radius grow over training: total_steps, the number of optimizer updates, must be given");
-    check(
-        o.estimator != Estimator::per_sample || !o.keep_replica_gradients, "LowPassFilter",
-        "keep_replica_gradients needs replicas, of which per-sample noise has none: use Estimator::replicas");
-    check(o.estimator != Estimator::antithetic || o.M % 2 == 0, "LowPassFilter",
-          "antithetic draws come in pairs: M must be even, got ", o.M);
+  /// @throws ValueError for options out of range.
+  explicit LowPassFilter(LowPassFilterOptions options)
+      : options_(std::move(options)), draws_({.seed = options_.seed, .purpose = Purpose::perturbation}) {
+    check_options();
   }
 
-  /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError
-  /// if one is open already, or if the one before it ended without having met any parameter (once: the next
-  /// call goes on).
-  [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] LPF_ONCE inline filter::Perturbation
-  perturb(const ParameterStore& params) {
-    detail::on_host([this, params] {
-      filter::Perturbation::check_not_open(params);
-      const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
-      check<StateError>(!before || !*before, "perturb",
-                        "the perturbed pass before this one ended without reading a parameter: keep its "
-                        "scope alive around the "
-                        "forward pass (auto scope = filter.perturb(params))");
-      ++draws_;
-    });
-    filter::PassOptions pass = options_of(params, 0);
-    pass.key = detail::drawing(pass.key, [this] { return draws_ - 1; });
-    pass.gamma = detail::changing([this, params] { return gamma(params.updates()); });
-    return filter::Perturbation(params, filter::rows_of(params, options_.law, options_.include), pass,
-                                forgotten_);
+  /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError if one is open
+  /// already, or if the one before it ended without having met any parameter (once: the next call goes on).
+  [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(
+      const ParameterStore& params) {
+    check_.begin("perturb", params);
+    const NoiseKey key = draws_.next();  // ε is a function of (seed, draw, replica, parameter, element)
+    const StepScalar radius = step_scalar([this, params] { return gamma(params.updates()); });
+    return filter::Perturbation(params, filter::segments_of(params, options_.law, options_.include),
+                                pass_options(key, radius), check_.unread());
   }
 
   /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ: what perturb() adds.
-  LPF_ONCE inline Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
-    const auto off = no_grad();
-    const filter::Rows rows = filter::rows_of(params, options_.law, options_.include);
-    const filter::PassOptions pass = options_of(params, draw);
-    const Tensor theta = params.theta(), scale = filter::scales(params, rows, pass.gamma),
-                 origin = zeros_like(theta);
-    const Tensor drawn = empty({pass.M * theta.numel()}, theta.options());
-    std::vector<std::int64_t> places;
-    for (const auto& s : rows.segments) places.push_back(pass.M * s.offset);
-    theta.backend().perturb(theta.dtype(), rows.segments.data(), places.data(), std::ssize(rows.segments),
-                            pass.key, origin.raw(), scale.raw(), pass.M,
-                            options_.estimator == Estimator::antithetic, drawn.dtype(), drawn.raw());
-    Tensor out = zeros({pass.M, theta.numel()}, theta.options());
-    for (const auto& s : rows.segments) {
-      const std::int64_t n = s.rows * s.length;
-      for (std::int64_t r = 0; r < pass.M; ++r)
-        out.alias({n}, r * theta.numel() + s.offset).copy_(drawn.alias({n}, pass.M * s.offset + r * n));
-    }
-    return out;
+  Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
+    const NoiseKey key{.seed = options_.seed, .purpose = Purpose::perturbation, .draw = draw};
+    return filter::offsets(params, filter::segments_of(params, options_.law, options_.include),
+                           pass_options(key, gamma(params.updates())));
   }
 
   /// γ after `updates` optimizer updates.
@@ -103,23 +64,39 @@ class LowPassFilter {
   }
   const LowPassFilterOptions& options() const { return options_; }
   /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
-  std::uint64_t draws() const { return draws_; }
-  void set_draws(std::uint64_t n) { draws_ = n; }
+  std::uint64_t draws() const { return draws_.count(); }
+  void set_draws(std::uint64_t n) { draws_.set_count(n); }
 
  private:
-  filter::PassOptions options_of(const ParameterStore& params, std::uint64_t draw) const {
-    return {options_.M,
-            gamma(params.updates()),
-            options_.estimator,
-            options_.batch_norm,
-            options_.keep_replica_gradients,
-            NoiseKey{options_.seed, Purpose::perturbation, draw, 0, 0},
-            options_.memory};
+  void check_options() const;
+  filter::PassOptions pass_options(const NoiseKey& key, const StepScalar& radius) const {
+    return {.M = options_.M,
+            .gamma = radius,
+            .estimator = options_.estimator,
+            .batch_norm = options_.batch_norm,
+            .keep_replica_gradients = options_.keep_replica_gradients,
+            .key = key,
+            .memory = options_.memory};
   }
 
   LowPassFilterOptions options_;
-  std::uint64_t draws_ = 0;
-  std::shared_ptr<bool> forgotten_;  // of the newest pass
+  DrawCounter draws_;
+  filter::ScopeCheck check_;
 };
+
+inline void LowPassFilter::check_options() const {
+  const auto& o = options_;
+  check(o.M >= 1 && o.M < 0xFFFFFF, "LowPassFilter", "M must be at least 1, got ", o.M);
+  check(std::isfinite(o.gamma) && o.gamma >= 0, "LowPassFilter",
+        "gamma must be finite and not negative, got ", o.gamma);
+  check(std::isfinite(o.alpha) && o.alpha >= 0, "LowPassFilter",
+        "alpha must be finite and not negative, got ", o.alpha);
+  check(o.alpha == 1 || o.total_steps > 0, "LowPassFilter", "alpha = ", o.alpha,
+        " makes the radius grow over training: total_steps, the number of optimizer updates, must be given");
+  check(o.estimator != Estimator::per_sample || !o.keep_replica_gradients, "LowPassFilter",
+        "keep_replica_gradients needs replicas, of which per-sample noise has none: use Estimator::replicas");
+  check(o.estimator != Estimator::antithetic || o.M % 2 == 0, "LowPassFilter",
+        "antithetic draws come in pairs: M must be even, got ", o.M);
+}
 
 }  // namespace lpf

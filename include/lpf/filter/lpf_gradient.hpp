@@ -31,7 +31,7 @@ struct FilterRows {
   std::int64_t rows = 1, length = 0;
 };
 
-struct LpfGradientOptions {
+struct LPFGradientOptions {
   std::int64_t M = 8;  ///< replicas: calls of the function
   double gamma =
       0;  ///< each element of a row w has standard deviation γ‖w‖₂, of a single row γ(‖w‖₂ + 1e-16)
@@ -42,6 +42,7 @@ struct LpfGradientOptions {
   /// Names the noise: give each step a draw of its own. `replica` and `parameter` are set here.
   NoiseKey key = {.purpose = Purpose::perturbation};
 };
+using LpfGradientOptions [[deprecated("use LPFGradientOptions")]] = LPFGradientOptions;
 
 /// What lpf_gradient() returns beside the gradient.
 struct SmoothedLoss {
@@ -58,7 +59,7 @@ struct RowScales {
   std::vector<backend::Segment> segments;
   std::vector<T> scale;
 
-  RowScales(std::span<const T> theta, const LpfGradientOptions& o) {
+  RowScales(std::span<const T> theta, const LPFGradientOptions& o) {
     const auto n = static_cast<std::int64_t>(theta.size());
     std::int64_t at = 0, count = 0;
     for (const FilterRows& r : o.rows.empty() ? std::vector{FilterRows{1, n}} : o.rows) {
@@ -83,7 +84,7 @@ struct RowScales {
 
 template <class T, class F>
 SmoothedLoss lpf_gradient(F& f, std::span<const T> theta, std::span<T> gradient,
-                          const LpfGradientOptions& o) {
+                          const LPFGradientOptions& o) {
   check(o.M >= 1, "lpf_gradient", "M must be at least 1, got ", o.M);
   check(!o.antithetic || o.M % 2 == 0, "lpf_gradient", "antithetic draws come in pairs: M must be even, got ",
         o.M);
@@ -150,7 +151,7 @@ SmoothedLoss lpf_gradient(F& f, std::span<const T> theta, std::span<T> gradient,
 /// @throws ShapeError where gradient or rows do not fit theta; ValueError for options out of range, or both
 /// gamma and sigma.
 template <class F, class Theta, class Gradient>
-SmoothedLoss lpf_gradient(F&& f, const Theta& theta, Gradient&& gradient, const LpfGradientOptions& options) {
+SmoothedLoss lpf_gradient(F&& f, const Theta& theta, Gradient&& gradient, const LPFGradientOptions& options) {
   using T = typename decltype(std::span(gradient))::element_type;
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
                 "gradient: float or double, and not const");

@@ -3,18 +3,23 @@
 // replica.
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
+#include "lpf/filter/options.hpp"
 #include "lpf/ops/math.hpp"
 
-namespace lpf::filter::detail {
+namespace lpf::filter {
+
+namespace detail {
 
 /// t ⊙ ξ [B, out] with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample,
 /// without w and b. x [B, in], σ [out] and σ_β [1], where undefined 0. The gradient with respect to x goes
 /// through t as it stands, ∂/∂x_b = σ_k²ξ/t·x_b; where t = 0 it is 0.
-LPF_ONCE inline Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Tensor& sigma,
-                                            const Tensor& sigma_bias, const NoiseKey& key,
-                                            std::int64_t first) {
+LPF_ONCE Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Tensor& sigma,
+                                     const Tensor& sigma_bias, const NoiseKey& key, std::int64_t first) {
   if (x.dtype() == bfloat16)
-    return pre_activation_noise(lpf::detail::widened(x), out, sigma, sigma_bias, key, first);
+    return pre_activation_noise(lpf::detail::to_float32(x), out, sigma, sigma_bias, key, first);
   const std::int64_t batch = x.size(0);
   Tensor noise = empty({batch, out}, x.options()), slope;
   if (is_grad_enabled() && x.requires_grad()) slope = empty_like(noise);
@@ -36,4 +41,47 @@ LPF_ONCE inline Tensor pre_activation_noise(const Tensor& x, std::int64_t out, c
   });
 }
 
-}  // namespace lpf::filter::detail
+}  // namespace detail
+
+/// The noise of a pass with Estimator::per_sample: for a layer x·wᵀ + b on [B, in] it is drawn on the pre-activations.
+class PreActivationNoise {
+ public:
+  /// `scale` [rows of the segments] are the standard deviations of the weights.
+  PreActivationNoise(const ParameterStore& params, const Segments& segments, const NoiseKey& key,
+                     const Tensor& scale)
+      : params_(params), segments_(segments), key_(key), scale_(scale) {}
+
+  /// StateError if a parameter was read before, or its noise was drawn on pre-activations.
+  LPF_ONCE void check_unused(std::size_t parameter, bool was_read = false) const {
+    check<StateError>(!was_read && std::find(used_.begin(), used_.end(), parameter) == used_.end(), "perturb",
+                      "'", params_.parameters()[parameter].name,
+                      "' is used twice in one pass: per-sample noise is exact for a weight used once; use "
+                      "Estimator::replicas");
+  }
+
+  /// Noise [B, out] for x [B, in], a weight and a bias (null: none), one of which may be left out of the filter.
+  LPF_ONCE Tensor draw(const Tensor& x, std::size_t weight, const std::size_t* bias) {
+    const backend::Segment* w = segments_.of(weight);
+    const backend::Segment* b = bias ? segments_.of(*bias) : nullptr;
+    for (const backend::Segment* s : {w, b})
+      if (s) used_.push_back(s->parameter);
+    const std::int64_t out = params_.parameters()[weight].shape[0];
+    const auto scale_of = [&](const backend::Segment* s) {
+      return s ? narrow(scale_, 0, s->first_scale, s->rows).detach() : Tensor();
+    };
+    NoiseKey key = key_;
+    key.replica = 0xFFFFFF;  // apart from the streams of replicas
+    key.parameter = static_cast<std::uint32_t>(w ? weight : *bias);
+    return detail::pre_activation_noise(x, out, scale_of(w), scale_of(b), key,
+                                        nn::MicroBatch::first_sample() * out);
+  }
+
+ private:
+  ParameterStore params_;
+  Segments segments_;
+  NoiseKey key_;
+  Tensor scale_;
+  std::vector<std::size_t> used_;
+};
+
+}  // namespace lpf::filter

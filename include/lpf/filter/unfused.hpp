@@ -1,30 +1,25 @@
-// The published algorithm, as a loop: M passes, each at weights that were written over θ, on its own slice of
-// the batch. It is here to be read and to test the batched pass against; it costs M small passes and touches
-// θ.
+// The published algorithm, as a loop: M passes, each at weights that were written over θ, on its own slice of the batch. It
+// is here to be read and to test the batched pass against; it costs M small passes and touches θ.
 #pragma once
 
 #include "lpf/filter/low_pass_filter.hpp"
 
 namespace lpf::filter {
 
-/// Adds g = Σ_r (B_r/B) ∇L(θ + s ⊙ ε_r; B_r) to the gradient of `params`; returns the mean loss.
-/// `slice_loss(begin, end)` is the mean loss of samples [begin, end). The noise is that of pass `draw` of
-/// `filter`.
+/// Adds g = Σ_r (B_r/B) ∇L(θ + s ⊙ ε_r; B_r) to the gradient of `params`; returns the mean loss. `slice_loss(begin, end)`
+/// is the mean loss of samples [begin, end). The noise is that of pass `draw` of `filter`.
 template <class SliceLoss>
 double unfused_gradient(const ParameterStore& params, const LowPassFilter& filter, std::uint64_t draw,
                         std::int64_t batch, SliceLoss slice_loss) {
-  const std::int64_t M = filter.options().M;
-  const Tensor theta = params.theta(), saved = theta.clone(), offsets = filter.offsets(params, draw);
-  const auto begin = ReplicaPlan(M).cut(batch);
+  const Tensor theta = params.theta(), saved = theta.clone(), noise = filter.offsets(params, draw);
+  const Slices slices(filter.options().M, batch);
   double mean = 0;
-  for (std::int64_t r = 0; r < M; ++r) {
-    const auto from = begin[static_cast<std::size_t>(r)], to = begin[static_cast<std::size_t>(r) + 1];
-    const double weight = static_cast<double>(to - from) / static_cast<double>(batch);
-    theta.copy_(add(saved, offsets[r]));
-    const nn::PartOfBatch part(from);
-    const Tensor loss = slice_loss(from, to);
-    loss.backward(full_like(loss, weight));
-    mean += weight * loss.item();
+  for (std::int64_t r = 0; r < slices.count(); ++r) {
+    theta.copy_(add(saved, noise[r]));
+    const nn::MicroBatch part(slices.begin(r));
+    const Tensor loss = slice_loss(slices.begin(r), slices.end(r));
+    loss.backward(full_like(loss, slices.share(r)));
+    mean += slices.share(r) * loss.item();
   }
   theta.copy_(saved);
   return mean;

@@ -23,7 +23,7 @@ namespace lpf {
 
 namespace detail {
 
-/// Throws the IoError of a system call that set errno to `error`: what failed, on which path, what to do.
+/// Throws the IOError of a system call that set errno to `error`: what failed, on which path, what to do.
 [[noreturn]] inline void file_error(std::string_view operation, std::string_view action,
                                     std::string_view path, int error) {
   std::string_view advice;
@@ -39,7 +39,7 @@ namespace detail {
     case EISDIR: advice = "; give the name of a file inside it"; break;
     default: break;
   }
-  fail<IoError>(operation, "cannot ", action, " '", path, "': ", std::generic_category().message(error),
+  fail<IOError>(operation, "cannot ", action, " '", path, "': ", std::generic_category().message(error),
                 advice);
 }
 
@@ -80,7 +80,7 @@ inline int write_fully(int fd, std::string_view bytes) {
 }  // namespace detail
 
 /// Creates the folder `path` and the folders above it; those that exist are fine.
-/// Throws IoError naming the folder that could not be made and the system's reason.
+/// Throws IOError naming the folder that could not be made and the system's reason.
 inline void create_directories(const std::string& path) {
   check(!path.empty(), "create_directories", "the path is empty: name a folder");
   std::size_t end = 0;
@@ -100,7 +100,7 @@ inline void create_directories(const std::string& path) {
 /// the place of `path` in one step; without commit() the destructor removes it and `path` is untouched.
 /// A process killed at any moment leaves the old or the new file whole (and perhaps a hidden
 /// `.NAME.PID-N.tmp`, which may be deleted). An existing file keeps its permissions, a symbolic link stays
-/// a link; devices and pipes are refused. Every failure is an IoError with path and reason.
+/// a link; devices and pipes are refused. Every failure is an IOError with path and reason.
 class AtomicFile {
  public:
   /// Opens the temporary file.
@@ -111,7 +111,7 @@ class AtomicFile {
     const bool exists = ::stat(path_.c_str(), &found) == 0;
     if (exists && !S_ISREG(found.st_mode)) {
       if (S_ISDIR(found.st_mode)) error("write", EISDIR);
-      fail<IoError>(operation_, "cannot replace '", path_, "': it is a device or a pipe, not a file");
+      fail<IOError>(operation_, "cannot replace '", path_, "': it is a device or a pipe, not a file");
     }
     if (exists && ::access(path_.c_str(), W_OK) != 0) error("write", errno);
     target_ = path_;
@@ -186,7 +186,7 @@ class AtomicFile {
   detail::FileDescriptor file_;
 };
 
-/// Replaces the file `path` by `bytes`, entirely or not at all (see AtomicFile); throws IoError.
+/// Replaces the file `path` by `bytes`, entirely or not at all (see AtomicFile); throws IOError.
 inline void write_file_atomically(const std::string& path, std::string_view bytes) {
   AtomicFile file(path, "write_file_atomically");
   file.write(bytes);

@@ -211,7 +211,7 @@ class XzBytes final : public ByteSource {
                                        std::string_view kind, std::string_view program,
                                        std::string_view library, std::string_view macro,
                                        std::string_view flag) {
-  fail<IoError>(operation, "'", path, "' is packed with ", kind, ", and this program is built without ",
+  fail<IOError>(operation, "'", path, "' is packed with ", kind, ", and this program is built without ",
                 library, ": unpack it with ", program, ", or install it (on Debian: ", library,
                 "-dev) and link lpf::io, or define ", macro, "=1 and link ", flag);
 }
@@ -237,7 +237,7 @@ inline std::unique_ptr<ByteSource> unpacked(std::unique_ptr<RawBytes> raw, const
   return raw;
 }
 
-/// A file's bytes, unpacked on the way. Throws IoError if it cannot be read; read() throws FormatError where
+/// A file's bytes, unpacked on the way. Throws IOError if it cannot be read; read() throws FormatError where
 /// packed data are truncated or corrupt.
 inline std::unique_ptr<ByteSource> open_unpacked(const std::string& path, const std::string& operation) {
   return unpacked(std::make_unique<RawBytes>(std::make_shared<const InputFile>(path, operation)), path,

@@ -19,7 +19,7 @@
 
 namespace lpf::detail {
 
-/// A regular file open for reading. Every failure is an IoError with path and reason.
+/// A regular file open for reading. Every failure is an IOError with path and reason.
 class InputFile {
  public:
   InputFile(std::string path, std::string_view operation) : path_(std::move(path)), operation_(operation) {
@@ -30,7 +30,7 @@ class InputFile {
     if (failed != 0 || !S_ISREG(found.st_mode)) {
       ::close(fd_);
       if (failed != 0) error(failed);
-      fail<IoError>(operation_, "cannot read '", path_, "': it is ",
+      fail<IOError>(operation_, "cannot read '", path_, "': it is ",
                     S_ISDIR(found.st_mode) ? "a folder" : "a device or a pipe", ", give the name of a file");
     }
     size_ = static_cast<std::uint64_t>(found.st_size);
@@ -50,7 +50,7 @@ class InputFile {
       const auto got = ::pread(fd_, out, std::min(n, most), static_cast<off_t>(offset));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) error(errno);
-      check<IoError>(got > 0, operation_, "cannot read '", path_, "': it became shorter while it was read, ",
+      check<IOError>(got > 0, operation_, "cannot read '", path_, "': it became shorter while it was read, ",
                      n, " bytes are missing at ", offset);
       out += got;
       offset += static_cast<std::uint64_t>(got);
@@ -60,7 +60,7 @@ class InputFile {
 
  private:
   [[noreturn]] void error(int number) const {
-    fail<IoError>(operation_, "cannot read '", path_, "': ", std::generic_category().message(number));
+    fail<IOError>(operation_, "cannot read '", path_, "': ", std::generic_category().message(number));
   }
 
   std::string path_, operation_;
@@ -68,7 +68,7 @@ class InputFile {
   int fd_ = -1;
 };
 
-/// The whole file as bytes. Throws IoError.
+/// The whole file as bytes. Throws IOError.
 inline std::string read_file(const std::string& path, std::string_view operation) {
   const InputFile file(path, operation);
   std::string bytes(file.size(), '\0');

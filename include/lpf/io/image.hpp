@@ -63,7 +63,7 @@ inline Tensor parse_image(std::string_view bytes, int channels = 3, const std::s
 }
 
 /// Writes uint8 [height, width, 1 or 3] as PNG; an existing file is replaced whole or not at all. Throws
-/// ShapeError, DTypeError, IoError.
+/// ShapeError, DTypeError, IOError.
 inline void save_png(const std::string& path, const Tensor& image) {
   constexpr const char* op = "save_png";
   check<DTypeError>(image.dtype() == DType::uint8, op, "needs uint8, got ", name_of(image.dtype()));
@@ -78,7 +78,7 @@ inline void save_png(const std::string& path, const Tensor& image) {
   };
   const int written = stbi_write_png_to_func(append, &bytes, width, static_cast<int>(image.size(0)), channels,
                                              image.data<std::uint8_t>(), width * channels);
-  check<IoError>(written != 0, op, "cannot write '", path, "': out of memory");
+  check<IOError>(written != 0, op, "cannot write '", path, "': out of memory");
   file.write(bytes);
   file.commit();
 }
@@ -87,7 +87,7 @@ inline void save_png(const std::string& path, const Tensor& image) {
 
 namespace detail {
 [[noreturn]] inline void no_stb(const char* op, const std::string& path) {
-  fail<IoError>(op, "'", path,
+  fail<IOError>(op, "'", path,
                 "': this program is built without stb_image: install it (on Debian: libstb-dev) "
                 "and link lpf::io, or define LPF_HAS_STB=1 and add its folder to the include path");
 }
@@ -99,7 +99,7 @@ inline void save_png(const std::string& path, const Tensor&) { detail::no_stb("s
 
 #endif
 
-/// The picture in a PNG, JPEG or BMP file, as parse_image. Throws IoError if it cannot be read.
+/// The picture in a PNG, JPEG or BMP file, as parse_image. Throws IOError if it cannot be read.
 inline Tensor load_image(const std::string& path, int channels = 3) {
   return parse_image(detail::read_file(path, "load_image"), channels, path);
 }

@@ -222,7 +222,7 @@ Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
 
 /// The array of a .npy file: version 1.0 or 2.0, little-endian float32, float64, int32, int64, uint8 or bool,
 /// at most eight axes. Column-major files (fortran_order) are transposed in memory.
-/// @throws IoError if the file cannot be read; FormatError, naming path, rule and values, if it is truncated,
+/// @throws IOError if the file cannot be read; FormatError, naming path, rule and values, if it is truncated,
 /// longer than its header says, corrupt or of an unsupported kind.
 inline Tensor load_npy(const std::string& path) {
   const detail::InputFile file(path, "load_npy");
@@ -238,7 +238,7 @@ inline Tensor parse_npy(std::string_view bytes, const std::string& path = "memor
 }
 
 /// Writes a tensor as .npy 1.0, row-major; an existing file is replaced whole or not at all.
-/// @throws IoError, with path and reason, if it cannot be written; DTypeError for bfloat16.
+/// @throws IOError, with path and reason, if it cannot be written; DTypeError for bfloat16.
 inline void save_npy(const std::string& path, const Tensor& tensor) {
   check<DTypeError>(tensor.dtype() != bfloat16, "save_npy",
                     "NumPy has no bfloat16: convert with .to(float32)");

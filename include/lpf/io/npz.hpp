@@ -147,7 +147,7 @@ class ZipReader {
   [[noreturn]] std::string inflated(const ZipEntry&, std::string&) const { no_zlib(); }
   [[noreturn]] void check_sum(const ZipEntry&, const std::string&) const { no_zlib(); }
   [[noreturn]] void no_zlib() const {
-    fail<IoError>("load_npz", "'", path_,
+    fail<IOError>("load_npz", "'", path_,
                   "' is an archive, and this program is built without zlib: save its arrays as .npy or "
                   ".safetensors, or install zlib (on Debian: zlib1g-dev) and link lpf::io");
   }
@@ -178,7 +178,7 @@ NamedTensors read_npz(const std::string& path, std::uint64_t size, Read read) {
 
 }  // namespace detail
 
-/// The arrays of a .npz file by name, in its order; element types as load_npy. Throws IoError if it cannot be
+/// The arrays of a .npz file by name, in its order; element types as load_npy. Throws IOError if it cannot be
 /// read; FormatError, naming file, array and rule, if it is truncated, corrupt, or holds what load_npy does
 /// not read.
 inline NamedTensors load_npz(const std::string& path) {

@@ -161,7 +161,7 @@ void write_safetensors(const NamedTensors& items, const Metadata& metadata, cons
 }  // namespace detail
 
 /// Reads a safetensors file into tensors on the CPU. F16 and BF16 become float32, which holds them exactly
-/// and has arithmetic on every device. Throws IoError if it cannot be read, FormatError if it breaks a rule
+/// and has arithmetic on every device. Throws IOError if it cannot be read, FormatError if it breaks a rule
 /// of the format (naming file, tensor, rule and values), DTypeError for element types that LPF has not.
 inline SafetensorsFile load_safetensors(const std::string& path) {
   const detail::InputFile file(path, "load_safetensors");
@@ -185,7 +185,7 @@ inline std::string serialize_safetensors(const NamedTensors& items, const Metada
 }
 
 /// Writes a safetensors file in the place of `path`, entirely or not at all. To replace several files
-/// together, write each to an AtomicFile of its own and commit them one after another. Throws IoError, and
+/// together, write each to an AtomicFile of its own and commit them one after another. Throws IOError, and
 /// ValueError as above.
 inline void save_safetensors(AtomicFile& file, const NamedTensors& items, const Metadata& metadata = {}) {
   detail::write_safetensors(items, metadata, [&](std::string_view part) { file.write(part); });

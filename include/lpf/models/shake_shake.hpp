@@ -35,14 +35,13 @@ inline Tensor shake(const Tensor& a, const Tensor& b, const Tensor& alpha, const
   });
 }
 
-/// Draws α and β of each image while the store trains. Like nn::Dropout's masks they are a function of the
-/// store's seed, the path and the number of passes so far, a counter of the store; and the same however the
-/// batch is cut.
+/// Draws α and β of each image while the store trains. Like nn::Dropout's masks they are a function of the store's seed,
+/// the path and the number of passes so far, a counter of the store; and the same however the batch is cut.
 struct Shake {
   nn::Path path;
-  std::shared_ptr<std::uint64_t> draws;
+  DrawCounter draws;
 
-  explicit Shake(const nn::Path& at) : path(at), draws(at.counter("draws")) {}
+  explicit Shake(const nn::Path& at) : path(at), draws(at.draw_counter()) {}
 
   Tensor operator()(const Tensor& a, const Tensor& b) const {
     const auto [alpha, beta] = weights(a);
@@ -60,26 +59,14 @@ struct Shake {
       const Tensor half = full({1, 1, 1, 1}, 0.5, x.options());
       return {half, half};
     }
-    const std::int64_t first = nn::PartOfBatch::first_sample();
-    // The later parts of a batch go on with the draw of its first.
-    if (first == 0) lpf::detail::on_host([d = draws] { ++*d; });
-    check<StateError>(*draws > 0, "ShakeShake", "'", path.name(),
-                      "' meets part of a batch that begins at sample ", first,
-                      " before the part that begins at 0");
-    const NoiseKey key =
-        lpf::detail::drawing({path.seed(), Purpose::dropout, 0, 0, stream()}, [d = draws] { return *d - 1; });
+    const NoiseKey key = draws.next_of_batch(path.name().c_str());
+    const std::int64_t first = nn::MicroBatch::first_sample();
     const Tensor drawn = empty({batch, 2}, {float64, x.device()});  // α and β, alike for every dtype
     drawn.backend().uniform(float64, key, 2 * first, 2 * batch, drawn.raw());
     const auto column = [&](int i) {
       return reshape(slice(drawn, 1, i, i + 1), {batch, 1, 1, 1}).to(x.dtype());
     };
     return {column(0), column(1)};
-  }
-  /// The block's own stream: a hash of its path (FNV-1a).
-  std::uint32_t stream() const {
-    std::uint32_t hash = 2166136261u;
-    for (const char c : path.name()) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
-    return hash;
   }
 };
 

@@ -15,7 +15,7 @@ using Initializer = std::function<void(const Tensor& parameter, const NoiseKey& 
 namespace detail {
 /// values[i] = f(stream element i), drawn in float64 and rounded, so that float32 and float64 models begin
 /// alike.
-LPF_ONCE inline void draw(const Tensor& t, const NoiseKey& key, bool gaussian, double scale, double shift) {
+LPF_ONCE void draw(const Tensor& t, const NoiseKey& key, bool gaussian, double scale, double shift) {
   const auto& cpu = backend::get(Device::cpu());
   std::vector<double> values(static_cast<std::size_t>(t.numel()));
   (gaussian ? cpu.normal : cpu.uniform)(DType::float64, key, 0, t.numel(), values.data());
@@ -28,18 +28,18 @@ LPF_ONCE inline void draw(const Tensor& t, const NoiseKey& key, bool gaussian, d
 }
 }  // namespace detail
 
-LPF_ONCE inline Initializer constant(double value) {
+LPF_ONCE Initializer constant(double value) {
   return
       [value](const Tensor& t, const NoiseKey&) { t.backend().fill(t.raw(), t.dtype(), t.numel(), value); };
 }
-LPF_ONCE inline Initializer zeros() { return constant(0); }
-LPF_ONCE inline Initializer ones() { return constant(1); }
+LPF_ONCE Initializer zeros() { return constant(0); }
+LPF_ONCE Initializer ones() { return constant(1); }
 /// U(low, high).
-LPF_ONCE inline Initializer uniform(double low, double high) {
+LPF_ONCE Initializer uniform(double low, double high) {
   return [=](const Tensor& t, const NoiseKey& key) { detail::draw(t, key, false, high - low, low); };
 }
 /// N(mean, sd²).
-LPF_ONCE inline Initializer normal(double mean = 0, double sd = 1) {
+LPF_ONCE Initializer normal(double mean = 0, double sd = 1) {
   return [=](const Tensor& t, const NoiseKey& key) { detail::draw(t, key, true, sd, mean); };
 }
 
@@ -47,14 +47,14 @@ struct Fans {
   double in, out;
 };
 /// Inputs and outputs of one unit of a weight [out, …, in]: the receptive field counts in both.
-LPF_ONCE inline Fans fans(const Shape& shape) {
+LPF_ONCE Fans fans(const Shape& shape) {
   check<ShapeError>(shape.rank() >= 2, "init", "fans need a weight of at least two axes, got ", shape);
   const auto field = static_cast<double>(shape.product(1, shape.rank() - 1));
   return {static_cast<double>(shape[shape.rank() - 1]) * field, static_cast<double>(shape[0]) * field};
 }
 
 /// PyTorch's default for weights and biases of Linear and Conv2d: U(−1/√fan_in, 1/√fan_in).
-LPF_ONCE inline Initializer fan_in_uniform(double fan_in) {
+LPF_ONCE Initializer fan_in_uniform(double fan_in) {
   const double bound = fan_in > 0 ? 1 / std::sqrt(fan_in) : 0;
   return uniform(-bound, bound);
 }
@@ -62,14 +62,14 @@ LPF_ONCE inline Initializer fan_in_uniform(double fan_in) {
 enum class Fan { in, out };
 
 /// N(0, gain²/fan) (He et al. 2015); gain √2 for ReLU.
-LPF_ONCE inline Initializer kaiming_normal(Fan mode = Fan::in, double gain = std::sqrt(2.0)) {
+LPF_ONCE Initializer kaiming_normal(Fan mode = Fan::in, double gain = std::sqrt(2.0)) {
   return [=](const Tensor& t, const NoiseKey& key) {
     const Fans f = fans(t.shape());
     detail::draw(t, key, true, gain / std::sqrt(mode == Fan::in ? f.in : f.out), 0);
   };
 }
 /// U(−b, b), b = gain·√(3/fan) (He et al. 2015).
-LPF_ONCE inline Initializer kaiming_uniform(Fan mode = Fan::in, double gain = std::sqrt(2.0)) {
+LPF_ONCE Initializer kaiming_uniform(Fan mode = Fan::in, double gain = std::sqrt(2.0)) {
   return [=](const Tensor& t, const NoiseKey& key) {
     const Fans f = fans(t.shape());
     const double bound = gain * std::sqrt(3 / (mode == Fan::in ? f.in : f.out));
@@ -77,14 +77,14 @@ LPF_ONCE inline Initializer kaiming_uniform(Fan mode = Fan::in, double gain = st
   };
 }
 /// N(0, 2·gain²/(fan_in + fan_out)) (Glorot & Bengio 2010).
-LPF_ONCE inline Initializer xavier_normal(double gain = 1) {
+LPF_ONCE Initializer xavier_normal(double gain = 1) {
   return [=](const Tensor& t, const NoiseKey& key) {
     const Fans f = fans(t.shape());
     detail::draw(t, key, true, gain * std::sqrt(2 / (f.in + f.out)), 0);
   };
 }
 /// U(−b, b), b = gain·√(6/(fan_in + fan_out)).
-LPF_ONCE inline Initializer xavier_uniform(double gain = 1) {
+LPF_ONCE Initializer xavier_uniform(double gain = 1) {
   return [=](const Tensor& t, const NoiseKey& key) {
     const Fans f = fans(t.shape());
     const double bound = gain * std::sqrt(6 / (f.in + f.out));

@@ -16,8 +16,7 @@ struct LinearOptions {
 struct Linear {
   Parameter weight, bias;
 
-  LPF_ONCE inline Linear(const Path& p, std::int64_t in, std::int64_t out,
-                         const LinearOptions& options = {}) {
+  LPF_ONCE Linear(const Path& p, std::int64_t in, std::int64_t out, const LinearOptions& options = {}) {
     check(in > 0 && out > 0, "Linear", "'", p.name(), "' needs at least one input and output, got ", in,
           " and ", out);
     const auto initial = init::fan_in_uniform(static_cast<double>(in));
@@ -25,8 +24,8 @@ struct Linear {
     if (options.bias) bias = p.parameter("bias", {out}, options.bias_init ? options.bias_init : initial);
   }
 
-  LPF_ONCE inline Tensor operator()(const Tensor& x) const {
-    if (PerturbedPass* pass = weight.pass(); pass && x.rank() == 2) {
+  LPF_ONCE Tensor operator()(const Tensor& x) const {
+    if (ReplicaContext* pass = weight.pass(); pass && x.rank() == 2) {
       const std::size_t bias_index = bias.index();
       const Tensor noise =
           pass->pre_activation_noise(x, weight.index(), bias.defined() ? &bias_index : nullptr);

@@ -49,8 +49,8 @@ struct BatchNorm {
 
   /// `then`: relu and the sum with a residual that follow, in the same sweep over memory:
   /// bn(x, {.residual = s, .relu = true}) is relu(bn(x) + s).
-  Tensor operator()(const Tensor& x, const BatchNormThen& then = {}) const {
-    PerturbedPass* pass = path.pass();
+  Tensor operator()(const Tensor& x, const BatchNormEpilogue& then = {}) const {
+    ReplicaContext* pass = path.pass();
     const auto policy = pass ? pass->batch_norm_policy() : BatchNormPolicy::pooled;
     const bool frozen = policy == BatchNormPolicy::frozen;
     check<StateError>(!frozen || options.track_running_stats, "BatchNorm", "'", path.name(),
@@ -61,10 +61,11 @@ struct BatchNorm {
                       "': the input needs shape [B, …, C], got ", x.shape());
     const bool pooled = policy == BatchNormPolicy::pooled;
     const std::int64_t samples = x.shape()[0];
-    const BatchNormResult result = batch_norm_train(
-        x, weight, bias,
-        pooled ? std::vector{std::int64_t{0}, samples} : pass->plan()->slices("batch_norm", samples),
-        options.eps, then);
+    const BatchNormResult result =
+        batch_norm_train(x, weight, bias,
+                         pooled ? std::vector{std::int64_t{0}, samples}
+                                : pass->plan()->slices("batch_norm", samples).boundaries(),
+                         options.eps, then);
     if (options.track_running_stats && policy != BatchNormPolicy::recomputed) track(result);
     return result.y;
   }

@@ -23,9 +23,9 @@ enum class BatchNormPolicy {
 namespace nn {
 
 /// A perturbed pass over the parameters of one store, seen from a layer. Implemented by filter::Perturbation.
-class PerturbedPass {
+class ReplicaContext {
  public:
-  virtual ~PerturbedPass() = default;
+  virtual ~ReplicaContext() = default;
   /// The parameter as this pass sees it: replicated, or the plain leaf where it is left out of the filter.
   virtual Tensor read(std::size_t parameter) = 0;
   /// Noise of the pre-activations x·wᵀ + b of shape [B, out], if this pass draws it there instead of on the
@@ -39,12 +39,12 @@ namespace detail {
 
 struct ActivePass {
   const void* store;
-  PerturbedPass* pass;
+  ReplicaContext* pass;
 };
 inline thread_local std::vector<ActivePass> active_passes;
 
 /// The perturbed pass over a store that this thread is in, or null.
-inline PerturbedPass* pass_over(const void* store) {
+inline ReplicaContext* pass_over(const void* store) {
   for (const auto& active : active_passes)
     if (active.store == store) return active.pass;
   return nullptr;
@@ -55,12 +55,12 @@ inline PerturbedPass* pass_over(const void* store) {
 /// Until the end of the block, forward passes on this thread are of a part of a batch that begins at sample
 /// `first_sample`: layers that draw random numbers (dropout) go on where the part before ended, so that a
 /// batch in parts sees the same numbers as the batch in one piece.
-class PartOfBatch {
+class MicroBatch {
  public:
-  explicit PartOfBatch(std::int64_t first_sample) : before_(std::exchange(first_sample_, first_sample)) {}
-  ~PartOfBatch() { first_sample_ = before_; }
-  PartOfBatch(const PartOfBatch&) = delete;
-  PartOfBatch& operator=(const PartOfBatch&) = delete;
+  explicit MicroBatch(std::int64_t first_sample) : before_(std::exchange(first_sample_, first_sample)) {}
+  ~MicroBatch() { first_sample_ = before_; }
+  MicroBatch(const MicroBatch&) = delete;
+  MicroBatch& operator=(const MicroBatch&) = delete;
 
   /// First sample of the part this thread works on; 0 for a whole batch or the first part.
   static std::int64_t first_sample() { return first_sample_; }
@@ -69,6 +69,8 @@ class PartOfBatch {
   static inline thread_local std::int64_t first_sample_ = 0;
   std::int64_t before_;
 };
+
+using PartOfBatch [[deprecated("use MicroBatch")]] = MicroBatch;
 
 }  // namespace nn
 }  // namespace lpf

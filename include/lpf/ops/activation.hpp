@@ -7,7 +7,7 @@
 namespace lpf {
 
 /// max(x, 0); the derivative at 0 is 0.
-LPF_ONCE inline Tensor relu(const Tensor& input) {
+LPF_ONCE Tensor relu(const Tensor& input) {
   return detail::elementwise("relu", backend::Unary::relu, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::relu_backward, g, x);
     return where(x.detach() > 0.0, g, zeros({}, g.options()));
@@ -15,7 +15,7 @@ LPF_ONCE inline Tensor relu(const Tensor& input) {
 }
 
 /// x where x > 0, slope·x elsewhere.
-LPF_ONCE inline Tensor leaky_relu(const Tensor& input, double slope = 0.01) {
+LPF_ONCE Tensor leaky_relu(const Tensor& input, double slope = 0.01) {
   return detail::elementwise(
       "leaky_relu", backend::Unary::leaky_relu, input, slope, 0, [slope](const Tensor& g, const Tensor& x) {
         if (!is_grad_enabled())
@@ -25,7 +25,7 @@ LPF_ONCE inline Tensor leaky_relu(const Tensor& input, double slope = 0.01) {
 }
 
 /// x where x > 0, alpha·(eˣ − 1) elsewhere.
-LPF_ONCE inline Tensor elu(const Tensor& input, double alpha = 1) {
+LPF_ONCE Tensor elu(const Tensor& input, double alpha = 1) {
   return detail::elementwise(
       "elu", backend::Unary::elu, input, alpha, 0, [alpha](const Tensor& g, const Tensor& x) {
         if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::elu_backward, g, x, alpha);
@@ -34,7 +34,7 @@ LPF_ONCE inline Tensor elu(const Tensor& input, double alpha = 1) {
 }
 
 /// 1/(1 + e⁻ˣ).
-LPF_ONCE inline Tensor sigmoid(const Tensor& input) {
+LPF_ONCE Tensor sigmoid(const Tensor& input) {
   return detail::elementwise(
       "sigmoid", backend::Unary::sigmoid, input, 0, 0, [](const Tensor& g, const Tensor& x) {
         const Tensor y = sigmoid(x);
@@ -44,7 +44,7 @@ LPF_ONCE inline Tensor sigmoid(const Tensor& input) {
 }
 
 /// x·sigmoid(x), also called swish.
-LPF_ONCE inline Tensor silu(const Tensor& input) {
+LPF_ONCE Tensor silu(const Tensor& input) {
   return detail::elementwise("silu", backend::Unary::silu, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     if (!is_grad_enabled()) return detail::fused_backward(backend::Binary::silu_backward, g, x);
     const Tensor s = sigmoid(x);
@@ -55,7 +55,7 @@ LPF_ONCE inline Tensor silu(const Tensor& input) {
 enum class Gelu { erf, tanh };
 
 /// x·Φ(x) with Φ the normal distribution function, or its approximation by tanh (Hendrycks & Gimpel 2016).
-LPF_ONCE inline Tensor gelu(const Tensor& input, Gelu form = Gelu::erf) {
+LPF_ONCE Tensor gelu(const Tensor& input, Gelu form = Gelu::erf) {
   if (form == Gelu::erf) {
     return detail::elementwise(
         "gelu", backend::Unary::gelu, input, 0, 0, [](const Tensor& g, const Tensor& x) {
@@ -77,7 +77,7 @@ LPF_ONCE inline Tensor gelu(const Tensor& input, Gelu form = Gelu::erf) {
 }
 
 /// log(1 + eˣ), computed without overflow.
-LPF_ONCE inline Tensor softplus(const Tensor& input) {
+LPF_ONCE Tensor softplus(const Tensor& input) {
   return detail::elementwise("softplus", backend::Unary::softplus, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, sigmoid(x)); });
 }

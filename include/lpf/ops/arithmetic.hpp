@@ -1,24 +1,23 @@
 // Addition, multiplication and their kin, with NumPy's broadcasting.
 #pragma once
 
-#include "lpf/ops/hidden.hpp"
 #include "lpf/ops/reduce.hpp"
+#include "lpf/ops/replica_dim.hpp"
 
 namespace lpf {
 
 namespace detail {
 
 /// One elementwise operation of one operand, without history.
-LPF_ONCE inline Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0,
-                             bool to_bool = false) {
+LPF_ONCE Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0, bool to_bool = false) {
   Tensor y = empty(x.shape(), {to_bool ? DType::bool_ : x.dtype(), x.device()});
   x.backend().unary(op, x.dtype(), x.numel(), x.raw(), y.raw(), a, b);
   return y;
 }
 
 /// One elementwise operation of two operands with broadcasting, without history.
-LPF_ONCE inline Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b,
-                              bool to_bool = false, double alpha = 0) {
+LPF_ONCE Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b,
+                       bool to_bool = false, double alpha = 0) {
   check_plain(name, a);
   check_plain(name, b);
   check_same_kind(name, a, b);
@@ -46,29 +45,29 @@ Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
                         "the operands are replicas of two different perturbed passes");
     Shape shape = t.shape();
     while (shape.rank() < rank) shape = shape.prepended(1);
-    return reshape(unhide(t), shape.prepended(plan->count()));
+    return reshape(remove_replica_dim(t), shape.prepended(plan->count()));
   };
   const int rank = std::max(a.rank(), b.rank());
-  return hide(op(plain(a, rank), plain(b, rank)), plan);
+  return add_replica_dim(op(plain(a, rank), plain(b, rank)), plan);
 }
-LPF_ONCE inline bool any_replicated(const Tensor& a, const Tensor& b) {
+LPF_ONCE bool any_replicated(const Tensor& a, const Tensor& b) {
   return a.is_replicated() || b.is_replicated();
 }
 
-LPF_ONCE inline void check_arithmetic(const char* operation, const Tensor& x) {
+LPF_ONCE void check_arithmetic(const char* operation, const Tensor& x) {
   check<DTypeError>(
       x.dtype() != DType::bool_, operation,
       "bool tensors have no arithmetic: convert with .to(float32), or use logical_and and logical_or");
 }
 /// Whether the dtype holds the number as it is; floats hold all.
-LPF_ONCE inline bool holds_number(DType dtype, double s) {
+LPF_ONCE bool holds_number(DType dtype, double s) {
   if (is_floating(dtype)) return true;
   if (!(s > -0x1p63 && s < 0x1p63) || static_cast<double>(static_cast<std::int64_t>(s)) != s) return false;
   return visit(dtype, [s](auto zero) {
     return static_cast<double>(static_cast<decltype(zero)>(static_cast<std::int64_t>(s))) == s;
   });
 }
-LPF_ONCE inline void check_whole(const char* operation, const Tensor& x, double s) {
+LPF_ONCE void check_whole(const char* operation, const Tensor& x, double s) {
   check<DTypeError>(is_floating(x.dtype()) || holds_number(DType::int64, s), operation, s,
                     " is not a whole number, the tensor is ", name_of(x.dtype()),
                     ": convert it with .to(float32)");
@@ -77,9 +76,9 @@ LPF_ONCE inline void check_whole(const char* operation, const Tensor& x, double 
 }  // namespace detail
 
 /// a + b.
-LPF_ONCE inline Tensor add(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor add(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("add", a, b, add);
-  if (detail::is_mixed(a, b)) return add(detail::widened(a), detail::widened(b));
+  if (const auto cast = detail::cast_operands("add", a, b)) return add(cast.a, cast.b);
   detail::check_arithmetic("add", a);
   Tensor y = detail::binary("add", backend::Binary::add, a, b);
   return record("add", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
@@ -88,9 +87,9 @@ LPF_ONCE inline Tensor add(const Tensor& a, const Tensor& b) {
 }
 
 /// a − b.
-LPF_ONCE inline Tensor sub(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor sub(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("sub", a, b, sub);
-  if (detail::is_mixed(a, b)) return sub(detail::widened(a), detail::widened(b));
+  if (const auto cast = detail::cast_operands("sub", a, b)) return sub(cast.a, cast.b);
   detail::check_arithmetic("sub", a);
   Tensor y = detail::binary("sub", backend::Binary::subtract, a, b);
   return record("sub", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
@@ -99,9 +98,9 @@ LPF_ONCE inline Tensor sub(const Tensor& a, const Tensor& b) {
 }
 
 /// a · b, elementwise.
-LPF_ONCE inline Tensor mul(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor mul(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("mul", a, b, mul);
-  if (detail::is_mixed(a, b)) return mul(detail::widened(a), detail::widened(b));
+  if (const auto cast = detail::cast_operands("mul", a, b)) return mul(cast.a, cast.b);
   detail::check_arithmetic("mul", a);
   Tensor y = detail::binary("mul", backend::Binary::multiply, a, b);
   return record("mul", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
@@ -111,9 +110,9 @@ LPF_ONCE inline Tensor mul(const Tensor& a, const Tensor& b) {
 }
 
 /// a / b, elementwise. Integers: DTypeError (convert first; floor division is floor(a / b)).
-LPF_ONCE inline Tensor div(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor div(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("div", a, b, div);
-  if (detail::is_mixed(a, b)) return div(detail::widened(a), detail::widened(b));
+  if (const auto cast = detail::cast_operands("div", a, b)) return div(cast.a, cast.b);
   detail::check_floating("div", a);
   Tensor y = detail::binary("div", backend::Binary::divide, a, b);
   return record("div", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
@@ -124,9 +123,9 @@ LPF_ONCE inline Tensor div(const Tensor& a, const Tensor& b) {
 }
 
 /// The remainder of a / b with the sign of b, as Python's % and NumPy's. Integers: ValueError if some b is 0.
-LPF_ONCE inline Tensor remainder(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor remainder(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("remainder", a, b, remainder);
-  if (detail::is_mixed(a, b)) return remainder(detail::widened(a), detail::widened(b));
+  if (const auto cast = detail::cast_operands("remainder", a, b)) return remainder(cast.a, cast.b);
   detail::check_arithmetic("remainder", a);
   Tensor y = detail::binary("remainder", backend::Binary::remainder, a, b);
   check(is_floating(b.dtype()) || all(b.to(DType::bool_)).item<bool>(), "remainder",
@@ -143,8 +142,9 @@ LPF_ONCE inline Tensor remainder(const Tensor& a, const Tensor& b) {
 }
 
 /// a·x + b with numbers a and b, whole ones for integers.
-LPF_ONCE inline Tensor affine(const Tensor& x, double a, double b) {
-  if (x.is_replicated()) return detail::hide(affine(detail::unhide(x), a, b), x.impl().replicas);
+LPF_ONCE Tensor affine(const Tensor& x, double a, double b) {
+  if (x.is_replicated())
+    return detail::add_replica_dim(affine(detail::remove_replica_dim(x), a, b), x.impl().replicas);
   detail::check_arithmetic("affine", x);
   detail::check_whole("affine", x, a);
   detail::check_whole("affine", x, b);
@@ -152,31 +152,31 @@ LPF_ONCE inline Tensor affine(const Tensor& x, double a, double b) {
                 [a](const Tensor& g, Need) { return Grads{a == 1 ? g : affine(g, a, 0)}; });
 }
 
-LPF_ONCE inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
-LPF_ONCE inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
-LPF_ONCE inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
-LPF_ONCE inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
-LPF_ONCE inline Tensor operator+(const Tensor& x, double s) { return affine(x, 1, s); }
-LPF_ONCE inline Tensor operator+(double s, const Tensor& x) { return affine(x, 1, s); }
-LPF_ONCE inline Tensor operator-(const Tensor& x, double s) { return affine(x, 1, -s); }
-LPF_ONCE inline Tensor operator-(double s, const Tensor& x) { return affine(x, -1, s); }
-LPF_ONCE inline Tensor operator*(const Tensor& x, double s) { return affine(x, s, 0); }
-LPF_ONCE inline Tensor operator*(double s, const Tensor& x) { return affine(x, s, 0); }
-LPF_ONCE inline Tensor operator/(const Tensor& x, double s) {
+LPF_ONCE Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+LPF_ONCE Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+LPF_ONCE Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+LPF_ONCE Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+LPF_ONCE Tensor operator+(const Tensor& x, double s) { return affine(x, 1, s); }
+LPF_ONCE Tensor operator+(double s, const Tensor& x) { return affine(x, 1, s); }
+LPF_ONCE Tensor operator-(const Tensor& x, double s) { return affine(x, 1, -s); }
+LPF_ONCE Tensor operator-(double s, const Tensor& x) { return affine(x, -1, s); }
+LPF_ONCE Tensor operator*(const Tensor& x, double s) { return affine(x, s, 0); }
+LPF_ONCE Tensor operator*(double s, const Tensor& x) { return affine(x, s, 0); }
+LPF_ONCE Tensor operator/(const Tensor& x, double s) {
   check<DTypeError>(is_floating(x.dtype()), "div", "needs float32 or float64, got ", name_of(x.dtype()));
   if (x.dtype() == bfloat16) return affine(x, 1 / s, 0);  // s itself is not rounded
   return div(x, full({}, s, x.options()));
 }
-LPF_ONCE inline Tensor operator/(double s, const Tensor& x) { return div(full({}, s, x.options()), x); }
-LPF_ONCE inline Tensor Tensor::operator-() const { return affine(*this, -1, 0); }
+LPF_ONCE Tensor operator/(double s, const Tensor& x) { return div(full({}, s, x.options()), x); }
+LPF_ONCE Tensor Tensor::operator-() const { return affine(*this, -1, 0); }
 
 namespace detail {
-LPF_ONCE inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor compare(const char* name, backend::Binary op, const Tensor& a, const Tensor& b) {
   const auto off = no_grad();
-  if (is_mixed(a, b)) return binary(name, op, widened(a), widened(b), true);
+  if (const auto cast = cast_operands("comparison", a, b)) return binary(name, op, cast.a, cast.b, true);
   return binary(name, op, a, b, true);
 }
-LPF_ONCE inline Tensor compare(const char* name, backend::Binary op, const Tensor& a, double s) {
+LPF_ONCE Tensor compare(const char* name, backend::Binary op, const Tensor& a, double s) {
   check_plain(name, a);
   if (holds_number(a.dtype(), s)) return compare(name, op, a, full({}, s, a.options()));
   return compare(name, op, a.detach().to(float64), full({}, s, {float64, a.device()}));
@@ -184,65 +184,61 @@ LPF_ONCE inline Tensor compare(const char* name, backend::Binary op, const Tenso
 }  // namespace detail
 
 // Comparisons give bool tensors and have no gradient.
-LPF_ONCE inline Tensor operator==(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor operator==(const Tensor& a, const Tensor& b) {
   return detail::compare("equal", backend::Binary::equal, a, b);
 }
-LPF_ONCE inline Tensor operator!=(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor operator!=(const Tensor& a, const Tensor& b) {
   return detail::compare("not_equal", backend::Binary::not_equal, a, b);
 }
-LPF_ONCE inline Tensor operator<(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor operator<(const Tensor& a, const Tensor& b) {
   return detail::compare("less", backend::Binary::less, a, b);
 }
-LPF_ONCE inline Tensor operator<=(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor operator<=(const Tensor& a, const Tensor& b) {
   return detail::compare("less_equal", backend::Binary::less_equal, a, b);
 }
-LPF_ONCE inline Tensor operator>(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor operator>(const Tensor& a, const Tensor& b) {
   return detail::compare("greater", backend::Binary::greater, a, b);
 }
-LPF_ONCE inline Tensor operator>=(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor operator>=(const Tensor& a, const Tensor& b) {
   return detail::compare("greater_equal", backend::Binary::greater_equal, a, b);
 }
-LPF_ONCE inline Tensor operator==(const Tensor& a, double s) {
+LPF_ONCE Tensor operator==(const Tensor& a, double s) {
   return detail::compare("equal", backend::Binary::equal, a, s);
 }
-LPF_ONCE inline Tensor operator!=(const Tensor& a, double s) {
+LPF_ONCE Tensor operator!=(const Tensor& a, double s) {
   return detail::compare("not_equal", backend::Binary::not_equal, a, s);
 }
-LPF_ONCE inline Tensor operator<(const Tensor& a, double s) {
+LPF_ONCE Tensor operator<(const Tensor& a, double s) {
   return detail::compare("less", backend::Binary::less, a, s);
 }
-LPF_ONCE inline Tensor operator<=(const Tensor& a, double s) {
+LPF_ONCE Tensor operator<=(const Tensor& a, double s) {
   return detail::compare("less_equal", backend::Binary::less_equal, a, s);
 }
-LPF_ONCE inline Tensor operator>(const Tensor& a, double s) {
+LPF_ONCE Tensor operator>(const Tensor& a, double s) {
   return detail::compare("greater", backend::Binary::greater, a, s);
 }
-LPF_ONCE inline Tensor operator>=(const Tensor& a, double s) {
+LPF_ONCE Tensor operator>=(const Tensor& a, double s) {
   return detail::compare("greater_equal", backend::Binary::greater_equal, a, s);
 }
-LPF_ONCE inline Tensor logical_and(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor logical_and(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_and", backend::Binary::logical_and, a, b);
 }
-LPF_ONCE inline Tensor logical_or(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor logical_or(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_or", backend::Binary::logical_or, a, b);
 }
-LPF_ONCE inline Tensor logical_xor(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor logical_xor(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_xor", backend::Binary::logical_xor, a, b);
 }
-LPF_ONCE inline Tensor logical_not(const Tensor& x) {
+LPF_ONCE Tensor logical_not(const Tensor& x) {
   return detail::unary(backend::Unary::logical_not, x, 0, 0, true);
 }
-LPF_ONCE inline Tensor is_nan(const Tensor& x) {
-  return detail::unary(backend::Unary::is_nan, x, 0, 0, true);
-}
-LPF_ONCE inline Tensor is_finite(const Tensor& x) {
-  return detail::unary(backend::Unary::is_finite, x, 0, 0, true);
-}
+LPF_ONCE Tensor is_nan(const Tensor& x) { return detail::unary(backend::Unary::is_nan, x, 0, 0, true); }
+LPF_ONCE Tensor is_finite(const Tensor& x) { return detail::unary(backend::Unary::is_finite, x, 0, 0, true); }
 
 /// a where `condition` (bool) holds, b elsewhere, all three broadcast together.
-LPF_ONCE inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   for (const Tensor* t : {&condition, &a, &b}) detail::check_plain("where", *t);
-  if (detail::is_mixed(a, b)) return where(condition, detail::widened(a), detail::widened(b));
+  if (const auto cast = detail::cast_operands("where", a, b)) return where(condition, cast.a, cast.b);
   detail::check_same_kind("where", a, b);
   check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ",
                     name_of(condition.dtype()), ", needs bool");
@@ -259,7 +255,7 @@ LPF_ONCE inline Tensor where(const Tensor& condition, const Tensor& a, const Ten
 }
 
 namespace detail {
-LPF_ONCE inline Tensor extremum(const char* name, bool larger, const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor extremum(const char* name, bool larger, const Tensor& a, const Tensor& b) {
   Tensor y = binary(name, larger ? backend::Binary::maximum : backend::Binary::minimum, a, b);
   return record(name, std::move(y), {a, b}, [larger, a, b](const Tensor& g, Need need) {
     const Tensor first = larger ? a >= b : a <= b, zero = zeros({}, g.options());
@@ -270,14 +266,14 @@ LPF_ONCE inline Tensor extremum(const char* name, bool larger, const Tensor& a, 
 }  // namespace detail
 
 /// Elementwise larger (smaller) operand, NaN if one is; where they are equal the first takes the gradient.
-LPF_ONCE inline Tensor maximum(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor maximum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("maximum", a, b, maximum);
-  if (detail::is_mixed(a, b)) return maximum(detail::widened(a), detail::widened(b));
+  if (const auto cast = detail::cast_operands("maximum", a, b)) return maximum(cast.a, cast.b);
   return detail::extremum("maximum", true, a, b);
 }
-LPF_ONCE inline Tensor minimum(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor minimum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("minimum", a, b, minimum);
-  if (detail::is_mixed(a, b)) return minimum(detail::widened(a), detail::widened(b));
+  if (const auto cast = detail::cast_operands("minimum", a, b)) return minimum(cast.a, cast.b);
   return detail::extremum("minimum", false, a, b);
 }
 

@@ -31,14 +31,14 @@ Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c, 
 template <class F>
 void with_slices(backend::Conv2d c, const PlanPtr& plan, F f) {
   std::vector<std::int64_t> begin{0, c.n};
-  if (plan) begin = plan->slices("conv2d", c.n);
+  if (plan) begin = plan->slices("conv2d", c.n).boundaries();
   c.replicas = plan ? plan->count() : 1;
   c.slice_begin = begin.data();
   f(c);
 }
 
 /// y = x ⋆ w + bias (may be undefined).
-LPF_ONCE inline Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias, const backend::Conv2d& c) {
+LPF_ONCE Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias, const backend::Conv2d& c) {
   Tensor y = empty({c.n, c.p, c.q, c.k}, x.options());
   const bool replicated_bias = bias.defined() && bias.is_replicated();
   with_slices(c,
@@ -53,21 +53,17 @@ LPF_ONCE inline Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias
               });
   std::vector<Tensor> operands{x, w};
   if (bias.defined()) operands.push_back(bias);
-  return record("conv2d", std::move(y), operands,
-                [x, w, c, bias_plan = gradient_plan(bias)](const Tensor& g, Need need) {
-                  Grads grads(need.size());
-                  if (need[0]) grads[0] = conv_data(g, w, c);
-                  if (need[1]) grads[1] = conv_filter(x, g, c, gradient_plan(w));
-                  if (need.size() > 2 && need[2]) {
-                    const Tensor rows = reshape(g, {c.n * c.p * c.q, c.k});
-                    grads[2] = bias_plan ? slice_sum(rows, bias_plan) : sum(rows, {0});
-                  }
-                  return grads;
-                });
+  return record("conv2d", std::move(y), operands, [x, w, c, bias](const Tensor& g, Need need) {
+    Grads grads(need.size());
+    if (need[0]) grads[0] = conv_data(g, w, c);
+    if (need[1]) grads[1] = conv_filter(x, g, c, gradient_plan(w));
+    if (need.size() > 2 && need[2]) grads[2] = sum_of_rows(reshape(g, {c.n * c.p * c.q, c.k}), bias);
+    return grads;
+  });
 }
 
 /// The adjoint of x ↦ x ⋆ w.
-LPF_ONCE inline Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c) {
+LPF_ONCE Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c) {
   Tensor dx = empty({c.n, c.h, c.w, c.c}, dy.options());
   with_slices(c, w.is_replicated() ? w.impl().replicas : nullptr, [&](backend::Conv2d& d) {
     d.w_stride = w.is_replicated() ? w.numel() : 0;
@@ -80,10 +76,10 @@ LPF_ONCE inline Tensor conv_data(const Tensor& dy, const Tensor& w, const backen
 }
 
 /// The adjoint of w ↦ x ⋆ w: over the whole batch, or with a plan one for each slice, as a replicated tensor.
-LPF_ONCE inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c,
-                                   const PlanPtr& plan) {
+LPF_ONCE Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c,
+                            const PlanPtr& plan) {
   const Shape shape{c.k, c.kh, c.kw, c.c / c.groups};
-  Tensor dw = empty(plan ? shape.prepended(plan->count()) : shape, options_of_sum(x));
+  Tensor dw = empty(plan ? shape.prepended(plan->count()) : shape, accumulation_options(x));
   with_slices(c, plan, [&](const backend::Conv2d& d) {
     x.backend().conv2d_backward_filter(d, x.raw(), dy.raw(), dw.raw(), plan != nullptr);
   });
@@ -98,8 +94,8 @@ LPF_ONCE inline Tensor conv_filter(const Tensor& x, const Tensor& dy, const back
 }
 
 /// The call that these operands describe; every rule of conv2d() is checked here.
-LPF_ONCE inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Tensor& bias,
-                                              const Conv2dOptions& o) {
+LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Tensor& bias,
+                                       const Conv2dOptions& o) {
   constexpr const char* op = "conv2d";
   check_image(op, x);
   check<ShapeError>(w.rank() == 4, op, "the weight needs shape [K, kh, kw, C/groups], got ", w.shape());
@@ -118,7 +114,7 @@ LPF_ONCE inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, 
   if (bias.defined()) {
     check<ShapeError>(bias.shape() == Shape{ws[0]}, op, "the bias has shape ", bias.shape(), ", the weight ",
                       ws, " needs [", ws[0], "]");
-    check_kind_of_sum(op, x, bias);
+    check_accumulation_kind(op, x, bias);
     check<ReplicaError>(
         !bias.is_replicated() || !w.is_replicated() || bias.impl().replicas == w.impl().replicas, op,
         "weight and bias are replicas of two different perturbed passes");
@@ -154,10 +150,9 @@ LPF_ONCE inline backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, 
 /// bias may be replicated: the samples of slice r meet replica r. PyTorch's conv2d, channels last.
 /// @throws ShapeError where sizes do not fit, ValueError for a stride, dilation or groups below 1 or a
 /// negative padding, DTypeError unless all are float32 or all float64, or all bfloat16 with a float32 bias.
-LPF_ONCE inline Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
-                              const Conv2dOptions& options = {}) {
-  if (detail::is_rounded(x) || detail::is_rounded(w))
-    return conv2d(detail::rounded("conv2d", x), detail::rounded("conv2d", w), bias, options);
+LPF_ONCE Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
+                       const Conv2dOptions& options = {}) {
+  if (const auto cast = detail::cast_operands("conv2d", x, w)) return conv2d(cast.a, cast.b, bias, options);
   return detail::conv(x, w, bias, detail::describe_conv(x, w, bias, options));
 }
 

@@ -17,7 +17,7 @@ inline Tensor hide_mapped(const Tensor& y, const PlanPtr& plan) {
   const std::int64_t M = plan ? plan->count() : 1;
   check<ReplicaError>(y.rank() >= 1 && y.shape()[0] == M, "map_replicas", "the function returned shape ",
                       y.shape(), ", whose first axis is not that of the M = ", M, " replicas");
-  return plan ? hide(y, plan) : squeeze(y, 0);
+  return plan ? add_replica_dim(y, plan) : squeeze(y, 0);
 }
 }  // namespace detail
 
@@ -31,7 +31,7 @@ inline Tensor hide_mapped(const Tensor& y, const PlanPtr& plan) {
 template <class F>
 Tensor map_replicas(F f, const Tensor& x) {
   if (!x.is_replicated()) return detail::hide_mapped(f(unsqueeze(x, 0)), nullptr);
-  return detail::hide_mapped(f(detail::unhide(x)), x.impl().replicas);
+  return detail::hide_mapped(f(detail::remove_replica_dim(x)), x.impl().replicas);
 }
 
 /// The same of two parameters. @throws ReplicaError also if they are not replicas of one pass: make a plain
@@ -42,7 +42,7 @@ Tensor map_replicas(F f, const Tensor& a, const Tensor& b) {
   check<ReplicaError>(plan == b.impl().replicas, "map_replicas", "operands of shapes ", a.shape(), " and ",
                       b.shape(), " are not replicas of one perturbed pass: use replicate(plain, perturbed)");
   if (!plan) return detail::hide_mapped(f(unsqueeze(a, 0), unsqueeze(b, 0)), nullptr);
-  return detail::hide_mapped(f(detail::unhide(a), detail::unhide(b)), plan);
+  return detail::hide_mapped(f(detail::remove_replica_dim(a), detail::remove_replica_dim(b)), plan);
 }
 
 }  // namespace lpf

@@ -14,8 +14,7 @@ namespace lpf {
 /// stream `key` (Purpose::dropout). A part of a batch that begins at its element f has the mask of the whole
 /// with first_element = f. p = 1 gives zeros, p = 0 x itself.
 /// @throws ValueError for p outside [0, 1], DTypeError unless x is floating.
-LPF_ONCE inline Tensor dropout(const Tensor& x, double p, const NoiseKey& key,
-                               std::int64_t first_element = 0) {
+LPF_ONCE Tensor dropout(const Tensor& x, double p, const NoiseKey& key, std::int64_t first_element = 0) {
   check(p >= 0 && p <= 1, "dropout", "p must be in [0, 1], got ", p);
   detail::check_floating("dropout", x);
   if (p == 0) return x;

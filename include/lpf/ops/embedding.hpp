@@ -16,21 +16,21 @@ struct EmbeddingOptions {
 namespace detail {
 
 /// Row numbers into a table of all replicas' rows: r·entries is added for the samples of slice r.
-LPF_ONCE inline Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int64_t entries) {
-  const auto begin = plan->slices("embedding", index.numel());
+LPF_ONCE Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int64_t entries) {
+  const Slices slices = plan->slices("embedding", index.numel());
   const Tensor rows = empty_like(index);
-  for (std::size_t r = 0; r + 1 < begin.size(); ++r)
-    index.backend().unary(backend::Unary::affine, index.dtype(), begin[r + 1] - begin[r],
-                          index.alias({}, begin[r]).raw(), rows.alias({}, begin[r]).raw(), 1,
-                          static_cast<double>(static_cast<std::int64_t>(r) * entries));
+  for (std::int64_t r = 0; r < slices.count(); ++r)
+    index.backend().unary(backend::Unary::affine, index.dtype(), slices.length(r),
+                          index.alias({}, slices.begin(r)).raw(), rows.alias({}, slices.begin(r)).raw(), 1,
+                          static_cast<double>(r * entries));
   return rows;
 }
 
 Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries, const PlanPtr& plan);
 
 /// y[i] = weight[index[i]], of each sample's own replica. weight [V, D], index [rows], y [rows, D].
-LPF_ONCE inline Tensor embedding_rows(const Tensor& weight, const Tensor& index,
-                                      std::optional<std::int64_t> padding) {
+LPF_ONCE Tensor embedding_rows(const Tensor& weight, const Tensor& index,
+                               std::optional<std::int64_t> padding) {
   const std::int64_t entries = weight.shape()[0], d = weight.shape()[1], rows = index.numel();
   const PlanPtr plan = weight.is_replicated() ? weight.impl().replicas : nullptr;
   const Tensor from = plan ? replica_rows(index, plan, entries) : index;
@@ -48,13 +48,13 @@ LPF_ONCE inline Tensor embedding_rows(const Tensor& weight, const Tensor& index,
 
 /// The sum of the rows of y [rows, D] that have one index, [V, D]; with a plan the sum over each slice, as
 /// replicas.
-LPF_ONCE inline Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries,
-                                         const PlanPtr& plan) {
-  if (y.dtype() == bfloat16) return embedding_scatter(widened(y), index, entries, plan);
+LPF_ONCE Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries,
+                                  const PlanPtr& plan) {
+  if (y.dtype() == bfloat16) return embedding_scatter(to_float32(y), index, entries, plan);
   const std::int64_t d = y.shape()[1], all = entries * (plan ? plan->count() : 1);
   const Tensor to = plan ? replica_rows(index, plan, entries) : index;
   const Tensor sums = zeros({all, d}, y.options());
-  y.backend().put_add(y.dtype(), 1, all, d, index.numel(), y.raw(), indices_of(to), sums.raw());
+  y.backend().index_add(y.dtype(), 1, all, d, index.numel(), y.raw(), indices_of(to), sums.raw());
   Tensor out = sums.alias({entries, d});
   out.impl().replicas = plan;
   return record("embedding_scatter", std::move(out), {y},
@@ -67,8 +67,7 @@ LPF_ONCE inline Tensor embedding_scatter(const Tensor& y, const Tensor& index, s
 /// functional.embedding, with the indices first as there.
 /// @throws IndexError for an index (or a padding_idx) outside [0, V), ShapeError unless the weight has two
 /// axes, DTypeError unless indices are int64.
-LPF_ONCE inline Tensor embedding(const Tensor& indices, const Tensor& weight,
-                                 const EmbeddingOptions& options = {}) {
+LPF_ONCE Tensor embedding(const Tensor& indices, const Tensor& weight, const EmbeddingOptions& options = {}) {
   check<ShapeError>(weight.rank() == 2, "embedding", "the weight needs shape [entries, features], got ",
                     weight.shape());
   detail::check_floating("embedding", weight);

@@ -8,8 +8,8 @@ namespace lpf {
 namespace detail {
 
 /// IndexError unless every index lies in [0, n), DeviceError unless they are where the indexed is.
-LPF_ONCE inline void check_indices(const char* operation, const Tensor& index, std::int64_t n,
-                                   const Tensor& indexed) {
+LPF_ONCE void check_indices(const char* operation, const Tensor& index, std::int64_t n,
+                            const Tensor& indexed) {
   check<DTypeError>(index.dtype() == DType::int64, operation, "indices are ", name_of(index.dtype()),
                     ", need int64");
   check<DeviceError>(index.device() == indexed.device(), operation, "the indices are on ", index.device(),
@@ -25,13 +25,13 @@ inline const std::int64_t* indices_of(const Tensor& index) {
   return static_cast<const std::int64_t*>(index.raw());
 }
 
-Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index);
+Tensor index_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index);
 Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index);
 
 }  // namespace detail
 
 /// Entries `index` (rank 1) of one axis: NumPy's take, PyTorch's index_select.
-LPF_ONCE inline Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
+LPF_ONCE Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   detail::check_plain("index_select", x);
   axis = normalize_axis("index_select", axis, x.rank());
   check<ShapeError>(index.rank() == 1, "index_select", "the index has shape ", index.shape(),
@@ -42,13 +42,13 @@ LPF_ONCE inline Tensor index_select(const Tensor& x, int axis, const Tensor& ind
   x.backend().take(x.dtype(), x.shape().product(0, axis), x.shape()[axis],
                    x.shape().product(axis + 1, x.rank()), count, x.raw(), detail::indices_of(index), y.raw());
   return record("index_select", std::move(y), {x}, [axis, index, from = x.shape()](const Tensor& g, Need) {
-    return Grads{detail::put_add(g, from, axis, index)};
+    return Grads{detail::index_add(g, from, axis, index)};
   });
 }
 
 /// y[…, j, …] = x[…, index[…, j, …], …]: index has x's shape but along `axis`. PyTorch's gather, NumPy's
 /// take_along_axis.
-LPF_ONCE inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
+LPF_ONCE Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   detail::check_plain("gather", x);
   axis = normalize_axis("gather", axis, x.rank());
   check<ShapeError>(index.rank() == x.rank() && index.shape().with(axis, 0) == x.shape().with(axis, 0),
@@ -67,18 +67,18 @@ LPF_ONCE inline Tensor gather(const Tensor& x, int axis, const Tensor& index) {
 namespace detail {
 
 /// Zeros of `shape` to whose entries `index` of one axis y is added: the adjoint of index_select.
-LPF_ONCE inline Tensor put_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
-  if (y.dtype() == bfloat16) return put_add(widened(y), shape, axis, index);
+LPF_ONCE Tensor index_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
+  if (y.dtype() == bfloat16) return index_add(to_float32(y), shape, axis, index);
   Tensor x = zeros(shape, y.options());
-  y.backend().put_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()),
-                      index.numel(), y.raw(), indices_of(index), x.raw());
-  return record("put_add", std::move(x), {y},
+  y.backend().index_add(y.dtype(), shape.product(0, axis), shape[axis], shape.product(axis + 1, shape.rank()),
+                        index.numel(), y.raw(), indices_of(index), x.raw());
+  return record("index_add", std::move(x), {y},
                 [axis, index](const Tensor& g, Need) { return Grads{index_select(g, axis, index)}; });
 }
 
 /// The adjoint of gather.
-LPF_ONCE inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
-  if (y.dtype() == bfloat16) return scatter_add(widened(y), shape, axis, index);
+LPF_ONCE Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
+  if (y.dtype() == bfloat16) return scatter_add(to_float32(y), shape, axis, index);
   Tensor x = zeros(shape, y.options());
   y.backend().scatter_add(y.dtype(), shape.product(0, axis), shape[axis],
                           shape.product(axis + 1, shape.rank()), index.shape()[axis], y.raw(),
@@ -90,27 +90,27 @@ LPF_ONCE inline Tensor scatter_add(const Tensor& y, const Shape& shape, int axis
 }  // namespace detail
 
 /// Largest (smallest) element along an axis, NaN if there is one; the first of equals takes the gradient.
-LPF_ONCE inline Tensor amax(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE Tensor amax(const Tensor& x, int axis, bool keepdim = false) {
   axis = detail::extremum_axis("amax", x, axis);
   const Tensor y = gather(x, axis, argmax(x, axis, true));
   return keepdim ? y : squeeze(y, axis);
 }
-LPF_ONCE inline Tensor amin(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE Tensor amin(const Tensor& x, int axis, bool keepdim = false) {
   axis = detail::extremum_axis("amin", x, axis);
   const Tensor y = gather(x, axis, argmin(x, axis, true));
   return keepdim ? y : squeeze(y, axis);
 }
-LPF_ONCE inline Tensor Tensor::max() const {
+LPF_ONCE Tensor Tensor::max() const {
   detail::check_plain("max", *this);
   return amax(lpf::reshape(*this, {numel()}), 0);
 }
-LPF_ONCE inline Tensor Tensor::min() const {
+LPF_ONCE Tensor Tensor::min() const {
   detail::check_plain("min", *this);
   return amin(lpf::reshape(*this, {numel()}), 0);
 }
 
 /// Rows of one-hot vectors: [shape…, classes] of `dtype`.
-LPF_ONCE inline Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {
+LPF_ONCE Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {
   check(classes > 0, "one_hot", "the number of classes must be positive, got ", classes);
   detail::check_indices("one_hot", labels, classes, labels);
   const std::int64_t n = labels.numel();

@@ -11,8 +11,8 @@ namespace lpf {
 namespace detail {
 
 /// The gradients of layer_norm_rows(), composed of differentiable operations.
-LPF_ONCE inline Grads layer_norm_rows_backward(const Tensor& x, const Tensor& gamma, double epsilon,
-                                               const Tensor& g, Need need) {
+LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& gamma, double epsilon, const Tensor& g,
+                                        Need need) {
   const auto row_mean = [](const Tensor& t) { return mean(t, {1}, true); };
   const Tensor centred = sub(x, row_mean(x));
   const Tensor rstd = rsqrt(row_mean(square(centred)) + epsilon);
@@ -27,8 +27,7 @@ LPF_ONCE inline Grads layer_norm_rows_backward(const Tensor& x, const Tensor& ga
 }
 
 /// Each row of x [rows, n] normalised, then scaled and shifted by gamma and beta [n], plain or undefined.
-LPF_ONCE inline Tensor layer_norm_rows(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                       double epsilon) {
+LPF_ONCE Tensor layer_norm_rows(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
   Tensor y = empty_like(x);
   const Tensor mean = empty({rows}, x.options()), rstd = empty_like(mean);
@@ -49,9 +48,10 @@ LPF_ONCE inline Tensor layer_norm_rows(const Tensor& x, const Tensor& gamma, con
 /// of each sample over its last axes, of sizes `normalized_shape`. gamma, beta of that shape, plain or
 /// replicated, or undefined.
 /// @throws ShapeError where shapes do not fit.
-LPF_ONCE inline Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma,
-                                  const Tensor& beta, double eps = 1e-5) {
-  if (detail::is_widened(x)) return layer_norm(detail::widened(x), normalized_shape, gamma, beta, eps);
+LPF_ONCE Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma,
+                           const Tensor& beta, double eps = 1e-5) {
+  if (const auto cast = detail::cast_operands("layer_norm", x))
+    return layer_norm(cast.a, normalized_shape, gamma, beta, eps);
   const int axis = x.rank() - normalized_shape.rank();
   const std::int64_t n = normalized_shape.numel();
   detail::check_floating("layer_norm", x);
@@ -70,8 +70,7 @@ LPF_ONCE inline Tensor layer_norm(const Tensor& x, const Shape& normalized_shape
 }
 
 /// layer_norm() over the axes that gamma (or else beta) has; over the last axis if both are undefined.
-LPF_ONCE inline Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                  double eps = 1e-5) {
+LPF_ONCE Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps = 1e-5) {
   const Tensor& of = gamma.defined() ? gamma : beta;
   check<ShapeError>(x.rank() >= 1, "layer_norm", "the input is a scalar");
   return layer_norm(x, of.defined() ? of.shape() : Shape{x.shape()[x.rank() - 1]}, gamma, beta, eps);

@@ -20,38 +20,40 @@ struct CrossEntropyOptions {
   Tensor weight = {};  ///< of each class, [classes], constant; the mean is then the weighted one
 };
 
-struct NllOptions {
+struct NLLOptions {
   Reduction reduction = Reduction::mean;
   std::int64_t ignore_index = -100;  ///< rows with this label have no loss and do not count in the mean
   Tensor weight = {};                ///< of each class, [classes], constant
 };
+using NllOptions [[deprecated("use NLLOptions")]] = NLLOptions;
 
 struct SmoothL1Options {
   double beta = 1;  ///< where |x − t| turns from quadratic to linear; 0 gives l1_loss
   Reduction reduction = Reduction::mean;
 };
 
-struct BceOptions {
+struct BCEOptions {
   Reduction reduction = Reduction::mean;
   Tensor pos_weight = {};  ///< factor of the positive term; broadcasts to the input's shape, constant
   Tensor weight = {};      ///< of each element; broadcasts to the input's shape, constant
 };
+using BceOptions [[deprecated("use BCEOptions")]] = BCEOptions;
 
 namespace detail {
 
-LPF_ONCE inline Tensor reduced(const Tensor& losses, Reduction reduction) {
+LPF_ONCE Tensor reduced(const Tensor& losses, Reduction reduction) {
   if (reduction == Reduction::none) return losses;
   return reduction == Reduction::sum ? sum(losses) : mean(losses);
 }
 
-LPF_ONCE inline void check_target(const char* operation, const Tensor& x, const Tensor& target) {
+LPF_ONCE void check_target(const char* operation, const Tensor& x, const Tensor& target) {
   check<ShapeError>(x.shape() == target.shape(), operation, "the input has shape ", x.shape(),
                     ", the target ", target.shape(), ": they must be equal");
   check_floating(operation, x);
   check_same_kind(operation, x, target);
 }
 
-LPF_ONCE inline void check_class_weight(const char* operation, const Tensor& x, const Tensor& weight) {
+LPF_ONCE void check_class_weight(const char* operation, const Tensor& x, const Tensor& weight) {
   if (!weight.defined()) return;
   const std::int64_t classes = x.shape()[x.rank() - 1];
   check<ShapeError>(weight.shape() == Shape{classes}, operation, "the class weights have shape ",
@@ -61,8 +63,8 @@ LPF_ONCE inline void check_class_weight(const char* operation, const Tensor& x, 
 
 /// Checks labels [B, …] against x [B, …, classes], and counts those that are not ignored; labels on a device
 /// are checked by its kernels and counted by mean_of(), without waiting for either.
-LPF_ONCE inline std::optional<std::int64_t> check_labels(const char* operation, const Tensor& x,
-                                                         const Tensor& target, std::int64_t ignore_index) {
+LPF_ONCE std::optional<std::int64_t> check_labels(const char* operation, const Tensor& x,
+                                                  const Tensor& target, std::int64_t ignore_index) {
   check_floating(operation, x);
   check<ShapeError>(x.rank() >= 1, operation, "the input is a scalar: its last axis holds the classes");
   const Shape shape = x.shape().slice(0, x.rank() - 1);
@@ -90,8 +92,8 @@ LPF_ONCE inline std::optional<std::int64_t> check_labels(const char* operation, 
 }
 
 /// The mean of losses over the labels that are not ignored, NaN where there are none.
-LPF_ONCE inline Tensor mean_of(const Tensor& loss, const Tensor& target, std::int64_t ignore_index,
-                               std::optional<std::int64_t> count) {
+LPF_ONCE Tensor mean_of(const Tensor& loss, const Tensor& target, std::int64_t ignore_index,
+                        std::optional<std::int64_t> count) {
   if (count) return affine(sum(loss), 1 / static_cast<double>(*count), 0);
   return div(sum(loss), sum((target != static_cast<double>(ignore_index)).to(loss.dtype())));
 }
@@ -106,7 +108,7 @@ struct KnownLabels {
 };
 
 /// −w[label]·x[row, label] of each row of x [rows, classes], 0 where ignored.
-LPF_ONCE inline Tensor nll_rows(const Tensor& x, const KnownLabels& labels, const Tensor& weight) {
+LPF_ONCE Tensor nll_rows(const Tensor& x, const KnownLabels& labels, const Tensor& weight) {
   const std::int64_t rows = x.shape()[0];
   const Tensor chosen = reshape(gather(x, 1, reshape(labels.index, {rows, 1})), {rows});
   const Tensor loss = where(labels.kept, affine(chosen, -1, 0), zeros({}, x.options()));
@@ -114,13 +116,13 @@ LPF_ONCE inline Tensor nll_rows(const Tensor& x, const KnownLabels& labels, cons
 }
 
 /// The sum of the weights of the classes that the labels name.
-LPF_ONCE inline Tensor total_weight(const KnownLabels& labels, const Tensor& weight) {
+LPF_ONCE Tensor total_weight(const KnownLabels& labels, const Tensor& weight) {
   return sum(mul(index_select(weight, 0, labels.index), labels.kept.to(weight.dtype())));
 }
 
 /// One loss for each row of logits x [rows, classes]: one fused sweep forward, one backward.
-LPF_ONCE inline Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double smoothing,
-                                          std::int64_t ignore_index) {
+LPF_ONCE Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double smoothing,
+                                   std::int64_t ignore_index) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
   Tensor loss = empty({rows}, x.options());
   const Tensor normalizer = empty({rows}, x.options());
@@ -146,8 +148,8 @@ LPF_ONCE inline Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, 
 }
 
 /// Cross-entropy against distributions over the classes.
-LPF_ONCE inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
-                                          const CrossEntropyOptions& options) {
+LPF_ONCE Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
+                                   const CrossEntropyOptions& options) {
   check_target("cross_entropy", x, target);
   const double a = options.label_smoothing, classes = static_cast<double>(x.shape()[x.rank() - 1]);
   Tensor terms = mul(a > 0 ? affine(target, 1 - a, a / classes) : target, log_softmax(x));
@@ -163,10 +165,10 @@ LPF_ONCE inline Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
 /// number of rows for probabilities.
 /// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit;
 /// ValueError for a label smoothing outside [0, 1].
-LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target,
-                                     const CrossEntropyOptions& options = {}) {
-  if (detail::is_widened(x) || detail::is_widened(target))
-    return cross_entropy(detail::widened(x), detail::widened(target), options);
+LPF_ONCE Tensor cross_entropy(const Tensor& x, const Tensor& target,
+                              const CrossEntropyOptions& options = {}) {
+  if (const auto cast = detail::cast_operands("cross_entropy", x, target))
+    return cross_entropy(cast.a, cast.b, options);
   const double a = options.label_smoothing;
   check(a >= 0 && a <= 1, "cross_entropy", "label_smoothing must be in [0, 1], got ", a);
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] > 0, "cross_entropy", "the input has shape ",
@@ -198,8 +200,8 @@ LPF_ONCE inline Tensor cross_entropy(const Tensor& x, const Tensor& target,
 /// −w[t]·x[t] of log-probabilities x [B, …, classes] with labels t, int64 [B, …]; the mean divides by Σ w[t]
 /// over labels that are not ignored. With x = log_softmax(z) it is cross_entropy(z, t).
 /// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit.
-LPF_ONCE inline Tensor nll_loss(const Tensor& x, const Tensor& target, const NllOptions& options = {}) {
-  if (detail::is_widened(x)) return nll_loss(detail::widened(x), target, options);
+LPF_ONCE Tensor nll_loss(const Tensor& x, const Tensor& target, const NLLOptions& options = {}) {
+  if (const auto cast = detail::cast_operands("nll_loss", x)) return nll_loss(cast.a, target, options);
   const auto count = detail::check_labels("nll_loss", x, target, options.ignore_index);
   detail::check_class_weight("nll_loss", x, options.weight);
   const std::int64_t rows = target.numel(), classes = x.shape()[x.rank() - 1];
@@ -214,30 +216,28 @@ LPF_ONCE inline Tensor nll_loss(const Tensor& x, const Tensor& target, const Nll
 }
 
 /// (x − t)², of two tensors of one shape. @throws ShapeError, DTypeError where they differ.
-LPF_ONCE inline Tensor mse_loss(const Tensor& x, const Tensor& target,
-                                Reduction reduction = Reduction::mean) {
-  if (detail::is_widened(x) || detail::is_widened(target))
-    return mse_loss(detail::widened(x), detail::widened(target), reduction);
+LPF_ONCE Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
+  if (const auto cast = detail::cast_operands("mse_loss", x, target))
+    return mse_loss(cast.a, cast.b, reduction);
   detail::check_target("mse_loss", x, target);
   return detail::reduced(square(sub(x, target)), reduction);
 }
 
 /// |x − t|, of two tensors of one shape; the derivative at 0 is 0. @throws ShapeError, DTypeError where they
 /// differ.
-LPF_ONCE inline Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
-  if (detail::is_widened(x) || detail::is_widened(target))
-    return l1_loss(detail::widened(x), detail::widened(target), reduction);
+LPF_ONCE Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
+  if (const auto cast = detail::cast_operands("l1_loss", x, target))
+    return l1_loss(cast.a, cast.b, reduction);
   detail::check_target("l1_loss", x, target);
   return detail::reduced(abs(sub(x, target)), reduction);
 }
 
 /// d²/(2β) where |d| < β, |d| − β/2 elsewhere, d = x − t (Girshick 2015; Huber's loss divided by β).
 /// @throws ShapeError, DTypeError where x and target differ; ValueError for a negative beta.
-LPF_ONCE inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target,
-                                      const SmoothL1Options& options = {}) {
+LPF_ONCE Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const SmoothL1Options& options = {}) {
   check(options.beta >= 0, "smooth_l1_loss", "beta must not be negative, got ", options.beta);
-  if (detail::is_widened(x) || detail::is_widened(target))
-    return smooth_l1_loss(detail::widened(x), detail::widened(target), options);
+  if (const auto cast = detail::cast_operands("smooth_l1_loss", x, target))
+    return smooth_l1_loss(cast.a, cast.b, options);
   if (options.beta == 0) return l1_loss(x, target, options.reduction);
   detail::check_target("smooth_l1_loss", x, target);
   const Tensor d = sub(x, target), size = abs(d);
@@ -249,10 +249,9 @@ LPF_ONCE inline Tensor smooth_l1_loss(const Tensor& x, const Tensor& target,
 /// w·(p·t·softplus(−x) + (1 − t)·softplus(x)): binary cross-entropy of sigmoid(x) with targets t in [0, 1] of
 /// x's shape, with digits left also where the sigmoid is rounded to 0 or 1. @throws ShapeError, DTypeError
 /// where they do not fit.
-LPF_ONCE inline Tensor bce_with_logits(const Tensor& x, const Tensor& target,
-                                       const BceOptions& options = {}) {
-  if (detail::is_widened(x) || detail::is_widened(target))
-    return bce_with_logits(detail::widened(x), detail::widened(target), options);
+LPF_ONCE Tensor bce_with_logits(const Tensor& x, const Tensor& target, const BCEOptions& options = {}) {
+  if (const auto cast = detail::cast_operands("bce_with_logits", x, target))
+    return bce_with_logits(cast.a, cast.b, options);
   detail::check_target("bce_with_logits", x, target);
   Tensor positive = mul(target, softplus(affine(x, -1, 0)));
   if (options.pos_weight.defined()) positive = mul(positive, options.pos_weight.detach());

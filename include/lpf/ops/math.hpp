@@ -10,86 +10,81 @@ namespace lpf {
 
 namespace detail {
 
-/// Whether autocast computes it in float32: what turns small errors of x into large ones. PyTorch's list.
-constexpr bool is_sensitive(backend::Unary op) {
-  using backend::Unary;
-  return op == Unary::exp || op == Unary::expm1 || op == Unary::log || op == Unary::log1p ||
-         op == Unary::power || op == Unary::reciprocal || op == Unary::rsqrt || op == Unary::softplus;
-}
-
 /// A differentiable elementwise operation: forward by `op`, gradient by derivative(g, x, y).
 template <class Derivative>
 Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double a, double b,
                    Derivative derivative) {
-  if (x.is_replicated()) return hide(elementwise(name, op, unhide(x), a, b, derivative), x.impl().replicas);
+  if (x.is_replicated())
+    return add_replica_dim(elementwise(name, op, remove_replica_dim(x), a, b, derivative), x.impl().replicas);
   check_floating(name, x);
-  if (is_widened(x) && is_sensitive(op)) return elementwise(name, op, widened(x), a, b, derivative);
+  if (is_sensitive(op))
+    if (const auto cast = cast_operands("sensitive function", x))
+      return elementwise(name, op, cast.a, a, b, derivative);
   return record(name, unary(op, x, a, b), {x},
                 [x, derivative](const Tensor& g, Need) { return Grads{derivative(g, x)}; });
 }
 
 /// One sweep over g and x (or y): a fused backward, which has no history.
-LPF_ONCE inline Tensor fused_backward(backend::Binary op, const Tensor& g, const Tensor& x,
-                                      double alpha = 0) {
+LPF_ONCE Tensor fused_backward(backend::Binary op, const Tensor& g, const Tensor& x, double alpha = 0) {
   return binary("backward", op, g, x, false, alpha);
 }
 
 }  // namespace detail
 
-LPF_ONCE inline Tensor exp(const Tensor& input) {
+LPF_ONCE Tensor exp(const Tensor& input) {
   return detail::elementwise("exp", backend::Unary::exp, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, exp(x)); });
 }
-LPF_ONCE inline Tensor expm1(const Tensor& input) {
+LPF_ONCE Tensor expm1(const Tensor& input) {
   return detail::elementwise("expm1", backend::Unary::expm1, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, exp(x)); });
 }
-LPF_ONCE inline Tensor log(const Tensor& input) {
+LPF_ONCE Tensor log(const Tensor& input) {
   return detail::elementwise("log", backend::Unary::log, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return div(g, x); });
 }
-LPF_ONCE inline Tensor log1p(const Tensor& input) {
+LPF_ONCE Tensor log1p(const Tensor& input) {
   return detail::elementwise("log1p", backend::Unary::log1p, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return div(g, x + 1.0); });
 }
-LPF_ONCE inline Tensor sqrt(const Tensor& input) {
+LPF_ONCE Tensor sqrt(const Tensor& input) {
   return detail::elementwise("sqrt", backend::Unary::sqrt, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     return div(affine(g, 0.5, 0), sqrt(x));
   });
 }
-LPF_ONCE inline Tensor reciprocal(const Tensor& input) {
+LPF_ONCE Tensor reciprocal(const Tensor& input) {
   return detail::elementwise(
       "reciprocal", backend::Unary::reciprocal, input, 0, 0,
       [](const Tensor& g, const Tensor& x) { return affine(div(g, mul(x, x)), -1, 0); });
 }
 /// 1/√x.
-LPF_ONCE inline Tensor rsqrt(const Tensor& input) {
+LPF_ONCE Tensor rsqrt(const Tensor& input) {
   return detail::elementwise(
       "rsqrt", backend::Unary::rsqrt, input, 0, 0,
       [](const Tensor& g, const Tensor& x) { return affine(mul(g, div(rsqrt(x), x)), -0.5, 0); });
 }
-LPF_ONCE inline Tensor square(const Tensor& input) {
+LPF_ONCE Tensor square(const Tensor& input) {
   return detail::elementwise("square", backend::Unary::square, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, affine(x, 2, 0)); });
 }
-LPF_ONCE inline Tensor sign(const Tensor& input) {
+LPF_ONCE Tensor sign(const Tensor& input) {
   return detail::elementwise("sign", backend::Unary::sign, input, 0, 0,
                              [](const Tensor& g, const Tensor&) { return zeros_like(g); });
 }
-LPF_ONCE inline Tensor abs(const Tensor& input) {
+LPF_ONCE Tensor abs(const Tensor& input) {
   return detail::elementwise("abs", backend::Unary::absolute, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, sign(x)); });
 }
-LPF_ONCE inline Tensor sin(const Tensor& x);
-LPF_ONCE inline Tensor cos(const Tensor& input) {
+LPF_ONCE Tensor sin(const Tensor& x);
+LPF_ONCE Tensor cos(const Tensor& input) {
   return detail::elementwise("cos", backend::Unary::cos, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, affine(sin(x), -1, 0)); });
 }
-LPF_ONCE inline Tensor sin(const Tensor& input) {
+LPF_ONCE Tensor sin(const Tensor& input) {
   return detail::elementwise("sin", backend::Unary::sin, input, 0, 0,
                              [](const Tensor& g, const Tensor& x) { return mul(g, cos(x)); });
 }
-LPF_ONCE inline Tensor tanh(const Tensor& input) {
+LPF_ONCE Tensor tanh(const Tensor& input) {
   return detail::elementwise("tanh", backend::Unary::tanh, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     const Tensor y = tanh(x);
     return is_grad_enabled() ? mul(g, affine(mul(y, y), -1, 1))
@@ -97,22 +92,22 @@ LPF_ONCE inline Tensor tanh(const Tensor& input) {
   });
 }
 /// Gauss error function.
-LPF_ONCE inline Tensor erf(const Tensor& input) {
+LPF_ONCE Tensor erf(const Tensor& input) {
   return detail::elementwise("erf", backend::Unary::erf, input, 0, 0, [](const Tensor& g, const Tensor& x) {
     return mul(g, affine(exp(affine(mul(x, x), -1, 0)), 2 * std::numbers::inv_sqrtpi, 0));
   });
 }
 /// x to a constant power; the derivative is 0 everywhere for exponent 0.
-LPF_ONCE inline Tensor pow(const Tensor& input, double exponent) {
+LPF_ONCE Tensor pow(const Tensor& input, double exponent) {
   return detail::elementwise(
       "pow", backend::Unary::power, input, exponent, 0, [exponent](const Tensor& g, const Tensor& x) {
         return exponent == 0 ? zeros_like(g) : mul(g, affine(pow(x, exponent - 1), exponent, 0));
       });
 }
 /// a to the power b, for a > 0, with gradients for both.
-LPF_ONCE inline Tensor pow(const Tensor& a, const Tensor& b) { return exp(mul(b, log(a))); }
+LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) { return exp(mul(b, log(a))); }
 /// x limited to [low, high]; the gradient passes where x is inside, bounds included.
-LPF_ONCE inline Tensor clamp(const Tensor& input, double low, double high) {
+LPF_ONCE Tensor clamp(const Tensor& input, double low, double high) {
   check(low <= high, "clamp", "low ", low, " is above high ", high);
   return detail::elementwise(
       "clamp", backend::Unary::clamp, input, low, high, [low, high](const Tensor& g, const Tensor& x) {
@@ -120,25 +115,25 @@ LPF_ONCE inline Tensor clamp(const Tensor& input, double low, double high) {
       });
 }
 namespace detail {
-LPF_ONCE inline Tensor zero_gradient(const Tensor& g, const Tensor&) { return zeros_like(g); }
+LPF_ONCE Tensor zero_gradient(const Tensor& g, const Tensor&) { return zeros_like(g); }
 }  // namespace detail
-LPF_ONCE inline Tensor floor(const Tensor& input) {
+LPF_ONCE Tensor floor(const Tensor& input) {
   return detail::elementwise("floor", backend::Unary::floor, input, 0, 0, detail::zero_gradient);
 }
-LPF_ONCE inline Tensor ceil(const Tensor& input) {
+LPF_ONCE Tensor ceil(const Tensor& input) {
   return detail::elementwise("ceil", backend::Unary::ceil, input, 0, 0, detail::zero_gradient);
 }
 /// Nearest integer, halves to even.
-LPF_ONCE inline Tensor round(const Tensor& input) {
+LPF_ONCE Tensor round(const Tensor& input) {
   return detail::elementwise("round", backend::Unary::round, input, 0, 0, detail::zero_gradient);
 }
 
-LPF_ONCE inline Tensor Tensor::exp() const { return lpf::exp(*this); }
-LPF_ONCE inline Tensor Tensor::log() const { return lpf::log(*this); }
-LPF_ONCE inline Tensor Tensor::sqrt() const { return lpf::sqrt(*this); }
-LPF_ONCE inline Tensor Tensor::square() const { return lpf::square(*this); }
-LPF_ONCE inline Tensor Tensor::abs() const { return lpf::abs(*this); }
-LPF_ONCE inline Tensor Tensor::tanh() const { return lpf::tanh(*this); }
-LPF_ONCE inline Tensor Tensor::pow(double exponent) const { return lpf::pow(*this, exponent); }
+LPF_ONCE Tensor Tensor::exp() const { return lpf::exp(*this); }
+LPF_ONCE Tensor Tensor::log() const { return lpf::log(*this); }
+LPF_ONCE Tensor Tensor::sqrt() const { return lpf::sqrt(*this); }
+LPF_ONCE Tensor Tensor::square() const { return lpf::square(*this); }
+LPF_ONCE Tensor Tensor::abs() const { return lpf::abs(*this); }
+LPF_ONCE Tensor Tensor::tanh() const { return lpf::tanh(*this); }
+LPF_ONCE Tensor Tensor::pow(double exponent) const { return lpf::pow(*this, exponent); }
 
 }  // namespace lpf

@@ -8,7 +8,7 @@ namespace lpf {
 namespace detail {
 
 /// op(A)·op(B) for A [batch…, ., .] and B [batch…, ., .], batch axes broadcast; closed under differentiation.
-LPF_ONCE inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
+LPF_ONCE Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
   check_same_kind("matmul", a, b);
   check_floating("matmul", a);
   const int ra = a.rank(), rb = b.rank();
@@ -65,11 +65,10 @@ LPF_ONCE inline Tensor product(const Tensor& a, const Tensor& b, bool ta, bool t
 
 /// Matrix product of the last two axes, batch axes broadcast; a rank-1 operand is a row (left) or a column
 /// (right).
-LPF_ONCE inline Tensor matmul(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor matmul(const Tensor& a, const Tensor& b) {
   detail::check_plain("matmul", a);
   detail::check_plain("matmul", b);
-  if (detail::is_rounded(a) || detail::is_rounded(b))
-    return matmul(detail::rounded("matmul", a), detail::rounded("matmul", b));
+  if (const auto cast = detail::cast_operands("matmul", a, b)) return matmul(cast.a, cast.b);
   check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ",
                     a.shape(), " and ", b.shape());
   Tensor y =
@@ -78,10 +77,10 @@ LPF_ONCE inline Tensor matmul(const Tensor& a, const Tensor& b) {
   if (a.rank() == 1) y = squeeze(y, b.rank() == 1 ? -1 : -2);
   return y;
 }
-LPF_ONCE inline Tensor Tensor::matmul(const Tensor& other) const { return lpf::matmul(*this, other); }
+LPF_ONCE Tensor Tensor::matmul(const Tensor& other) const { return lpf::matmul(*this, other); }
 
 /// Inner product of two tensors of one shape, as a scalar.
-LPF_ONCE inline Tensor dot(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor dot(const Tensor& a, const Tensor& b) {
   check<ShapeError>(a.shape() == b.shape(), "dot", "shapes ", a.shape(), " and ", b.shape(), " differ");
   return sum(mul(a, b));
 }

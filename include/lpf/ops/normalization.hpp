@@ -22,7 +22,7 @@ using RowBegin = std::vector<std::int64_t>;
 Tensor group_expand(const Tensor& x, const RowBegin& begin);
 
 /// Row g of the result is the sum of rows [begin[g], begin[g + 1]) of x [rows, C].
-LPF_ONCE inline Tensor group_sum(const Tensor& x, const RowBegin& begin) {
+LPF_ONCE Tensor group_sum(const Tensor& x, const RowBegin& begin) {
   const std::int64_t groups = std::ssize(begin) - 1, c = x.shape()[1];
   Tensor y = empty({groups, c}, x.options());
   for (std::int64_t g = 0; g < groups; ++g) {
@@ -35,7 +35,7 @@ LPF_ONCE inline Tensor group_sum(const Tensor& x, const RowBegin& begin) {
 }
 
 /// Each row of group g of the result is row g of x [groups, C]: the adjoint of group_sum().
-LPF_ONCE inline Tensor group_expand(const Tensor& x, const RowBegin& begin) {
+LPF_ONCE Tensor group_expand(const Tensor& x, const RowBegin& begin) {
   const std::int64_t c = x.shape()[1];
   Tensor y = empty({begin.back(), c}, x.options());
   for (std::size_t g = 0; g + 1 < begin.size(); ++g) {
@@ -46,20 +46,13 @@ LPF_ONCE inline Tensor group_expand(const Tensor& x, const RowBegin& begin) {
                 [begin](const Tensor& g, Need) { return Grads{group_sum(g, begin)}; });
 }
 
-/// The gradient of a parameter that was broadcast over the rows.
-LPF_ONCE inline Tensor sum_of_rows(const Tensor& rows, const Tensor& parameter) {
-  const PlanPtr plan = gradient_plan(parameter);
-  return plan ? slice_sum(rows, plan) : sum(rows, {0});
-}
 /// The gradient of a parameter from one of each of its groups, [groups, C].
-LPF_ONCE inline Tensor sum_of_groups(const Tensor& groups, const Tensor& parameter) {
+LPF_ONCE Tensor sum_of_groups(const Tensor& groups, const Tensor& parameter) {
   const PlanPtr plan = gradient_plan(parameter);
-  return plan ? hide(groups, plan) : sum(groups, {0});
+  return plan ? add_replica_dim(groups, plan) : sum(groups, {0});
 }
 
-LPF_ONCE inline const void* data_or_null(const Tensor& t) {
-  return t.defined() ? t.raw_with_replicas() : nullptr;
-}
+LPF_ONCE const void* data_or_null(const Tensor& t) { return t.defined() ? t.raw_with_replicas() : nullptr; }
 
 /// gamma and beta of an activation's channels, checked; either may be undefined, and either may be
 /// replicated.
@@ -74,8 +67,8 @@ struct Affine {
       if (!t->defined()) continue;
       check<ShapeError>(t->shape() == shape, operation, t == &gamma ? "gamma" : "beta", " has shape ",
                         t->shape(), ", the input ", x.shape(), " needs ", shape);
-      *t = widened(*t);  // replicas may be rounded
-      check_kind_of_sum(operation, x, *t);
+      *t = to_float32(*t);  // replicas may be rounded
+      check_accumulation_kind(operation, x, *t);
       if (t->is_replicated()) plan = t->impl().replicas;
     }
     if (!plan) return;
@@ -91,18 +84,17 @@ struct Affine {
   }
 };
 
-LPF_ONCE inline backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, bool replicated,
-                                            double epsilon) {
+LPF_ONCE backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, bool replicated,
+                                     double epsilon) {
   const std::int64_t c = rows.shape()[1];
   return {rows.dtype(), std::ssize(begin) - 1, c, begin.data(), replicated ? c : 0, epsilon};
 }
 
 /// (x − mean)·rstd·gamma + beta of x [rows, C] with constants mean and rstd [C]; closed under
 /// differentiation.
-LPF_ONCE inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd,
-                                   const Affine& affine) {
+LPF_ONCE Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Affine& affine) {
   const RowBegin begin =
-      affine.plan ? affine.plan->slices("scale_shift", x.shape()[0]) : RowBegin{0, x.shape()[0]};
+      affine.plan ? affine.plan->slices("scale_shift", x.shape()[0]).boundaries() : RowBegin{0, x.shape()[0]};
   const Shape each{std::ssize(begin) - 1, x.shape()[1]};
   const Tensor m = expand(mean, each), r = expand(rstd, each);
   Tensor y = empty_like(x);
@@ -114,15 +106,15 @@ LPF_ONCE inline Tensor scale_shift(const Tensor& x, const Tensor& mean, const Te
     scale.beta = Tensor();
     if (need[0]) grads[0] = scale_shift(g, zeros_like(mean), rstd, scale);
     if (need[1])
-      grads[1] = sum_of_rows(mul(widened(g), scale_shift(widened(x), mean, rstd, {})), affine.gamma);
+      grads[1] = sum_of_rows(mul(to_float32(g), scale_shift(to_float32(x), mean, rstd, {})), affine.gamma);
     if (need[2]) grads[2] = sum_of_rows(g, affine.beta);
     return grads;
   });
 }
 
 /// The gradients of normalize_rows(), composed of differentiable operations.
-LPF_ONCE inline Grads normalize_rows_backward(const Tensor& x, const Affine& affine, const RowBegin& begin,
-                                              double epsilon, const Tensor& g, Need need) {
+LPF_ONCE Grads normalize_rows_backward(const Tensor& x, const Affine& affine, const RowBegin& begin,
+                                       double epsilon, const Tensor& g, Need need) {
   Tensor share = empty({std::ssize(begin) - 1, 1}, {float64, Device::cpu()});
   for (std::size_t i = 0; i + 1 < begin.size(); ++i)
     share.data<double>()[i] = 1 / static_cast<double>(begin[i + 1] - begin[i]);
@@ -143,9 +135,9 @@ LPF_ONCE inline Grads normalize_rows_backward(const Tensor& x, const Affine& aff
 /// x [rows, C] normalised with the mean and variance [groups, C] of each group, then scaled and shifted;
 /// then plus residual (may be undefined), and its positive part if relu. Replicas of gamma and beta must be
 /// cut as the groups are.
-LPF_ONCE inline Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin,
-                                      double epsilon, const Tensor& mean, const Tensor& variance,
-                                      const Tensor& residual, bool relu) {
+LPF_ONCE Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
+                               const Tensor& mean, const Tensor& variance, const Tensor& residual,
+                               bool relu) {
   const bool replicated = affine.plan != nullptr;
   const Tensor rstd = rsqrt(variance + epsilon);
   Tensor y = empty_like(x);
@@ -157,7 +149,7 @@ LPF_ONCE inline Tensor normalize_rows(const Tensor& x, const Affine& affine, con
       "batch_norm", std::move(y), {x, affine.gamma, affine.beta, residual}, [=](const Tensor& g, Need need) {
         if (is_grad_enabled()) {
           const Tensor d = relu ? where(positive > 0.0, g, zeros({}, g.options())) : g;
-          Grads grads = normalize_rows_backward(widened(x), affine, begin, epsilon, widened(d), need);
+          Grads grads = normalize_rows_backward(to_float32(x), affine, begin, epsilon, to_float32(d), need);
           grads.push_back(d);
           return grads;
         }
@@ -173,7 +165,7 @@ LPF_ONCE inline Tensor normalize_rows(const Tensor& x, const Affine& affine, con
 }
 
 /// x [B, …, C] as [B·…, C].
-LPF_ONCE inline Tensor as_rows(const char* operation, const Tensor& x) {
+LPF_ONCE Tensor as_rows(const char* operation, const Tensor& x) {
   check<ShapeError>(x.rank() >= 2, operation, "the input needs shape [B, …, C], got ", x.shape());
   check_floating(operation, x);
   return reshape(x, {x.shape().product(0, x.rank() - 1), x.shape()[x.rank() - 1]});
@@ -182,20 +174,21 @@ LPF_ONCE inline Tensor as_rows(const char* operation, const Tensor& x) {
 }  // namespace detail
 
 /// What follows a batch norm in the same sweep over memory: y = relu(batch norm + residual).
-struct BatchNormThen {
+struct BatchNormEpilogue {
   Tensor residual = {};  ///< of x's shape, or undefined: none
   bool relu = false;
 };
+using BatchNormThen [[deprecated("use BatchNormEpilogue")]] = BatchNormEpilogue;
 
 namespace detail {
-LPF_ONCE inline void check_then(const Tensor& x, const BatchNormThen& then) {
+LPF_ONCE void check_then(const Tensor& x, const BatchNormEpilogue& then) {
   if (!then.residual.defined()) return;
   check<ShapeError>(then.residual.shape() == x.shape(), "batch_norm", "the residual has shape ",
                     then.residual.shape(), ", the input ", x.shape());
-  if (!is_mixed(x, then.residual)) check_same_kind("batch_norm", x, then.residual);
+  if (!is_cast("batch_norm residual", x, then.residual)) check_same_kind("batch_norm", x, then.residual);
 }
 /// The same as operations of their own.
-LPF_ONCE inline Tensor finish(Tensor y, const BatchNormThen& then) {
+LPF_ONCE Tensor finish(Tensor y, const BatchNormEpilogue& then) {
   if (then.residual.defined()) y = add(y, then.residual);
   return then.relu ? relu(y) : y;
 }
@@ -213,9 +206,9 @@ struct BatchNormResult {
 /// biased variance of each channel over the samples [sample_begin[g], sample_begin[g + 1]) of each group: {0,
 /// B} pools the batch. gamma, beta [C], plain or replicated, or undefined. Then what `then` says.
 /// @throws ShapeError where shapes do not fit, or if a group has less than two values a channel.
-LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                                 const std::vector<std::int64_t>& sample_begin,
-                                                 double eps = 1e-5, const BatchNormThen& then = {}) {
+LPF_ONCE BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                          const std::vector<std::int64_t>& sample_begin, double eps = 1e-5,
+                                          const BatchNormEpilogue& then = {}) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const std::int64_t samples = x.shape()[0], c = rows.shape()[1],
                      positions = x.shape().product(1, x.rank() - 1);
@@ -234,13 +227,13 @@ LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& 
                       " slices of a batch of B = ", samples, " samples, ", x.shape(), ", has ",
                       result.values.back(), ": use a larger batch, fewer replicas, or pooled statistics");
   }
-  result.mean = empty({groups, c}, detail::options_of_sum(x));
+  result.mean = empty({groups, c}, detail::accumulation_options(x));
   result.variance = empty_like(result.mean);
   x.backend().batch_norm_statistics(detail::describe(rows, begin, false, eps), rows.raw(), result.mean.raw(),
                                     result.variance.raw());
   detail::check_then(x, then);
-  const bool fits = !affine.plan || affine.plan->slices("batch_norm", rows.shape()[0]) == begin;
-  if (fits && !(then.residual.defined() && detail::is_mixed(x, then.residual))) {
+  const bool fits = !affine.plan || affine.plan->slices("batch_norm", rows.shape()[0]).boundaries() == begin;
+  if (fits && !(then.residual.defined() && detail::is_cast("batch_norm residual", x, then.residual))) {
     const Tensor residual = then.residual.defined() ? reshape(then.residual, rows.shape()) : Tensor();
     result.y = reshape(
         detail::normalize_rows(rows, affine, begin, eps, result.mean, result.variance, residual, then.relu),
@@ -258,16 +251,16 @@ LPF_ONCE inline BatchNormResult batch_norm_train(const Tensor& x, const Tensor& 
 /// (x − running_mean)/√(running_var + eps)·gamma + beta of x [B, …, C]: batch norm with given statistics [C],
 /// constants for the gradient. gamma, beta [C], plain or replicated, or undefined. Then what `then` says.
 /// @throws ShapeError where shapes do not fit.
-LPF_ONCE inline Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
-                                       const Tensor& running_mean, const Tensor& running_var,
-                                       double eps = 1e-5, const BatchNormThen& then = {}) {
+LPF_ONCE Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+                                const Tensor& running_mean, const Tensor& running_var, double eps = 1e-5,
+                                const BatchNormEpilogue& then = {}) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const Shape channels{rows.shape()[1]};
   const detail::Affine affine("batch_norm", x, channels, gamma, beta);
   for (const Tensor& t : {running_mean, running_var}) {
     check<ShapeError>(t.shape() == channels, "batch_norm", "running statistics have shape ", t.shape(),
                       ", the input ", x.shape(), " needs ", channels);
-    detail::check_kind_of_sum("batch_norm", x, t);
+    detail::check_accumulation_kind("batch_norm", x, t);
   }
   const Tensor rstd = rsqrt(running_var.detach() + eps);
   detail::check_then(x, then);

@@ -25,8 +25,8 @@ struct AvgPool2dOptions {
 
 namespace detail {
 
-LPF_ONCE inline backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d kernel, Size2d stride,
-                                              Size2d padding, bool count_include_pad) {
+LPF_ONCE backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d kernel, Size2d stride,
+                                       Size2d padding, bool count_include_pad) {
   check_image(op, x);
   if (stride == kernel_size) stride = kernel;
   check_window(op, kernel, stride, padding, 1);
@@ -50,7 +50,7 @@ LPF_ONCE inline backend::Pool2d describe_pool(const char* op, const Tensor& x, S
 }
 
 /// Zeros to which each output's gradient is added where its maximum was: the adjoint of reading x there.
-LPF_ONCE inline Tensor max_pool_adjoint(const Tensor& dy, const Tensor& index, const backend::Pool2d& d) {
+LPF_ONCE Tensor max_pool_adjoint(const Tensor& dy, const Tensor& index, const backend::Pool2d& d) {
   Tensor dx = empty({d.n, d.h, d.w, d.c}, dy.options());
   dy.backend().max_pool2d_backward(d, dy.raw(), static_cast<std::int64_t*>(index.raw()), dx.raw());
   return record("max_pool2d_backward", std::move(dx), {dy}, [index, d](const Tensor& g, Need) {
@@ -61,14 +61,14 @@ LPF_ONCE inline Tensor max_pool_adjoint(const Tensor& dy, const Tensor& index, c
 
 Tensor avg_pool_adjoint(const Tensor& dy, const backend::Pool2d& d);
 
-LPF_ONCE inline Tensor avg_pool(const Tensor& x, const backend::Pool2d& d) {
+LPF_ONCE Tensor avg_pool(const Tensor& x, const backend::Pool2d& d) {
   Tensor y = empty({d.n, d.p, d.q, d.c}, x.options());
   x.backend().avg_pool2d(d, x.raw(), y.raw());
   return record("avg_pool2d", std::move(y), {x},
                 [d](const Tensor& g, Need) { return Grads{avg_pool_adjoint(g, d)}; });
 }
 
-LPF_ONCE inline Tensor avg_pool_adjoint(const Tensor& dy, const backend::Pool2d& d) {
+LPF_ONCE Tensor avg_pool_adjoint(const Tensor& dy, const backend::Pool2d& d) {
   Tensor dx = empty({d.n, d.h, d.w, d.c}, dy.options());
   dy.backend().avg_pool2d_backward(d, dy.raw(), dx.raw());
   return record("avg_pool2d_backward", std::move(dx), {dy},
@@ -76,7 +76,7 @@ LPF_ONCE inline Tensor avg_pool_adjoint(const Tensor& dy, const backend::Pool2d&
 }
 
 /// Means over `cells` parts of one axis, part i from ⌊i·n/cells⌋ to ⌈(i + 1)·n/cells⌉.
-LPF_ONCE inline Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
+LPF_ONCE Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
   const std::int64_t n = x.shape()[axis];
   if (n == cells) return x;
   std::vector<Tensor> parts;
@@ -92,7 +92,7 @@ LPF_ONCE inline Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cel
 /// the gradient; a NaN in the window is the result. PyTorch's max_pool2d.
 /// @throws ShapeError where the kernel does not fit, ValueError for a kernel or stride below 1, or a padding
 /// that is negative or more than half the kernel.
-LPF_ONCE inline Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOptions& options = {}) {
+LPF_ONCE Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOptions& options = {}) {
   const backend::Pool2d d =
       detail::describe_pool("max_pool2d", x, kernel, options.stride, options.padding, true);
   Tensor y = empty({d.n, d.p, d.q, d.c}, x.options()), index = empty(y.shape(), {DType::int64, x.device()});
@@ -102,7 +102,7 @@ LPF_ONCE inline Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2
 }
 
 /// The mean of each window and channel; shapes and errors as of max_pool2d(). PyTorch's avg_pool2d.
-LPF_ONCE inline Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOptions& options = {}) {
+LPF_ONCE Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOptions& options = {}) {
   return detail::avg_pool(x, detail::describe_pool("avg_pool2d", x, kernel, options.stride, options.padding,
                                                    options.count_include_pad));
 }
@@ -110,7 +110,7 @@ LPF_ONCE inline Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2
 /// Means over a grid of output.h × output.w cells: cell i of n reads rows ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉. x [B, H,
 /// W, C], y [B, output.h, output.w, C]. PyTorch's adaptive_avg_pool2d.
 /// @throws ShapeError if x has no pixels, ValueError if the output has none.
-LPF_ONCE inline Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
+LPF_ONCE Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
   constexpr const char* op = "adaptive_avg_pool2d";
   detail::check_image(op, x);
   check(output.h > 0 && output.w > 0, op, "the output needs at least one row and column, got ", output);
@@ -121,7 +121,7 @@ LPF_ONCE inline Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
 }
 
 /// The mean over all pixels of each channel: x [B, H, W, C], y [B, C]. ShapeError if x has no pixels.
-LPF_ONCE inline Tensor global_avg_pool2d(const Tensor& x) {
+LPF_ONCE Tensor global_avg_pool2d(const Tensor& x) {
   detail::check_image("global_avg_pool2d", x);
   check<ShapeError>(x.shape()[1] > 0 && x.shape()[2] > 0, "global_avg_pool2d",
                     "there are no pixels to average: x is ", x.shape());

@@ -11,7 +11,7 @@ namespace lpf {
 namespace detail {
 
 /// Axes normalised, ascending, unique; all of them for an empty list.
-LPF_ONCE inline Axes reduced_axes(const char* operation, const Axes& axes, int rank) {
+LPF_ONCE Axes reduced_axes(const char* operation, const Axes& axes, int rank) {
   std::array<bool, max_rank> named{};
   for (int a : axes) {
     bool& seen = named[static_cast<std::size_t>(normalize_axis(operation, a, rank))];
@@ -25,7 +25,7 @@ LPF_ONCE inline Axes reduced_axes(const char* operation, const Axes& axes, int r
 }
 
 /// One reduction over `count` neighbouring axes from `axis` on, which stay with size 1 merged into one.
-LPF_ONCE inline Tensor reduce_run(backend::Reduce op, const Tensor& x, int axis, int count, DType result) {
+LPF_ONCE Tensor reduce_run(backend::Reduce op, const Tensor& x, int axis, int count, DType result) {
   const auto outer = x.shape().product(0, axis), n = x.shape().product(axis, axis + count),
              inner = x.shape().product(axis + count, x.rank());
   Shape shape = x.shape();
@@ -36,7 +36,7 @@ LPF_ONCE inline Tensor reduce_run(backend::Reduce op, const Tensor& x, int axis,
 }
 
 /// Reduction over several axes, a run of neighbouring ones at a time; reduced axes stay with size 1.
-LPF_ONCE inline Tensor reduce(backend::Reduce op, Tensor x, const Axes& axes, DType result) {
+LPF_ONCE Tensor reduce(backend::Reduce op, Tensor x, const Axes& axes, DType result) {
   for (std::size_t i = axes.size(); i > 0;) {
     std::size_t first = i - 1;
     while (first > 0 && axes[first - 1] == axes[first] - 1) --first;
@@ -46,7 +46,7 @@ LPF_ONCE inline Tensor reduce(backend::Reduce op, Tensor x, const Axes& axes, DT
   return x;
 }
 
-LPF_ONCE inline Shape without_axes(const Shape& shape, const Axes& axes) {
+LPF_ONCE Shape without_axes(const Shape& shape, const Axes& axes) {
   Shape out;
   for (int i = 0; i < shape.rank(); ++i)
     if (!std::binary_search(axes.begin(), axes.end(), i)) out.push_back(shape[i]);
@@ -56,11 +56,11 @@ LPF_ONCE inline Shape without_axes(const Shape& shape, const Axes& axes) {
 }  // namespace detail
 
 /// Sum over the given axes (all if empty). Integers and bools are summed as int64, bfloat16 as float32.
-LPF_ONCE inline Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
+LPF_ONCE Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
   detail::check_plain("sum", x);
   const Axes over = detail::reduced_axes("sum", axes, x.rank());
   const Tensor from = is_floating(x.dtype()) ? x : x.to(DType::int64);
-  const DType result = detail::dtype_of_sum(from.dtype());
+  const DType result = detail::accumulation_dtype(from.dtype());
   Tensor kept = over.empty() ? from.detach().clone().to(result)
                              : detail::reduce(backend::Reduce::sum, from.detach(), over, result);
   Tensor y = keepdim ? kept : kept.alias(detail::without_axes(x.shape(), over));
@@ -69,12 +69,12 @@ LPF_ONCE inline Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
                   return Grads{expand(reshape(g, shape).to(dtype), from)};
                 });
 }
-LPF_ONCE inline Tensor Tensor::sum(std::initializer_list<int> axes, bool keepdim) const {
+LPF_ONCE Tensor Tensor::sum(std::initializer_list<int> axes, bool keepdim) const {
   return lpf::sum(*this, Axes(axes), keepdim);
 }
 
 /// x summed over the axes along which `shape` was broadcast to x's: the adjoint of expand().
-LPF_ONCE inline Tensor sum_to(const Tensor& x, const Shape& shape) {
+LPF_ONCE Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   const int lead = x.rank() - shape.rank();
   Axes axes;
@@ -84,22 +84,21 @@ LPF_ONCE inline Tensor sum_to(const Tensor& x, const Shape& shape) {
 }
 
 /// Mean over the given axes (all if empty), of bfloat16 in float32; NaN over no elements.
-LPF_ONCE inline Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
+LPF_ONCE Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
   detail::check_floating("mean", x);
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("mean", axes, x.rank())) n *= x.shape()[a];
   const Tensor total = sum(x, axes, keepdim);
   return n > 0 ? affine(total, 1.0 / static_cast<double>(n), 0) : div(total, zeros_like(total));
 }
-LPF_ONCE inline Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) const {
+LPF_ONCE Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) const {
   return lpf::mean(*this, Axes(axes), keepdim);
 }
 
 /// Variance over the given axes, divided by n − correction (PyTorch's default is 1).
-LPF_ONCE inline Tensor var(const Tensor& input, const Axes& axes = {}, double correction = 1,
-                           bool keepdim = false) {
+LPF_ONCE Tensor var(const Tensor& input, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
   detail::check_floating("var", input);
-  const Tensor x = detail::widened(input);
+  const Tensor x = detail::to_float32(input);
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("var", axes, x.rank())) n *= x.shape()[a];
   const Tensor centred = sub(x, mean(x, axes, true));
@@ -110,14 +109,14 @@ LPF_ONCE inline Tensor var(const Tensor& input, const Axes& axes = {}, double co
 namespace detail {
 
 /// `axis`, normalised, along which an extremum can be looked for.
-LPF_ONCE inline int extremum_axis(const char* operation, const Tensor& x, int axis) {
+LPF_ONCE int extremum_axis(const char* operation, const Tensor& x, int axis) {
   check_plain(operation, x);
   axis = normalize_axis(operation, axis, x.rank());
   check<ShapeError>(x.shape()[axis] > 0, operation, "axis ", axis, " of shape ", x.shape(), " is empty");
   return axis;
 }
-LPF_ONCE inline Tensor arg_extremum(const char* operation, backend::Reduce op, const Tensor& x, int axis,
-                                    bool keepdim) {
+LPF_ONCE Tensor arg_extremum(const char* operation, backend::Reduce op, const Tensor& x, int axis,
+                             bool keepdim) {
   axis = extremum_axis(operation, x, axis);
   const Tensor y = reduce_run(op, x.detach(), axis, 1, DType::int64);
   return keepdim ? y : squeeze(y, axis);
@@ -126,28 +125,28 @@ LPF_ONCE inline Tensor arg_extremum(const char* operation, backend::Reduce op, c
 }  // namespace detail
 
 /// Index of the largest (smallest) element along an axis, the first of equals; int64.
-LPF_ONCE inline Tensor argmax(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE Tensor argmax(const Tensor& x, int axis, bool keepdim = false) {
   return detail::arg_extremum("argmax", backend::Reduce::argmax, x, axis, keepdim);
 }
-LPF_ONCE inline Tensor argmin(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE Tensor argmin(const Tensor& x, int axis, bool keepdim = false) {
   return detail::arg_extremum("argmin", backend::Reduce::argmin, x, axis, keepdim);
 }
-LPF_ONCE inline Tensor Tensor::argmax(int axis) const { return lpf::argmax(*this, axis); }
+LPF_ONCE Tensor Tensor::argmax(int axis) const { return lpf::argmax(*this, axis); }
 
 namespace detail {
-LPF_ONCE inline Tensor of_bools(backend::Reduce op, const Tensor& x) {
+LPF_ONCE Tensor of_bools(backend::Reduce op, const Tensor& x) {
   return reduce_run(op, x.detach().to(DType::bool_), 0, x.rank(), DType::bool_).reshape(Shape{});
 }
 }  // namespace detail
 
 /// Whether all (any) elements are true, of rank 0.
-LPF_ONCE inline Tensor all(const Tensor& x) { return detail::of_bools(backend::Reduce::all, x); }
-LPF_ONCE inline Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::any, x); }
+LPF_ONCE Tensor all(const Tensor& x) { return detail::of_bools(backend::Reduce::all, x); }
+LPF_ONCE Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::any, x); }
 
 /// Product over one axis, by halves: exact derivatives of any order also where factors are 0.
-LPF_ONCE inline Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
+LPF_ONCE Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("prod", axis, x.rank());
-  Tensor y = detail::widened(x);
+  Tensor y = detail::to_float32(x);
   if (x.shape()[axis] == 0) y = ones(x.shape().with(axis, 1), y.options());
   while (y.shape()[axis] > 1) {
     const std::int64_t n = y.shape()[axis], half = n / 2;

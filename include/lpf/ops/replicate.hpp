@@ -9,13 +9,13 @@
 namespace lpf {
 
 /// The sum over the replicas, a plain tensor.
-LPF_ONCE inline Tensor sum_replicas(const Tensor& x) { return sum(detail::unhide(x), {0}); }
+LPF_ONCE Tensor sum_replicas(const Tensor& x) { return sum(detail::remove_replica_dim(x), {0}); }
 
 /// A plain tensor as M equal replicas, to meet a replicated one (a mask on a perturbed weight).
-LPF_ONCE inline Tensor replicate(const Tensor& x, const PlanPtr& plan) {
-  return detail::hide(expand(x, x.shape().prepended(plan->count())), plan);
+LPF_ONCE Tensor replicate(const Tensor& x, const PlanPtr& plan) {
+  return detail::add_replica_dim(expand(x, x.shape().prepended(plan->count())), plan);
 }
-LPF_ONCE inline Tensor replicate(const Tensor& x, const Tensor& like) {
+LPF_ONCE Tensor replicate(const Tensor& x, const Tensor& like) {
   return like.is_replicated() ? replicate(x, like.impl().replicas) : x;
 }
 
@@ -23,15 +23,26 @@ namespace detail {
 
 Tensor slice_sum(const Tensor& x, const PlanPtr& plan);
 
+/// The slices of an operand of `rows` rows that the replicas of `parameter` meet; the whole batch where it has none.
+inline Slices slices_of(const char* operation, const Tensor& parameter, std::int64_t rows) {
+  return parameter.is_replicated() ? parameter.impl().replicas->slices(operation, rows) : Slices(1, rows);
+}
+/// The first axis of x is the batch that the replicas of `parameter` share. ShapeError where x has no batch axis, or
+/// another batch than the perturbed pass began with.
+inline void meet_batch(const char* operation, const Tensor& parameter, const Tensor& x) {
+  if (!parameter.defined() || !parameter.is_replicated()) return;
+  check<ShapeError>(x.rank() >= 2, operation, "a perturbed pass needs a batch axis, x is ", x.shape());
+  parameter.impl().replicas->slices(operation, x.shape()[0]);
+}
+
 /// [rows, shape…] in which each row of slice r is replica r of x [shape…].
-LPF_ONCE inline Tensor slice_expand(const Tensor& x, std::int64_t rows) {
+LPF_ONCE Tensor slice_expand(const Tensor& x, std::int64_t rows) {
   const PlanPtr plan = x.impl().replicas;
-  const auto begin = plan->slices("per_sample", rows);
+  const Slices slices = plan->slices("per_sample", rows);
   const Tensor plain = x.alias(x.shape().prepended(plan->count()));
   Tensor y = empty(x.shape().prepended(rows), x.options());
   for (std::int64_t r = 0; r < plan->count(); ++r) {
-    const auto from = begin[static_cast<std::size_t>(r)], to = begin[static_cast<std::size_t>(r) + 1];
-    const Tensor target = y.alias(x.shape().prepended(to - from), from * x.numel());
+    const Tensor target = y.alias(x.shape().prepended(slices.length(r)), slices.begin(r) * x.numel());
     x.backend().assign(view_of(target), view_as(plain.alias(x.shape(), r * x.numel()), target.shape()));
   }
   return record("slice_expand", std::move(y), {x},
@@ -39,15 +50,14 @@ LPF_ONCE inline Tensor slice_expand(const Tensor& x, std::int64_t rows) {
 }
 
 /// Replica r of the result is the sum of the rows of slice r of x [rows, shape…].
-LPF_ONCE inline Tensor slice_sum(const Tensor& x, const PlanPtr& plan) {
-  const auto begin = plan->slices("slice_sum", x.shape()[0]);
+LPF_ONCE Tensor slice_sum(const Tensor& x, const PlanPtr& plan) {
+  const Slices slices = plan->slices("slice_sum", x.shape()[0]);
   const Shape shape = x.shape().slice(1, x.rank());
   const std::int64_t n = shape.numel();
-  Tensor y = empty(shape.prepended(plan->count()), options_of_sum(x));
+  Tensor y = empty(shape.prepended(plan->count()), accumulation_options(x));
   for (std::int64_t r = 0; r < plan->count(); ++r) {
-    const auto from = begin[static_cast<std::size_t>(r)], to = begin[static_cast<std::size_t>(r) + 1];
-    x.backend().reduce(backend::Reduce::sum, x.dtype(), 1, to - from, n, x.alias(shape, from * n).raw(),
-                       y.alias(shape, r * n).raw());
+    x.backend().reduce(backend::Reduce::sum, x.dtype(), 1, slices.length(r), n,
+                       x.alias(shape, slices.begin(r) * n).raw(), y.alias(shape, r * n).raw());
   }
   Tensor out = y.alias(shape);
   out.impl().replicas = plan;
@@ -55,8 +65,14 @@ LPF_ONCE inline Tensor slice_sum(const Tensor& x, const PlanPtr& plan) {
                 [rows = x.shape()[0]](const Tensor& g, Need) { return Grads{slice_expand(g, rows)}; });
 }
 
+/// The gradient of a parameter that was broadcast over the rows of an activation.
+LPF_ONCE Tensor sum_of_rows(const Tensor& rows, const Tensor& parameter) {
+  const PlanPtr plan = gradient_plan(parameter);
+  return plan ? slice_sum(rows, plan) : sum(rows, {0});
+}
+
 /// Two gradients of one replicated tensor: each may be one for each replica, or already their sum.
-LPF_ONCE inline Tensor add_gradients(const Tensor& a, const Tensor& b) {
+LPF_ONCE Tensor add_gradients(const Tensor& a, const Tensor& b) {
   if (a.is_replicated() == b.is_replicated()) return add(a, b);
   return a.is_replicated() ? add(sum_replicas(a), b) : add(a, sum_replicas(b));
 }
@@ -65,7 +81,7 @@ LPF_ONCE inline Tensor add_gradients(const Tensor& a, const Tensor& b) {
 
 /// A parameter ready to broadcast against an activation x [B, …, shape…]: [B, 1…, shape…] with each sample's
 /// own replica inside a perturbed pass, the parameter itself outside.
-LPF_ONCE inline Tensor per_sample(const Tensor& parameter, const Tensor& x) {
+LPF_ONCE Tensor per_sample(const Tensor& parameter, const Tensor& x) {
   if (!parameter.is_replicated()) return parameter;
   check<ShapeError>(parameter.rank() < x.rank(), "per_sample", "the activation has shape ", x.shape(),
                     "; a parameter of shape ", parameter.shape(), " would reach its batch axis");

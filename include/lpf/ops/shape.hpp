@@ -5,24 +5,25 @@
 #include <algorithm>
 #include <numeric>
 
-#include "lpf/ops/hidden.hpp"
+#include "lpf/ops/replica_dim.hpp"
 
 namespace lpf {
 
 /// The same elements in another shape (a view).
-LPF_ONCE inline Tensor reshape(const Tensor& x, const Shape& shape) {
+LPF_ONCE Tensor reshape(const Tensor& x, const Shape& shape) {
   if (x.is_replicated()) {
     const PlanPtr plan = x.impl().replicas;
-    return detail::hide(reshape(detail::unhide(x), shape.prepended(plan->count())), plan);
+    return detail::add_replica_dim(reshape(detail::remove_replica_dim(x), shape.prepended(plan->count())),
+                                   plan);
   }
   check<ShapeError>(shape.numel() == x.numel(), "reshape", "shape ", x.shape(), " has ", x.numel(),
                     " elements, ", shape, " has ", shape.numel());
   return record("reshape", x.alias(shape), {x},
                 [from = x.shape()](const Tensor& g, Need) { return Grads{reshape(g, from)}; });
 }
-LPF_ONCE inline Tensor Tensor::reshape(Shape shape) const { return lpf::reshape(*this, shape); }
+LPF_ONCE Tensor Tensor::reshape(Shape shape) const { return lpf::reshape(*this, shape); }
 /// One of the sizes may be −1: it is what remains.
-LPF_ONCE inline Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
+LPF_ONCE Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
   std::int64_t known = 1;
   int open = 0;
   for (auto s : sizes) s == -1 ? static_cast<void>(++open) : static_cast<void>(known *= s);
@@ -35,7 +36,7 @@ LPF_ONCE inline Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes
 }
 
 /// Axes from … to merged into one.
-LPF_ONCE inline Tensor flatten(const Tensor& x, int from = 0, int to = -1) {
+LPF_ONCE Tensor flatten(const Tensor& x, int from = 0, int to = -1) {
   if (x.rank() == 0) return reshape(x, {1});
   from = normalize_axis("flatten", from, x.rank());
   to = normalize_axis("flatten", to, x.rank());
@@ -45,26 +46,26 @@ LPF_ONCE inline Tensor flatten(const Tensor& x, int from = 0, int to = -1) {
   for (int i = to + 1; i < x.rank(); ++i) shape.push_back(x.shape()[i]);
   return reshape(x, shape);
 }
-LPF_ONCE inline Tensor Tensor::flatten(int from, int to) const { return lpf::flatten(*this, from, to); }
+LPF_ONCE Tensor Tensor::flatten(int from, int to) const { return lpf::flatten(*this, from, to); }
 
-LPF_ONCE inline Tensor squeeze(const Tensor& x, int axis) {
+LPF_ONCE Tensor squeeze(const Tensor& x, int axis) {
   axis = normalize_axis("squeeze", axis, x.rank());
   check<ShapeError>(x.shape()[axis] == 1, "squeeze", "axis ", axis, " of shape ", x.shape(),
                     " is not of size 1");
   return reshape(x, x.shape().without(axis));
 }
-LPF_ONCE inline Tensor unsqueeze(const Tensor& x, int axis) {
+LPF_ONCE Tensor unsqueeze(const Tensor& x, int axis) {
   axis = normalize_axis("unsqueeze", axis, x.rank() + 1);
   Shape shape = x.shape().slice(0, axis);
   shape.push_back(1);
   for (int i = axis; i < x.rank(); ++i) shape.push_back(x.shape()[i]);
   return reshape(x, shape);
 }
-LPF_ONCE inline Tensor Tensor::squeeze(int axis) const { return lpf::squeeze(*this, axis); }
-LPF_ONCE inline Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze(*this, axis); }
+LPF_ONCE Tensor Tensor::squeeze(int axis) const { return lpf::squeeze(*this, axis); }
+LPF_ONCE Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze(*this, axis); }
 
 /// x repeated along axes of size 1 and new leading axes until it has `shape`.
-LPF_ONCE inline Tensor expand(const Tensor& x, const Shape& shape) {
+LPF_ONCE Tensor expand(const Tensor& x, const Shape& shape) {
   detail::check_plain("expand", x);
   if (x.shape() == shape) return x;
   check<ShapeError>(x.rank() <= shape.rank() && broadcast("expand", x.shape(), shape) == shape, "expand",
@@ -76,11 +77,11 @@ LPF_ONCE inline Tensor expand(const Tensor& x, const Shape& shape) {
 }
 
 /// Axis i of the result is axis axes[i] of x.
-LPF_ONCE inline Tensor permute(const Tensor& x, const Axes& axes) {
+LPF_ONCE Tensor permute(const Tensor& x, const Axes& axes) {
   if (x.is_replicated()) {
     Axes shifted{0};
     for (int a : axes) shifted.push_back(normalize_axis("permute", a, x.rank()) + 1);
-    return detail::hide(permute(detail::unhide(x), shifted), x.impl().replicas);
+    return detail::add_replica_dim(permute(detail::remove_replica_dim(x), shifted), x.impl().replicas);
   }
   check<ShapeError>(static_cast<int>(axes.size()) == x.rank(), "permute", axes.size(),
                     " axes given for a tensor of shape ", x.shape());
@@ -101,12 +102,12 @@ LPF_ONCE inline Tensor permute(const Tensor& x, const Axes& axes) {
   return record("permute", std::move(y), {x},
                 [inverse](const Tensor& g, Need) { return Grads{permute(g, inverse)}; });
 }
-LPF_ONCE inline Tensor Tensor::permute(std::initializer_list<int> axes) const {
+LPF_ONCE Tensor Tensor::permute(std::initializer_list<int> axes) const {
   return lpf::permute(*this, Axes(axes));
 }
 
 /// Two axes exchanged; the last two by default.
-LPF_ONCE inline Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1) {
+LPF_ONCE Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1) {
   axis0 = normalize_axis("transpose", axis0, x.rank());
   axis1 = normalize_axis("transpose", axis1, x.rank());
   Axes axes(static_cast<std::size_t>(x.rank()));
@@ -114,15 +115,13 @@ LPF_ONCE inline Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1
   std::swap(axes[static_cast<std::size_t>(axis0)], axes[static_cast<std::size_t>(axis1)]);
   return permute(x, axes);
 }
-LPF_ONCE inline Tensor Tensor::transpose(int axis0, int axis1) const {
-  return lpf::transpose(*this, axis0, axis1);
-}
+LPF_ONCE Tensor Tensor::transpose(int axis0, int axis1) const { return lpf::transpose(*this, axis0, axis1); }
 
 namespace detail {
 
 /// The part of x that slice() names, as a strided view.
-LPF_ONCE inline backend::View strided_part(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
-                                           std::int64_t step) {
+LPF_ONCE backend::View strided_part(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
+                                    std::int64_t step) {
   backend::View v = view_of(x);
   v.data =
       static_cast<std::byte*>(v.data) + static_cast<std::size_t>(start * v.stride[axis]) * size_of(x.dtype());
@@ -132,8 +131,7 @@ LPF_ONCE inline backend::View strided_part(const Tensor& x, int axis, std::int64
 }
 
 /// Zeros of `shape` with x in the places that slice() would read: the adjoint of slice().
-LPF_ONCE inline Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t start,
-                             std::int64_t step) {
+LPF_ONCE Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step) {
   Tensor y = zeros(shape, x.options());
   if (x.numel() > 0) x.backend().assign(strided_part(y, axis, start, x.shape()[axis], step), view_of(x));
   return record("place", std::move(y), {x},
@@ -146,8 +144,7 @@ LPF_ONCE inline Tensor place(const Tensor& x, const Shape& shape, int axis, std:
 
 /// Elements start, start + step, … below stop of one axis; negative bounds count from the end. The first axis
 /// with step 1 gives a view.
-LPF_ONCE inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop,
-                             std::int64_t step) {
+LPF_ONCE Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
   detail::check_plain("slice", x);
   axis = normalize_axis("slice", axis, x.rank());
   check(step > 0, "slice", "step must be positive, got ", step);
@@ -170,23 +167,22 @@ LPF_ONCE inline Tensor slice(const Tensor& x, int axis, std::int64_t start, std:
     return Grads{detail::place(g, from, axis, start, step)};
   });
 }
-LPF_ONCE inline Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t stop,
-                                     std::int64_t step) const {
+LPF_ONCE Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t stop, std::int64_t step) const {
   return lpf::slice(*this, axis, start, stop, step);
 }
 
 /// `length` elements of one axis from `start`; IndexError where they do not exist.
-LPF_ONCE inline Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
+LPF_ONCE Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
   axis = normalize_axis("narrow", axis, x.rank());
   check<IndexError>(
       start >= 0 && length >= 0 && length <= x.shape()[axis] && start <= x.shape()[axis] - length, "narrow",
       length, " elements from ", start, " on are not all inside axis ", axis, " of shape ", x.shape());
   return slice(x, axis, start, start + length);
 }
-LPF_ONCE inline Tensor Tensor::narrow(int axis, std::int64_t start, std::int64_t length) const {
+LPF_ONCE Tensor Tensor::narrow(int axis, std::int64_t start, std::int64_t length) const {
   return lpf::narrow(*this, axis, start, length);
 }
-LPF_ONCE inline Tensor Tensor::operator[](std::int64_t index) const {
+LPF_ONCE Tensor Tensor::operator[](std::int64_t index) const {
   check<IndexError>(rank() > 0, "index", "a scalar has no axis to index");
   const std::int64_t n = shape()[0], i = index < 0 ? index + n : index;
   check<IndexError>(i >= 0 && i < n, "index", "index ", index, " is outside the first axis of shape ",
@@ -195,14 +191,14 @@ LPF_ONCE inline Tensor Tensor::operator[](std::int64_t index) const {
 }
 
 /// Tensors joined along an existing axis; the other sizes must agree.
-LPF_ONCE inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
+LPF_ONCE Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
   check<ShapeError>(!parts.empty(), "concatenate", "there is nothing to join");
   axis = normalize_axis("concatenate", axis, parts[0].rank());
   std::int64_t total = 0;
   for (const Tensor& p : parts) {
-    if (detail::is_mixed(parts[0], p)) {
+    if (detail::is_cast("concatenate", parts[0], p)) {
       std::vector<Tensor> wide;
-      for (const Tensor& q : parts) wide.push_back(detail::widened(q));
+      for (const Tensor& q : parts) wide.push_back(detail::to_float32(q));
       return concatenate(wide, axis);
     }
     detail::check_plain("concatenate", p);
@@ -229,12 +225,12 @@ LPF_ONCE inline Tensor concatenate(std::span<const Tensor> parts, int axis = 0) 
     return grads;
   });
 }
-LPF_ONCE inline Tensor concatenate(std::initializer_list<Tensor> parts, int axis = 0) {
+LPF_ONCE Tensor concatenate(std::initializer_list<Tensor> parts, int axis = 0) {
   return concatenate(std::span(parts.begin(), parts.size()), axis);
 }
 
 /// Tensors of one shape joined along a new axis.
-LPF_ONCE inline Tensor stack(std::span<const Tensor> parts, int axis = 0) {
+LPF_ONCE Tensor stack(std::span<const Tensor> parts, int axis = 0) {
   check<ShapeError>(!parts.empty(), "stack", "there is nothing to stack");
   std::vector<Tensor> expanded;
   for (const Tensor& p : parts) {
@@ -244,12 +240,12 @@ LPF_ONCE inline Tensor stack(std::span<const Tensor> parts, int axis = 0) {
   }
   return concatenate(expanded, axis < 0 ? axis + parts[0].rank() + 1 : axis);
 }
-LPF_ONCE inline Tensor stack(std::initializer_list<Tensor> parts, int axis = 0) {
+LPF_ONCE Tensor stack(std::initializer_list<Tensor> parts, int axis = 0) {
   return stack(std::span(parts.begin(), parts.size()), axis);
 }
 
 /// Consecutive parts of `size` along an axis; the last may be shorter. An empty axis gives one empty part.
-LPF_ONCE inline std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis = 0) {
+LPF_ONCE std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis = 0) {
   axis = normalize_axis("split", axis, x.rank());
   check(size > 0, "split", "size must be positive, got ", size);
   std::vector<Tensor> parts;
@@ -260,16 +256,17 @@ LPF_ONCE inline std::vector<Tensor> split(const Tensor& x, std::int64_t size, in
 }
 
 /// A copy on memory of its own.
-LPF_ONCE inline Tensor clone(const Tensor& x) {
-  if (x.is_replicated()) return detail::hide(clone(detail::unhide(x)), x.impl().replicas);
+LPF_ONCE Tensor clone(const Tensor& x) {
+  if (x.is_replicated())
+    return detail::add_replica_dim(clone(detail::remove_replica_dim(x)), x.impl().replicas);
   Tensor y = empty_like(x);
   x.backend().copy(y.raw(), x.raw(), static_cast<std::size_t>(x.numel()) * size_of(x.dtype()));
   return record("clone", std::move(y), {x}, [](const Tensor& g, Need) { return Grads{g}; });
 }
-LPF_ONCE inline Tensor Tensor::clone() const { return lpf::clone(*this); }
+LPF_ONCE Tensor Tensor::clone() const { return lpf::clone(*this); }
 
 /// The elements (of replicas, all of them) converted to another dtype; x itself if it has it already.
-LPF_ONCE inline Tensor Tensor::to(DType dtype) const {
+LPF_ONCE Tensor Tensor::to(DType dtype) const {
   if (dtype == this->dtype()) return *this;
   const PlanPtr plan = impl().replicas;
   const Tensor from = alias(plan ? shape().prepended(plan->count()) : shape());
@@ -286,13 +283,13 @@ LPF_ONCE inline Tensor Tensor::to(DType dtype) const {
   return y;
 }
 
-LPF_ONCE inline void Tensor::copy_to_host(DType type, void* to) const {
+LPF_ONCE void Tensor::copy_to_host(DType type, void* to) const {
   const Tensor x = detach().to(type);
   backend().copy_to_host(to, x.raw(), static_cast<std::size_t>(x.numel()) * size_of(type));
 }
 
 /// The elements on another device; x itself if it is there already.
-LPF_ONCE inline Tensor Tensor::to(Device device) const {
+LPF_ONCE Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;
   Tensor y = empty(shape(), {dtype(), device});
   const auto bytes = static_cast<std::size_t>(numel()) * size_of(dtype());
@@ -306,7 +303,7 @@ LPF_ONCE inline Tensor Tensor::to(Device device) const {
                 [from = this->device()](const Tensor& g, Need) { return Grads{g.to(from)}; });
 }
 
-LPF_ONCE inline const Tensor& Tensor::copy_(const Tensor& source) const {
+LPF_ONCE const Tensor& Tensor::copy_(const Tensor& source) const {
   check<ShapeError>(source.shape() == shape(), "copy_", "source has shape ", source.shape(), ", destination ",
                     shape());
   detail::check_in_place("copy_", *this);
@@ -314,7 +311,7 @@ LPF_ONCE inline const Tensor& Tensor::copy_(const Tensor& source) const {
   if (numel() > 0) backend().assign(detail::view_of(*this), detail::view_of(here));
   return *this;
 }
-LPF_ONCE inline const Tensor& Tensor::fill_(double value) const {
+LPF_ONCE const Tensor& Tensor::fill_(double value) const {
   detail::check_in_place("fill_", *this);
   backend().fill(raw(), dtype(), numel(), value);
   return *this;

@@ -9,7 +9,7 @@ namespace lpf {
 namespace detail {
 
 /// (log-)softmax over the last axis, by rows.
-LPF_ONCE inline Tensor softmax_rows(const Tensor& x, bool logarithm) {
+LPF_ONCE Tensor softmax_rows(const Tensor& x, bool logarithm) {
   const std::int64_t n = x.shape()[x.rank() - 1], rows = x.shape().product(0, x.rank() - 1);
   Tensor y = empty_like(x);
   x.backend().softmax(x.dtype(), rows, n, logarithm, x.raw(), y.raw());
@@ -27,11 +27,12 @@ LPF_ONCE inline Tensor softmax_rows(const Tensor& x, bool logarithm) {
                 });
 }
 
-LPF_ONCE inline Tensor softmax(const char* name, const Tensor& x, int axis, bool logarithm) {
+LPF_ONCE Tensor softmax(const char* name, const Tensor& x, int axis, bool logarithm) {
   axis = normalize_axis(name, axis, x.rank());
   check_floating(name, x);
-  if (is_widened(x)) return softmax(name, widened(x), axis, logarithm);
-  if (x.is_replicated()) return hide(softmax(name, unhide(x), axis + 1, logarithm), x.impl().replicas);
+  if (const auto cast = cast_operands("softmax", x)) return softmax(name, cast.a, axis, logarithm);
+  if (x.is_replicated())
+    return add_replica_dim(softmax(name, remove_replica_dim(x), axis + 1, logarithm), x.impl().replicas);
   if (axis == x.rank() - 1) return softmax_rows(x, logarithm);
   return transpose(softmax_rows(transpose(x, axis, -1), logarithm), axis, -1);
 }
@@ -39,12 +40,10 @@ LPF_ONCE inline Tensor softmax(const char* name, const Tensor& x, int axis, bool
 }  // namespace detail
 
 /// exp(x)/Σ exp(x) along one axis, computed without overflow. ShapeError for an axis that x does not have.
-LPF_ONCE inline Tensor softmax(const Tensor& x, int axis = -1) {
-  return detail::softmax("softmax", x, axis, false);
-}
+LPF_ONCE Tensor softmax(const Tensor& x, int axis = -1) { return detail::softmax("softmax", x, axis, false); }
 
 /// x − log Σ exp(x) along one axis: the logarithm of softmax, exact where softmax itself is rounded to 0.
-LPF_ONCE inline Tensor log_softmax(const Tensor& x, int axis = -1) {
+LPF_ONCE Tensor log_softmax(const Tensor& x, int axis = -1) {
   return detail::softmax("log_softmax", x, axis, true);
 }
 

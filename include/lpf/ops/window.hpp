@@ -16,8 +16,8 @@ struct Size2d {
 
 namespace detail {
 
-LPF_ONCE inline void check_window(const char* operation, Size2d kernel, Size2d stride, Size2d padding,
-                                  Size2d dilation) {
+LPF_ONCE void check_window(const char* operation, Size2d kernel, Size2d stride, Size2d padding,
+                           Size2d dilation) {
   check(kernel.h > 0 && kernel.w > 0, operation, "the kernel needs at least one row and column, got ",
         kernel);
   check(stride.h > 0 && stride.w > 0, operation, "the stride must be positive, got ", stride);
@@ -26,9 +26,9 @@ LPF_ONCE inline void check_window(const char* operation, Size2d kernel, Size2d s
 }
 
 /// Positions of a window along one axis.
-LPF_ONCE inline std::int64_t window_positions(const char* operation, const char* axis, const Shape& x,
-                                              std::int64_t size, std::int64_t kernel, std::int64_t stride,
-                                              std::int64_t padding, std::int64_t dilation) {
+LPF_ONCE std::int64_t window_positions(const char* operation, const char* axis, const Shape& x,
+                                       std::int64_t size, std::int64_t kernel, std::int64_t stride,
+                                       std::int64_t padding, std::int64_t dilation) {
   const std::int64_t padded = size + 2 * padding, reach = (kernel - 1) * dilation + 1;
   check<ShapeError>(reach <= padded && size > 0, operation, "a kernel that reaches over ", reach,
                     " pixels of ", axis, " does not fit the input, which has ", size, " and ", 2 * padding,
@@ -36,7 +36,7 @@ LPF_ONCE inline std::int64_t window_positions(const char* operation, const char*
   return (padded - reach) / stride + 1;
 }
 
-LPF_ONCE inline void check_image(const char* operation, const Tensor& x) {
+LPF_ONCE void check_image(const char* operation, const Tensor& x) {
   check_floating(operation, x);
   check<ShapeError>(x.rank() == 4, operation, "x needs shape [B, H, W, C] (channels last), got ", x.shape());
   static_cast<void>(x.raw());  // refuses replicas

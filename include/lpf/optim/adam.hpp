@@ -22,18 +22,18 @@ struct AdamOptions {
 class Adam : public Optimizer<AdamOptions> {
  public:
   explicit Adam(const ParameterStore& params, const AdamOptions& options = {},
-                std::vector<Group<AdamOptions>> groups = {})
+                std::vector<ParameterGroup<AdamOptions>> groups = {})
       : Adam(params, options, std::move(groups), false) {}
 
-  std::vector<std::pair<std::string, Tensor>> state() const override {
-    std::vector<std::pair<std::string, Tensor>> out{{"m", m_}, {"v", v_}};
+  StateVectors state() const override {
+    StateVectors out{{"m", m_}, {"v", v_}};
     if (v_max_.defined()) out.push_back({"v_max", v_max_});
     return out;
   }
 
  protected:
-  Adam(const ParameterStore& params, const AdamOptions& options, std::vector<Group<AdamOptions>> groups,
-       bool decoupled)
+  Adam(const ParameterStore& params, const AdamOptions& options,
+       std::vector<ParameterGroup<AdamOptions>> groups, bool decoupled)
       : Optimizer(params, options, groups), decoupled_(decoupled), m_(new_state()), v_(new_state()) {
     validate(options);
     bool amsgrad = options.amsgrad;
@@ -53,21 +53,26 @@ class Adam : public Optimizer<AdamOptions> {
     check(o.beta1 >= 0 && o.beta1 < 1 && o.beta2 >= 0 && o.beta2 < 1, "Adam",
           "betas must lie in [0, 1), got ", o.beta1, " and ", o.beta2);
   }
-  void update(const detail::Range& r, const AdamOptions& o) override {
-    const Tensor theta = params_.theta();
-    // 1 − βᵗ, t the number of the coming update
-    const auto correction = [this](double beta) {
-      return 1 - std::pow(beta, static_cast<double>(steps_ + 1));
-    };
-    using lpf::detail::changing;
-    const auto step = changing([=, this, &o] { return lr_of(o) / correction(o.beta1); }),
-               root = changing([=, &o] { return 1 / std::sqrt(correction(o.beta2)); }),
-               shrink = decoupled_ ? changing([this, &o] { return 1 - lr_of(o) * o.weight_decay; }) : 1;
-    theta.backend().adam(
-        theta.dtype(), r.end - r.begin,
-        {o.beta1, o.beta2, o.epsilon, decoupled_ ? 0 : o.weight_decay, step, root, shrink, o.amsgrad},
-        at(params_.gradient(), r.begin), at(m_, r.begin), at(v_, r.begin),
-        o.amsgrad ? at(v_max_, r.begin) : nullptr, at(theta, r.begin));
+  /// η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), and the factor of θ: 1 − ηλ of AdamW.
+  std::vector<double> step_numbers(const AdamOptions& o, double lr, std::uint64_t t) const override {
+    const auto correction = [t](double beta) { return 1 - std::pow(beta, static_cast<double>(t)); };
+    return {lr / correction(o.beta1), 1 / std::sqrt(correction(o.beta2)),
+            decoupled_ ? 1 - lr * o.weight_decay : 1};
+  }
+  /// The formula over a range of θ, in one sweep over memory (backend::AdamStep).
+  void update(const Range& r, const AdamOptions& o, const StepNumbers& now) override {
+    const Tensor theta = params_.theta(), g = params_.gradient();
+    theta.backend().adam(theta.dtype(), r.length(),
+                         {.beta1 = o.beta1,
+                          .beta2 = o.beta2,
+                          .epsilon = o.epsilon,
+                          .weight_decay = decoupled_ ? 0 : o.weight_decay,
+                          .step = now[0],
+                          .root = now[1],
+                          .shrink = now[2],
+                          .amsgrad = o.amsgrad},
+                         at(g, r.begin), at(m_, r.begin), at(v_, r.begin),
+                         o.amsgrad ? at(v_max_, r.begin) : nullptr, at(theta, r.begin));
   }
 
   bool decoupled_;
@@ -89,7 +94,7 @@ struct AdamWOptions {
 class AdamW final : public Adam {
  public:
   explicit AdamW(const ParameterStore& params, const AdamWOptions& options = {},
-                 std::vector<Group<AdamOptions>> groups = {})
+                 std::vector<ParameterGroup<AdamOptions>> groups = {})
       : Adam(params, options, std::move(groups), true) {}
 };
 

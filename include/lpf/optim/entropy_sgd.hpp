@@ -16,11 +16,12 @@
 
 #include "lpf/autograd/engine.hpp"
 #include "lpf/filter/perturbation.hpp"
+#include "lpf/optim/clip.hpp"
 #include "lpf/optim/optimizer.hpp"
 
 namespace lpf::optim {
 
-struct EntropySgdOptions {
+struct EntropySGDOptions {
   // The update; a group may have its own, as of the dynamics those that are not said to be the optimizer's.
   double lr = 0.5;          ///< η, times the schedule
   double momentum = 0.9;    ///< m
@@ -47,19 +48,20 @@ struct EntropySgdOptions {
   /// if empty.
   std::function<Tensor(std::uint64_t draw)> noise = {};
 };
+using EntropySgdOptions [[deprecated("use EntropySGDOptions")]] = EntropySGDOptions;
 
-/// EntropySgd opt(params, {.lr = 0.5}); loss = opt.step([&] { auto [x, y] = next(); return
+/// EntropySGD opt(params, {.lr = 0.5}); loss = opt.step([&] { auto [x, y] = next(); return
 /// cross_entropy(net(x), y);
 /// });
-class EntropySgd final : public Optimizer<EntropySgdOptions> {
+class EntropySGD final : public Optimizer<EntropySGDOptions> {
  public:
-  explicit EntropySgd(const ParameterStore& params, const EntropySgdOptions& options = {},
-                      std::vector<Group<EntropySgdOptions>> groups = {})
+  explicit EntropySGD(const ParameterStore& params, const EntropySGDOptions& options = {},
+                      std::vector<ParameterGroup<EntropySGDOptions>> groups = {})
       : Optimizer(params, options, groups), options_{options}, groups_(std::move(groups)) {
     validate(options);
     for (const auto& g : groups_) {
       validate(g.options);
-      check(agree(g.options, options) && !g.options.noise, "EntropySgd",
+      check(agree(g.options, options) && !g.options.noise, "EntropySGD",
             "inner_steps, accumulate, g0, g1, g_max, clip_norm, batch_norm, seed and noise are the "
             "optimizer's: a group "
             "cannot "
@@ -72,25 +74,25 @@ class EntropySgd final : public Optimizer<EntropySgdOptions> {
   /// Returns the mean of what it returned. If it throws, θ is as before.
   template <class Loss>
   Tensor step(Loss loss) {
-    lpf::detail::check_not_captured("Entropy-SGD");
-    const EntropySgdOptions& o = options_[0];
-    const auto rows = filter::rows_of(params_, NoiseLaw::filter_wise, {});
-    const auto ranges = detail::ranges_of(params_, groups_);
+    check_not_captured("Entropy-SGD");
+    const EntropySGDOptions& o = options_[0];
+    const auto rows = filter::segments_of(params_, NoiseLaw::filter_wise, {});
+    const auto ranges = ranges_of(params_, groups_);
     const Tensor offset = new_state(), velocity = new_state(), mean = new_state();  // θ' − x, v, μ − x
     Tensor total = zeros({}, params_.theta().options());
     for (int i = 0; i < o.inner_steps; ++i) {
       params_.zero_grad();
       for (int k = 0; k < o.accumulate; ++k) {
         filter::PassOptions pass{.M = 1, .batch_norm = o.batch_norm};
-        pass.offsets = reshape(offset, {1, offset.numel()});
-        const filter::Perturbation around(params_, rows, pass, std::make_shared<bool>());
+        pass.perturbations = reshape(offset, {1, offset.numel()});
+        const filter::Perturbation around(params_, rows, pass);
         const Tensor l = loss();
         l.backward(full_like(l, 1.0 / o.accumulate));
         total = add(total, l.detach());
       }
       if (o.clip_norm > 0) clip_grad_norm(params_, o.clip_norm);
       const Tensor xi =
-          noise(rows, steps_ * static_cast<std::uint64_t>(o.inner_steps) + static_cast<std::uint64_t>(i));
+          noise(rows, steps() * static_cast<std::uint64_t>(o.inner_steps) + static_cast<std::uint64_t>(i));
       for (const auto& r : ranges) langevin(r, options_[r.group], offset, velocity, mean, xi);
     }
     params_.zero_grad();
@@ -100,29 +102,30 @@ class EntropySgd final : public Optimizer<EntropySgdOptions> {
   }
 
   /// g of the coming update.
-  double scope() const {
-    const EntropySgdOptions& o = options_[0];
-    return std::min(o.g0 * std::pow(1 + o.g1, static_cast<double>(steps_)), o.g_max);
-  }
+  double scope() const { return scope_of(steps()); }
   /// Calls of the loss for one update.
   int passes() const { return options_[0].inner_steps * options_[0].accumulate; }
 
-  std::vector<std::pair<std::string, Tensor>> state() const override {
+  StateVectors state() const override {
     if (!velocity_.defined()) velocity_ = new_state();
     return {{"velocity", velocity_}};
   }
 
  private:
+  double scope_of(std::uint64_t t) const {
+    const EntropySGDOptions& o = options_[0];
+    return std::min(o.g0 * std::pow(1 + o.g1, static_cast<double>(t)), o.g_max);
+  }
   /// Whether a group leaves alone what is the optimizer's.
-  static bool agree(const EntropySgdOptions& a, const EntropySgdOptions& b) {
-    const auto shared = [](const EntropySgdOptions& o) {
+  static bool agree(const EntropySGDOptions& a, const EntropySGDOptions& b) {
+    const auto shared = [](const EntropySGDOptions& o) {
       return std::tie(o.inner_steps, o.accumulate, o.g0, o.g1, o.g_max, o.clip_norm, o.batch_norm, o.seed);
     };
     return shared(a) == shared(b);
   }
-  static void validate(const EntropySgdOptions& o) {
+  static void validate(const EntropySGDOptions& o) {
     const auto not_negative = [](const char* name, double x) {
-      check(std::isfinite(x) && x >= 0, "EntropySgd", name, " must be finite and not negative, got ", x);
+      check(std::isfinite(x) && x >= 0, "EntropySGD", name, " must be finite and not negative, got ", x);
     };
     not_negative("lr", o.lr);
     not_negative("momentum", o.momentum);
@@ -133,26 +136,26 @@ class EntropySgd final : public Optimizer<EntropySgdOptions> {
     not_negative("g0", o.g0);
     not_negative("g1", o.g1);
     not_negative("clip_norm", o.clip_norm);
-    check(std::isfinite(o.inner_lr) && o.inner_lr > 0, "EntropySgd",
+    check(std::isfinite(o.inner_lr) && o.inner_lr > 0, "EntropySGD",
           "inner_lr must be finite and positive, got ", o.inner_lr);
-    check(o.average >= 0 && o.average < 1, "EntropySgd", "average must lie in [0, 1), got ", o.average);
-    check(o.g_max > 0, "EntropySgd", "g_max must be positive, got ", o.g_max);
-    check(o.inner_steps >= 1 && o.accumulate >= 1, "EntropySgd",
+    check(o.average >= 0 && o.average < 1, "EntropySGD", "average must lie in [0, 1), got ", o.average);
+    check(o.g_max > 0, "EntropySGD", "g_max must be positive, got ", o.g_max);
+    check(o.inner_steps >= 1 && o.accumulate >= 1, "EntropySGD",
           "inner_steps and accumulate must be at least 1, got ", o.inner_steps, " and ", o.accumulate);
   }
 
   /// y ← y + a·x and y ← a·y, over a range of θ.
-  static void add_to(const Tensor& y, const detail::Range& r, double a, const Tensor& x) {
+  static void add_to(const Tensor& y, const Range& r, double a, const Tensor& x) {
     y.backend().accumulate(y.dtype(), r.end - r.begin, a, at(x, r.begin), at(y, r.begin));
   }
-  static void scale(const Tensor& y, const detail::Range& r, double a) {
+  static void scale(const Tensor& y, const Range& r, double a) {
     y.backend().unary(backend::Unary::affine, y.dtype(), r.end - r.begin, at(y, r.begin), at(y, r.begin), a,
                       0);
   }
 
   /// One inner step, from the gradient at θ', in terms of o = θ' − x: d = ∇L + (g + λ')o + λ'x.
-  void langevin(const detail::Range& r, const EntropySgdOptions& p, const Tensor& offset,
-                const Tensor& velocity, const Tensor& mean, const Tensor& xi) const {
+  void langevin(const Range& r, const EntropySGDOptions& p, const Tensor& offset, const Tensor& velocity,
+                const Tensor& mean, const Tensor& xi) const {
     scale(velocity, r, p.inner_momentum);
     add_to(velocity, r, 1, params_.gradient());
     add_to(velocity, r, scope() + p.inner_weight_decay, offset);
@@ -164,11 +167,11 @@ class EntropySgd final : public Optimizer<EntropySgdOptions> {
   }
 
   /// ξ: zero between the parameters and in frozen ones.
-  Tensor noise(const filter::Rows& rows, std::uint64_t draw) const {
+  Tensor noise(const filter::Segments& rows, std::uint64_t draw) const {
     const auto off = no_grad();
-    const EntropySgdOptions& o = options_[0];
+    const EntropySGDOptions& o = options_[0];
     const Tensor xi = new_state(), given = o.noise ? o.noise(draw) : Tensor();
-    check<ShapeError>(!given.defined() || given.shape() == xi.shape(), "EntropySgd", "the noise needs shape ",
+    check<ShapeError>(!given.defined() || given.shape() == xi.shape(), "EntropySGD", "the noise needs shape ",
                       xi.shape(), ", got ", given.defined() ? given.shape() : Shape());
     for (const auto& s : rows.segments) {
       const Tensor part = xi.alias({s.rows * s.length}, s.offset);
@@ -181,17 +184,26 @@ class EntropySgd final : public Optimizer<EntropySgdOptions> {
     return xi;
   }
 
-  void update(const detail::Range& r, const EntropySgdOptions& o) override {
+  std::vector<double> step_numbers(const EntropySGDOptions&, double lr, std::uint64_t t) const override {
+    return {lr * scope_of(t - 1)};
+  }
+  void update(const Range& r, const EntropySGDOptions& o, const StepNumbers& now) override {
     if (!velocity_.defined()) velocity_ = new_state();
-    const Tensor theta = params_.theta();
-    theta.backend().sgd(theta.dtype(), r.end - r.begin,
-                        {lr_of(o) * scope(), o.momentum, 0, o.weight_decay, false, steps_ == 0},
-                        at(params_.gradient(), r.begin), at(velocity_, r.begin), at(theta, r.begin));
+    const Tensor theta = params_.theta(), g = params_.gradient();
+    theta.backend().sgd(theta.dtype(), r.length(),
+                        {.lr = now[0],
+                         .momentum = o.momentum,
+                         .dampening = 0,
+                         .weight_decay = o.weight_decay,
+                         .nesterov = false,
+                         .first = now.first},
+                        at(g, r.begin), at(velocity_, r.begin), at(theta, r.begin));
   }
 
-  std::vector<EntropySgdOptions> options_;  // the optimizer's, then each group's
-  std::vector<Group<EntropySgdOptions>> groups_;
+  std::vector<EntropySGDOptions> options_;  // the optimizer's, then each group's
+  std::vector<ParameterGroup<EntropySGDOptions>> groups_;
   mutable Tensor velocity_;  // V
 };
+using EntropySgd [[deprecated("use EntropySGD")]] = EntropySGD;
 
 }  // namespace lpf::optim

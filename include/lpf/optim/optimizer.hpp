@@ -1,50 +1,67 @@
-// What optimizers have in common: parameter groups as ranges of θ, the learning-rate schedule, gradient
-// clipping.
+// What optimizers have in common: parameter groups as ranges of θ, the learning-rate schedule, the count of updates. An
+// optimizer is a formula over a range of θ and the numbers of the step:
+//
+//   class SignSGD final : public optim::Optimizer<SignSGDOptions> {
+//    public:
+//     explicit SignSGD(const ParameterStore& params, const SignSGDOptions& options = {}) : Optimizer(params, options) {}
+//     StateVectors state() const override { return {}; }
+//
+//    private:
+//     void update(const Range& r, const SignSGDOptions&, const StepNumbers& now) override {
+//       const Tensor theta = r.of(params_.theta());
+//       theta.copy_(theta - sign(r.of(params_.gradient())) * scalar(now[0], theta.options()));
+//     }
+//   };
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "lpf/backend/capture.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/arithmetic.hpp"
+#include "lpf/ops/step_scalar.hpp"
 #include "lpf/optim/schedule.hpp"
 
 namespace lpf::optim {
 
-/// Parameters for which `match` holds are updated with options of their own; the first group that matches
-/// counts.
+/// Parameters for which `match` holds are updated with options of their own; the first group that matches counts.
 template <class Options>
-struct Group {
+struct ParameterGroup {
   std::function<bool(const ParameterInfo&)> match;
   Options options;
 };
+template <class Options>
+using Group [[deprecated("use ParameterGroup")]] = ParameterGroup<Options>;
 
-/// Biases, and scale and shift of normalisations: parameters of one axis, which often go without weight
-/// decay.
+/// Biases, and scale and shift of normalisations: parameters of one axis, which often go without weight decay.
 inline bool is_vector(const ParameterInfo& info) { return info.shape.rank() <= 1; }
-
-namespace detail {
 
 /// A range of θ whose parameters share one group.
 struct Range {
   std::int64_t begin, end;
-  std::size_t group;
+  std::size_t group;  ///< 0: the optimizer's own options
+
+  std::int64_t length() const { return end - begin; }
+  /// The elements of a vector of θ's length over the range: a view [length].
+  Tensor of(const Tensor& vector) const { return vector.alias({length()}, begin); }
 };
 
+/// The ranges of the trainable parameters, in the order of θ.
 template <class Options>
-std::vector<Range> ranges_of(const ParameterStore& params, const std::vector<Group<Options>>& groups) {
+std::vector<Range> ranges_of(const ParameterStore& params,
+                             const std::vector<ParameterGroup<Options>>& groups) {
   std::vector<Range> out;
   const auto align = static_cast<std::int64_t>(64 / size_of(params.dtype()));
   for (const ParameterInfo& info : params.parameters()) {
     if (!info.trainable || info.numel() == 0) continue;
-    std::size_t g = 0;  // 0: the optimizer's own options
+    std::size_t g = 0;
     for (std::size_t i = groups.size(); i-- > 0;)
       if (groups[i].match(info)) g = i + 1;
     const std::int64_t end = info.offset + info.numel();
-    // What lies between neighbours is less than the alignment, zero in θ and in its gradient, and stays so:
-    // ranges may run across it. A frozen parameter between two takes at least the alignment.
+    // What lies between neighbours is less than the alignment, zero in θ and in its gradient, and stays so: ranges may run
+    // across it. A frozen parameter between two takes at least the alignment.
     const bool neighbours = !out.empty() && out.back().group == g && info.offset - out.back().end < align;
     if (neighbours) {
       out.back().end = end;
@@ -55,14 +72,25 @@ std::vector<Range> ranges_of(const ParameterStore& params, const std::vector<Gro
   return out;
 }
 
-}  // namespace detail
+/// The numbers of one update that change from step to step, as Optimizer::step_numbers() gives them.
+struct StepNumbers {
+  std::vector<StepScalar> values;
+  bool first;  ///< the first update of all
 
-/// Base of the optimizers that update θ from its gradient in one sweep a group. step() uses the gradient up
-/// and clears it, so that several backward() before it accumulate, and none is left over for the next.
+  const StepScalar& operator[](std::size_t i) const { return values[i]; }
+};
+
+/// State vectors, each of θ's length, by name.
+using StateVectors = std::vector<std::pair<std::string, Tensor>>;
+
+/// Base of the optimizers that update θ from its gradient in one sweep a group. step() uses the gradient up and clears it,
+/// so that several backward() before it accumulate, and none is left over for the next.
 template <class Options>
 class Optimizer {
  public:
-  Optimizer(ParameterStore params, const Options& options, std::vector<Group<Options>> groups)
+  /// @throws ValueError for a group without a rule.
+  explicit Optimizer(ParameterStore params, const Options& options = {},
+                     std::vector<ParameterGroup<Options>> groups = {})
       : params_(std::move(params)), groups_(std::move(groups)) {
     options_.push_back(options);
     for (const auto& g : groups_) {
@@ -75,12 +103,13 @@ class Optimizer {
 
   /// θ ← update(θ, gradient), then gradient ← 0.
   void step() {
-    for (const auto& range : detail::ranges_of(params_, groups_)) update(range, options_[range.group]);
-    lpf::detail::on_host([this] {
-      params_.changed();
-      ++steps_;
-      params_.set_updates(params_.updates() + 1);
-    });
+    const auto off = no_grad();
+    for (const Range& range : ranges_of(params_, groups_)) {
+      const Options& options = options_[range.group];
+      update(range, options, numbers(options));
+    }
+    ++steps_;
+    params_.count_update();
     params_.zero_grad();
   }
   void zero_grad() { params_.zero_grad(); }
@@ -92,55 +121,46 @@ class Optimizer {
 
   std::uint64_t steps() const { return steps_; }
   void set_steps(std::uint64_t n) { steps_ = n; }
-  /// The state vectors, each of θ's length, by name: what a checkpoint keeps besides steps().
-  virtual std::vector<std::pair<std::string, Tensor>> state() const = 0;
+  /// What a checkpoint keeps besides steps().
+  virtual StateVectors state() const = 0;
 
   const ParameterStore& params() const { return params_; }
 
  protected:
-  /// θ and the state over a range. Numbers that change from step to step come from lpf::detail::changing().
-  virtual void update(const detail::Range& range, const Options& options) = 0;
+  /// The numbers of update t = 1, 2, … that change from step to step, from the options and the learning rate `lr` of that
+  /// update. A pure function: it is evaluated anew for each step.
+  virtual std::vector<double> step_numbers(const Options& options, double lr, std::uint64_t t) const {
+    static_cast<void>(options), static_cast<void>(t);
+    return {lr};
+  }
+  /// θ, and the state, over a range. `now` has the numbers of step_numbers().
+  virtual void update(const Range& range, const Options& options, const StepNumbers& now) = 0;
+
   /// Learning rate of the coming update. ValueError where the schedule gives no number.
   double lr_of(const Options& options) const {
     const double factor = schedule_ ? schedule_(steps_) : 1;
-    check(std::isfinite(factor), "optimizer", "the schedule gives ", factor, " for update ", steps_);
+    check(std::isfinite(factor), "optimizer", "the schedule gives ", factor, " for update ", steps());
     return options.lr * factor;
   }
   Tensor new_state() const { return zeros_like(params_.theta()); }
-  static void* at(const Tensor& t, std::int64_t i) {
-    return t.defined() ? static_cast<std::byte*>(t.raw()) + static_cast<std::size_t>(i) * size_of(t.dtype())
-                       : nullptr;
-  }
+  /// Element i of a state vector, for a kernel; null if there is none.
+  static void* at(const Tensor& t, std::int64_t i) { return t.defined() ? t.alias({}, i).raw() : nullptr; }
 
   ParameterStore params_;
-  std::uint64_t steps_ = 0;
 
  private:
+  StepNumbers numbers(const Options& options) const {
+    StepNumbers now{{}, steps_.is_zero()};
+    const auto all = [this, &options] { return step_numbers(options, lr_of(options), steps_ + 1); };
+    for (std::size_t i = 0; i < all().size(); ++i)
+      now.values.push_back(step_scalar([all, i] { return all()[i]; }));
+    return now;
+  }
+
+  StepCounter steps_;
   std::vector<Options> options_;
-  std::vector<Group<Options>> groups_;
+  std::vector<ParameterGroup<Options>> groups_;
   schedule::Schedule schedule_;
 };
-
-/// ‖gradient‖₂ over all parameters; waits for the device.
-LPF_ONCE inline double grad_norm(const ParameterStore& params) {
-  const Tensor g = params.gradient();
-  return std::sqrt(g.backend().dot(g.dtype(), g.numel(), g.raw(), g.raw()));
-}
-
-/// Scales the gradient so that its norm is at most max_norm; returns the norm before, a scalar, without
-/// waiting for the device. PyTorch's clip_grad_norm_.
-LPF_ONCE inline Tensor clip_grad_norm(const ParameterStore& params, double max_norm) {
-  check(max_norm > 0, "clip_grad_norm", "max_norm must be positive, got ", max_norm);
-  const Tensor g = params.gradient(), norm = empty({}, g.options());
-  g.backend().rescale(g.dtype(), g.numel(), max_norm, 1e-6, 1, g.raw(), g.raw(), g.raw(), norm.raw());
-  return norm;
-}
-
-/// Limits each element of the gradient to [−limit, limit].
-LPF_ONCE inline void clip_grad_value(const ParameterStore& params, double limit) {
-  check(limit > 0, "clip_grad_value", "the limit must be positive, got ", limit);
-  const Tensor g = params.gradient();
-  g.copy_(lpf::detail::unary(backend::Unary::clamp, g, -limit, limit));
-}
 
 }  // namespace lpf::optim

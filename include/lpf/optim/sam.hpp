@@ -5,7 +5,7 @@
 // is not written.
 //
 //   optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9, .weight_decay = 5e-4});
-//   optim::Sam sam(params, sgd, {.rho = 0.05});
+//   optim::SAM sam(params, sgd, {.rho = 0.05});
 //   for (auto [x, y] : loader) sam.step([&, x = x, y = y] { return cross_entropy(net(x), y); });
 //
 // Weight decay, groups and the schedule are the base's: neither norm has the decay in it.
@@ -16,11 +16,12 @@
 
 #include "lpf/autograd/engine.hpp"
 #include "lpf/filter/perturbation.hpp"
+#include "lpf/optim/clip.hpp"
 #include "lpf/optim/optimizer.hpp"
 
 namespace lpf::optim {
 
-struct SamOptions {
+struct SAMOptions {
   double rho = 0.05;      ///< ρ, radius of the ascent
   bool adaptive = false;  ///< ASAM
   double eta = 0.01;      ///< η of ASAM
@@ -35,12 +36,13 @@ struct SamOptions {
   std::int64_t accumulate = 1;
   double clip_norm = 0;  ///< of the gradient that the base takes, as clip_grad_norm(); 0: none
 };
+using SamOptions [[deprecated("use SAMOptions")]] = SAMOptions;
 
 /// SAM around a base optimizer.
 template <class Base>
-class Sam {
+class SAM {
  public:
-  Sam(const ParameterStore& params, Base& base, const SamOptions& options = {})
+  SAM(const ParameterStore& params, Base& base, const SAMOptions& options = {})
       : params_(params), base_(base), options_(options) {
     check(options.rho >= 0 && std::isfinite(options.rho) && options.eta >= 0 && std::isfinite(options.eta),
           "SAM", "rho and eta must be finite and not negative, got ", options.rho, " and ", options.eta);
@@ -55,7 +57,7 @@ class Sam {
   /// StateError if there is a gradient already.
   template <class Loss>
   Tensor step(Loss loss) {
-    lpf::detail::on_host([this] {
+    run_and_replay([this] {
       check<StateError>(
           !params_.has_gradient(), "SAM",
           "there is a gradient already, of a backward() before, which its two passes cannot be added "
@@ -148,7 +150,7 @@ class Sam {
       for (std::size_t i = 0; i < infos.size(); ++i) {
         if (!gradients[i].is_replicated()) continue;  // the loss does not use it
         const std::int64_t n = infos[i]->numel();
-        g.alias({n}, infos[i]->offset).copy_(lpf::detail::unhide(gradients[i]).alias({n}, r * n));
+        g.alias({n}, infos[i]->offset).copy_(lpf::detail::remove_replica_dim(gradients[i]).alias({n}, r * n));
       }
       offsets[r].copy_(ascent(g));
     }
@@ -160,9 +162,8 @@ class Sam {
                                bool keep_gradients = false) const {
     filter::PassOptions pass{
         .M = offsets.size(0), .batch_norm = batch_norm, .keep_replica_gradients = keep_gradients};
-    pass.offsets = offsets;
-    return filter::Perturbation(params_, filter::rows_of(params_, NoiseLaw::filter_wise, {}), pass,
-                                std::make_shared<bool>());
+    pass.perturbations = offsets;
+    return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}), pass);
   }
 
   /// The ascent e from a gradient, both of θ's layout.
@@ -182,7 +183,20 @@ class Sam {
 
   ParameterStore params_;
   Base& base_;
-  SamOptions options_;
+  SAMOptions options_;
 };
+
+#ifdef __GNUC__
+#  pragma GCC diagnostic push
+#  pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#endif
+template <class Base>
+class [[deprecated("use SAM")]] Sam : public SAM<Base>{
+  public : Sam(const ParameterStore& params, Base& base, const SAMOptions& options = {}) :
+      SAM<Base>(params, base, options){}
+};
+#ifdef __GNUC__
+#  pragma GCC diagnostic pop
+#endif
 
 }  // namespace lpf::optim

@@ -18,18 +18,18 @@ namespace lpf::schedule {
 /// factor = schedule(t), t = 0 for the first update.
 using Schedule = std::function<double(std::uint64_t)>;
 
-LPF_ONCE inline Schedule constant(double factor = 1) {
+LPF_ONCE Schedule constant(double factor = 1) {
   return [=](std::uint64_t) { return factor; };
 }
 
 /// ×gamma every `size` steps. PyTorch's StepLR.
-LPF_ONCE inline Schedule step(std::uint64_t size, double gamma = 0.1) {
+LPF_ONCE Schedule step(std::uint64_t size, double gamma = 0.1) {
   check(size > 0, "schedule::step", "size must be positive");
   return [=](std::uint64_t t) { return std::pow(gamma, static_cast<double>(t / size)); };
 }
 
 /// ×gamma at each milestone. PyTorch's MultiStepLR.
-LPF_ONCE inline Schedule multi_step(std::vector<std::uint64_t> milestones, double gamma = 0.1) {
+LPF_ONCE Schedule multi_step(std::vector<std::uint64_t> milestones, double gamma = 0.1) {
   return [=](std::uint64_t t) {
     double factor = 1;
     for (auto m : milestones) factor *= t >= m ? gamma : 1;
@@ -38,13 +38,13 @@ LPF_ONCE inline Schedule multi_step(std::vector<std::uint64_t> milestones, doubl
 }
 
 /// ×gamma at every step. PyTorch's ExponentialLR.
-LPF_ONCE inline Schedule exponential(double gamma) {
+LPF_ONCE Schedule exponential(double gamma) {
   return [=](std::uint64_t t) { return std::pow(gamma, static_cast<double>(t)); };
 }
 
 /// From 1 to `final_factor` along half a cosine over `total` steps, and there it stays (Loshchilov & Hutter
 /// 2017). PyTorch's CosineAnnealingLR up to `total`, eta_min = final_factor·lr.
-LPF_ONCE inline Schedule cosine(std::uint64_t total, double final_factor = 0) {
+LPF_ONCE Schedule cosine(std::uint64_t total, double final_factor = 0) {
   check(total > 0, "schedule::cosine", "total must be positive");
   return [=](std::uint64_t t) {
     const double progress = t >= total ? 1 : static_cast<double>(t) / static_cast<double>(total);
@@ -53,14 +53,14 @@ LPF_ONCE inline Schedule cosine(std::uint64_t total, double final_factor = 0) {
 }
 
 /// Linear from `start_factor` to `end_factor` over `total` steps, and there it stays. PyTorch's LinearLR.
-LPF_ONCE inline Schedule linear(std::uint64_t total, double start_factor, double end_factor = 1) {
+LPF_ONCE Schedule linear(std::uint64_t total, double start_factor, double end_factor = 1) {
   check(total > 0, "schedule::linear", "total must be positive");
   return [=](std::uint64_t t) {
     const double progress = t >= total ? 1 : static_cast<double>(t) / static_cast<double>(total);
     return start_factor + (end_factor - start_factor) * progress;
   };
 }
-LPF_ONCE inline Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) {
+LPF_ONCE Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) {
   return linear(total, start_factor, 1);
 }
 
@@ -74,7 +74,7 @@ struct OneCycleOptions {
 
 /// Up to the peak (the base learning rate) and down again, along cosines (Smith & Topin 2019). PyTorch's
 /// OneCycleLR.
-LPF_ONCE inline Schedule one_cycle(const OneCycleOptions& o) {
+LPF_ONCE Schedule one_cycle(const OneCycleOptions& o) {
   check(o.total > 0, "schedule::one_cycle", "total must be positive");
   check(o.fraction_up > 0 && o.fraction_up < 1, "schedule::one_cycle", "fraction_up must lie in (0, 1), got ",
         o.fraction_up);
@@ -96,7 +96,7 @@ LPF_ONCE inline Schedule one_cycle(const OneCycleOptions& o) {
 }
 
 /// (1 − t/total)^power. Zero from `total` on.
-LPF_ONCE inline Schedule polynomial(std::uint64_t total, double power = 1) {
+LPF_ONCE Schedule polynomial(std::uint64_t total, double power = 1) {
   check(total > 0, "schedule::polynomial", "total must be positive");
   return [=](std::uint64_t t) {
     return t >= total ? 0 : std::pow(1 - static_cast<double>(t) / static_cast<double>(total), power);
@@ -105,7 +105,7 @@ LPF_ONCE inline Schedule polynomial(std::uint64_t total, double power = 1) {
 
 /// One schedule after another: each begins at 0 where the one before it has had its steps; the last goes on
 /// for ever.
-LPF_ONCE inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Schedule last) {
+LPF_ONCE Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Schedule last) {
   bool all = bool(last);
   for (const auto& part : parts) all = all && part.first;
   check(all, "schedule::chain", "one of the schedules is an empty function");
@@ -119,7 +119,7 @@ LPF_ONCE inline Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> p
 }
 
 /// A schedule that counts epochs of `steps` updates.
-LPF_ONCE inline Schedule per_epoch(Schedule schedule, std::uint64_t steps) {
+LPF_ONCE Schedule per_epoch(Schedule schedule, std::uint64_t steps) {
   check(bool(schedule), "schedule::per_epoch", "the schedule is an empty function");
   check(steps > 0, "schedule::per_epoch", "an epoch needs at least one step");
   return [=](std::uint64_t t) { return schedule(t / steps); };

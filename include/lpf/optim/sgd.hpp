@@ -6,31 +6,33 @@
 
 namespace lpf::optim {
 
-struct SgdOptions {
+struct SGDOptions {
   double lr = 0.1;          ///< η
   double momentum = 0;      ///< μ
   double dampening = 0;     ///< τ
   double weight_decay = 0;  ///< λ, on every parameter unless a group says otherwise
   bool nesterov = false;    ///< needs momentum, and no dampening
 };
+using SgdOptions [[deprecated("use SGDOptions")]] = SGDOptions;
 
 /// PyTorch's torch.optim.SGD, on the whole vector θ: the formula at the top of this file.
-class SGD final : public Optimizer<SgdOptions> {
+class SGD final : public Optimizer<SGDOptions> {
  public:
-  LPF_ONCE inline explicit SGD(const ParameterStore& params, const SgdOptions& options = {},
-                               std::vector<Group<SgdOptions>> groups = {})
+  /// @throws ValueError for options out of range.
+  explicit SGD(const ParameterStore& params, const SGDOptions& options = {},
+               std::vector<ParameterGroup<SGDOptions>> groups = {})
       : Optimizer(params, options, groups) {
     validate(options);
     for (const auto& g : groups) validate(g.options);
   }
 
-  LPF_ONCE inline std::vector<std::pair<std::string, Tensor>> state() const override {
+  StateVectors state() const override {
     if (!velocity_.defined()) velocity_ = new_state();
     return {{"velocity", velocity_}};
   }
 
  private:
-  LPF_ONCE static inline void validate(const SgdOptions& o) {
+  static void validate(const SGDOptions& o) {
     check(o.lr >= 0 && std::isfinite(o.lr), "SGD", "lr must be finite and not negative, got ", o.lr);
     check(
         o.momentum >= 0 && std::isfinite(o.momentum) && o.weight_decay >= 0 && std::isfinite(o.weight_decay),
@@ -40,16 +42,22 @@ class SGD final : public Optimizer<SgdOptions> {
     check(!o.nesterov || (o.momentum > 0 && o.dampening == 0), "SGD",
           "nesterov needs momentum > 0 and dampening 0, got ", o.momentum, " and ", o.dampening);
   }
-  LPF_ONCE inline void update(const detail::Range& r, const SgdOptions& o) override {
+
+  /// The formula over a range of θ, in one sweep over memory (backend::SGDStep); now[0] is η.
+  void update(const Range& r, const SGDOptions& o, const StepNumbers& now) override {
     if (o.momentum > 0 && !velocity_.defined()) velocity_ = new_state();
-    lpf::detail::decided_by(this, [this] { return steps_ == 0; });
-    const auto lr = lpf::detail::changing([this, &o] { return lr_of(o); });
-    const Tensor theta = params_.theta();
-    theta.backend().sgd(theta.dtype(), r.end - r.begin,
-                        {lr, o.momentum, o.dampening, o.weight_decay, o.nesterov, steps_ == 0},
-                        at(params_.gradient(), r.begin), at(velocity_, r.begin), at(theta, r.begin));
+    const Tensor theta = params_.theta(), g = params_.gradient();
+    theta.backend().sgd(theta.dtype(), r.length(),
+                        {.lr = now[0],
+                         .momentum = o.momentum,
+                         .dampening = o.dampening,
+                         .weight_decay = o.weight_decay,
+                         .nesterov = o.nesterov,
+                         .first = now.first},
+                        at(g, r.begin), at(velocity_, r.begin), at(theta, r.begin));
   }
-  mutable Tensor velocity_;
+
+  mutable Tensor velocity_;  // v
 };
 
 }  // namespace lpf::optim

@@ -36,7 +36,7 @@ struct SmoothOutOptions {
 /// Makes perturbed passes, each with fresh noise. Its whole state is the number of passes made.
 class SmoothOut {
  public:
-  explicit SmoothOut(SmoothOutOptions options = {}) : options_(std::move(options)) {
+  explicit SmoothOut(SmoothOutOptions options = {}) : options_(std::move(options)), draws_(key(0)) {
     check(std::isfinite(options_.a) && options_.a >= 0, "SmoothOut",
           "a must be finite and not negative, got ", options_.a);
     check(options_.M >= 1 && options_.M < 0xFFFFFF, "SmoothOut", "M must be at least 1, got ", options_.M);
@@ -47,44 +47,45 @@ class SmoothOut {
   /// call goes on).
   [[nodiscard("keep the scope: auto scope = smooth.perturb(params)")]] filter::Perturbation perturb(
       const ParameterStore& params) {
-    lpf::detail::on_host([this, params] {
-      filter::Perturbation::check_not_open(params);
-      const auto before = std::exchange(forgotten_, std::make_shared<bool>(false));
-      check<StateError>(
-          !before || !*before, "SmoothOut",
-          "the perturbed pass before this one ended without reading a parameter: keep its scope alive "
-          "around the forward pass (auto scope = smooth.perturb(params))");
-    });
+    check_.begin("SmoothOut", params);
     filter::PassOptions pass{.M = options_.M, .batch_norm = options_.batch_norm};
-    pass.offsets = offsets(params, lpf::detail::drawing(key(0), [this] { return draws_; }));
-    lpf::detail::on_host([this] { ++draws_; });
-    return filter::Perturbation(params, rows(params), pass, forgotten_);
+    const Tensor given = given_noise(params, draws());
+    pass.perturbations = offsets(params, draws_.next(), given);
+    return filter::Perturbation(params, rows(params), pass, check_.unread());
   }
 
   /// The offsets s ⊙ u of pass `draw` at the present θ, [M, size of θ]: what perturb() adds.
   Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
-    return offsets(params, key(draw));
+    return offsets(params, key(draw), given_noise(params, draw));
   }
 
   const SmoothOutOptions& options() const { return options_; }
   /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
-  std::uint64_t draws() const { return draws_; }
-  void set_draws(std::uint64_t n) { draws_ = n; }
+  std::uint64_t draws() const { return draws_.count(); }
+  void set_draws(std::uint64_t n) { draws_.set_count(n); }
 
  private:
   NoiseKey key(std::uint64_t draw) const { return {options_.seed, Purpose::perturbation, draw, 0, 0}; }
-  filter::Rows rows(const ParameterStore& params) const {
-    return filter::rows_of(params, NoiseLaw::filter_wise, options_.include);
+  filter::Segments rows(const ParameterStore& params) const {
+    return filter::segments_of(params, NoiseLaw::filter_wise, options_.include);
   }
 
-  Tensor offsets(const ParameterStore& params, const NoiseKey& draw) const {
-    const auto off = no_grad();
-    const filter::Rows own = rows(params);
-    if (options_.noise) lpf::detail::check_not_captured("SmoothOut with noise of your own");
-    const Tensor theta = params.theta(), given = options_.noise ? options_.noise(draw.draw) : Tensor();
-    const Shape shape{options_.M, theta.numel()};
+  /// The user's own u, checked; undefined without.
+  Tensor given_noise(const ParameterStore& params, std::uint64_t draw) const {
+    if (!options_.noise) return {};
+    check_not_captured("SmoothOut with noise of your own");
+    const Tensor given = options_.noise(draw);
+    const Shape shape{options_.M, params.theta().numel()};
     check<ShapeError>(!given.defined() || given.shape() == shape, "SmoothOut", "noise of M = ", options_.M,
                       " draws needs shape ", shape, ", got ", given.defined() ? given.shape() : Shape());
+    return given;
+  }
+
+  Tensor offsets(const ParameterStore& params, const NoiseKey& draw, const Tensor& given) const {
+    const auto off = no_grad();
+    const filter::Segments own = rows(params);
+    const Tensor theta = params.theta();
+    const Shape shape{options_.M, theta.numel()};
     const Tensor scale = options_.adaptive ? filter::scales(params, own, options_.a)
                                            : full({own.rows}, options_.a, theta.options());
     const Tensor out = zeros(shape, theta.options());
@@ -109,8 +110,8 @@ class SmoothOut {
   }
 
   SmoothOutOptions options_;
-  std::uint64_t draws_ = 0;
-  std::shared_ptr<bool> forgotten_;  // of the newest pass
+  DrawCounter draws_;
+  filter::ScopeCheck check_;
 };
 
 }  // namespace lpf::optim

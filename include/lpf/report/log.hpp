@@ -192,7 +192,7 @@ struct MetricLogOptions {
 /// A log of records, one line each: `.csv` (with a header) or `.jsonl` by the name of the file. Every line
 /// is handed to the system at once, so that a killed process loses none; a line that was torn nevertheless
 /// (it has no newline) is cut when the file is continued.
-/// Throws ValueError for another extension, IoError where the system refuses (full disk, missing folder…),
+/// Throws ValueError for another extension, IOError where the system refuses (full disk, missing folder…),
 /// FormatError where the file to be continued is not such a log.
 class MetricLog {
  public:
@@ -208,7 +208,7 @@ class MetricLog {
   }
 
   /// Appends a record. The first one fixes the columns; throws StateError where a later one has others
-  /// (their order may differ). After an IoError the file ends with the last whole record.
+  /// (their order may differ). After an IOError the file ends with the last whole record.
   void write(const Record& record) {
     check<StateError>(bool(file_), "MetricLog", "'", path_, "' is closed");
     const bool first = columns_.empty();
@@ -269,7 +269,7 @@ class MetricLog {
 };
 
 /// Writes records as a JSON array, one object a line, atomically. All must have the columns of the first
-/// (else StateError); throws IoError.
+/// (else StateError); throws IOError.
 inline void write_json_records(const std::string& path, std::span<const Record> records) {
   detail::RecordColumns columns(true);
   std::string text;
@@ -279,7 +279,7 @@ inline void write_json_records(const std::string& path, std::span<const Record> 
 }
 
 /// Writes records as CSV with a header, atomically. All must have the columns of the first (else
-/// StateError); throws IoError. Without records the file is empty.
+/// StateError); throws IOError. Without records the file is empty.
 inline void write_csv_records(const std::string& path, std::span<const Record> records) {
   detail::RecordColumns columns(false);
   std::string text;

@@ -26,7 +26,7 @@ inline std::string utc_now() {
   return std::string(buffer, ::strftime(buffer, sizeof buffer, "%Y-%m-%d %H:%M UTC", &parts));
 }
 
-/// Head and foot of an HtmlReport; what is empty is left out.
+/// Head and foot of an HTMLReport; what is empty is left out.
 struct ReportOptions {
   std::string title = "Report";
   std::string lead = {};         ///< what was found, in a sentence or two
@@ -39,24 +39,24 @@ struct ReportOptions {
 /// A page built from top to bottom; readable on a phone, on paper, in light and dark mode. Every text is
 /// escaped: only the library's own charts bring markup with them. In a text, an empty line starts a new
 /// paragraph.
-///     HtmlReport report({.title = "Flat minima", .command = command_line});
+///     HTMLReport report({.title = "Flat minima", .command = command_line});
 ///     report.section("Test error", "Lower is better.").table(table, "Mean ± sd over 5
 ///     seeds.").figure(chart); report.write("out/report.html");
-class HtmlReport {
+class HTMLReport {
  public:
-  explicit HtmlReport(ReportOptions options = {}) : options_(std::move(options)) {}
+  explicit HTMLReport(ReportOptions options = {}) : options_(std::move(options)) {}
 
   /// Starts a section with a heading, and text below it.
-  HtmlReport& section(std::string_view heading, std::string_view words = "") {
+  HTMLReport& section(std::string_view heading, std::string_view words = "") {
     body_ += concat("<h2>", plot::detail::escape(heading), "</h2>\n");
     return text(words);
   }
-  HtmlReport& text(std::string_view words) {
+  HTMLReport& text(std::string_view words) {
     body_ += paragraphs(words);
     return *this;
   }
   /// Terms and what they mean: one sentence for each column of a table, for example.
-  HtmlReport& definitions(const std::vector<std::pair<std::string, std::string>>& terms) {
+  HTMLReport& definitions(const std::vector<std::pair<std::string, std::string>>& terms) {
     body_ += "<dl>";
     for (const auto& [term, meaning] : terms)
       body_ +=
@@ -65,12 +65,12 @@ class HtmlReport {
     return *this;
   }
   /// Text as it was typed: a command, a configuration.
-  HtmlReport& code(std::string_view words) {
+  HTMLReport& code(std::string_view words) {
     body_ += concat("<pre tabindex=\"0\">", plot::detail::escape(words), "</pre>\n");
     return *this;
   }
   /// A table with its caption; it scrolls sideways where the screen is too narrow.
-  HtmlReport& table(const TextTable& table, std::string_view caption = "") {
+  HTMLReport& table(const TextTable& table, std::string_view caption = "") {
     std::vector<std::string_view> style;
     for (std::size_t c = 0; c < table.header().size(); ++c)
       style.push_back(table.align(c) == Align::right ? " class=\"n\"" : "");
@@ -90,7 +90,7 @@ class HtmlReport {
     return *this;
   }
   /// A picture with its caption.
-  HtmlReport& figure(const plot::Svg& picture, std::string_view caption = "") {
+  HTMLReport& figure(const plot::Svg& picture, std::string_view caption = "") {
     add_figure("Figure", picture.markup, caption);
     return *this;
   }
@@ -110,7 +110,7 @@ class HtmlReport {
         title, "</title>\n<style>", style(), "</style></head>\n<body><main>\n<h1>", title, "</h1>\n", lead,
         body_, "</main>\n", footer(), "</body></html>\n");
   }
-  /// Writes the page atomically; throws IoError.
+  /// Writes the page atomically; throws IOError.
   void write(const std::string& path) const { write_file_atomically(path, to_string()); }
 
  private:
@@ -192,5 +192,6 @@ footer dt{flex:none;width:5rem}
   ReportOptions options_;
   std::string body_;
 };
+using HtmlReport [[deprecated("use HTMLReport")]] = HTMLReport;
 
 }  // namespace lpf

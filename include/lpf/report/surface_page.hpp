@@ -86,7 +86,7 @@ class SurfacePage {
         "<footer>Made by <code>", plot::detail::escape(command_), "</code></footer></main>\n<script>\n",
         script(), calls_, "</script></body></html>\n");
   }
-  /// Writes the page atomically; throws IoError.
+  /// Writes the page atomically; throws IOError.
   void write(const std::string& path) const { write_file_atomically(path, to_string()); }
 
  private:

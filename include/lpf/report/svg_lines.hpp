@@ -79,9 +79,9 @@ inline std::string path(const Run& run, bool back = false, char first = 'M') {
   return out;
 }
 
-class XyChart {
+class XYChart {
  public:
-  XyChart(std::span<const Series> all, const ChartOptions& options, Mark mark)
+  XYChart(std::span<const Series> all, const ChartOptions& options, Mark mark)
       : all_(all),
         options_(options),
         lines_(mark == Mark::line),
@@ -201,13 +201,14 @@ class XyChart {
   Axis x_, y_;
   Canvas canvas_;
 };
+using XyChart [[deprecated("use XYChart")]] = XYChart;
 
 }  // namespace detail
 
 /// Lines through the points of each series in their order, with a band where low and high are given; a point
 /// alone between gaps is a dot. Up to 150 points a series answer to the pointer. Throws ShapeError.
 inline Svg line_chart(std::span<const Series> series, const ChartOptions& options = {}) {
-  return detail::XyChart(series, options, detail::Mark::line).draw();
+  return detail::XYChart(series, options, detail::Mark::line).draw();
 }
 inline Svg line_chart(std::initializer_list<Series> series, const ChartOptions& options = {}) {
   return line_chart(std::span(series.begin(), series.size()), options);
@@ -215,7 +216,7 @@ inline Svg line_chart(std::initializer_list<Series> series, const ChartOptions& 
 
 /// A dot a point, with a whisker where low and high are given. Throws ShapeError.
 inline Svg scatter_chart(std::span<const Series> series, const ChartOptions& options = {}) {
-  return detail::XyChart(series, options, detail::Mark::dot).draw();
+  return detail::XYChart(series, options, detail::Mark::dot).draw();
 }
 inline Svg scatter_chart(std::initializer_list<Series> series, const ChartOptions& options = {}) {
   return scatter_chart(std::span(series.begin(), series.size()), options);

@@ -138,7 +138,7 @@ struct TableOptions {
   bool ascii = false;             ///< draw lines with '-' instead of '─'
 };
 
-/// A table for the terminal (and, through HtmlReport::table, for a page): columns as wide as their widest
+/// A table for the terminal (and, through HTMLReport::table, for a page): columns as wide as their widest
 /// cell in UTF-8, numbers to the right.
 class TextTable {
  public:

@@ -117,7 +117,7 @@ inline double wall_seconds() {
 }  // namespace detail
 
 /// Writes an event file of its own into a folder, which it creates. Every event is handed to the system at
-/// once, so that TensorBoard sees it and a killed process loses none. Throws IoError.
+/// once, so that TensorBoard sees it and a killed process loses none. Throws IOError.
 class TensorBoardWriter {
  public:
   /// A run that goes on after step `last_step` says so: TensorBoard then drops what files before this one

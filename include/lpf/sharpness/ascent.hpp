@@ -8,7 +8,7 @@
 // so it is a lower bound of the maximum.
 #pragma once
 
-#include "lpf/float64.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/sharpness/estimate.hpp"
 #include "lpf/sharpness/landscape.hpp"
 
@@ -27,7 +27,7 @@ struct Ascent {
   std::vector<double> highest;  ///< the largest rise of each start
 };
 
-LPF_ONCE inline Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o = {}) {
+LPF_ONCE Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o = {}) {
   constexpr const char* op = "sharpness::sam";
   check(o.rho > 0 && std::isfinite(o.rho), op, "rho must be finite and positive, got ", o.rho);
   check(o.steps >= 1 && o.starts >= 1, op, "steps and starts must be at least 1, got ", o.steps, " and ",

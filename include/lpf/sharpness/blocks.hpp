@@ -22,8 +22,7 @@ enum class BlockLevel {
 
 /// The blocks of the trained parameters, in the order of the store. A parameter with a name of one part is a
 /// block of its own.
-LPF_ONCE inline std::vector<Block> blocks_of(const ParameterStore& params,
-                                             BlockLevel level = BlockLevel::layer) {
+LPF_ONCE std::vector<Block> blocks_of(const ParameterStore& params, BlockLevel level = BlockLevel::layer) {
   std::vector<Block> out;
   for (const ParameterInfo& info : params.parameters()) {
     if (!info.trainable) continue;
@@ -38,9 +37,8 @@ LPF_ONCE inline std::vector<Block> blocks_of(const ParameterStore& params,
 }
 
 /// ⟨a, b⟩ over the parameters of each block, a and b vectors over θ.
-LPF_ONCE inline std::vector<double> inner_by_block(const ParameterStore& params,
-                                                   const std::vector<Block>& blocks, const Tensor& a,
-                                                   const Tensor& b) {
+LPF_ONCE std::vector<double> inner_by_block(const ParameterStore& params, const std::vector<Block>& blocks,
+                                            const Tensor& a, const Tensor& b) {
   std::vector<double> out;
   for (const Block& block : blocks) {
     double sum = 0;

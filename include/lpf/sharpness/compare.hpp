@@ -17,7 +17,7 @@ struct Difference {
 
 /// a − b for every measure that both reports have with the same draws. The reports must be of the same data,
 /// options and key. ValueError where their draws differ in number.
-LPF_ONCE inline std::vector<Difference> compare(const Report& a, const Report& b) {
+LPF_ONCE std::vector<Difference> compare(const Report& a, const Report& b) {
   const auto paired = [](const char* what, const std::string& name, const std::vector<double>& x,
                          const std::vector<double>& y) {
     check(x.size() == y.size(), "sharpness::compare", "'", name, "' of the two models has ", x.size(),

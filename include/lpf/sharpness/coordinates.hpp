@@ -3,7 +3,7 @@
 // parameters and where nothing is trained.
 #pragma once
 
-#include "lpf/float64.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/ops/arithmetic.hpp"
 #include "lpf/sharpness/units.hpp"
 
@@ -36,7 +36,7 @@ inline void add_scaled(double a, const Tensor& x, const Tensor& y) {
 class Coordinates {
  public:
   /// Without `filter_normalize` C is the identity. ValueError if nothing is trainable.
-  LPF_ONCE inline explicit Coordinates(const ParameterStore& params, bool filter_normalize = true)
+  LPF_ONCE explicit Coordinates(const ParameterStore& params, bool filter_normalize = true)
       : params_(params), rows_(unit_rows(params)) {
     check(rows_.rows > 0, "sharpness", "no parameter is trainable: there is nothing to perturb");
     const auto off = no_grad();
@@ -46,7 +46,7 @@ class Coordinates {
 
   const ParameterStore& params() const { return params_; }
   /// The rows of θ that have one c each.
-  const filter::Rows& rows() const { return rows_; }
+  const filter::Segments& rows() const { return rows_; }
   std::int64_t size() const { return units_.numel(); }            ///< of θ and of every v
   std::int64_t dimension() const { return params_.numel(true); }  ///< numbers that are trained
   /// c of every element of θ, zero where nothing is trained.
@@ -55,12 +55,12 @@ class Coordinates {
   Tensor scale(double sigma) const { return affine(at_rows(sizes_, rows_), sigma, 0); }
 
   /// C v in θ's dtype, v [size] or [M, size].
-  LPF_ONCE inline Tensor offset(const Tensor& v) const {
+  LPF_ONCE Tensor offset(const Tensor& v) const {
     const auto off = no_grad();
     return mul(v, units_).to(params_.dtype()).to(params_.device());
   }
   /// θ (or another vector of its layout) in units of c; 0 where c is 0.
-  LPF_ONCE inline Tensor in_units(const Tensor& over_theta) const {
+  LPF_ONCE Tensor in_units(const Tensor& over_theta) const {
     const auto off = no_grad();
     check<ShapeError>(over_theta.shape() == units_.shape(), "sharpness", "a vector over θ has shape ",
                       units_.shape(), ", got ", over_theta.shape());
@@ -70,7 +70,7 @@ class Coordinates {
   Tensor weights() const { return in_units(params_.theta()); }
 
   /// Standard normal numbers, the same whatever lies between parameters.
-  LPF_ONCE inline Tensor random_vector(std::uint64_t key, Stream stream, std::uint32_t index) const {
+  LPF_ONCE Tensor random_vector(std::uint64_t key, Stream stream, std::uint32_t index) const {
     const auto off = no_grad();
     const Tensor drawn = empty({dimension()}, {float64, Device::cpu()}), out = zeros_like(units_);
     const NoiseKey noise{key, Purpose::measure, static_cast<std::uint64_t>(stream), index, 0};
@@ -85,7 +85,7 @@ class Coordinates {
   }
 
   /// The parts of a vector over θ that belong to the trained parameters, in their shapes and dtype.
-  LPF_ONCE inline std::vector<Tensor> parts_of(const Tensor& over_theta) const {
+  LPF_ONCE std::vector<Tensor> parts_of(const Tensor& over_theta) const {
     std::vector<Tensor> out;
     for (const ParameterInfo& info : params_.parameters())
       if (info.trainable)
@@ -93,7 +93,7 @@ class Coordinates {
     return out;
   }
   /// out += factor · the vector that has these parts.
-  LPF_ONCE inline void add_parts(const std::vector<Tensor>& parts, double factor, const Tensor& out) const {
+  LPF_ONCE void add_parts(const std::vector<Tensor>& parts, double factor, const Tensor& out) const {
     auto part = parts.begin();
     for (const ParameterInfo& info : params_.parameters()) {
       if (!info.trainable) continue;
@@ -103,7 +103,7 @@ class Coordinates {
   }
 
  private:
-  LPF_ONCE inline static Tensor trained(const ParameterStore& params) {
+  LPF_ONCE static Tensor trained(const ParameterStore& params) {
     const Tensor out = zeros_like(params.theta());
     for (const ParameterInfo& info : params.parameters())
       if (info.trainable) out.alias({info.numel()}, info.offset).fill_(1);
@@ -111,7 +111,7 @@ class Coordinates {
   }
 
   ParameterStore params_;
-  filter::Rows rows_;
+  filter::Segments rows_;
   Tensor sizes_, units_;  // c in θ's dtype, and in float64
 };
 

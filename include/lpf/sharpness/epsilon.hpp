@@ -19,7 +19,7 @@ struct EpsilonOptions {
 };
 
 /// @throws NumericError where the gradient is zero, or the loss never rises so far along it.
-LPF_ONCE inline Estimate epsilon_sharpness(const Landscape& landscape, const EpsilonOptions& options = {}) {
+LPF_ONCE Estimate epsilon_sharpness(const Landscape& landscape, const EpsilonOptions& options = {}) {
   constexpr const char* op = "sharpness::epsilon";
   check(options.epsilon > 0 && options.tolerance > 0, op, "epsilon and tolerance must be positive, got ",
         options.epsilon, " and ", options.tolerance);

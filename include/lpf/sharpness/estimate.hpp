@@ -54,7 +54,7 @@ struct Until {
 struct MeanError {
   double mean = 0, squared = 0;
 };
-LPF_ONCE inline MeanError mean_error(const std::vector<double>& values) {
+LPF_ONCE MeanError mean_error(const std::vector<double>& values) {
   MeanError out;
   const auto n = static_cast<double>(values.size());
   for (const double v : values) out.mean += v / n;
@@ -65,8 +65,8 @@ LPF_ONCE inline MeanError mean_error(const std::vector<double>& values) {
 
 /// The estimate that these ψ and χ (empty where unknown) stand for; `value` is a mean of ψ, or a function of
 /// means whose linearisation ψ and χ are.
-LPF_ONCE inline Estimate estimate_of(double value, std::vector<double> per_draw,
-                                     std::vector<double> per_sample = {}, double relative_error = 0) {
+LPF_ONCE Estimate estimate_of(double value, std::vector<double> per_draw, std::vector<double> per_sample = {},
+                              double relative_error = 0) {
   Estimate out{.value = value, .draws = std::ssize(per_draw)};
   const double draws = mean_error(per_draw).squared;
   out.standard_error = std::sqrt(draws);
@@ -110,7 +110,7 @@ void draw_until(std::int64_t draws, const Until& until, std::int64_t group, More
 
 namespace detail {
 
-LPF_ONCE inline void check_draws(const char* operation, std::int64_t draws, const Until& until) {
+LPF_ONCE void check_draws(const char* operation, std::int64_t draws, const Until& until) {
   check(draws >= 2, operation, "at least 2 draws are needed for a standard error, got ", draws);
   check(until.relative_error >= 0 && std::isfinite(until.relative_error), operation,
         "until.relative_error must be finite and not negative, got ", until.relative_error);

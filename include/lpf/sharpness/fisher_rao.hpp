@@ -9,7 +9,7 @@
 
 namespace lpf::sharpness {
 
-LPF_ONCE inline Estimate fisher_rao(const Hessian& hessian, const std::vector<Block>& blocks = {}) {
+LPF_ONCE Estimate fisher_rao(const Hessian& hessian, const std::vector<Block>& blocks = {}) {
   const auto off = no_grad();
   const Landscape& l = hessian.landscape();
   const Tensor w = l.weights(), Hw = hessian(w);

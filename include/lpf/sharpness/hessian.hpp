@@ -22,7 +22,7 @@ class Hessian {
   }
 
   /// C H C v, v a vector over θ.
-  LPF_ONCE inline Tensor operator()(const Tensor& v) const {
+  LPF_ONCE Tensor operator()(const Tensor& v) const {
     const Tensor out = zeros_like(landscape_.units());
     const auto direction = landscape_.parts_of(mul(v, landscape_.units()));
     const std::int64_t N = landscape_.samples(), n = landscape_.options().samples;
@@ -36,7 +36,7 @@ class Hessian {
   const Landscape& landscape() const { return landscape_; }
 
  private:
-  LPF_ONCE inline std::unique_ptr<HessianVectorProduct> record(std::int64_t at) const {
+  LPF_ONCE std::unique_ptr<HessianVectorProduct> record(std::int64_t at) const {
     const EvalMode eval(landscape_.params());
     const GradMode on(true);
     return std::make_unique<HessianVectorProduct>(mean(landscape_.part(at, landscape_.options().samples)),

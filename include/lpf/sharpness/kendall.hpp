@@ -27,7 +27,7 @@ namespace lpf::sharpness {
 namespace detail {
 
 /// Sorts `v`, and returns how many pairs of it stood in the wrong order.
-LPF_ONCE inline std::int64_t sort_and_count(std::span<double> v) {
+LPF_ONCE std::int64_t sort_and_count(std::span<double> v) {
   if (v.size() < 2) return 0;
   const auto left = v.first(v.size() / 2), right = v.subspan(v.size() / 2);
   std::int64_t wrong = sort_and_count(left) + sort_and_count(right);
@@ -61,7 +61,7 @@ std::int64_t tied_pairs(std::size_t n, Same same) {
 
 /// τ_b in [−1, 1]; NaN where x or y are all the same, or there are fewer than two. @throws ShapeError unless
 /// there are as many x as y; ValueError for values that are not finite.
-LPF_ONCE inline double kendall_tau_b(std::span<const double> x, std::span<const double> y) {
+LPF_ONCE double kendall_tau_b(std::span<const double> x, std::span<const double> y) {
   constexpr const char* op = "kendall_tau_b";
   check<ShapeError>(x.size() == y.size(), op, "there are ", x.size(), " x and ", y.size(), " y");
   for (const auto values : {x, y})
@@ -102,9 +102,9 @@ struct BootstrapOptions {
 /// statistic(index) of 0 … n−1, with the percentile interval over resamples of n out of n with replacement
 /// (Efron 1979). Resamples where the statistic is NaN are left out. @throws ValueError for options out of
 /// range.
-LPF_ONCE inline Interval bootstrap(std::size_t n,
-                                   const std::function<double(std::span<const std::size_t>)>& statistic,
-                                   const BootstrapOptions& options = {}) {
+LPF_ONCE Interval bootstrap(std::size_t n,
+                            const std::function<double(std::span<const std::size_t>)>& statistic,
+                            const BootstrapOptions& options = {}) {
   check(options.resamples >= 1 && options.level > 0 && options.level < 1, "bootstrap",
         "resamples must be positive and level in (0, 1), got ", options.resamples, " and ", options.level);
   std::vector<std::size_t> index(n);
@@ -131,8 +131,8 @@ LPF_ONCE inline Interval bootstrap(std::size_t n,
 }
 
 /// τ_b with its bootstrap interval.
-LPF_ONCE inline Interval kendall(std::span<const double> x, std::span<const double> y,
-                                 const BootstrapOptions& options = {}) {
+LPF_ONCE Interval kendall(std::span<const double> x, std::span<const double> y,
+                          const BootstrapOptions& options = {}) {
   check<ShapeError>(x.size() == y.size(), "kendall", "there are ", x.size(), " x and ", y.size(), " y");
   return bootstrap(
       x.size(),
@@ -146,8 +146,8 @@ LPF_ONCE inline Interval kendall(std::span<const double> x, std::span<const doub
 
 /// The mean of τ_b over the groups: model i is in group[i]. Groups in which τ_b is NaN (all x or all y the
 /// same, or fewer than two models) are left out. The interval resamples groups.
-LPF_ONCE inline Interval granulated_kendall(std::span<const std::size_t> group, std::span<const double> x,
-                                            std::span<const double> y, const BootstrapOptions& options = {}) {
+LPF_ONCE Interval granulated_kendall(std::span<const std::size_t> group, std::span<const double> x,
+                                     std::span<const double> y, const BootstrapOptions& options = {}) {
   check<ShapeError>(x.size() == y.size() && group.size() == x.size(), "granulated_kendall", "there are ",
                     group.size(), " groups, ", x.size(), " x and ", y.size(), " y");
   std::map<std::size_t, std::array<std::vector<double>, 2>> members;

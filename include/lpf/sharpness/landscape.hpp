@@ -12,8 +12,8 @@
 #include <functional>
 
 #include "lpf/autograd/engine.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/filter/perturbation.hpp"
-#include "lpf/float64.hpp"
 #include "lpf/ops/reduce.hpp"
 #include "lpf/sharpness/coordinates.hpp"
 
@@ -39,7 +39,7 @@ struct ReplicaLosses {
   std::vector<double> values;  ///< [M, N]
 
   double at(std::int64_t r, std::int64_t i) const { return values[static_cast<std::size_t>(r * N + i)]; }
-  LPF_ONCE inline double mean(std::int64_t r) const {
+  LPF_ONCE double mean(std::int64_t r) const {
     double sum = 0;
     for (std::int64_t i = 0; i < N; ++i) sum += at(r, i);
     return sum / static_cast<double>(N);
@@ -49,7 +49,7 @@ struct ReplicaLosses {
 namespace detail {
 
 /// `t` [N, …] repeated M times along its first axis: every replica sees the whole batch.
-LPF_ONCE inline Tensor repeated(const Tensor& t, std::int64_t M) {
+LPF_ONCE Tensor repeated(const Tensor& t, std::int64_t M) {
   if (M == 1) return t;
   return reshape(expand(unsqueeze(t, 0), t.shape().prepended(M)), t.shape().with(0, M * t.size(0)));
 }
@@ -63,8 +63,8 @@ class Landscape : public Coordinates {
 
   /// @throws ShapeError unless x and y hold the same number of samples; ValueError for none, for options out
   /// of range, and where nothing is trainable; StateError inside a perturbed pass.
-  LPF_ONCE inline Landscape(const ParameterStore& params, Data data, Losses losses,
-                            const LandscapeOptions& options = {})
+  LPF_ONCE Landscape(const ParameterStore& params, Data data, Losses losses,
+                     const LandscapeOptions& options = {})
       : Coordinates(params, options.filter_normalize),
         data_(std::move(data)),
         losses_(std::move(losses)),
@@ -75,7 +75,7 @@ class Landscape : public Coordinates {
     check(samples() > 0, "sharpness", "there are no samples to measure on");
     check(options.replicas >= 1 && options.samples >= 0, "sharpness", "replicas must be at least 1, got ",
           options.replicas, ", and samples not negative, got ", options.samples);
-    filter::Perturbation::check_not_open(params);
+    filter::check_not_open(params);
     if (options_.samples == 0)
       options_.samples = std::clamp<std::int64_t>(
           (1 << 19) / std::max<std::int64_t>(1, data_.x.numel() / samples()), 64, 2048);
@@ -86,7 +86,7 @@ class Landscape : public Coordinates {
   std::int64_t samples() const { return data_.x.size(0); }  ///< N
 
   /// Losses of all samples at θ.
-  LPF_ONCE inline ReplicaLosses losses() const {
+  LPF_ONCE ReplicaLosses losses() const {
     const EvalMode eval(params());
     const auto off = no_grad();
     ReplicaLosses out{1, samples(), {}};
@@ -97,12 +97,12 @@ class Landscape : public Coordinates {
     return out;
   }
   /// … and at the M copies of a perturbed pass over these rows (all, if not given).
-  ReplicaLosses losses(const filter::PassOptions& pass, const filter::Rows& rows) const;
+  ReplicaLosses losses(const filter::PassOptions& pass, const filter::Segments& rows) const;
   ReplicaLosses losses(const filter::PassOptions& pass) const { return losses(pass, rows()); }
 
   /// The pass of draws [first, first + count) of N(0, σ²c²), `first` a multiple of `replicas`.
-  LPF_ONCE inline filter::PassOptions draws(std::uint64_t key, std::int64_t first, std::int64_t count,
-                                            double sigma) const {
+  LPF_ONCE filter::PassOptions draws(std::uint64_t key, std::int64_t first, std::int64_t count,
+                                     double sigma) const {
     filter::PassOptions pass{.M = count};
     pass.key = {key, Purpose::measure, static_cast<std::uint64_t>(first), 0, 0};
     pass.scale = scale(sigma);
@@ -115,14 +115,14 @@ class Landscape : public Coordinates {
       f(at, losses(draws(key, at, std::min(options_.replicas, first + count - at), sigma)));
   }
   /// The pass at θ + C v_r, v [M, size].
-  LPF_ONCE inline filter::PassOptions at(const Tensor& v) const {
+  LPF_ONCE filter::PassOptions at(const Tensor& v) const {
     filter::PassOptions pass{.M = v.size(0)};
-    pass.offsets = offset(v);
+    pass.perturbations = offset(v);
     return pass;
   }
 
   /// ∇_v L at θ: C ∇L.
-  LPF_ONCE inline Tensor gradient() const {
+  LPF_ONCE Tensor gradient() const {
     const EvalMode eval(params());
     const Tensor out = zeros_like(units());
     for (std::int64_t at = 0; at < samples(); at += options_.samples) {
@@ -141,7 +141,7 @@ class Landscape : public Coordinates {
     return losses_of({slice(data_.x, 0, at, at + n), slice(data_.y, 0, at, at + n)});
   }
   /// Samples [at, at + n), M times one after another.
-  LPF_ONCE inline Data copies(std::int64_t at, std::int64_t n, std::int64_t M) const {
+  LPF_ONCE Data copies(std::int64_t at, std::int64_t n, std::int64_t M) const {
     const auto cut = [=](const Tensor& t, std::int64_t times) {
       return detail::repeated(slice(t, 0, at, at + n), times);
     };
@@ -155,7 +155,7 @@ class Landscape : public Coordinates {
   }
 
  private:
-  LPF_ONCE inline Tensor losses_of(const Data& batch) const {
+  LPF_ONCE Tensor losses_of(const Data& batch) const {
     Tensor out = losses_(batch.x, batch.y);
     const std::int64_t n = batch.x.size(0);
     check<ShapeError>(out.shape() == Shape{n}, "sharpness", "the losses of ", n, " samples have shape ",
@@ -169,8 +169,8 @@ class Landscape : public Coordinates {
   mutable std::map<std::pair<std::int64_t, std::int64_t>, Data> copies_;
 };
 
-LPF_ONCE inline ReplicaLosses Landscape::losses(const filter::PassOptions& pass,
-                                                const filter::Rows& rows) const {
+LPF_ONCE ReplicaLosses Landscape::losses(const filter::PassOptions& pass,
+                                         const filter::Segments& rows) const {
   const EvalMode eval(params());
   const auto off = no_grad();
   const std::int64_t N = samples(), M = pass.M, most = std::max<std::int64_t>(1, options_.samples / M),
@@ -179,7 +179,7 @@ LPF_ONCE inline ReplicaLosses Landscape::losses(const filter::PassOptions& pass,
   for (std::int64_t at = 0; at < N;) {
     // one scope, and so one drawing of the noise, for all parts of equal length; the last may be shorter
     const std::int64_t length = std::min(n, N - at);
-    const filter::Perturbation scope(params(), rows, pass, std::make_shared<bool>());
+    const filter::Perturbation scope(params(), rows, pass);
     for (; at + length <= N; at += length) {
       const auto values = losses_of(copies(at, length, M)).to_vector();
       for (std::int64_t r = 0; r < M; ++r)
@@ -189,12 +189,12 @@ LPF_ONCE inline ReplicaLosses Landscape::losses(const filter::PassOptions& pass,
   return out;
 }
 
-LPF_ONCE inline Tensor Landscape::add_gradients(const Tensor& v, const Data& batch, double factor,
-                                                const Tensor& out) const {
+LPF_ONCE Tensor Landscape::add_gradients(const Tensor& v, const Data& batch, double factor,
+                                         const Tensor& out) const {
   const EvalMode eval(params());
   filter::PassOptions pass = at(v);
   pass.keep_replica_gradients = true;
-  filter::Perturbation scope(params(), rows(), pass, std::make_shared<bool>());
+  filter::Perturbation scope(params(), rows(), pass);
   const GradMode on(true);
   std::vector<const ParameterInfo*> infos;
   std::vector<Tensor> replicas;
@@ -209,7 +209,7 @@ LPF_ONCE inline Tensor Landscape::add_gradients(const Tensor& v, const Data& bat
   for (std::size_t k = 0; k < infos.size(); ++k) {
     if (!gradients[k].is_replicated()) continue;  // the loss does not use it
     const std::int64_t n = infos[k]->numel();
-    const Tensor all = lpf::detail::unhide(gradients[k]).to(Device::cpu()).to(float64);
+    const Tensor all = lpf::detail::remove_replica_dim(gradients[k]).to(Device::cpu()).to(float64);
     for (std::int64_t r = 0; r < pass.M; ++r)
       detail::add_scaled(factor, mul(all.alias({n}, r * n), units().alias({n}, infos[k]->offset)),
                          out.alias({n}, r * size() + infos[k]->offset));

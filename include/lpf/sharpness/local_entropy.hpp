@@ -17,8 +17,8 @@ struct LocalEntropyOptions {
   bool published_deviation = false;  ///< 1/γ for 1/√γ
 };
 
-LPF_ONCE inline Estimate local_entropy(const Landscape& landscape, const LocalEntropyOptions& options = {},
-                                       const Draws& draws = {}) {
+LPF_ONCE Estimate local_entropy(const Landscape& landscape, const LocalEntropyOptions& options = {},
+                                const Draws& draws = {}) {
   detail::check_draws("sharpness::local_entropy", draws.draws, draws.until);
   check(options.gamma > 0 && std::isfinite(options.gamma), "sharpness::local_entropy",
         "gamma must be finite and positive, got ", options.gamma);

@@ -12,8 +12,8 @@
 // slices of its batch being theirs.
 #pragma once
 
+#include "lpf/backend/float64.hpp"
 #include "lpf/data/dataset.hpp"
-#include "lpf/float64.hpp"
 #include "lpf/sharpness/low_pass.hpp"
 
 namespace lpf::sharpness {
@@ -32,8 +32,8 @@ namespace detail {
 
 /// The samples of chain `c` at step `t`: fresh batches from a random order of the data, a new one when it is
 /// used up; or the c-th batch of one random order, always.
-LPF_ONCE inline std::vector<std::int64_t> chain_batch(const LocalEntropyGradientOptions& o, std::int64_t N,
-                                                      std::uint64_t key, std::int64_t c, std::int64_t t) {
+LPF_ONCE std::vector<std::int64_t> chain_batch(const LocalEntropyGradientOptions& o, std::int64_t N,
+                                               std::uint64_t key, std::int64_t c, std::int64_t t) {
   const std::int64_t B = std::min(o.batch_size, N), whole = N / B;
   NoiseKey order{key, Purpose::measure, static_cast<std::uint64_t>(Stream::batches), 0, 0};
   if (!o.published) {
@@ -48,9 +48,9 @@ LPF_ONCE inline std::vector<std::int64_t> chain_batch(const LocalEntropyGradient
 }  // namespace detail
 
 /// With `published` there are as many chains as whole batches, else `draws`.
-LPF_ONCE inline Estimate local_entropy_gradient(const Landscape& landscape,
-                                                const LocalEntropyGradientOptions& o = {},
-                                                const Draws& draws = {.draws = 8}) {
+LPF_ONCE Estimate local_entropy_gradient(const Landscape& landscape,
+                                         const LocalEntropyGradientOptions& o = {},
+                                         const Draws& draws = {.draws = 8}) {
   constexpr const char* op = "sharpness::local_entropy_gradient";
   detail::check_draws(op, draws.draws, draws.until);
   check(o.steps >= 1 && o.batch_size >= 1 && o.lr > 0 && o.gamma >= 0 && o.noise >= 0, op,

@@ -23,7 +23,7 @@ struct Draws {
 namespace detail {
 
 /// E L(θ + σ C ε), with the errors of the draws and of the data.
-LPF_ONCE inline Estimate mean_loss(const Landscape& landscape, double sigma, const Draws& draws) {
+LPF_ONCE Estimate mean_loss(const Landscape& landscape, double sigma, const Draws& draws) {
   std::vector<double> per_draw, sums(static_cast<std::size_t>(landscape.samples()), 0.0);
   const auto now = [&] {
     double value = 0;
@@ -47,7 +47,7 @@ LPF_ONCE inline Estimate mean_loss(const Landscape& landscape, double sigma, con
 }  // namespace detail
 
 /// LPF. @throws ValueError for a negative σ, or fewer than 2 draws.
-LPF_ONCE inline Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
+LPF_ONCE Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
   detail::check_draws("sharpness::low_pass", draws.draws, draws.until);
   check(sigma >= 0 && std::isfinite(sigma), "sharpness::low_pass",
         "sigma must be finite and not negative, got ", sigma);
@@ -56,14 +56,13 @@ LPF_ONCE inline Estimate low_pass(const Landscape& landscape, double sigma = 0.0
 
 /// What noise on one block alone adds to the loss, E L(θ + σ C ε_b) − L(θ): for each block as many draws, of
 /// the noise that the whole measure has there.
-LPF_ONCE inline std::vector<BlockValue> low_pass_blocks(const Landscape& landscape,
-                                                        const std::vector<Block>& blocks, double sigma = 0.01,
-                                                        const Draws& draws = {}) {
+LPF_ONCE std::vector<BlockValue> low_pass_blocks(const Landscape& landscape, const std::vector<Block>& blocks,
+                                                 double sigma = 0.01, const Draws& draws = {}) {
   detail::check_draws("sharpness::low_pass_blocks", draws.draws, draws.until);
   const double clean = landscape.losses().mean(0);
   std::vector<BlockValue> out;
   for (const Block& block : blocks) {
-    filter::Rows rows = landscape.rows();
+    filter::Segments rows = landscape.rows();
     std::vector<backend::Segment> own;
     for (std::size_t p = 0; p < rows.segment_of.size(); ++p) {
       std::int64_t& segment = rows.segment_of[p];
@@ -96,22 +95,21 @@ struct LowPassOptions {
 };
 
 /// The same of losses(x, y), which gives the losses of the samples, [B].
-LPF_ONCE inline Estimate low_pass(const ParameterStore& params, const Data& data, Landscape::Losses losses,
-                                  const LowPassOptions& options = {}) {
+LPF_ONCE Estimate low_pass(const ParameterStore& params, const Data& data, Landscape::Losses losses,
+                           const LowPassOptions& options = {}) {
   const Landscape landscape(params, data, std::move(losses), {options.filter_normalize, options.replicas, 0});
   return low_pass(landscape, options.sigma, {.draws = options.draws, .key = options.seed});
 }
 
 /// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode: points of a
 /// landscape.
-LPF_ONCE inline std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets,
-                                              const Data& data, Landscape::Losses losses,
-                                              std::int64_t replicas = 8) {
+LPF_ONCE std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data,
+                                       Landscape::Losses losses, std::int64_t replicas = 8) {
   const Landscape landscape(params, data, std::move(losses), {false, replicas, 0});
   std::vector<double> out;
   for (std::int64_t at = 0; at < offsets.size(0); at += replicas) {
     filter::PassOptions pass{.M = std::min(replicas, offsets.size(0) - at)};
-    pass.offsets = slice(offsets, 0, at, at + pass.M);
+    pass.perturbations = slice(offsets, 0, at, at + pass.M);
     const ReplicaLosses found = landscape.losses(pass);
     for (std::int64_t r = 0; r < pass.M; ++r) out.push_back(found.mean(r));
   }

@@ -68,7 +68,7 @@ struct MeasureOptions {
   std::int64_t samples = 0;   ///< LandscapeOptions
   double sigma = 0.01;        ///< of low_pass
   EpsilonOptions epsilon = {};
-  PacBayesOptions pac_bayes = {};
+  PACBayesOptions pac_bayes = {};
   std::int64_t pac_bayes_draws = 10;
   std::int64_t frobenius_draws = 10;
   SpectrumOptions spectrum = {};  ///< its key is `key`
@@ -106,7 +106,7 @@ struct Report {
   }
 
  private:
-  LPF_ONCE inline const Measurement* find(std::string_view name) const {
+  LPF_ONCE const Measurement* find(std::string_view name) const {
     for (const Measurement& m : measurements)
       if (m.name == name) return &m;
     return nullptr;
@@ -114,7 +114,7 @@ struct Report {
 };
 
 /// Cross-entropy of each sample, the mean over its tokens if it has several.
-LPF_ONCE inline Tensor cross_entropy_of_samples(const Tensor& output, const Tensor& target) {
+LPF_ONCE Tensor cross_entropy_of_samples(const Tensor& output, const Tensor& target) {
   const Tensor losses = cross_entropy(output, target, {.reduction = Reduction::none});
   if (losses.rank() <= 1) return losses;
   return mean(reshape(losses, {losses.size(0), losses.numel() / losses.size(0)}), {1});
@@ -122,7 +122,7 @@ LPF_ONCE inline Tensor cross_entropy_of_samples(const Tensor& output, const Tens
 
 namespace detail {
 
-LPF_ONCE inline std::string_view name_of(Measure m) {
+LPF_ONCE std::string_view name_of(Measure m) {
   constexpr std::string_view names[] = {"low_pass",
                                         "epsilon",
                                         "pac_bayes",
@@ -147,7 +147,7 @@ class Measuring {
   Measuring(const Landscape& landscape, std::function<Tensor(const Tensor&)> model, const MeasureOptions& o)
       : l_(landscape), model_(std::move(model)), o_(o), blocks_(blocks_of(landscape.params(), o.blocks)) {}
 
-  LPF_ONCE inline Report run() {
+  LPF_ONCE Report run() {
     report_.samples = l_.samples();
     report_.loss = l_.losses().mean(0);
     check_finite();
@@ -167,7 +167,7 @@ class Measuring {
   }
 
  private:
-  LPF_ONCE inline void check_finite() const {
+  LPF_ONCE void check_finite() const {
     const Tensor theta = l_.params().theta();
     const bool sound = std::isfinite(inner(theta, theta));
     check<NumericError>(sound, "sharpness::measure",
@@ -179,7 +179,7 @@ class Measuring {
   Draws draws(std::int64_t n) const { return {.draws = n, .key = o_.key, .until = o_.until}; }
   const Hessian& hessian() { return hessian_ ? *hessian_ : hessian_.emplace(l_); }
   Probes& probes() { return probes_ ? *probes_ : probes_.emplace(hessian(), o_.key, blocks_); }
-  LPF_ONCE inline const Spectrum& spectrum() {
+  LPF_ONCE const Spectrum& spectrum() {
     if (spectrum_) return *spectrum_;
     SpectrumOptions options = o_.spectrum;
     options.key = o_.key;
@@ -188,7 +188,7 @@ class Measuring {
     return *spectrum_;
   }
 
-  LPF_ONCE inline void measure(Measure m) {
+  LPF_ONCE void measure(Measure m) {
     switch (m) {
       case Measure::low_pass: {
         Estimate e = low_pass(l_, o_.sigma, draws(o_.draws));
@@ -198,7 +198,7 @@ class Measuring {
       }
       case Measure::epsilon: return add("epsilon", epsilon_sharpness(l_, o_.epsilon));
       case Measure::pac_bayes: {
-        PacBayes p = pac_bayes(l_, o_.pac_bayes, draws(o_.pac_bayes_draws));
+        PACBayes p = pac_bayes(l_, o_.pac_bayes, draws(o_.pac_bayes_draws));
         add("pac_bayes_sigma", std::move(p.sigma));
         add("pac_bayes_norm", std::move(p.norm));
         if (o_.pac_bayes.initial.defined()) add("pac_bayes_distance", std::move(p.distance));

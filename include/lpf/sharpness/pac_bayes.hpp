@@ -16,21 +16,23 @@
 
 namespace lpf::sharpness {
 
-struct PacBayesOptions {
+struct PACBayesOptions {
   double rise = 0.1;        ///< of the mean loss
   double delta = 1e-6;      ///< δ, the probability that the bound fails
   double tolerance = 1e-4;  ///< relative, of σ
   Tensor initial = {};  ///< θ before training, for the definition's form; undefined: that form is left out
 };
+using PacBayesOptions [[deprecated("use PACBayesOptions")]] = PACBayesOptions;
 
-struct PacBayes {
+struct PACBayes {
   Estimate sigma, norm;
   Estimate distance;  ///< NaN without θ_init
 };
+using PacBayes [[deprecated("use PACBayes")]] = PACBayes;
 
 /// @throws NumericError where noise of no size raises the loss so far.
-LPF_ONCE inline PacBayes pac_bayes(const Landscape& landscape, const PacBayesOptions& options = {},
-                                   const Draws& draws = {.draws = 10}) {
+LPF_ONCE PACBayes pac_bayes(const Landscape& landscape, const PACBayesOptions& options = {},
+                            const Draws& draws = {.draws = 10}) {
   constexpr const char* op = "sharpness::pac_bayes";
   detail::check_draws(op, draws.draws, draws.until);
   check(options.rise > 0 && options.tolerance > 0 && options.delta > 0 && options.delta < 1, op,
@@ -67,7 +69,7 @@ LPF_ONCE inline PacBayes pac_bayes(const Landscape& landscape, const PacBayesOpt
     for (double& x : per_sample) x = root.x - (x - mean) / root.slope;
     return estimate_of(root.x, per_draw, per_sample, draws.until.relative_error);
   };
-  PacBayes out;
+  PACBayes out;
   draw_until(
       draws.draws, draws.until, landscape.options().replicas,
       [&](std::int64_t start, std::int64_t count) {

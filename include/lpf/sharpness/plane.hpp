@@ -11,15 +11,14 @@
 #include <array>
 #include <numeric>
 
-#include "lpf/float64.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/sharpness/coordinates.hpp"
 
 namespace lpf::sharpness {
 
 /// Draw number `index` of `key`. The same draw for two models of one shape is the same direction up to the
 /// sizes of their filters.
-LPF_ONCE inline Tensor random_direction(const Coordinates& coordinates, std::uint64_t key,
-                                        std::uint32_t index = 0) {
+LPF_ONCE Tensor random_direction(const Coordinates& coordinates, std::uint64_t key, std::uint32_t index = 0) {
   constexpr auto stream = static_cast<Stream>(0xFFFFFFF9);
   const auto off = no_grad();
   const ParameterStore& params = coordinates.params();
@@ -45,7 +44,7 @@ LPF_ONCE inline Tensor random_direction(const Coordinates& coordinates, std::uin
 }
 
 /// other − θ. ShapeError unless `other` is a vector of θ's layout.
-LPF_ONCE inline Tensor between(const ParameterStore& params, const Tensor& other) {
+LPF_ONCE Tensor between(const ParameterStore& params, const Tensor& other) {
   const auto off = no_grad();
   check<ShapeError>(other.shape() == params.theta().shape(), "sharpness::between", "θ has shape ",
                     params.theta().shape(), ", the other solution ", other.shape());
@@ -63,7 +62,7 @@ struct SymmetricEigen {
   std::vector<double> values;
   std::vector<std::vector<double>> vectors;
 };
-LPF_ONCE inline SymmetricEigen jacobi_eigen(std::vector<double> a, std::size_t n) {
+LPF_ONCE SymmetricEigen jacobi_eigen(std::vector<double> a, std::size_t n) {
   std::vector<double> v(n * n, 0.0);
   for (std::size_t i = 0; i < n; ++i) v[i * n + i] = 1;
   for (int sweep = 0; sweep < 60; ++sweep) {
@@ -113,8 +112,7 @@ struct PrincipalPlane {
 
 /// The plane through θ nearest to the trajectory's points (vectors of θ's layout). ValueError for fewer than
 /// two points away from θ.
-LPF_ONCE inline PrincipalPlane principal_plane(const ParameterStore& params,
-                                               const std::vector<Tensor>& trajectory) {
+LPF_ONCE PrincipalPlane principal_plane(const ParameterStore& params, const std::vector<Tensor>& trajectory) {
   constexpr const char* op = "sharpness::principal_plane";
   const std::size_t n = trajectory.size();
   std::vector<Tensor> rows;

@@ -11,8 +11,8 @@
 namespace lpf::sharpness {
 
 /// x: the α; y: the mean loss; with the standard error of the draws.
-LPF_ONCE inline Curve profile(const Landscape& landscape, const std::vector<double>& alphas,
-                              const Draws& draws = {}) {
+LPF_ONCE Curve profile(const Landscape& landscape, const std::vector<double>& alphas,
+                       const Draws& draws = {}) {
   detail::check_draws("sharpness::profile", draws.draws, draws.until);
   Curve out;
   for (const double alpha : alphas) {

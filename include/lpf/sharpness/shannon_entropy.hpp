@@ -2,7 +2,7 @@
 // output [B, …, classes]. Nothing is drawn; the error is that of the data.
 #pragma once
 
-#include "lpf/float64.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/ops/softmax.hpp"
 #include "lpf/sharpness/estimate.hpp"
 #include "lpf/sharpness/landscape.hpp"
@@ -10,8 +10,8 @@
 namespace lpf::sharpness {
 
 /// model(x) gives the logits; on the landscape's samples, in evaluation mode.
-LPF_ONCE inline Estimate shannon_entropy(const Landscape& landscape,
-                                         const std::function<Tensor(const Tensor&)>& model) {
+LPF_ONCE Estimate shannon_entropy(const Landscape& landscape,
+                                  const std::function<Tensor(const Tensor&)>& model) {
   const EvalMode eval(landscape.params());
   const auto off = no_grad();
   std::vector<double> per_sample;

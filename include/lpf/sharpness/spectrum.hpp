@@ -36,7 +36,7 @@ class Spectrum {
     std::vector<double> value, weight;
   };
 
-  LPF_ONCE inline Spectrum(const Hessian& hessian, const SpectrumOptions& options = {})
+  LPF_ONCE Spectrum(const Hessian& hessian, const SpectrumOptions& options = {})
       : dimension_(hessian.landscape().dimension()) {
     check(options.steps >= 1 && options.starts >= 1 && options.eigenpairs >= 0, "sharpness::spectrum",
           "steps and starts must be at least 1, got ", options.steps, " and ", options.starts,
@@ -83,7 +83,7 @@ class Spectrum {
 
   /// Share of the eigenvalues per unit of λ at `points` places, each smoothed by a Gaussian of deviation
   /// `width` (0: a hundredth of the range). The integral is 1.
-  LPF_ONCE inline Curve density(std::int64_t points = 400, double width = 0) const {
+  LPF_ONCE Curve density(std::int64_t points = 400, double width = 0) const {
     check(points >= 2 && width >= 0, "sharpness::density",
           "needs 2 points and a width that is not negative, got ", points, " and ", width);
     const double range = std::max(largest() - smallest(), 1e-12 * std::abs(largest()));
@@ -111,7 +111,7 @@ class Spectrum {
       for (const double value : n.value) out = of(out, value);
     return out;
   }
-  LPF_ONCE inline void keep_eigenpairs(const Krylov& run, const SmallEigen& small, std::int64_t count) {
+  LPF_ONCE void keep_eigenpairs(const Krylov& run, const SmallEigen& small, std::int64_t count) {
     const auto m = std::ssize(small.values);
     for (std::int64_t k = 0; k < std::min(count, m); ++k) {
       const auto i = static_cast<std::size_t>(m - 1 - k);

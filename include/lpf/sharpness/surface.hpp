@@ -10,7 +10,7 @@
 //   const Surface s = surface(landscape, {random_direction(landscape, 1), random_direction(landscape, 2)});
 #pragma once
 
-#include "lpf/float64.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/sharpness/landscape.hpp"
 #include "lpf/sharpness/plane.hpp"
 
@@ -26,7 +26,7 @@ struct Range {
   double low = -1, high = 1;
   std::int64_t points = 51;
 
-  LPF_ONCE inline std::vector<double> positions() const {
+  LPF_ONCE std::vector<double> positions() const {
     std::vector<double> out;
     for (std::int64_t i = 0; i < points; ++i)
       out.push_back(
@@ -53,8 +53,7 @@ struct Surface {
 
 /// The mean loss over the landscape's data at every point. @throws ShapeError for a direction that is no
 /// float64 vector of θ's length; ValueError for options out of range.
-LPF_ONCE inline Surface surface(const Landscape& landscape, const Plane& plane,
-                                const SurfaceOptions& options = {}) {
+LPF_ONCE Surface surface(const Landscape& landscape, const Plane& plane, const SurfaceOptions& options = {}) {
   constexpr const char* op = "sharpness::surface";
   const auto off = no_grad();
   const std::int64_t size = landscape.size();
@@ -105,7 +104,7 @@ LPF_ONCE inline Surface surface(const Landscape& landscape, const Plane& plane,
     const std::size_t count = std::min(replicas, total - first);
     for (std::size_t r = 0; r < count; ++r) fill(r, first + r);
     filter::PassOptions pass{.M = static_cast<std::int64_t>(count)};
-    pass.offsets = slice(offsets, 0, 0, pass.M).to(landscape.params().device());
+    pass.perturbations = slice(offsets, 0, 0, pass.M).to(landscape.params().device());
     const ReplicaLosses losses = landscape.losses(pass);
     for (std::size_t r = 0; r < count; ++r)
       out.loss[(first + r) / noise.size()] +=

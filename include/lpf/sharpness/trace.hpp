@@ -12,7 +12,7 @@
 // The paper's published code calls the sum of 100 Ritz values the trace, which it is not.
 #pragma once
 
-#include "lpf/float64.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/sharpness/hessian.hpp"
 #include "lpf/sharpness/low_pass.hpp"
 
@@ -31,12 +31,12 @@ class Probes {
       : hessian_(hessian), key_(key), blocks_(std::move(blocks)), law_(law) {}
 
   /// tr A from `draws` products.
-  LPF_ONCE inline Estimate trace(const Draws& draws = {}) {
+  LPF_ONCE Estimate trace(const Draws& draws = {}) {
     return estimate(
         "sharpness::trace", draws, along_, [](double mean) { return mean; }, [](double) { return 1.0; });
   }
   /// ‖A‖_F. The blocks' values are those of their rows.
-  LPF_ONCE inline Estimate frobenius_norm(const Draws& draws = {.draws = 10}) {
+  LPF_ONCE Estimate frobenius_norm(const Draws& draws = {.draws = 10}) {
     return estimate(
         "sharpness::frobenius_norm", draws, squares_, [](double mean) { return std::sqrt(mean); },
         [](double mean) { return mean > 0 ? 0.5 / std::sqrt(mean) : 0.0; });
@@ -47,7 +47,7 @@ class Probes {
  private:
   using Rows = std::vector<std::vector<double>>;  // of each draw: the whole, then the blocks
 
-  LPF_ONCE inline void draw_to(std::int64_t count) {
+  LPF_ONCE void draw_to(std::int64_t count) {
     const auto off = no_grad();
     while (products() < count) {
       Tensor v =
@@ -96,8 +96,7 @@ class Probes {
 };
 
 /// tr A by Hutch++ with `products` products, a third each for S, Q and the rest (at least 6).
-LPF_ONCE inline Estimate trace_hutchpp(const Hessian& hessian, std::int64_t products = 99,
-                                       std::uint64_t key = 0) {
+LPF_ONCE Estimate trace_hutchpp(const Hessian& hessian, std::int64_t products = 99, std::uint64_t key = 0) {
   check(products >= 6, "sharpness::trace_hutchpp", "needs at least 6 products, got ", products);
   const auto off = no_grad();
   const Landscape& l = hessian.landscape();

@@ -23,7 +23,7 @@ struct SmallEigen {
 };
 
 /// All of them, by the QL method with implicit shifts (Golub & Van Loan, section 8.3).
-LPF_ONCE inline SmallEigen eigen_of(const Tridiagonal& t) {
+LPF_ONCE SmallEigen eigen_of(const Tridiagonal& t) {
   const std::size_t m = t.diagonal.size();
   std::vector<double> d = t.diagonal, e(m, 0.0);
   for (std::size_t i = 0; i + 1 < m; ++i) e[i] = t.off[i];
@@ -81,8 +81,7 @@ namespace detail {
 
 /// Largest eigenvalue of the symmetric tridiagonal matrix with this diagonal and these off-diagonals, by
 /// bisection on the number of eigenvalues above a point (Sturm's sequence).
-LPF_ONCE inline double largest_eigenvalue(const std::vector<double>& diagonal,
-                                          const std::vector<double>& off) {
+LPF_ONCE double largest_eigenvalue(const std::vector<double>& diagonal, const std::vector<double>& off) {
   double low = diagonal[0], high = diagonal[0];
   for (std::size_t i = 0; i < diagonal.size(); ++i) {  // Gershgorin
     const double radius =

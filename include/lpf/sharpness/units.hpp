@@ -14,7 +14,7 @@ namespace lpf::sharpness {
 /// c of every element of θ, [size], zeros between parameters and for parameters that are not trained.
 /// Parameters "NAME.weight" and "NAME.bias" with the same number of units are one layer; any other parameter
 /// is units of its own.
-LPF_ONCE inline Tensor unit_sizes(const ParameterStore& params) {
+LPF_ONCE Tensor unit_sizes(const ParameterStore& params) {
   const auto& infos = params.parameters();
   const std::vector<double> theta = params.theta().to_vector();
   std::vector<double> c(theta.size(), 0.0);
@@ -53,8 +53,8 @@ LPF_ONCE inline Tensor unit_sizes(const ParameterStore& params) {
 
 /// The rows of a store whose noise has one deviation each: a unit's weights, and each element of a parameter
 /// of one axis.
-LPF_ONCE inline filter::Rows unit_rows(const ParameterStore& params) {
-  filter::Rows out;
+LPF_ONCE filter::Segments unit_rows(const ParameterStore& params) {
+  filter::Segments out;
   for (const ParameterInfo& info : params.parameters()) {
     out.segment_of.push_back(-1);
     if (!info.trainable || info.numel() == 0) continue;
@@ -68,7 +68,7 @@ LPF_ONCE inline filter::Rows unit_rows(const ParameterStore& params) {
 }
 
 /// The value of a vector over θ at the first element of each row, [rows].
-LPF_ONCE inline Tensor at_rows(const Tensor& over_theta, const filter::Rows& rows) {
+LPF_ONCE Tensor at_rows(const Tensor& over_theta, const filter::Segments& rows) {
   std::vector<std::int64_t> index;
   for (const auto& s : rows.segments)
     for (std::int64_t k = 0; k < s.rows; ++k) index.push_back(s.offset + k * s.length);

@@ -10,18 +10,17 @@
 
 namespace lpf {
 
-/// How the content of a storage can be made again.
-struct Recipe {
-  virtual ~Recipe() = default;
+/// How the content of a storage is computed, once more each time that it is needed.
+struct Rematerializer {
+  virtual ~Rematerializer() = default;
   /// Writes all of it.
   virtual void make(void* memory) const = 0;
-  /// Table::gemm with the content, from its replica `first` on, as B, which is never whole in memory. False
-  /// where that cannot be, and nothing was done.
-  virtual bool multiply(const backend::Gemm&, std::int64_t first) const = 0;
+  /// The content as Table::gemm_replicas takes it, which does without the memory; null where it is something else.
+  virtual const backend::Replicas* replicas() const { return nullptr; }
 };
 
-/// A block of device memory, from the backend's caching allocator or wrapped from the user. One whose content
-/// can be made again takes memory only from its first use until forget_remade(), and anew at the next use.
+/// A block of device memory, from the backend's caching allocator or wrapped from the user. One with a rematerializer
+/// takes memory only from its first use until release_recomputed(), and again from the next use.
 class Storage : public std::enable_shared_from_this<Storage> {
  public:
   Storage(std::size_t bytes, Device device)
@@ -29,9 +28,12 @@ class Storage : public std::enable_shared_from_this<Storage> {
   /// Memory of somebody else's: kept alive by `owner` (may be null), never freed here.
   Storage(void* data, std::size_t bytes, std::shared_ptr<void> owner)
       : backend_(nullptr), data_(data), bytes_(bytes), owner_(std::move(owner)) {}
-  /// Memory that is made whenever it is used and not there.
-  Storage(std::size_t bytes, Device device, std::shared_ptr<const Recipe> recipe)
-      : backend_(&backend::get(device)), bytes_(bytes), device_(device), recipe_(std::move(recipe)) {}
+  /// Memory whose content is computed when it is used.
+  Storage(std::size_t bytes, Device device, std::shared_ptr<const Rematerializer> rematerializer)
+      : backend_(&backend::get(device)),
+        bytes_(bytes),
+        device_(device),
+        rematerializer_(std::move(rematerializer)) {}
   ~Storage() {
     if (backend_ && data_) backend_->deallocate(data_, bytes_);
   }
@@ -39,12 +41,12 @@ class Storage : public std::enable_shared_from_this<Storage> {
   Storage& operator=(const Storage&) = delete;
 
   std::byte* data() const {
-    if (recipe_ && !data_) [[unlikely]]
-      remake();
+    if (rematerializer_ && !data_) [[unlikely]]
+      recompute();
     return static_cast<std::byte*>(data_);
   }
-  /// The recipe of what is not there; otherwise null.
-  const Recipe* unmade() const { return data_ ? nullptr : recipe_.get(); }
+  /// Its rematerializer while the content is not in memory; otherwise null.
+  const Rematerializer* pending() const { return data_ ? nullptr : rematerializer_.get(); }
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
@@ -52,19 +54,19 @@ class Storage : public std::enable_shared_from_this<Storage> {
   std::uint64_t version() const { return version_; }
   void bump_version() { ++version_; }
 
-  /// Gives back what this thread remade; called between operations, never within one.
-  static void forget_remade() {
-    for (const auto& one : remade())
+  /// Frees the memory of what this thread recomputed. Called between operations, never within one.
+  static void release_recomputed() {
+    for (const auto& one : recomputed())
       if (const auto s = one.lock()) s->backend_->deallocate(std::exchange(s->data_, nullptr), s->bytes_);
-    remade().clear();
+    recomputed().clear();
   }
 
  private:
-  [[gnu::noinline]] void remake() const {
+  [[gnu::noinline]] void recompute() const {
     void* memory = backend_->allocate(bytes_);
     try {
-      recipe_->make(memory);
-      remade().push_back(weak_from_this());
+      rematerializer_->make(memory);
+      recomputed().push_back(weak_from_this());
     } catch (...) {
       backend_->deallocate(memory, bytes_);
       throw;
@@ -72,7 +74,7 @@ class Storage : public std::enable_shared_from_this<Storage> {
     data_ = memory;
   }
   /// Not owned: a graph may be destroyed on another thread than the one that ran it.
-  static std::vector<std::weak_ptr<const Storage>>& remade() {
+  static std::vector<std::weak_ptr<const Storage>>& recomputed() {
     thread_local std::vector<std::weak_ptr<const Storage>> storages;
     return storages;
   }
@@ -83,7 +85,7 @@ class Storage : public std::enable_shared_from_this<Storage> {
   Device device_{};
   std::uint64_t version_ = 0;
   std::shared_ptr<void> owner_;
-  std::shared_ptr<const Recipe> recipe_;
+  std::shared_ptr<const Rematerializer> rematerializer_;
 };
 
 }  // namespace lpf

@@ -66,13 +66,13 @@ class CapturedSteps {
   }
 
   Tensors operator()(std::span<const Tensor> arguments, const Function& f) {
-    if (!options_.enabled || step_script || !on_gpu(arguments)) return f(arguments);
+    if (!options_.enabled || capture_log || !on_gpu(arguments)) return f(arguments);
     check<StateError>(nn::detail::active_passes.empty(), "CapturedStep",
                       "a perturbed pass is open around the step: call filter.perturb(params) inside it, so "
                       "that every replay draws its own noise");
     Form* form = form_of(arguments);
     if (!form) return f(arguments);
-    if (form->graph && !form->script->still_holds()) *form = Form{form->shapes};
+    if (form->graph && !form->script->conditions_hold()) *form = Form{form->shapes};
     if (form->graph) return replay(*form, arguments);
     if (form->runs >= options_.warm_up) return capture(*form, arguments, f);
     Tensors results = f(arguments);
@@ -92,7 +92,7 @@ class CapturedSteps {
     int runs = 0;
     Tensor words = {};  // the script's, on the device
     Tensors inputs = {}, outputs = {};
-    std::unique_ptr<StepScript> script = nullptr;
+    std::unique_ptr<CaptureLog> script = nullptr;
     Graph graph{nullptr, nullptr};
   };
 
@@ -128,20 +128,20 @@ class CapturedSteps {
   static Tensors capture(Form& form, std::span<const Tensor> arguments, const Function& f) {
     const backend::Table& table = arguments[0].backend();
     const auto forget = [] {  // what is made once a pass: the graph makes its own
-      Storage::forget_remade();
+      Storage::release_recomputed();
       rounded_leaves().clear();
     };
     forget();
     Form made{form.shapes, form.runs};
-    made.words = empty({StepScript::most}, {DType::int64, arguments[0].device()});
+    made.words = empty({CaptureLog::max_words}, {DType::int64, arguments[0].device()});
     made.inputs = copies(arguments);
-    made.script = std::make_unique<StepScript>(static_cast<const std::uint64_t*>(made.words.raw()));
+    made.script = std::make_unique<CaptureLog>(static_cast<const std::uint64_t*>(made.words.raw()));
     table.begin_capture();
-    step_script = made.script.get();
-    decided_by(&autocasting, is_autocast_enabled);
+    capture_log = made.script.get();
+    capture_log->add_condition(&autocasting, is_autocast_enabled);
     const auto end = [&] {
       forget();
-      step_script = nullptr;
+      capture_log = nullptr;
       made.graph = Graph(table.end_capture(), table.destroy_graph);
       launch(made);
     };

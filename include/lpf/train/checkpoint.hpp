@@ -140,7 +140,7 @@ class Checkpoint {
 
   static bool exists(const std::string& name) { return detail::CheckpointFiles(name).exist(); }
 
-  /// Writes NAME.safetensors and NAME.state.safetensors, both or neither. Throws IoError, and leaves the old
+  /// Writes NAME.safetensors and NAME.state.safetensors, both or neither. Throws IOError, and leaves the old
   /// files then.
   void save(const std::string& name) const {
     Metadata texts;
@@ -149,7 +149,7 @@ class Checkpoint {
   }
 
   /// Puts everything that was added back to how it was saved, or throws and leaves it as it is. Throws
-  /// IoError; FormatError for a broken file; ValueError naming what only the checkpoint or only this program
+  /// IOError; FormatError for a broken file; ValueError naming what only the checkpoint or only this program
   /// has.
   void load(const std::string& name) {
     const auto [state, file] = detail::CheckpointFiles(name).read();

@@ -180,7 +180,7 @@ inline NamedTensors state_dict(const ParameterStore& params) {
 }
 
 /// Writes the weights to a file that PyTorch's strict load_state_dict takes, entirely or not at all. Throws
-/// IoError.
+/// IOError.
 inline void save_weights(const std::string& path, const ParameterStore& params) {
   const NamedTensors weights = state_dict(params);
   save_safetensors(path, weights, detail::with_digest(weights, {{"format", "pt"}}));
@@ -188,7 +188,7 @@ inline void save_weights(const std::string& path, const ParameterStore& params) 
 
 /// Reads weights from a file of ours or of PyTorch's; floating-point numbers are converted to the model's
 /// dtype. The model is changed entirely or not at all. Returns the names that only one side has, of which
-/// there are none if strict. Throws IoError; FormatError for a broken file; ValueError that lists the names
+/// there are none if strict. Throws IOError; FormatError for a broken file; ValueError that lists the names
 /// and shapes that do not fit.
 inline UnmatchedNames load_weights(const std::string& path, const ParameterStore& params,
                                    const LoadWeightsOptions& options = {}) {

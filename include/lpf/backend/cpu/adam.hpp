@@ -42,7 +42,7 @@ inline void fill_adam(Table& t) {
   cpu_float64.adam = adam<double>;
   t.adam = ByType<&Table::adam>::call;
 }
-inline const bool adam_registered = register_cpu(Family::adam, LPF_VECTOR_BYTES, fill_adam);
+inline const bool adam_registered = register_cpu(KernelGroup::adam, LPF_VECTOR_BYTES, fill_adam);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

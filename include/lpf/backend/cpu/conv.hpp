@@ -149,7 +149,7 @@ inline void fill_convolution(Table& t) {
   t.conv2d_backward_filter = conv2d_backward_filter;
 }
 inline const bool convolution_registered =
-    register_cpu(Family::convolution, LPF_VECTOR_BYTES, fill_convolution);
+    register_cpu(KernelGroup::convolution, LPF_VECTOR_BYTES, fill_convolution);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

@@ -35,7 +35,7 @@ void fill_floating(Table& t) {
   t.accumulate = accumulate<T>;
   t.dot = dot<T>;
   t.rescale = rescale<T>;
-  t.put_add = put_add<T>;
+  t.index_add = index_add<T>;
   t.gemm = gemm<T>;
   t.softmax = softmax<T>;
   t.softmax_backward = softmax_backward<T>;
@@ -78,7 +78,7 @@ inline void fill_core(Table& t) {
   t.dot = ByType<&Table::dot>::call;
   t.rescale = ByType<&Table::rescale>::call;
   t.take = take;
-  t.put_add = ByType<&Table::put_add>::call;
+  t.index_add = ByType<&Table::index_add>::call;
   t.gather = gather;
   t.scatter_add = scatter_add;
   t.gemm = ByType<&Table::gemm>::call;
@@ -96,7 +96,7 @@ inline void fill_core(Table& t) {
 }
 inline void fill_float64(Table&) { fill_floating<double>(cpu_float64); }
 
-inline const bool core_registered = register_cpu(Family::core, LPF_VECTOR_BYTES, fill_core);
+inline const bool core_registered = register_cpu(KernelGroup::core, LPF_VECTOR_BYTES, fill_core);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

@@ -37,7 +37,7 @@ inline void fill_dropout(Table& t) {
   cpu_float64.dropout = dropout<double>;
   t.dropout = ByType<&Table::dropout>::call;
 }
-inline const bool dropout_registered = register_cpu(Family::dropout, LPF_VECTOR_BYTES, fill_dropout);
+inline const bool dropout_registered = register_cpu(KernelGroup::dropout, LPF_VECTOR_BYTES, fill_dropout);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

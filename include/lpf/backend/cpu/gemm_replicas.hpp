@@ -33,11 +33,13 @@ class ReplicaTile {
   T* half_[2] = {};
 };
 
-/// C[r] = A[r]·op(W_r) + beta·C[r] for replicas [first, first + batch) of W [rows, length]. A task makes its
+/// Table::gemm_replicas: C[r] = A[r]·op(W_r) + beta·C[r] for replicas [first, first + batch) of W [rows, length]. A task makes its
 /// tile once for each draw. Where op is the transpose (forward) a tile is some columns of C, and a task;
 /// where it is not (the input's gradient) the tiles of a draw are summed, in order, by one task.
 template <class T>
-void gemm_replicas(const Gemm& g, const Replicas& w, std::int64_t first) {
+void gemm_replicas(const Gemm& g) {
+  const Replicas& w = *g.replicas;
+  const std::int64_t first = g.first_replica;
   if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
   const std::int64_t rows = w.segment.rows, length = w.segment.length, per_draw = w.antithetic ? 2 : 1;
   constexpr std::int64_t tile_elements = 1 << 16, unit = 16;  // a quarter megabyte of float

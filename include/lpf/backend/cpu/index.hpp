@@ -21,8 +21,8 @@ inline void take(DType type, std::int64_t outer, std::int64_t n, std::int64_t in
 }
 
 template <class T>
-void put_add(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count, const void* y,
-             const std::int64_t* index, void* x) {
+void index_add(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
+               const void* y, const std::int64_t* index, void* x) {
   parallel_for(outer, 1, [&](std::int64_t o, std::int64_t end) {
     for (; o < end; ++o)
       for (std::int64_t j = 0; j < count; ++j) {

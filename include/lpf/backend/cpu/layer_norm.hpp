@@ -105,7 +105,7 @@ inline void fill_layer_normalization(Table& t) {
   t.layer_norm_backward = layer_norm_backward;
 }
 inline const bool layer_normalization_registered =
-    register_cpu(Family::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
+    register_cpu(KernelGroup::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

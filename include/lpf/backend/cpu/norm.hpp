@@ -298,7 +298,7 @@ inline void fill_batch_normalization(Table& t) {
   t.weighted_rows = weighted_rows;
 }
 inline const bool batch_normalization_registered =
-    register_cpu(Family::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
+    register_cpu(KernelGroup::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

@@ -154,7 +154,7 @@ inline void fill_pooling(Table& t) {
   t.avg_pool2d = avg_pool2d;
   t.avg_pool2d_backward = avg_pool2d_backward;
 }
-inline const bool pooling_registered = register_cpu(Family::pooling, LPF_VECTOR_BYTES, fill_pooling);
+inline const bool pooling_registered = register_cpu(KernelGroup::pooling, LPF_VECTOR_BYTES, fill_pooling);
 
 }  // namespace LPF_ISA
 }  // namespace lpf::backend::cpu

@@ -25,8 +25,8 @@ inline void uniform(DType type, const NoiseKey& key, std::int64_t first, std::in
 }
 
 template <class T>
-void filter_norms(DType, const NormSegment* segments, std::int64_t count, const void* theta, Changing factor,
-                  void* scale) {
+void filter_norms(DType, const NormSegment* segments, std::int64_t count, const void* theta,
+                  StepScalar factor, void* scale) {
   const T by = static_cast<T>(factor.value);
   for (std::int64_t s = 0; s < count; ++s) {
     const NormSegment& segment = segments[s];
@@ -142,7 +142,7 @@ void pre_activation_noise(DType, std::int64_t rows, std::int64_t in, std::int64_
 }
 
 template <class T>
-void sgd(DType, std::int64_t n, const SgdStep& o, const void* gradient, void* velocity, void* theta) {
+void sgd(DType, std::int64_t n, const SGDStep& o, const void* gradient, void* velocity, void* theta) {
   const T* g = static_cast<const T*>(gradient);
   T* v = static_cast<T*>(velocity);
   T* w = static_cast<T*>(theta);

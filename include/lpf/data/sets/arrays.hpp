@@ -23,7 +23,7 @@ struct ArrayOptions {
 
 /// Images [n, …] and labels [n, …] from a .npz or a .safetensors file; which of the two it is, its first
 /// bytes say. Integer labels become int64; labels that are not integers are targets of a regression. Images
-/// keep their type: uint8 is for Augment. Throws IoError and FormatError as load_npz and load_safetensors;
+/// keep their type: uint8 is for Augment. Throws IOError and FormatError as load_npz and load_safetensors;
 /// ValueError, which lists names like it, for an array that is not there; ShapeError; IndexError for a label
 /// out of range.
 inline TensorDataset load_arrays(const std::string& path, const ArrayOptions& options = {}) {

@@ -24,18 +24,19 @@
 
 namespace lpf {
 
-enum class CifarLabels { fine, coarse };
+enum class CIFARLabels { fine, coarse };
 
-struct CifarOptions {
+struct CIFAROptions {
   /// float: pixels x / 255 in [0, 1], 614 MB for the training set; uint8: pixels as they are, 154 MB, which
   /// Augment (data/augment/augment.hpp) normalises batch by batch.
   DType dtype = DType::float32;
   bool normalize = false;                  ///< (x / 255 - mean) / sd with cifar_statistics()
-  CifarLabels labels = CifarLabels::fine;  ///< of CIFAR-100: 100 classes, or the 20 they are grouped in
+  CIFARLabels labels = CIFARLabels::fine;  ///< of CIFAR-100: 100 classes, or the 20 they are grouped in
   /// Refuse files that have not the published number of images (10,000 each; CIFAR-100's training file
   /// 50,000); false reads parts and extracts in the same format.
   bool complete = true;
 };
+using CifarOptions [[deprecated("use CIFAROptions")]] = CIFAROptions;
 
 inline constexpr std::array<std::string_view, 10> cifar10_classes = {
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
@@ -46,7 +47,7 @@ inline constexpr std::int64_t cifar_side = 32;
 inline constexpr std::size_t cifar_plane = 1024, cifar_pixels = 3 * cifar_plane;
 
 /// What the records of a file are like.
-struct CifarFormat {
+struct CIFARFormat {
   const char* name;                        ///< of the reader, for errors
   std::vector<std::int64_t> label_ranges;  ///< of each label byte: the number of its classes
   std::size_t label = 0;                   ///< which of them is wanted
@@ -54,17 +55,17 @@ struct CifarFormat {
   std::int64_t classes() const { return label_ranges[label]; }
 };
 
-struct CifarRecords {
+struct CIFARRecords {
   std::vector<std::uint8_t> labels, pixels;
 };
 
 /// The records that read(to, n) gives; it returns fewer than n bytes only at the end. `path` names them in
 /// errors.
 template <class Read>
-CifarRecords read_cifar_records(const Read& read, const std::string& path, const CifarFormat& format) {
+CIFARRecords read_cifar_records(const Read& read, const std::string& path, const CIFARFormat& format) {
   const auto count = static_cast<std::size_t>(format.images);
   const std::size_t labels = format.label_ranges.size(), size = labels + cifar_pixels;
-  CifarRecords out;
+  CIFARRecords out;
   out.labels.reserve(count);
   out.pixels.reserve(count * cifar_pixels);
   std::vector<std::uint8_t> record(size);
@@ -98,8 +99,8 @@ CifarRecords read_cifar_records(const Read& read, const std::string& path, const
 }
 
 /// The parts, in their order, as one data set. Frees each part that it has taken.
-inline TensorDataset cifar_dataset(std::vector<CifarRecords> parts, const CifarFormat& format,
-                                   const CifarOptions& options) {
+inline TensorDataset cifar_dataset(std::vector<CIFARRecords> parts, const CIFARFormat& format,
+                                   const CIFAROptions& options) {
   std::int64_t n = 0;
   for (const auto& part : parts) n += static_cast<std::int64_t>(part.labels.size());
   Tensor images = empty({n, cifar_side, cifar_side, 3}, {.dtype = options.dtype, .device = Device::cpu()});
@@ -140,13 +141,13 @@ inline TensorDataset cifar_dataset(std::vector<CifarRecords> parts, const CifarF
 /// it; in the archive `archive` within it; or `place` is that archive.
 inline TensorDataset read_cifar(const std::string& place, const std::vector<std::string>& names,
                                 const std::string& inner, const std::string& archive,
-                                const CifarFormat& format, const CifarOptions& options) {
+                                const CIFARFormat& format, const CIFAROptions& options) {
   namespace fs = std::filesystem;
   check<DTypeError>(options.dtype == DType::uint8 ? !options.normalize : is_floating(options.dtype),
                     format.name, "gives uint8 pixels, or float32 or float64, which can be normalised; got ",
                     name_of(options.dtype), options.normalize ? " with normalize" : "");
   std::error_code ignored;
-  std::vector<CifarRecords> parts(names.size());
+  std::vector<CIFARRecords> parts(names.size());
 
   for (const fs::path& folder : {fs::path(place), fs::path(place) / inner}) {
     std::vector<std::string> found;
@@ -159,7 +160,7 @@ inline TensorDataset read_cifar(const std::string& place, const std::vector<std:
       }
       if (found.size() == size && missing.empty()) missing = name;
     }
-    check<IoError>(found.empty() || missing.empty(), format.name, "'", folder.string(), "' has no ", missing,
+    check<IOError>(found.empty() || missing.empty(), format.name, "'", folder.string(), "' has no ", missing,
                    " (plain, .xz or .gz), which belongs to what it has");
     if (found.empty()) continue;
     for (std::size_t i = 0; i < names.size(); ++i) {
@@ -171,7 +172,7 @@ inline TensorDataset read_cifar(const std::string& place, const std::vector<std:
   }
 
   const std::string path = fs::is_directory(place, ignored) ? (fs::path(place) / archive).string() : place;
-  check<IoError>(fs::exists(path, ignored), format.name, "'", place, "' has neither ", names[0],
+  check<IOError>(fs::exists(path, ignored), format.name, "'", place, "' has neither ", names[0],
                  " (plain, .xz or .gz) nor ", archive,
                  ": give the folder or the archive of the set's binary ",
                  "version, for example with scripts/get-data");
@@ -180,7 +181,7 @@ inline TensorDataset read_cifar(const std::string& place, const std::vector<std:
     const std::string base = fs::path(tar.name()).filename().string();
     const auto which = std::find(names.begin(), names.end(), base);
     if (which == names.end()) continue;
-    CifarRecords& part = parts[static_cast<std::size_t>(which - names.begin())];
+    CIFARRecords& part = parts[static_cast<std::size_t>(which - names.begin())];
     check<FormatError>(part.labels.empty(), format.name, "'", path, "' has two files ", base);
     part = read_cifar_records([&](void* to, std::size_t n) { return tar.read(to, n); },
                               path + ": " + tar.name(), format);
@@ -194,26 +195,26 @@ inline TensorDataset read_cifar(const std::string& place, const std::vector<std:
 
 /// CIFAR-10 from a folder with data_batch_1.bin … data_batch_5.bin (Split::test: test_batch.bin), each plain,
 /// .xz or .gz; from a folder that has cifar-10-batches-bin or cifar-10-binary.tar.gz; or from that archive.
-/// Labels are int64. Throws IoError if a file is missing or cannot be read; FormatError, with file and number
+/// Labels are int64. Throws IOError if a file is missing or cannot be read; FormatError, with file and number
 /// of the record, if one is truncated, corrupt, of the wrong size or has a label out of range; DTypeError.
-inline TensorDataset cifar10(const std::string& place, Split split, CifarOptions options = {}) {
+inline TensorDataset cifar10(const std::string& place, Split split, CIFAROptions options = {}) {
   std::vector<std::string> names{"test_batch.bin"};
   if (split == Split::train) {
     names.clear();
     for (const char* i : {"1", "2", "3", "4", "5"}) names.push_back(concat("data_batch_", i, ".bin"));
   }
-  check(options.labels == CifarLabels::fine, "cifar10", "has no coarse labels: CIFAR-100 has");
-  const detail::CifarFormat format{"cifar10", {10}, 0, options.complete ? 10'000 : 0};
+  check(options.labels == CIFARLabels::fine, "cifar10", "has no coarse labels: CIFAR-100 has");
+  const detail::CIFARFormat format{"cifar10", {10}, 0, options.complete ? 10'000 : 0};
   return detail::read_cifar(place, names, "cifar-10-batches-bin", "cifar-10-binary.tar.gz", format, options);
 }
 
 /// CIFAR-100 from train.bin or test.bin, each plain, .xz or .gz; from a folder that has cifar-100-binary or
 /// cifar-100-binary.tar.gz; or from that archive. As cifar10.
-inline TensorDataset cifar100(const std::string& place, Split split, CifarOptions options = {}) {
+inline TensorDataset cifar100(const std::string& place, Split split, CIFAROptions options = {}) {
   const bool train = split == Split::train;
-  const detail::CifarFormat format{"cifar100",
+  const detail::CIFARFormat format{"cifar100",
                                    {20, 100},
-                                   options.labels == CifarLabels::coarse ? 0u : 1u,
+                                   options.labels == CIFARLabels::coarse ? 0u : 1u,
                                    !options.complete ? 0
                                    : train           ? 50'000
                                                      : 10'000};

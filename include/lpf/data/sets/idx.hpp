@@ -111,7 +111,7 @@ inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memor
   return out;
 }
 
-/// The tensor in an IDX file, plain or packed (compressed.hpp). Throws IoError if it cannot be read,
+/// The tensor in an IDX file, plain or packed (compressed.hpp). Throws IOError if it cannot be read,
 /// FormatError as above, with the number of the record where packed data end or are corrupt.
 inline Tensor read_idx(const std::string& path) {
   std::string bytes;
@@ -129,18 +129,19 @@ inline Tensor read_idx(const std::string& path) {
 
 enum class Split { train, test };
 
-struct MnistOptions {
+struct MNISTOptions {
   DType dtype = DType::float32;  ///< float: pixels x / 255 in [0, 1]; uint8: pixels as they are
   bool flat = false;             ///< images [n, 784] rather than [n, 28, 28, 1]
   bool normalize = false;        ///< (x / 255 - .1307) / .3081, MNIST's mean and standard deviation
   std::int64_t classes = 10;
 };
+using MnistOptions [[deprecated("use MNISTOptions")]] = MNISTOptions;
 
 /// MNIST, or a set in its format, from a folder with the files train-images-idx3-ubyte,
-/// train-labels-idx1-ubyte (for Split::test t10k-…), each plain or .gz. Labels are int64. Throws IoError if a
+/// train-labels-idx1-ubyte (for Split::test t10k-…), each plain or .gz. Labels are int64. Throws IOError if a
 /// file is missing, FormatError if one is truncated or corrupt, if they do not belong together, or if a label
 /// is out of range (naming the record).
-inline TensorDataset mnist(const std::string& folder, Split split, MnistOptions options = {}) {
+inline TensorDataset mnist(const std::string& folder, Split split, MNISTOptions options = {}) {
   constexpr const char* op = "mnist";
   const std::string prefix = split == Split::train ? "train" : "t10k";
   const auto find = [&](const std::string& kind) {
@@ -150,7 +151,7 @@ inline TensorDataset mnist(const std::string& folder, Split split, MnistOptions 
       std::error_code ignored;
       if (std::filesystem::exists(path, ignored)) return path;
     }
-    fail<IoError>(op, "'", folder, "' has neither ", name, " nor ", name,
+    fail<IOError>(op, "'", folder, "' has neither ", name, " nor ", name,
                   ".gz: it must hold MNIST's four files");
   };
   const std::string images_path = find("images-idx3"), labels_path = find("labels-idx1");

@@ -81,7 +81,7 @@ inline std::vector<std::pair<std::string, std::string>> find_pictures(const std:
                          "' is a class without a picture: it has no .png, .jpg, .jpeg or .bmp file");
     }
   } catch (const fs::filesystem_error& e) {
-    fail<IoError>(op, "cannot read '", folder, "': ", e.code().message(),
+    fail<IOError>(op, "cannot read '", folder, "': ", e.code().message(),
                   ": give a folder that has one for each class");
   }
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
@@ -92,7 +92,7 @@ inline std::vector<std::pair<std::string, std::string>> find_pictures(const std:
 
 }  // namespace detail
 
-/// Reads all pictures (.png, .jpg, .jpeg, .bmp; other files are passed over) into memory. Throws IoError if
+/// Reads all pictures (.png, .jpg, .jpeg, .bmp; other files are passed over) into memory. Throws IOError if
 /// the folder or a file cannot be read, FormatError for a picture that is corrupt (naming it) or a class that
 /// is unknown or empty, ShapeError if sizes differ and none is asked for.
 inline ImageFolder image_folder(const std::string& folder, ImageFolderOptions options = {}) {

@@ -18,7 +18,7 @@
 namespace lpf::experiment {
 
 /// Images uint8, or float in [0, 1], of shape [n, h, w, c]; `scaling` is left to the loaders.
-struct Task {
+struct DataSplits {
   TensorDataset train, validation, test;  // validation may be empty
   ChannelStatistics scaling;              // empty: none
 
@@ -88,7 +88,7 @@ inline std::int64_t training_images(const Settings& s, std::int64_t all) {
 /// Reads the data set and prepares it: the parts (by the seed), noise on training labels and pixels, the
 /// scaling. Of digits 500 are the test set, by the seed too. Throws what the readers throw, and ValueError
 /// where there are too few images.
-inline Task make_task(const Settings& s) {
+inline DataSplits make_splits(const Settings& s) {
   const auto parts = [&]() -> std::array<TensorDataset, 3> {
     if (s.dataset == "digits") {
       const TensorDataset all = digits({.flat = false});
@@ -100,35 +100,35 @@ inline Task make_task(const Settings& s) {
     auto [kept, validation] = split(train, {wanted, s.validation}, s.seed);
     return {std::move(kept), std::move(validation), std::move(test)};
   }();
-  Task task{parts[0], parts[1], parts[2], {}};
-  task.scaling = detail::scaling_of(s, task.train.images);
+  DataSplits splits{parts[0], parts[1], parts[2], {}};
+  splits.scaling = detail::scaling_of(s, splits.train.images);
   if (s.label_noise > 0)
-    task.train = with_label_noise(task.train, {.probability = s.label_noise, .seed = s.seed});
+    splits.train = with_label_noise(splits.train, {.probability = s.label_noise, .seed = s.seed});
   if (s.data_noise > 0)
-    task.train =
-        with_data_noise({detail::unit_pixels(task.train.images), task.train.labels, task.train.classes()},
-                        {.sigma = s.data_noise, .seed = s.seed});
-  return task;
+    splits.train = with_data_noise(
+        {detail::unit_pixels(splits.train.images), splits.train.labels, splits.train.classes()},
+        {.sigma = s.data_noise, .seed = s.seed});
+  return splits;
 }
 
 /// Batches of the training images, augmented and scaled. A last batch too small to be cut in M is left out.
-inline DataLoader train_loader(const Settings& s, const Task& task) {
-  AugmentOptions augment = named_augmentation(s.augment, task.train.classes());
-  augment.normalization = task.scaling;
+inline DataLoader train_loader(const Settings& s, const DataSplits& splits) {
+  AugmentOptions augment = named_augmentation(s.augment, splits.train.classes());
+  augment.normalization = splits.scaling;
   augment.seed = s.seed;
-  const std::int64_t rest = task.train.size() % s.batch;
+  const std::int64_t rest = splits.train.size() % s.batch;
   LoaderOptions options{.batch_size = s.batch, .seed = s.seed};
-  options.drop_last = rest > 0 && rest < std::max(s.M, s.slices) && task.train.size() > s.batch;
-  const bool ready = is_floating(task.train.images.dtype()) && s.augment == "none" && s.normalize == "none";
+  options.drop_last = rest > 0 && rest < std::max(s.M, s.slices) && splits.train.size() > s.batch;
+  const bool ready = is_floating(splits.train.images.dtype()) && s.augment == "none" && s.normalize == "none";
   if (!ready) options.transform = Augment(augment);
-  return DataLoader(task.train, options);
+  return DataLoader(splits.train, options);
 }
 
 /// Batches of images to be judged by, scaled.
-inline DataLoader test_loader(const TensorDataset& data, const Task& task) {
+inline DataLoader test_loader(const TensorDataset& data, const DataSplits& splits) {
   LoaderOptions options{.batch_size = 256, .shuffle = false};
-  if (!is_floating(data.images.dtype()) || !task.scaling.mean.empty())
-    options.transform = Augment({.normalization = task.scaling});
+  if (!is_floating(data.images.dtype()) || !splits.scaling.mean.empty())
+    options.transform = Augment({.normalization = splits.scaling});
   return DataLoader(data, options);
 }
 

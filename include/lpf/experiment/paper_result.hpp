@@ -116,7 +116,7 @@ inline Settings paper(const Choice& choice = {}) {
 }
 
 /// A row of the paper's tables for one optimizer.
-struct Recipe {
+struct PaperResult {
   std::string name;
   Settings settings;
   double error, sd;  ///< published, in per cent: mean of five seeds' best epochs; sd 0 where it is not given
@@ -128,7 +128,7 @@ struct Figure {
   double error = 0, sd = 0;
 };
 
-inline void add_unaugmented(std::vector<Recipe>& out) {
+inline void add_unaugmented(std::vector<PaperResult>& out) {
   constexpr std::array<const char*, 3> optimizers{"sgd", "sam", "lpf-sgd"}, endings{"sgd", "sam", "lpf"};
   struct Row {
     const char *dataset, *model, *name;
@@ -153,7 +153,7 @@ inline void add_unaugmented(std::vector<Recipe>& out) {
   out.push_back({"paper/cifar10-resnet18-entropy-sgd", std::move(entropy), 10.88, .37});
 }
 
-inline void add_augmented(std::vector<Recipe>& out) {
+inline void add_augmented(std::vector<PaperResult>& out) {
   struct Row {
     const char *model, *augment;
     std::array<Figure, 6> figures;  // of SGD, SAM, LPF-SGD on CIFAR-10, and of the same on CIFAR-100
@@ -189,9 +189,9 @@ inline void add_augmented(std::vector<Recipe>& out) {
 }  // namespace detail
 
 /// All of both tables but ImageNet's rows.
-inline const std::vector<Recipe>& recipes() {
-  static const std::vector<Recipe> all = [] {
-    std::vector<Recipe> out;
+inline const std::vector<PaperResult>& recipes() {
+  static const std::vector<PaperResult> all = [] {
+    std::vector<PaperResult> out;
     detail::add_unaugmented(out);
     detail::add_augmented(out);
     return out;
@@ -200,9 +200,9 @@ inline const std::vector<Recipe>& recipes() {
 }
 
 /// ValueError, with the nearest names, if there is none of this name.
-inline const Recipe& recipe(std::string_view name) {
+inline const PaperResult& recipe(std::string_view name) {
   std::vector<std::string> names;
-  for (const Recipe& r : recipes()) {
+  for (const PaperResult& r : recipes()) {
     if (r.name == name) return r;
     names.push_back(r.name);
   }

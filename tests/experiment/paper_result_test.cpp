@@ -1,11 +1,11 @@
 // The paper's hyper-parameters, and settings by name.
-#include "lpf/experiment/recipe.hpp"
+#include "lpf/experiment/paper_result.hpp"
 
 #include <map>
 #include <set>
 
-#include "lpf/experiment/method.hpp"
-#include "lpf/experiment/task.hpp"
+#include "lpf/experiment/data_splits.hpp"
+#include "lpf/experiment/trainer.hpp"
 #include "tensor_test.hpp"
 
 using namespace lpf;
@@ -65,7 +65,7 @@ TEST_CASE("recipes: each builds its network, of the reference's size, and its op
     const auto data = experiment::data_shape(s);
     const ParameterStore small({.seed = 1});
     const nn::Linear layer(small, 2, 2);
-    experiment::Method method(s, small, 391);
+    experiment::Trainer method(s, small, 391);
     CHECK(method.lr() == s.lr);
     CHECK(std::isnan(method.gamma()) == (s.optimizer != "lpf-sgd"));
     if (!built.insert(concat(s.model, data.classes)).second) continue;

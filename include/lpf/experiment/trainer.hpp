@@ -71,10 +71,10 @@ inline schedule::Schedule schedule_of(const Settings& s, std::int64_t steps) {
 }
 
 /// An optimizer with what belongs to it: a filter, SAM's ascent, Langevin dynamics.
-class Method {
+class Trainer {
  public:
   /// For epochs of `steps` updates. Throws what the optimizers throw for options out of range.
-  Method(const Settings& s, const ParameterStore& params, std::int64_t steps)
+  Trainer(const Settings& s, const ParameterStore& params, std::int64_t steps)
       : params_(params), settings_(s) {
     const std::string base = s.optimizer.starts_with("lpf-") ? s.optimizer.substr(4) : s.optimizer;
     if (base == "adam") {
@@ -88,7 +88,7 @@ class Method {
     } else {
       sgd_.emplace(
           params,
-          optim::SgdOptions{
+          optim::SGDOptions{
               .lr = s.lr, .momentum = s.momentum, .weight_decay = s.weight_decay, .nesterov = s.nesterov});
     }
     with_optimizer([&](auto& o) { o.set_schedule(schedule_of(s, steps)); });
@@ -98,15 +98,15 @@ class Method {
           .a = s.a, .adaptive = s.adaptive, .M = s.M, .batch_norm = batch_norm_of(s), .seed = s.seed});
     if (base == "sam" || base == "asam")
       sam_.emplace(params, *sgd_,
-                   optim::SamOptions{.rho = s.rho,
+                   optim::SAMOptions{.rho = s.rho,
                                      .adaptive = base == "asam",
                                      .eta = s.eta,
                                      .slices = s.slices,
                                      .batch_norm = batch_norm_of(s),
                                      .clip_norm = s.clip_norm});
   }
-  Method(const Method&) = delete;
-  Method& operator=(const Method&) = delete;
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
 
   /// One update. next() gives a batch, loss(batch) its mean loss, which it may be asked for again.
   template <class Next, class Loss>
@@ -162,7 +162,7 @@ class Method {
   }
 
  private:
-  static optim::EntropySgdOptions entropy_options(const Settings& s) {
+  static optim::EntropySGDOptions entropy_options(const Settings& s) {
     return {.lr = s.lr,
             .momentum = s.momentum,
             .weight_decay = s.weight_decay,
@@ -212,10 +212,10 @@ class Method {
   Settings settings_;
   std::optional<optim::SGD> sgd_;
   std::unique_ptr<optim::Adam> adam_;
-  std::optional<optim::EntropySgd> entropy_;
+  std::optional<optim::EntropySGD> entropy_;
   std::optional<LowPassFilter> filter_;
   std::optional<optim::SmoothOut> smooth_;
-  std::optional<optim::Sam<optim::SGD>> sam_;
+  std::optional<optim::SAM<optim::SGD>> sam_;
 };
 
 }  // namespace lpf::experiment

@@ -1,0 +1,41 @@
+// How a perturbed pass is made: what LowPassFilter, SAM, SmoothOut and the measures of sharpness choose.
+#pragma once
+
+#include "lpf/filter/law.hpp"
+
+namespace lpf {
+
+/// How the smoothed gradient is estimated; all are one pass and unbiased.
+enum class Estimator {
+  replicas,    ///< M draws, slice r of the batch sees θ_r (the definition)
+  antithetic,  ///< M/2 draws, each with both signs on two slices: half the random numbers; M must be even
+  per_sample  ///< linear layers on [B, in] draw noise on their pre-activations: a fresh ε for every sample in law
+};
+
+/// Where the perturbed copies of θ are between forward and backward.
+enum class ReplicaMemory {
+  automatic,  ///< large weights of linear layers: `recomputed`; all others: `stored`
+  stored,     ///< in memory, M times θ
+  recomputed,  ///< nowhere: drawn where they are used, in forward and again in backward, those of linear layers a tile
+               ///< at a time within the product. The same replicas to the bit; the noise is drawn twice
+  kept [[deprecated("use stored")]] = stored,
+  remade [[deprecated("use recomputed")]] = recomputed
+};
+
+namespace filter {
+
+struct PassOptions {
+  std::int64_t M = 8;
+  StepScalar gamma = 0;
+  Estimator estimator = Estimator::replicas;
+  BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
+  bool keep_replica_gradients = false;
+  NoiseKey key = {};
+  ReplicaMemory memory = ReplicaMemory::automatic;  ///< stored perturbations are always in memory
+  Tensor scale = {};  ///< [rows]: these standard deviations instead of γ times the norms
+  Tensor perturbations =
+      {};  ///< [M, size of θ]: added instead of noise (SAM's ascent, directions of a landscape)
+};
+
+}  // namespace filter
+}  // namespace lpf

@@ -1,0 +1,40 @@
+// The mistake that a scope invites: `filter.perturb(params);` without a variable ends at once, and the step is plain SGD.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "lpf/nn/parameter_store.hpp"
+
+namespace lpf::filter {
+
+/// StateError if a perturbed pass over these parameters is open on this thread.
+inline void check_not_open(const ParameterStore& params) {
+  check<StateError>(
+      !nn::detail::pass_over(params.id()), "perturb",
+      "a perturbed pass over these parameters is open on this thread: scopes do not nest; let the first end");
+}
+
+/// Finds a pass that ended, not by an exception, before any parameter was read.
+class ScopeCheck {
+ public:
+  /// Before a new pass over `params`. @throws StateError if one is open on this thread, or if the one before ended unread:
+  /// once, the next call goes on.
+  LPF_ONCE void begin(const char* operation, const ParameterStore& params) {
+    run_and_replay([this, operation, params] {
+      check_not_open(params);
+      const auto before = std::exchange(unread_, std::make_shared<bool>(false));
+      check<StateError>(
+          !before || !*before, operation,
+          "the perturbed pass before this one ended without reading a parameter: keep its scope alive around "
+          "the forward pass (auto scope = ….perturb(params))");
+    });
+  }
+  /// To be set by the new pass if it ends unread.
+  const std::shared_ptr<bool>& unread() const { return unread_; }
+
+ private:
+  std::shared_ptr<bool> unread_;
+};
+
+}  // namespace lpf::filter

@@ -1,0 +1,56 @@
+// Random draws of layers and filters: each forward pass has numbers of its own, and a run that is resumed goes on with the
+// numbers of an uninterrupted one.
+#pragma once
+
+#include <memory>
+
+#include "lpf/backend/capture.hpp"
+#include "lpf/nn/replica_context.hpp"
+
+namespace lpf {
+
+/// Counts draws from one stream of random numbers, and gives each its key. The count is its whole state. Copies of a counter
+/// that belongs to a ParameterStore (Path::draw_counter()) share the count, others have one each.
+class DrawCounter {
+ public:
+  /// `stream` has the seed, the purpose and the parameter of all draws. `shared` is a count that belongs to a store; without
+  /// one the counter has its own.
+  explicit DrawCounter(const NoiseKey& stream, std::shared_ptr<std::uint64_t> shared = nullptr)
+      : stream_(stream), shared_(std::move(shared)) {}
+
+  /// The key of the next draw.
+  NoiseKey next() const {
+    if (shared_) {
+      run_and_replay([count = shared_] { ++*count; });
+    } else {
+      run_and_replay([this] { ++own_; });
+    }
+    return current();
+  }
+
+  /// The key for the samples at hand: of the next draw where they are a whole batch or the first part of one (MicroBatch),
+  /// of the same draw where they are a later part. Samples then take the numbers from MicroBatch::first_sample() on.
+  /// @throws StateError for a later part before any first, naming `who`.
+  NoiseKey next_of_batch(const char* who) const {
+    if (nn::MicroBatch::first_sample() == 0) return next();
+    check<StateError>(count() > 0, who, "meets a part of a batch that begins at sample ",
+                      nn::MicroBatch::first_sample(), " before the part that begins at 0");
+    return current();
+  }
+
+  /// Draws made so far; set it to go on from a checkpoint, or to replay a draw.
+  std::uint64_t count() const { return shared_ ? *shared_ : own_; }
+  void set_count(std::uint64_t n) const { (shared_ ? *shared_ : own_) = n; }
+
+ private:
+  NoiseKey current() const {
+    if (shared_) return detail::key_of_step(stream_, [count = shared_] { return *count - 1; });
+    return detail::key_of_step(stream_, [this] { return own_ - 1; });
+  }
+
+  NoiseKey stream_;
+  std::shared_ptr<std::uint64_t> shared_;
+  mutable std::uint64_t own_ = 0;
+};
+
+}  // namespace lpf

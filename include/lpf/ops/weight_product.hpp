@@ -1,0 +1,37 @@
+// A product with a weight that may be replicas, and those may not be in memory.
+#pragma once
+
+#include "lpf/ops/replicate.hpp"
+
+namespace lpf::detail {
+
+/// From so many replicas on, the gradient of a layer's input may be computed with replicas that are drawn in the product:
+/// there one thread draws all of a replica.
+inline constexpr std::int64_t fewest_pending_replicas = 4;
+
+/// Element i of t, for a product.
+inline void* element(const Tensor& t, std::int64_t i) {
+  return static_cast<std::byte*>(t.raw_with_replicas()) + static_cast<std::size_t>(i) * size_of(t.dtype());
+}
+
+/// `product` with B = the weight w from its replica `first` on; k, n, ldb and stride_b are set. Replicas that are not in
+/// memory (ReplicaMemory::recomputed) are drawn by the kernel, a tile at a time, where it can do so.
+LPF_ONCE void multiply_by_weight(backend::Gemm product, const Tensor& w, std::int64_t first) {
+  const backend::Table& table = w.backend();
+  const Rematerializer* pending = w.impl().storage->pending();
+  if (const backend::Replicas* replicas = pending ? pending->replicas() : nullptr;
+      replicas && table.gemm_replicas) {
+    const backend::Segment& s = replicas->segment;
+    const bool forward = product.transpose_b && product.n == s.rows && product.k == s.length;
+    const bool input_gradient = !product.transpose_b && product.k == s.rows && product.n == s.length;
+    if (forward || (input_gradient && replicas->count >= fewest_pending_replicas)) {
+      product.replicas = replicas;
+      product.first_replica = first;
+      return table.gemm_replicas(product);
+    }
+  }
+  product.b = element(w, first * product.stride_b);
+  table.gemm(product);
+}
+
+}  // namespace lpf::detail
