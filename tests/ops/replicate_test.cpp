@@ -29,8 +29,8 @@ TEST_CASE("add_replica_dim and remove_replica_dim are views") {
   CHECK(w.raw_with_replicas() == all.raw());
   CHECK(same_bits(detail::remove_replica_dim(w), all));
   CHECK(w.detach().is_replicated());
-  CHECK_ERROR(detail::add_replica_dim(all, plan_of(2)), ReplicaError, "[hide]", "[3, 2, 4]", "2");
-  CHECK_ERROR(detail::add_replica_dim(full({}, 1), plan_of(1)), ReplicaError, "[hide]");
+  CHECK_ERROR(detail::add_replica_dim(all, plan_of(2)), ReplicaError, "[add_replica_dim]", "[3, 2, 4]", "2");
+  CHECK_ERROR(detail::add_replica_dim(full({}, 1), plan_of(1)), ReplicaError, "[add_replica_dim]");
   CHECK(detail::add_replica_dim(zeros({2, 0}), plan_of(2)).shape() == Shape{0});
 }
 

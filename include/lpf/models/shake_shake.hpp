@@ -59,7 +59,7 @@ struct Shake {
       const Tensor half = full({1, 1, 1, 1}, 0.5, x.options());
       return {half, half};
     }
-    const NoiseKey key = draws.next_of_batch(path.name().c_str());
+    const NoiseKey key = draws.next_of_batch("ShakeShake", path.name());
     const std::int64_t first = nn::MicroBatch::first_sample();
     const Tensor drawn = empty({batch, 2}, {float64, x.device()});  // α and β, alike for every dtype
     drawn.backend().uniform(float64, key, 2 * first, 2 * batch, drawn.raw());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "lpf/backend/capture.hpp"
 #include "lpf/nn/replica_context.hpp"
@@ -30,10 +31,10 @@ class DrawCounter {
 
   /// The key for the samples at hand: of the next draw where they are a whole batch or the first part of one (MicroBatch),
   /// of the same draw where they are a later part. Samples then take the numbers from MicroBatch::first_sample() on.
-  /// @throws StateError for a later part before any first, naming `who`.
-  NoiseKey next_of_batch(const char* who) const {
+  /// @throws StateError for a later part before any first, naming the kind of the layer and its path.
+  NoiseKey next_of_batch(const char* layer, std::string_view path) const {
     if (nn::MicroBatch::first_sample() == 0) return next();
-    check<StateError>(count() > 0, who, "meets a part of a batch that begins at sample ",
+    check<StateError>(count() > 0, layer, "'", path, "' meets a part of a batch that begins at sample ",
                       nn::MicroBatch::first_sample(), " before the part that begins at 0");
     return current();
   }

@@ -26,7 +26,7 @@ struct Dropout {
     if (!path.training() || p == 0) return x;
     const std::int64_t elements =
         x.rank() > 0 && x.shape()[0] > 0 ? x.numel() / x.shape()[0] : 0;  // of a sample
-    return dropout(x, p, draws.next_of_batch(path.name().c_str()), MicroBatch::first_sample() * elements);
+    return dropout(x, p, draws.next_of_batch("Dropout", path.name()), MicroBatch::first_sample() * elements);
   }
 };
 
