@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/suggest.hpp"
 #include "lpf/io/file.hpp"
 #include "lpf/models/registry.hpp"
 #include "lpf/train/precision.hpp"
