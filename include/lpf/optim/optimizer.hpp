@@ -144,7 +144,9 @@ class Optimizer {
   }
   Tensor new_state() const { return zeros_like(params_.theta()); }
   /// Element i of a state vector, for a kernel; null if there is none.
-  static void* at(const Tensor& t, std::int64_t i) { return t.defined() ? t.alias({}, i).raw() : nullptr; }
+  static void* at(const Tensor& t, std::int64_t i) {
+    return t.defined() ? lpf::detail::element(t, i) : nullptr;
+  }
 
   ParameterStore params_;
 

@@ -195,6 +195,10 @@ class Tensor {
 };
 
 namespace detail {
+/// Element i of t, counted over all replicas, for a kernel.
+LPF_ONCE void* element(const Tensor& t, std::int64_t i) {
+  return static_cast<std::byte*>(t.raw_with_replicas()) + static_cast<std::size_t>(i) * size_of(t.dtype());
+}
 /// The tensor that a storage holds from its first element on.
 inline Tensor on(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype) {
   auto* impl = new TensorImpl;
