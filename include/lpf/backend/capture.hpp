@@ -117,7 +117,7 @@ inline void check_not_captured(const char* operation) {
 /// A count that training steps advance, such as the updates of an optimizer.
 class StepCounter {
  public:
-  StepCounter& operator++() {
+  LPF_ONCE StepCounter& operator++() {
     run_and_replay([this] { ++value_; });
     return *this;
   }
@@ -127,7 +127,7 @@ class StepCounter {
   }
   operator std::uint64_t() const { return value_; }  // NOLINT: a number
   /// Whether it is 0, as a branch of the step's code.
-  bool is_zero() const {
+  LPF_ONCE bool is_zero() const {
     if (detail::capture_log) [[unlikely]]
       detail::capture_log->add_condition(this, [this] { return value_ == 0; });
     return value_ == 0;
@@ -141,13 +141,13 @@ class StepCounter {
 class StepSwitch {
  public:
   explicit StepSwitch(bool on) : on_(on) {}
-  StepSwitch& operator=(bool on) {
+  LPF_ONCE StepSwitch& operator=(bool on) {
     if (detail::capture_log) [[unlikely]]
       detail::capture_log->add_set(this);
     on_ = on;
     return *this;
   }
-  operator bool() const {  // NOLINT: a switch
+  LPF_ONCE operator bool() const {  // NOLINT: a switch
     if (detail::capture_log) [[unlikely]]
       detail::capture_log->add_condition(this, [this] { return on_; });
     return on_;

@@ -7,6 +7,7 @@
 
 namespace lpf {
 
+// [reading 3]
 /// Standard deviation s of the noise on each element of a parameter; a constant for the gradient.
 enum class NoiseLaw {
   filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more (published code; the

@@ -101,18 +101,18 @@ inline Tensor Perturbation::read(std::size_t parameter) {
   const bool recorded = known.defined() && known.requires_grad();
   if (recorded || (known.defined() && !is_grad_enabled())) return lpf::detail::as_operand(known);
 
+  // [reading 5]
   Tensor replicas = buffer_.replicas(parameter);
   replicas.impl().replicas = plan_;
-  replicas.impl().sum_gradient =
-      !pass_.options.keep_replica_gradients;  // a layer may add the gradients up itself
-  const auto backward = [parameter, keep = pass_.options.keep_replica_gradients, gradients = gradients_](
-                            const Tensor& g, Need) {
-    if (!g.is_replicated()) return Grads{g};  // it comes summed
+  const bool keep = pass_.options.keep_replica_gradients;
+  replicas.impl().sum_gradient = !keep;  // an operation may add the gradients of the replicas up itself
+  const auto backward = [keep, parameter, gradients = gradients_](const Tensor& g, Need) {
+    if (!g.is_replicated()) return Grads{g};  // already summed
     if (keep) gradients->keep(parameter, g);
     return Grads{sum_replicas(g)};
   };
   known = record("perturb", std::move(replicas), {theta}, backward);
-  lpf::detail::set_gradient_destination(known, theta, !pass_.options.keep_replica_gradients);
+  lpf::detail::set_gradient_destination(known, theta, !keep);
   return lpf::detail::as_operand(known);
 }
 

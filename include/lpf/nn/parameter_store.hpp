@@ -10,14 +10,14 @@
 //   } net(params);
 #pragma once
 
-#include "lpf/nn/parameter.hpp"
+#include "lpf/nn/path.hpp"
 
 namespace lpf {
 
 /// Owns the parameters, buffers and counters of a model. A handle: copies share the same store.
 class ParameterStore {
  public:
-  explicit ParameterStore(const ParameterStoreOptions& options = {})
+  LPF_ONCE explicit ParameterStore(const ParameterStoreOptions& options = {})
       : state_(std::make_shared<nn::detail::StoreState>()) {
     check<DTypeError>(options.dtype == float32 || options.dtype == float64, "ParameterStore",
                       "parameters are float32 or float64, not ", name_of(options.dtype));

@@ -211,12 +211,12 @@ inline Tensor on(std::shared_ptr<Storage> storage, const Shape& shape, DType dty
 }  // namespace detail
 
 /// Uninitialised elements.
-inline Tensor empty(Shape shape, TensorOptions options = {}) {
+LPF_ONCE Tensor empty(Shape shape, TensorOptions options = {}) {
   const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(options.dtype);
   return detail::on(std::make_shared<Storage>(bytes, options.device), shape, options.dtype);
 }
 
-inline Tensor full(Shape shape, double value, TensorOptions options = {}) {
+LPF_ONCE Tensor full(Shape shape, double value, TensorOptions options = {}) {
   Tensor out = empty(shape, options);
   out.backend().fill(out.raw(), options.dtype, out.numel(), value);
   return out;
