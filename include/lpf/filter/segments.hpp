@@ -26,7 +26,7 @@ struct Segments {
 
 /// The parameters for which `include` holds (all trainable ones if it is empty).
 LPF_ONCE Segments segments_of(const ParameterStore& params, NoiseLaw law,
-                            const std::function<bool(const ParameterInfo&)>& include) {
+                              const std::function<bool(const ParameterInfo&)>& include) {
   Segments out;
   for (const ParameterInfo& info : params.parameters()) {
     out.segment_of.push_back(-1);
@@ -51,6 +51,12 @@ LPF_ONCE Tensor scales(const ParameterStore& params, const Segments& segments, c
   theta.backend().filter_norms(theta.dtype(), segments.norms.data(), std::ssize(segments.norms), theta.raw(),
                                gamma, out.raw());
   return out;
+}
+
+using Rows [[deprecated("use Segments")]] = Segments;
+[[deprecated("use segments_of")]] inline Segments rows_of(
+    const ParameterStore& params, NoiseLaw law, const std::function<bool(const ParameterInfo&)>& include) {
+  return segments_of(params, law, include);
 }
 
 }  // namespace lpf::filter
