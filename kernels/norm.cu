@@ -23,9 +23,9 @@ template <class T>
 inline constexpr int map_pack = pack_width<T>;
 
 /// Σ d and Σ d² of d = x − the group's first row. For a partial sum of n rows Σ d² is Σ (d − r)² + (Σ d)²/n
-/// with its own mean r, the second term in double. That the sum of squares about the mean, Σ d² − (Σ
-/// d)²/rows, keeps its digits follows from the reference being one of the rows: no row is farther from the
-/// mean than √(rows·variance), so that Σ d² is at most rows + 1 times as large.
+/// with its own mean r, the second term in double. The sum of squares about the mean, Σ d² − (Σ d)²/rows,
+/// keeps its digits because the reference is one of the rows: no row is farther from the mean than
+/// √(rows·variance), so that Σ d² is at most rows + 1 times as large.
 template <class T, int N>
 struct Moments {
   static constexpr int pack = N, at_once = 8;
