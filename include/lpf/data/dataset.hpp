@@ -45,8 +45,8 @@ LPF_ONCE Tensor gather_rows(const Tensor& x, std::span<const std::int64_t> index
 struct TensorDataset {
   Tensor images, labels;
 
-  /// Throws ShapeError unless there is one label per image, IndexError for an integer label outside [0,
-  /// classes). `classes` defaults to the largest label plus one.
+  /// Throws ShapeError unless there is one label per image, IndexError for an integer label outside
+  /// [0, classes). `classes` defaults to the largest label plus one.
   TensorDataset(Tensor images_, Tensor labels_, std::int64_t classes = 0)
       : images(std::move(images_)), labels(std::move(labels_)), classes_(classes) {
     check<ShapeError>(images.rank() >= 1 && labels.rank() >= 1 && images.size(0) == labels.size(0), "dataset",
@@ -146,8 +146,8 @@ LPF_ONCE Fold k_fold(const TensorDataset& data, KFoldOptions options) {
   return {data.subset(all.subspan(held)), data.subset(all.first(held))};
 }
 
-/// Mean and standard deviation of each channel (the last axis of images [n, h, w,
-/// c]), or of all numbers of [n, d].
+/// Mean and standard deviation of each channel (the last axis of images [n, h, w, c]), or of all
+/// numbers of [n, d].
 struct ChannelStatistics {
   std::vector<double> mean, sd;
 };

@@ -145,9 +145,10 @@ LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const T
 }  // namespace detail
 
 /// y[b, p, q, k] = bias[k] + Σ_{r,s,c} x[b, p·stride + r·dilation − padding, …, c] · w[k, r, s, c], with x
-/// zero outside. x [B, H, W, C], w [K, kh, kw, C/groups], bias [K] or undefined; y [B, P, Q, K] with P = ⌊(H
-/// + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. Filter k reads the channels of group ⌊k·groups/K⌋. w
-/// and bias may be replicated: replica r applies to the samples of slice r. PyTorch's conv2d, channels last.
+/// zero outside. x [B, H, W, C], w [K, kh, kw, C/groups], bias [K] or undefined; y [B, P, Q, K] with
+/// P = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. Filter k reads the channels of group
+/// ⌊k·groups/K⌋. w and bias may be replicated: replica r applies to the samples of slice r. PyTorch's conv2d,
+/// channels last.
 /// @throws ShapeError for incompatible sizes, ValueError for a stride, dilation or groups below 1 or a
 /// negative padding, DTypeError unless all are float32 or all float64, or all bfloat16 with a float32 bias.
 LPF_ONCE Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},

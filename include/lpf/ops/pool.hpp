@@ -87,9 +87,9 @@ LPF_ONCE Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
 
 }  // namespace detail
 
-/// The maximum of each window and channel. x [B, H, W, C], y [B, P, Q, C] with P = ⌊(H + 2·padding − kernel)
-/// / stride⌋ + 1. Of equal values the first in the window, row by row, receives the gradient; a NaN in the
-/// window is the result. PyTorch's max_pool2d.
+/// The maximum of each window and channel. x [B, H, W, C], y [B, P, Q, C] with
+/// P = ⌊(H + 2·padding − kernel) / stride⌋ + 1. Of equal values the first in the window, row by row, receives
+/// the gradient; a NaN in the window is the result. PyTorch's max_pool2d.
 /// @throws ShapeError if the kernel does not fit, ValueError for a kernel or stride below 1, or a padding
 /// that is negative or more than half the kernel.
 LPF_ONCE Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOptions& options = {}) {
@@ -107,8 +107,8 @@ LPF_ONCE Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOption
                                                    options.count_include_pad));
 }
 
-/// Means over a grid of output.h × output.w cells: cell i of n reads rows ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉. x [B, H,
-/// W, C], y [B, output.h, output.w, C]. PyTorch's adaptive_avg_pool2d.
+/// Means over a grid of output.h × output.w cells: cell i of n reads rows ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉.
+/// x [B, H, W, C], y [B, output.h, output.w, C]. PyTorch's adaptive_avg_pool2d.
 /// @throws ShapeError if x has no pixels, ValueError if the output has none.
 LPF_ONCE Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
   constexpr const char* op = "adaptive_avg_pool2d";

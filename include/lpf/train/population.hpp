@@ -14,6 +14,7 @@
 //         sgd.step();
 //       }
 //     }
+//     double error() const { … }
 //   };
 //   Population members(32, [](std::int64_t k) { return Member(static_cast<std::uint64_t>(k)); });
 //   for (int epoch = 0; epoch < 60; ++epoch) members.each([](Member& m) { m.epoch(); });

@@ -120,7 +120,7 @@ class CachingAllocator {
 
    private:
     Blocks blocks_[classes];
-    std::uint32_t taken_[classes] = {};  // blocks that the thread took and has not freed
+    std::uint32_t taken_[classes] = {};  // blocks taken minus blocks freed by this thread
     std::size_t bytes_ = 0;
   };
   static ThreadCache* thread_cache() {

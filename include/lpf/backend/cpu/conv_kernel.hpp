@@ -13,9 +13,9 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Addresses of the factors of the kernel's sums: pair (o, d) for o < outer, d < inner is a[offset[o] + r·row
-/// + d·step], for the r-th sum, and the channels at b[(o·inner + d)·ldb]. The second half of the sums begins
-/// `half` after the first, if that is not 0.
+/// Addresses of the factors of the kernel's sums: pair (o, d) for o < outer, d < inner is
+///   a[offset[o] + r·row + d·step], for the r-th sum, and the channels at b[(o·inner + d)·ldb].
+/// The second half of the sums begins `half` after the first, if that is not 0.
 struct Walk {
   const std::int64_t* offset;
   std::int64_t outer, inner, row, step, ldb, half = 0;
