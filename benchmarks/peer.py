@@ -192,7 +192,7 @@ class Population:
 
 
 def measure(draws, samples):
-    """The LPF measure, written directly: for each draw add noise to the weights, evaluate the loss, remove the noise."""
+    """The LPF measure, written directly: for each draw add noise to the weights, take the loss, remove the noise."""
     net = mlp(64, 128, 128, 10)
     x, y = torch.randn(samples, 64), torch.arange(samples) % 10
     parameters = list(net.parameters())

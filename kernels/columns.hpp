@@ -87,9 +87,9 @@ struct Columns {
     return p;
   }
 
-  /// Calls use(items, i, step) for a place's rows, K at a time and fewer at the end: items[k] = load(i +
-  /// k·step, its row), where i is the first element of the pack in the first of these rows. All are
-  /// loaded before the first is used.
+  /// Calls use(items, i, step) for a place's rows, K at a time and fewer at the end:
+  /// items[k] = load(i + k·step, its row), where i is the first element of the pack in the first of them.
+  /// All are loaded before the first is used.
   template <int K, class Load, class Use>
   LPF_DEVICE void walk(Place& p, Load load, Use use) const {
     const std::int64_t step = lanes * channels;

@@ -238,8 +238,8 @@ bool has_groups(Convolution which, const Conv2d& c) {
   return which == Convolution::backward_filter || c.w_stride == filters_of(c);
 }
 
-/// One cuDNN call with the replicas as groups of channels: images [n / replicas, h, w,
-/// replicas·c], filters unchanged.
+/// One cuDNN call with the replicas as groups of channels: images
+/// [n / replicas, h, w, replicas·c], filters unchanged.
 bool by_groups(Convolution which, const Conv2d& c, const void* x, const void* w, const void* y) {
   Conv2d g = c;
   g.n /= c.replicas, g.c *= c.replicas, g.k *= c.replicas, g.groups *= c.replicas;
