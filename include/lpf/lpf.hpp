@@ -1,5 +1,5 @@
 // Everything for training: tensors, autograd, layers, losses, optimizers, the low-pass filter, data loading.
-// Other headers are included by name: lpf/calculus/{gradcheck,hvp}.hpp, lpf/data/sets/*.hpp,
+// Other headers are included by name, such as lpf/calculus/{gradcheck,hvp}.hpp, lpf/data/sets/*.hpp,
 // lpf/io/{npy,safetensors}.hpp, lpf/sharpness/*.hpp, lpf/train/*.hpp.
 #pragma once
 

@@ -223,8 +223,8 @@ LPF_ONCE Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduct
   return detail::reduced(square(sub(x, target)), reduction);
 }
 
-/// |x − t| of two tensors of one shape; the derivative at 0 is 0. @throws
-/// ShapeError, DTypeError if they differ.
+/// |x − t| of two tensors of one shape; the derivative at 0 is 0.
+/// @throws ShapeError, DTypeError if they differ.
 LPF_ONCE Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
   if (const auto cast = detail::cast_operands("l1_loss", x, target))
     return l1_loss(cast.a, cast.b, reduction);
