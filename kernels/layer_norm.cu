@@ -1,5 +1,5 @@
-// Layer normalisation (Ba, Kiros & Hinton 2016): each row by its own mean and variance, whose sums are in
-// double. The gradients of gamma and beta are sums down the columns.
+// Layer normalisation (Ba, Kiros & Hinton 2016): each row by its own mean and variance, with sums in double.
+// The gradients of gamma and beta are column sums.
 #include "columns.hpp"
 #include "families.hpp"
 #include "rows.hpp"

@@ -1,11 +1,12 @@
-// Batch normalisation (Ioffe & Szegedy 2015), as backend/cpu/norm.hpp computes it. The passes are limited by
-// memory: statistics read x once, backward reads x and dy twice, with no other array as large.
+// Batch normalisation (Ioffe & Szegedy 2015), as defined in backend/cpu/norm.hpp. The
+// passes are memory-bound: statistics read x once, backward reads x and dy twice, and there
+// is no other array of that size.
 //
-// Sums are counted from the group's first row, so that a large mean costs no digits. A thread adds the few
-// rows that it reads at a time in the type that elements are computed in, and these runs in double: a GPU
-// converts to double, and adds in it, at a fraction of its rate in float. A run is off by an ulp or two of
-// float of its terms, and so is the total at most.
-// x and its like may be bfloat16; the arrays of the channels are float32 then.
+// Values are taken relative to the group's first row, so that a large mean costs no digits. A thread adds the
+// few rows that it reads at a time in the type in which elements are computed, and these partial sums in
+// double: a GPU converts to double, and adds in it, at a fraction of its float rate. A partial sum has an
+// error of an ulp or two of float of its terms, and the total no more.
+// x and arrays of its shape may be bfloat16; the per-channel arrays are float32 then.
 #include "columns.hpp"
 #include "elements.hpp"
 #include "families.hpp"
@@ -15,16 +16,16 @@ namespace {
 
 using backend::BatchNorm;
 
-/// Channels of a thread that sums, of which each takes two doubles, and of one that does not.
+/// Channels per thread: of one that sums, with two doubles for each, and of one that does not.
 template <class T>
 inline constexpr int sum_pack = std::min(4, pack_width<T>);
 template <class T>
 inline constexpr int map_pack = pack_width<T>;
 
-/// Σ d and Σ d² of d = x − the group's first row. Of a run that is Σ (d − r)² + (Σ d)²/n with its own mean r,
-/// the second term in double. That the total about the mean, Σ d² − (Σ d)²/rows, has its digits follows from
-/// the first row being one of them: no row is farther from the mean than √(rows·variance), so that Σ d² is at
-/// most rows + 1 times as large.
+/// Σ d and Σ d² of d = x − the group's first row. For a partial sum of n rows Σ d² is Σ (d − r)² + (Σ d)²/n
+/// with its own mean r, the second term in double. The sum of squares about the mean, Σ d² − (Σ d)²/rows,
+/// keeps its digits because the reference is one of the rows: no row is farther from the mean than
+/// √(rows·variance), so that Σ d² is at most rows + 1 times as large.
 template <class T, int N>
 struct Moments {
   static constexpr int pack = N, at_once = 8;
@@ -137,7 +138,7 @@ void normalize(const BatchNorm& b, const T* x, const Computed<T>* mean, const Co
       x, mean, rstd, gamma, beta, residual, y);
 }
 
-/// What backward reads: x, and dy, or with the result y of relu dy where that is positive.
+/// The input of backward: x, and dy, or with the result y of relu, dy where y is positive.
 template <class T, int N>
 struct Gradients {
   const T *x, *dy, *y;
@@ -154,11 +155,11 @@ struct Gradients {
   LPF_DEVICE Computed<T> dy_of(const Item& item, int k) const {
     const Computed<T> result = item.y[k], gradient = item.dy[k];
     const bool all = !y, kept = result > 0;
-    return all | kept ? gradient : 0;  // selected, not branched: neighbours differ
+    return all | kept ? gradient : 0;  // selected, not branched: adjacent elements differ
   }
 };
 
-/// Σ dy and Σ dy·(x − mean), and dy as masked in dresidual.
+/// Σ dy and Σ dy·(x − mean), and the masked dy in dresidual.
 template <class T, int N>
 struct GradientSums {
   static constexpr int pack = N, at_once = 4;

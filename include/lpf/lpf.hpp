@@ -1,6 +1,6 @@
-// Everything that trains: tensors, autograd, layers, losses, optimizers, the low-pass filter, data loading.
-// What is wanted less often is included by name: lpf/data/sets/digits.hpp, lpf/data/{idx,npy,safetensors}.hpp,
-// lpf/sharpness/*.hpp, lpf/train/*.hpp, lpf/autograd/{gradcheck,hvp}.hpp.
+// Everything for training: tensors, autograd, layers, losses, optimizers, the low-pass filter, data loading.
+// Other headers are included by name, such as lpf/calculus/{gradcheck,hvp}.hpp, lpf/data/sets/*.hpp,
+// lpf/io/{npy,safetensors}.hpp, lpf/sharpness/*.hpp, lpf/train/*.hpp.
 #pragma once
 
 #include "lpf/dense.hpp"

@@ -1,4 +1,4 @@
-// A user who has Eigen already, with settings that are not LPF's.
+// A user program that includes Eigen first, with other settings than LPF's.
 #define EIGEN_DEFAULT_TO_ROW_MAJOR
 #define EIGEN_MAX_ALIGN_BYTES 16
 #define EIGEN_DONT_PARALLELIZE
@@ -14,7 +14,7 @@ int main() {
   a << 1, 2, 3, 4;
   b << 5, 6, 7, 8;
   const Eigen::MatrixXf c = a * b;
-  const bool own = c.data()[1] == 22 && c.data()[2] == 43;  // row-major, as this file asks for
+  const bool own = c.data()[1] == 22 && c.data()[2] == 43;  // row-major, as defined above
   const double x = first(), y = use_lpf();
   std::printf("%g and %g, expected %g; own Eigen %s\n", x, y, expected, own ? "as set" : "changed");
   return own && x == expected && y == expected ? 0 : 1;

@@ -1,4 +1,4 @@
-// Batch and layer normalisation on the device against the CPU's.
+// Batch and layer normalisation on the device compared with the CPU's.
 #include "compare.hpp"
 
 using namespace lpf;
@@ -10,7 +10,7 @@ namespace {
 double tolerance(DType type) { return type == float32 ? 1e-5 : 1e-12; }
 Tensor unwritten(const Shape& shape, DType type) { return full(shape, not_a_number, {type}); }
 
-/// All entries of batch norm, with gamma and beta shared, one for each group, or none.
+/// All entries of batch norm, with gamma and beta shared, one per group, or none.
 void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t>& row_begin, std::int64_t c,
                       double mean_of_x = 0, std::int64_t offset = 0) {
   const std::int64_t groups = std::ssize(row_begin) - 1, rows = row_begin.back();
@@ -26,7 +26,7 @@ void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t
       [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1]); }, offset);
   backend::get(Device::cpu()).batch_norm_statistics(b, x.raw(), mean.raw(), variance.raw());
   const Tensor rstd = rsqrt(variance + 1e-5);
-  for (const int affine : {0, 1, 2}) {  // none, shared, one for each group
+  for (const int affine : {0, 1, 2}) {  // none, shared, one per group
     b.affine_stride = affine == 2 ? c : 0;
     const Tensor scale = affine ? gamma : Tensor(), shift = affine ? beta : Tensor();
     INFO("affine ", affine);
@@ -104,8 +104,8 @@ TEST_CASE("batch norm in packs of channels and without, aligned and not, in few 
 
 TEST_CASE("batch norm's statistics have the digits of their type") {
   SKIP_WITHOUT_CUDA;
-  // Whatever the first row is, from which they are counted. Equal numbers are rounded alike, so that errors
-  // add up. Those of a mean are counted in its deviation and the distance of the first row.
+  // Values are summed relative to the first row, whatever it is. Equal numbers have equal rounding errors, so
+  // that errors add up: those of a mean are bounded by the deviation and the distance of the first row.
   const std::int64_t rows = 20000, c = 8, row_begin[] = {0, rows};
   for (const DType type : {float32, float64, bfloat16})
     for (const double mean : {0.0, 1000.0})

@@ -1,4 +1,4 @@
-// .npz as NumPy writes it, and data sets from arrays in .npz and .safetensors.
+// .npz as written by NumPy, and data sets from arrays in .npz and .safetensors.
 #include "lpf/data/sets/arrays.hpp"
 
 #include "tensor_test.hpp"
@@ -56,7 +56,7 @@ TEST_CASE("npz: cut or changed anywhere it is refused, or gives the same arrays"
         try {
           arrays = parse_npz(bad);
         } catch (const FormatError&) { continue; }
-        // a name, a time or a version may have changed, the values may not
+        // a name, a time or a version may differ, the values must not
         for (const auto& [name, tensor] : arrays)
           if (name == "targets") CHECK(tensor.to_vector() == std::vector<double>{.5, -1.25, 3});
       }

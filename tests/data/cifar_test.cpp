@@ -1,4 +1,4 @@
-// CIFAR's binary version, plain, packed and in an archive; the tar reader; what is broken is refused.
+// CIFAR's binary version, plain, compressed and in an archive; the tar reader; errors for broken files.
 #include "lpf/data/sets/cifar.hpp"
 
 #include <cstdlib>
@@ -84,7 +84,7 @@ std::string unpack(const std::string& bytes) {
   return out;
 }
 
-/// That every byte of packed data matters: cut or changed anywhere, it is refused or gives the same.
+/// Every byte of compressed data matters: truncated or changed anywhere, it throws or gives the same result.
 [[maybe_unused]] void check_packing(const std::string& packed, const std::string& plain) {
   CHECK(unpack(packed) == plain);
   CHECK(unpack(packed + packed) == plain + plain);
@@ -97,7 +97,7 @@ std::string unpack(const std::string& bytes) {
     try {
       got = unpack(broken);
     } catch (const FormatError&) {}
-    CHECK(got == plain);  // the time in a gzip header may change unnoticed
+    CHECK(got == plain);  // the time in a gzip header is not checked
   }
 }
 
@@ -183,7 +183,7 @@ TEST_CASE("cifar: broken files are refused with the record's number") {
 
   std::filesystem::remove(dir / "test_batch.bin");
   const auto refused_packed = [&](const char* name, const std::string& packed) {
-    write(dir / name, packed.substr(0, packed.size() - 4));  // what is cut off is the check at the end
+    write(dir / name, packed.substr(0, packed.size() - 4));  // cuts off the checksum
     CHECK_ERROR(cifar10(place, Split::test, part), FormatError, name, "truncated", ", in record 3");
     std::filesystem::remove(dir / name);
   };
@@ -200,7 +200,7 @@ TEST_CASE("cifar: an archive, whose files may lie in any order") {
   const test::TempDir dir;
   const auto path = dir / "cifar-10-binary.tar.gz";
   const std::string whole = tar(archive), file = path.string();
-  write(path, whole);  // it is what its bytes say
+  write(path, whole);  // the content determines the format
   for (const std::string& place : {file, dir.path().string()}) {
     const TensorDataset train = cifar10(place, Split::train, part);
     CHECK(train.labels.to_vector<std::int64_t>() == train_labels);

@@ -1,6 +1,6 @@
-"""seeds.py FOLDER: writes a small valid file of each kind that tests/fuzz/readers.cpp reads, to start from.
+"""seeds.py FOLDER: writes a small valid file of each kind that tests/fuzz/readers.cpp reads, as the initial corpus.
 
-Python's own library alone.
+Needs the Python standard library only.
 """
 
 import gzip

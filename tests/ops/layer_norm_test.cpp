@@ -6,7 +6,7 @@
 namespace lpf::test {
 namespace {
 
-/// Layer norm by its definition, of elementary operations.
+/// Layer norm by its definition, composed of elementary operations.
 Tensor reference(const Tensor& x, int axes, double eps) {
   Axes over;
   for (int i = x.rank() - axes; i < x.rank(); ++i) over.push_back(i);

@@ -9,8 +9,7 @@ namespace {
 
 using Begin = std::vector<std::int64_t>;
 
-/// Replicas of a leaf [M, C] as a perturbed pass gives them: with `summed` their gradient may arrive as one
-/// sum.
+/// Replicas of a leaf [M, C] as in a perturbed pass: with `summed` their gradient may arrive as one sum.
 Tensor replicas_of(const Tensor& leaf, const PlanPtr& plan, bool summed) {
   Tensor t = leaf.alias(leaf.shape().slice(1, leaf.rank()));
   t.impl().replicas = plan;
@@ -18,7 +17,7 @@ Tensor replicas_of(const Tensor& leaf, const PlanPtr& plan, bool summed) {
   return record("replicas_of", std::move(t), {leaf},
                 [M = plan->count(), shape = leaf.shape()](const Tensor& g, Need) {
                   if (g.is_replicated()) return Grads{detail::remove_replica_dim(g)};
-                  // a sum over replicas: put where a test can find it, at replica 0
+                  // a sum over replicas: stored at replica 0, for comparison
                   return Grads{detail::place(reshape(g, g.shape().prepended(1)), shape, 0, 0, M)};
                 });
 }
@@ -138,7 +137,7 @@ TEST_CASE("batch_norm: the sum with a residual and relu in the same sweep") {
                         plain(batch_norm_eval(x, gamma, beta, m, v, 0.1), residual)));
         check_derivatives(fused, in);
 
-        // The gradients of the fused sweep are those of the operations one by one.
+        // The gradients of the fused sweep equal those of the composed operations.
         const Tensor weight = normal(x.shape(), 7);
         std::vector<Tensor> leaves;
         for (const Tensor& t : in) leaves.push_back(t.clone().requires_grad_());
@@ -239,7 +238,7 @@ TEST_CASE("batch_norm: one pass over replicas is their separate passes") {
 }
 
 TEST_CASE("batch_norm: a perturbed pass may begin with it") {
-  // the plan learns the batch from the samples, not from the rows
+  // the plan gets the batch size from the samples, not from the rows
   const auto plan = std::make_shared<ReplicaPlan>(3);
   const Tensor gamma = detail::add_replica_dim(normal({3, 2}), plan);
   static_cast<void>(batch_norm_train(normal({7, 4, 2}), gamma, {}, {0, 7}));

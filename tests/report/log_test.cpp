@@ -18,7 +18,7 @@ using namespace lpf;
 
 namespace {
 
-// A file name that is free, and is removed afterwards.
+// An unused file name; the file is removed at the end.
 class File {
  public:
   explicit File(const std::string& extension) {
@@ -70,7 +70,7 @@ TEST_CASE("a CSV log: header, quoting, gaps") {
   {
     MetricLog log(file.path());
     log.write({{"epoch", 1}, {"loss", 0.5}, {"a, \"b\"", "SGD"}});
-    CHECK(file.text() == "epoch,loss,\"a, \"\"b\"\"\"\n1,0.5,SGD\n");  // on the disk's side at once
+    CHECK(file.text() == "epoch,loss,\"a, \"\"b\"\"\"\n1,0.5,SGD\n");  // flushed at once
     log.write({{"epoch", 2}, {"loss", quiet_nan}, {"a, \"b\"", "say \"hi\", or\nnot"}});
     log.write({{"loss", infinity}, {"a, \"b\"", ""}, {"epoch", 3}});
     CHECK(log.size() == 3);
@@ -169,7 +169,7 @@ TEST_CASE("resuming keeps the records that a checkpoint knows") {
     }
     CHECK(MetricLog(file.path(), {.append = true, .keep = 0}).size() == 0);
     CHECK(MetricLog(file.path(), {.append = true}).size() == 0);
-    MetricLog(file.path()).write({{"other", 1}});  // without append the file starts anew
+    MetricLog(file.path()).write({{"other", 1}});  // without append the file is overwritten
     CHECK(file.text().find("epoch") == std::string::npos);
   }
 }
@@ -234,7 +234,7 @@ TEST_CASE("lists of records") {
   const std::vector<Record> mixed{{{"a", 1}}, {{"b", 1}}};
   CHECK_THROWS_AS(write_json_records(json.path(), mixed), StateError);
   CHECK_THROWS_AS(write_csv_records(csv.path(), mixed), StateError);
-  CHECK(csv.text() == "optimizer,error\nSGD,10.4\nSAM,\n");  // the old file stays
+  CHECK(csv.text() == "optimizer,error\nSGD,10.4\nSAM,\n");  // the old file is unchanged
   write_json_records(json.path(), {});
   CHECK(json.text() == "[]\n");
   write_csv_records(csv.path(), {});

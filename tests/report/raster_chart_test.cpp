@@ -1,4 +1,4 @@
-// The scatter chart in pixels: dots where the values are, text in capitals, wrong input refused.
+// The scatter chart as pixels: dots at the values, text in capitals, errors for wrong input.
 #include "lpf/report/raster_chart.hpp"
 
 #include "tensor_test.hpp"
@@ -21,7 +21,7 @@ std::int64_t count(const Tensor& image, std::array<int, 3> color) {
 constexpr std::array<int, 3> blue{0x1c, 0x56, 0xbe}, orange{0xda, 0x7a, 0x0b}, white{255, 255, 255};
 
 TEST_CASE("raster_chart: a dot stands where the axes put its value") {
-  // Limits 0 … 1 both ways; the frame is [90, width − 20] × [60, height − 60].
+  // Limits 0 … 1 on both axes; the frame is [90, width − 20] × [60, height − 60].
   const plot::ChartOptions o{
       .x = {.min = 0, .max = 1}, .y = {.min = 0, .max = 1}, .width = 510, .height = 320};
   const Tensor image = plot::scatter_picture({Series{.x = {0.5}, .y = {0.25}}}, o);

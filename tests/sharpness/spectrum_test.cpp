@@ -1,5 +1,5 @@
-// Hessian products, eigenpairs and density of a small network against the full eigendecomposition (Eigen,
-// float64), and the eigenvalues of tridiagonal matrices.
+// Hessian products, eigenpairs and density of a small network compared with the full eigendecomposition
+// (Eigen, float64), and the eigenvalues of tridiagonal matrices.
 #include "lpf/sharpness/spectrum.hpp"
 
 #include "filter/networks.hpp"
@@ -20,7 +20,7 @@ Landscape landscape_of(const Problem& p, const LandscapeOptions& o = {}) {
       o);
 }
 
-/// The whole matrix, from products with unit vectors; rows and columns of padding are left out.
+/// The whole matrix, from products with unit vectors, without the rows and columns of padding.
 Matrix dense(const Hessian& h) {
   std::vector<std::int64_t> places;
   for (const auto& info : h.landscape().params().parameters())
@@ -155,7 +155,7 @@ TEST_CASE("blocks: traces of their own Hessians, rows of the Frobenius norm") {
 
 TEST_CASE("memory does not grow with the number of Hessian products") {
   const Problem p(Kind::linear, 12);
-  for (const std::int64_t samples : {0, 5}) {  // one graph that is kept, and one a product and batch
+  for (const std::int64_t samples : {0, 5}) {  // one retained graph, or one per product and batch
     const Landscape l = landscape_of(p, {.samples = samples});
     const Hessian h(l);
     const Tensor v = l.random_vector(1, Stream::probes, 0);
