@@ -7,7 +7,7 @@
 // bfloat16 (dw over tiles, dx over windows) are float32 until they are written.
 #include "blas.hpp"
 #include "cudnn.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "lpf/backend/cuda/options.hpp"
 #include "memory.hpp"
 #include "swap_rows.hpp"

@@ -9,7 +9,7 @@
 #include "availability.hpp"
 #include "caching_allocator.hpp"
 #include "capture.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "fault.hpp"
 #include "lpf/backend/registry.hpp"
 #include "memory.hpp"
@@ -235,7 +235,7 @@ const Table& open(int index) {
   table.end_capture = end_capture;
   table.launch = launch_graph;
   table.destroy_graph = [](void* graph) { delete static_cast<Graph*>(graph); };
-  fill_families(table);
+  fill_kernel_groups(table);
   return table;
 }
 

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "functions.hpp"
 #include "launch.hpp"
 #include "strided.hpp"

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "fault.hpp"
 #include "launch.hpp"
 #include "memory.hpp"

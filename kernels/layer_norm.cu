@@ -1,7 +1,7 @@
 // Layer normalisation (Ba, Kiros & Hinton 2016): each row by its own mean and variance, with sums in double.
 // The gradients of gamma and beta are column sums.
 #include "columns.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "rows.hpp"
 
 namespace lpf::cuda {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "lpf/core/gaussian.hpp"
 #include "packs.hpp"

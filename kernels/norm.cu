@@ -9,7 +9,7 @@
 // x and arrays of its shape may be bfloat16; the per-channel arrays are float32 then.
 #include "columns.hpp"
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 
 namespace lpf::cuda {
 namespace {

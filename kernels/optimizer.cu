@@ -3,7 +3,7 @@
 // scalars that change from step to step than for constant ones.
 #include <cmath>
 
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "lpf/core/dtype.hpp"
 #include "packs.hpp"

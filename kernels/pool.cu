@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "indexing.hpp"
 #include "launch.hpp"
 #include "packs.hpp"

@@ -1,7 +1,7 @@
 // Matrix products: cuBLAS, and the cases that it does not handle.
 #include "blas.hpp"
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 
 namespace lpf::cuda {

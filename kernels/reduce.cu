@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "memory.hpp"
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "fault.hpp"
 #include "rows.hpp"
 

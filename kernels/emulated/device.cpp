@@ -11,7 +11,7 @@
 
 #include "../availability.hpp"
 #include "../caching_allocator.hpp"
-#include "../families.hpp"
+#include "../kernel_groups.hpp"
 #include "../fault.hpp"
 #include "../memory.hpp"
 #include "arena.hpp"
@@ -188,7 +188,7 @@ const Table& open(int index) {
       for (const auto& work : static_cast<Graph*>(graph)->work) work();
     };
     t.destroy_graph = [](void* graph) { delete static_cast<Graph*>(graph); };
-    fill_families(t);
+    fill_kernel_groups(t);
     return t;
   }();
   return table;

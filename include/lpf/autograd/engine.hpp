@@ -110,10 +110,10 @@ LPF_ONCE void run_backward(const Tensor& root, Tensor gradient, Visits* targets,
     Grads grads;
     {
       const AnomalyMode off(false);  // errors below are reported under the operation's own name
-      const struct Landing {
+      const struct BackwardOf {
         const Node* before;
-        explicit Landing(const Node* n) : before(std::exchange(backward_node, n)) {}
-        ~Landing() { backward_node = before; }
+        explicit BackwardOf(const Node* n) : before(std::exchange(backward_node, n)) {}
+        ~BackwardOf() { backward_node = before; }
       } here(targets ? nullptr : node.get());
       grads = node->backward(g, need);
     }

@@ -64,8 +64,8 @@ inline bool register_cuda(CudaOpener opener) {
 
 /// Registers a group of CPU kernels. Of several (translation units compiled for different processors) the one
 /// with the highest level is used. Called before main().
-inline bool register_cpu(KernelGroup family, int level, void (*fill)(Table&)) {
-  int& current = cpu_level[static_cast<int>(family)];
+inline bool register_cpu(KernelGroup group, int level, void (*fill)(Table&)) {
+  int& current = cpu_level[static_cast<int>(group)];
   if (level > current) {
     fill(cpu_table);
     current = level;

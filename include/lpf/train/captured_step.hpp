@@ -71,7 +71,7 @@ class CapturedSteps {
                       "that every replay draws its own noise");
     Form* form = form_of(arguments);
     if (!form) return f(arguments);
-    if (form->graph && !form->script->conditions_hold()) *form = Form{form->shapes};
+    if (form->graph && !form->log->conditions_hold()) *form = Form{form->shapes};
     if (form->graph) return replay(*form, arguments);
     if (form->runs >= options_.warm_up) return capture(*form, arguments, f);
     Tensors results = f(arguments);
@@ -91,7 +91,7 @@ class CapturedSteps {
     int runs = 0;
     Tensor words = {};  // of the capture log, on the device
     Tensors inputs = {}, outputs = {};
-    std::unique_ptr<CaptureLog> script = nullptr;
+    std::unique_ptr<CaptureLog> log = nullptr;
     Graph graph{nullptr, nullptr};
   };
 
@@ -126,20 +126,20 @@ class CapturedSteps {
   /// Captures the step and runs it. If it throws, the work queued until then is run, as without a capture.
   static Tensors capture(Form& form, std::span<const Tensor> arguments, const Function& f) {
     const backend::Table& table = arguments[0].backend();
-    const auto forget = [] {  // per-pass state: the graph needs its own
+    const auto release_per_pass = [] {  // per-pass state: the graph needs its own
       Storage::release_recomputed();
       rounded_leaves().clear();
     };
-    forget();
+    release_per_pass();
     Form made{form.shapes, form.runs};
     made.words = empty({CaptureLog::max_words}, {DType::int64, arguments[0].device()});
     made.inputs = copies(arguments);
-    made.script = std::make_unique<CaptureLog>(static_cast<const std::uint64_t*>(made.words.raw()));
+    made.log = std::make_unique<CaptureLog>(static_cast<const std::uint64_t*>(made.words.raw()));
     table.begin_capture();
-    capture_log = made.script.get();
+    capture_log = made.log.get();
     capture_log->add_condition(&autocasting, is_autocast_enabled);
     const auto end = [&] {
-      forget();
+      release_per_pass();
       capture_log = nullptr;
       made.graph = Graph(table.end_capture(), table.destroy_graph);
       launch(made);
@@ -159,7 +159,7 @@ class CapturedSteps {
 
   static Tensors replay(Form& form, std::span<const Tensor> arguments) {
     const backend::Table& table = form.words.backend();
-    form.script->replay();
+    form.log->replay();
     for (std::size_t i = 0; i < arguments.size(); ++i)
       table.copy(form.inputs[i].raw(), arguments[i].raw(),
                  static_cast<std::size_t>(arguments[i].numel()) * size_of(arguments[i].dtype()));
@@ -169,7 +169,7 @@ class CapturedSteps {
 
   static void launch(const Form& form) {
     const backend::Table& table = form.words.backend();
-    const auto& words = form.script->words();
+    const auto& words = form.log->words();
     table.upload(form.words.raw(), words.data(), words.size() * sizeof words[0]);
     table.launch(form.graph.get());
   }

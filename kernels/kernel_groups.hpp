@@ -40,7 +40,7 @@ void miss(Table& table, const char* name) {
 }  // namespace detail
 
 /// Every entry except those for memory, and gemm_replicas, which may be null.
-inline void fill_families(Table& t) {
+inline void fill_kernel_groups(Table& t) {
   elementwise(t);
   reduce(t);
   index(t);
