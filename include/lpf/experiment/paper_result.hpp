@@ -122,6 +122,7 @@ struct PaperResult {
   Settings settings;
   double error, sd;  ///< published, in per cent: mean of five seeds' best epochs; sd 0 where it is not given
 };
+using Recipe [[deprecated("use PaperResult")]] = PaperResult;
 
 namespace detail {
 
