@@ -25,6 +25,7 @@
 namespace lpf {
 
 enum class CIFARLabels { fine, coarse };
+using CifarLabels [[deprecated("use CIFARLabels")]] = CIFARLabels;
 
 struct CIFAROptions {
   /// float: pixels x / 255 in [0, 1], 614 MB for the training set; uint8: raw pixels, 154 MB, which Augment
