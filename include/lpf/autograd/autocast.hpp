@@ -12,8 +12,9 @@
 //   batch norm                         takes either; statistics, scale and shift are float32
 //   activations, pooling, dropout,     in what they get; where bfloat16 meets float32 both become float32
 //   arithmetic, rearranging
-//   softmax, losses, layer norm, sums  in float32: bfloat16 operands are converted
-//   and means, exp, log, pow, …
+//   softmax, losses, layer norm,       in float32: bfloat16 operands are converted
+//   RMS norm, sums and means, exp,
+//   log, pow, …
 //
 // float64 is left alone. Backward follows what forward did, in a scope or after it.
 #pragma once
@@ -92,6 +93,7 @@ inline constexpr CastEntry cast_table[] = {{"linear", CastRule::to_bfloat16},
                                            {"conv2d", CastRule::to_bfloat16},
                                            {"softmax", CastRule::to_float32},
                                            {"layer_norm", CastRule::to_float32},
+                                           {"rms_norm", CastRule::to_float32},
                                            {"cross_entropy", CastRule::to_float32},
                                            {"nll_loss", CastRule::to_float32},
                                            {"mse_loss", CastRule::to_float32},

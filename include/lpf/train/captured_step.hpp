@@ -19,7 +19,8 @@
 // The function's code is not run in a replay. So whatever it decides on the host (an if, a size, a learning
 // rate of its own) stays as it was when it was captured (with another mode, training or evaluation, or
 // another autocast() around it, it is captured anew); and what it does besides queueing work is not done
-// again, but for what the library's own optimizers, filters and layers count. It may not wait for the device
+// again, but for what the library's own optimizers, filters and layers count, and what your own do by run_and_replay()
+// and step_scalar() (examples/custom_training.cpp). It may not wait for the device
 // (item(), to_vector(), printing a tensor) or copy from the host: that is a StateError. Return what you want
 // to see, and read it outside. What it uses must stay where it is as long as it is replayed: the model, the
 // optimizer, the filter, tensors from outside. Tensors made inside are gone when it returns, but for those
