@@ -39,7 +39,8 @@ class PublicNames(unittest.TestCase):
         self.assertEqual(internals(ROOT / "CONTRIBUTING.md"), [])
 
     def test_finds_them(self):
-        for code in ("lpf::detail::check_plain(x)", "detail :: f()", "using namespace lpf::detail;", "namespace lpf::detail {"):
+        for code in ("lpf::detail::check_plain(x)", "detail :: f()", "using namespace lpf::detail;",
+                     "namespace lpf::detail {"):
             self.assertTrue(INTERNAL.search(code), code)
         for code in ("// in detail", "the detail: none", "details::f()", "retail::f()"):
             self.assertFalse(INTERNAL.search(code), code)
