@@ -312,7 +312,7 @@ TEST_CASE("bfloat16 kernels: pooling") {
     }
 }
 
-TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of gamma and beta in float32") {
+TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of weight and bias in float32") {
   SKIP_WITHOUT_CUDA;
   Choice choice(7);
   for (const std::vector<std::int64_t>& begin : {std::vector<std::int64_t>{0, 40}, {0, 9, 18, 31}, {0, 1200}})
@@ -321,7 +321,7 @@ TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of gamma 
       const std::int64_t groups = std::ssize(begin) - 1, rows = begin.back();
       INFO("rows ", rows, " channels ", c, " offset ", offset);
       const Tensor x = numbers(choice, {rows, c}), dy = numbers(choice, {rows, c});
-      const Tensor gamma = choice.numbers({groups, c}, float32), beta = choice.numbers({groups, c}, float32);
+      const Tensor weight = choice.numbers({groups, c}, float32), bias = choice.numbers({groups, c}, float32);
       const Tensor mean = affine(choice.numbers({groups, c}, float32), 0.1, 0),
                    rstd = affine(abs(choice.numbers({groups, c}, float32)), 0.3, 0.5);
       const std::int64_t stride = shared ? 0 : c, channels = c;
@@ -337,13 +337,13 @@ TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of gamma 
       const Tensor residual = numbers(choice, {rows, c});
       for (const bool relu : {false, true}) {
         check_rounded(
-            {x, mean, rstd, gamma, beta, relu ? residual : Tensor()}, {unwritten(x.shape())}, float_slack,
+            {x, mean, rstd, weight, bias, relu ? residual : Tensor()}, {unwritten(x.shape())}, float_slack,
             [&](const Table& t, DType type, const auto& in, const auto& out) {
               t.batch_norm(b(type), in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
             },
             offset);
         check_rounded(
-            {x, dy, mean, rstd, gamma, relu ? residual : Tensor()},
+            {x, dy, mean, rstd, weight, relu ? residual : Tensor()},
             {unwritten(x.shape()), unwritten({groups, c}, float32), unwritten({groups, c}, float32),
              relu ? unwritten(x.shape()) : Tensor()},
             float_slack,

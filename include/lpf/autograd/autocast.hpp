@@ -12,8 +12,9 @@
 //   batch norm                         either dtype; statistics, scale and shift are float32
 //   activations, pooling, dropout,     in the dtype of the operands; where bfloat16 meets float32 both
 //   arithmetic, rearranging            become float32
-//   softmax, losses, layer norm, sums  in float32: bfloat16 operands are converted
-//   and means, exp, log, pow, …
+//   softmax, losses, layer norm,       in float32: bfloat16 operands are converted
+//   RMS norm, sums and means, exp,
+//   log, pow, …
 //
 // float64 is unchanged. Backward uses the dtypes of forward, whether or not a scope is open.
 #pragma once
@@ -96,6 +97,7 @@ inline constexpr CastEntry cast_table[] = {{"linear", CastRule::to_bfloat16},
                                            {"conv2d", CastRule::to_bfloat16},
                                            {"softmax", CastRule::to_float32},
                                            {"layer_norm", CastRule::to_float32},
+                                           {"rms_norm", CastRule::to_float32},
                                            {"cross_entropy", CastRule::to_float32},
                                            {"nll_loss", CastRule::to_float32},
                                            {"mse_loss", CastRule::to_float32},
