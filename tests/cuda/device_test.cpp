@@ -8,7 +8,7 @@
 #include "availability.hpp"
 #include "caching_allocator.hpp"
 #include "compare.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 
 using namespace lpf;
 using namespace lpf::test;
