@@ -1,8 +1,7 @@
 // Matrix products: Eigen's single-threaded kernel on tiles that are cut from the shape alone. Eigen's own
 // threading blocks by the number of threads, which changes the bits; so threads go over the batch and the
-// tiles instead. This is the only place that includes Eigen. Its kernel is called below the expression level,
-// so that each of its parts is instantiated once and nothing depends on the global settings of a user who
-// includes Eigen first.
+// tiles instead. Its kernel is called below the expression level, so that each of its parts is instantiated
+// once and nothing depends on the global settings of a user who includes Eigen first.
 #pragma once
 
 #include <Eigen/Core>
