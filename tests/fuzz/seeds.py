@@ -59,6 +59,10 @@ def archive(method):
 
 seed("npz", "stored", archive(zipfile.ZIP_STORED))
 seed("npz", "deflated", archive(zipfile.ZIP_DEFLATED))
+zipfile.ZIP64_LIMIT = zipfile.ZIP_FILECOUNT_LIMIT = 0
+wide = bytearray(archive(zipfile.ZIP_DEFLATED))
+wide[-14:-2] = b"\xff" * 12  # sizes, places and counts are in the zip64 extension
+seed("npz", "zip64", bytes(wide))
 
 
 def safetensors(header, data):

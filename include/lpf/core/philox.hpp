@@ -144,7 +144,7 @@ inline std::int64_t uniform_below_at(const NoiseKey& key, std::int64_t element, 
 
 /// A uniformly random permutation of 0 … n - 1 (Fisher and Yates' shuffle; step i uses element i of the
 /// stream). Throws ValueError for n < 0 or n > 2^32.
-inline LPF_ONCE std::vector<std::int64_t> permutation(std::int64_t n, const NoiseKey& key) {
+LPF_ONCE std::vector<std::int64_t> permutation(std::int64_t n, const NoiseKey& key) {
   check(n >= 0 && n <= std::int64_t{1} << 32, "permutation", "n must be in [0, 2^32], got ", n);
   check_noise_range(key, 0, n, 2);
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));

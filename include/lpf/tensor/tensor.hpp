@@ -207,7 +207,7 @@ inline Tensor on(std::shared_ptr<Storage> storage, const Shape& shape, DType dty
 }  // namespace detail
 
 /// A new tensor with uninitialised elements.
-inline LPF_ONCE Tensor empty(Shape shape, TensorOptions options = {}) {
+LPF_ONCE Tensor empty(Shape shape, TensorOptions options = {}) {
   const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(options.dtype);
   return detail::on(std::make_shared<Storage>(bytes, options.device), shape, options.dtype);
 }

@@ -11,12 +11,13 @@
 #pragma once
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <exception>
+#include <filesystem>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "lpf/train/weights.hpp"
@@ -52,7 +53,8 @@ class CheckpointFiles {
       if (id_in_state() != id) undo(had_weights);
       throw;
     }
-    ::unlink(previous_.c_str());
+    std::error_code ignored;
+    std::filesystem::remove(previous_, ignored);
   }
 
   struct Pair {
@@ -88,7 +90,10 @@ class CheckpointFiles {
  private:
   static constexpr const char* id_key = "lpf.weights";
 
-  static bool is_there(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+  static bool is_there(const std::string& path) {
+    std::error_code ignored;
+    return std::filesystem::exists(path, ignored);
+  }
   /// The id of the weights that the current state was saved with; empty if there is no valid state.
   std::string id_in_state() const {
     try {
@@ -110,7 +115,9 @@ class CheckpointFiles {
     if (is_there(previous_)) {
       const std::string needed = id_in_state();
       if (!needed.empty() && id_of(previous_) == needed) return true;
-      if (::unlink(previous_.c_str()) != 0) file_error("checkpoint", "replace", previous_, errno);
+      std::error_code error;
+      if (!std::filesystem::remove(previous_, error) && error)
+        file_error("checkpoint", "replace", previous_, error.value());
     }
     // Some file systems have no hard links, and weights_ may be a symbolic link
     // into another one: copy them there.
@@ -121,13 +128,12 @@ class CheckpointFiles {
 
   /// Called if the new state could not be put in place: restores the old weights.
   void undo(bool had_weights) const {
-    struct stat found {};
+    std::error_code ignored;
     if (!had_weights) {
-      ::unlink(weights_.c_str());
-    } else if (::lstat(weights_.c_str(), &found) == 0 &&
-               !S_ISLNK(found.st_mode)) {  // else read() tries both names
-      ::rename(previous_.c_str(), weights_.c_str());
-      ::unlink(previous_.c_str());  // if both names are the same file, rename() does nothing
+      std::filesystem::remove(weights_, ignored);
+    } else if (!std::filesystem::is_symlink(weights_, ignored)) {  // else read() tries both names
+      std::filesystem::rename(previous_, weights_, ignored);
+      std::filesystem::remove(previous_, ignored);  // if both names are the same file, rename() does nothing
     }
   }
 

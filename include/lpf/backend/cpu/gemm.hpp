@@ -1,7 +1,7 @@
 // Matrix products: Eigen's single-threaded kernel on tiles cut from the shape alone. Eigen's own threading
-// blocks by the number of threads, which changes the bits; here threads share the batch and the tiles. This
-// is the only header that includes Eigen. It calls Eigen's kernel below the expression level, so that each
-// part is instantiated once and nothing depends on the global settings of a user who includes Eigen first.
+// blocks by the number of threads, which changes the bits; here threads share the batch and the tiles. Its
+// kernel is called below the expression level, so that each part is instantiated once and nothing depends on
+// the global settings of a user who includes Eigen first.
 #pragma once
 
 #include <Eigen/Core>
