@@ -9,8 +9,8 @@
 #include "availability.hpp"
 #include "caching_allocator.hpp"
 #include "capture.hpp"
-#include "kernel_groups.hpp"
 #include "fault.hpp"
+#include "kernel_groups.hpp"
 #include "lpf/backend/registry.hpp"
 #include "memory.hpp"
 

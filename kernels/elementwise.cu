@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "elements.hpp"
-#include "kernel_groups.hpp"
 #include "functions.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "strided.hpp"
 #include "upload.hpp"

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "elements.hpp"
-#include "kernel_groups.hpp"
 #include "fault.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "memory.hpp"
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernel_groups.hpp"
 #include "indexing.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "packs.hpp"
 

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <limits>
 
-#include "kernel_groups.hpp"
 #include "fault.hpp"
+#include "kernel_groups.hpp"
 #include "rows.hpp"
 
 namespace lpf::cuda {

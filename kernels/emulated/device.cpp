@@ -11,8 +11,8 @@
 
 #include "../availability.hpp"
 #include "../caching_allocator.hpp"
-#include "../kernel_groups.hpp"
 #include "../fault.hpp"
+#include "../kernel_groups.hpp"
 #include "../memory.hpp"
 #include "arena.hpp"
 #include "lpf/backend/registry.hpp"
