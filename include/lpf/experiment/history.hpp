@@ -59,7 +59,7 @@ inline void write_config(const std::string& path, const Settings& s) {
   for_each_setting(s, [&](const char* name, const auto& value, const char*) {
     using T = std::remove_cvref_t<decltype(value)>;
     const bool text = std::is_same_v<T, std::string> || std::is_same_v<T, Milestones>;
-    const std::string written = detail::text_of(value);
+    const std::string written = detail::setting_text(value);
     out += concat(out.empty() ? "{\n" : ",\n", "  \"", name,
                   "\": ", text ? lpf::detail::json_string(written) : written);
   });
