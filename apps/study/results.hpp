@@ -95,7 +95,7 @@ inline Results read_all(const std::vector<std::string>& files, const Plan& plan)
 /// The models in populations of one architecture: digits' networks one a thread; ResNets alone, all threads
 /// in their kernels.
 inline std::vector<std::vector<std::size_t>> populations(const Plan& plan, std::span<const std::size_t> ids) {
-  const std::size_t most = plan.network == Network::mlp ? 64 : 1;
+  const std::size_t most = plan.small() ? 64 : 1;
   std::map<std::vector<double>, std::vector<std::vector<std::size_t>>> by_architecture;
   for (const std::size_t id : ids) {
     const Settings s = plan.settings(id);
