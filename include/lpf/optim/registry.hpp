@@ -16,6 +16,7 @@
 
 #include "lpf/io/file.hpp"
 #include "lpf/optim/adam.hpp"
+#include "lpf/optim/lion.hpp"
 #include "lpf/optim/sgd.hpp"
 #include "lpf/optim/wrappers.hpp"
 
@@ -77,6 +78,8 @@ inline const std::vector<OptimizerInfo>& optimizers() {
        [](P p, O o) { return make_any<Adam>(p, AdamOptions{.lr = o.lr, .weight_decay = o.weight_decay}); }},
       {"adamw", "AdamW", "Adam, decoupled weight decay", {"lr", "weight-decay"}, {1e-3, 0.01, false},
        [](P p, O o) { return make_any<AdamW>(p, AdamWOptions{.lr = o.lr, .weight_decay = o.weight_decay}); }},
+      {"lion", "Lion", "the sign of an averaged gradient", {"lr", "weight-decay"}, {1e-4, 0, false},
+       [](P p, O o) { return make_any<Lion>(p, LionOptions{.lr = o.lr, .weight_decay = o.weight_decay}); }},
   };
   return all;
 }
