@@ -36,10 +36,12 @@ TEST_CASE("measure: one call gives every measure, and calls progress before each
     CHECK(std::isfinite(m.estimate.value));
     CHECK(m.note == "");
   }
-  CHECK(names == std::vector<std::string>{"low_pass", "epsilon", "pac_bayes_sigma", "pac_bayes_norm",
-                                          "pac_bayes_distance", "frobenius_norm", "fisher_rao", "lambda_max",
-                                          "trace", "effective_dimension", "shannon_entropy", "local_entropy",
-                                          "local_entropy_gradient", "sam", "trace_hutchpp"});
+  std::vector<std::string> expected;
+  for (const MeasureInfo& m : list())
+    for (const QuantityInfo& q : m.quantities)
+      if (q.key != "density" && q.key != "profile") expected.push_back(q.key);
+  CHECK(names == expected);
+  CHECK(names.front() == "low_pass");
   for (const char* name : {"low_pass", "pac_bayes_sigma", "pac_bayes_norm", "frobenius_norm", "trace",
                            "effective_dimension", "local_entropy", "local_entropy_gradient", "trace_hutchpp"})
     CHECK(r[name].standard_error > 0);
@@ -309,6 +311,31 @@ TEST_CASE("compare: paired differences, whose error is far below that of two mea
   CHECK_ERROR(compare(ra, measure(b, b.params, data, other, b.losses())), ValueError, "200 and 100 draws");
   other.until.relative_error = 0.1;
   CHECK_ERROR(compare(a, a.params, b, b.params, data, other, a.losses()), ValueError, "until");
+}
+
+TEST_CASE("measure: every entry of the registry adds the values that it names, and no other") {
+  const Problem p(Kind::linear, 12);
+  MeasureOptions o{.draws = 12};
+  o.pac_bayes.initial = zeros_like(p.params.theta());
+  for (const MeasureInfo& m : list()) {
+    CAPTURE(m.name);
+    o.measures = {m.name};
+    const Report r = measure_problem(p, o);
+    CHECK(&info(m.name) == &m);
+    REQUIRE_FALSE(m.quantities.empty());
+    for (const QuantityInfo& q : m.quantities) {
+      CHECK(r.contains(q.key) == (q.key != "density" && q.key != "profile"));  // those are curves
+      CHECK(&quantity(q.key) == &q);
+      CHECK(&measure_of(q.key) == &m);
+      CHECK_FALSE((q.title.empty() || q.sentence.empty()));
+    }
+    if (!r.measurements.empty()) CHECK(r.measurements.size() == m.quantities.size());
+  }
+  CHECK(measures_of({"trace", "pac_bayes_norm", "pac_bayes_sigma"}) ==
+        std::vector<std::string>{"trace", "pac_bayes"});
+  o.measures = {"lambda_mex"};
+  CHECK_ERROR(measure_problem(p, o), ValueError, "no measure 'lambda_mex'", "did you mean 'lambda_max'");
+  CHECK_ERROR(quantity("pac_bayes"), ValueError, "'pac_bayes'", "pac_bayes_");
 }
 
 TEST_CASE("measure: NaN weights, infinite losses, no root, no data: a clear message each") {
