@@ -13,6 +13,7 @@
 
 #include "lpf/io/file.hpp"
 #include "lpf/sharpness/fisher_rao.hpp"
+#include "lpf/sharpness/gradient_norm.hpp"
 #include "lpf/sharpness/measuring.hpp"
 #include "lpf/sharpness/shannon_entropy.hpp"
 
@@ -104,6 +105,9 @@ LPF_ONCE const std::vector<MeasureInfo>& list() {
       {"trace_hutchpp",
        {{"trace_hutchpp", "trace, Hutch++", "the same, the large eigenvalues exactly and the rest by draws"}},
        [](M m) { m.add("trace_hutchpp", trace_hutchpp(m.hessian(), m.options.draws, m.options.key)); }},
+      {"gradient_norm",
+       {{"gradient_norm", "‖∇L‖", "length of the loss's gradient: how steep it still is at the weights"}},
+       [](M m) { m.add("gradient_norm", gradient_norm(m.landscape, m.blocks)); }},
       {"density",  // Report::density
        {{"density", "density", "density of the eigenvalues (in --plot)"}},
        [](M m) { m.report.density = m.spectrum().density(); }},
