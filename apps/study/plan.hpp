@@ -13,7 +13,8 @@
 
 namespace study {
 
-using Settings = std::map<std::string, double>;
+/// Of one model: a value of each factor, and what all models share.
+using FactorValues = std::map<std::string, double>;
 
 /// A hyper-parameter and its values.
 struct Factor {
@@ -39,7 +40,7 @@ struct Plan {
   std::string data;                    ///< digits, or cifar10
   std::string network;                 ///< of the registry of models
   std::vector<Factor> factors;         ///< the seeds first
-  Settings shared = {};                ///< of all models
+  FactorValues shared = {};            ///< of all models
   int epochs;                          ///< at most, where `stop` is given
   std::vector<int> milestones = {};    ///< epochs: learning rate × 0.1; none with `cosine`
   bool cosine = false;                 ///< to 0 at the last epoch
@@ -60,9 +61,9 @@ struct Plan {
   std::size_t seeds() const { return factors[0].values.size(); }
   /// Models without regard to the seed.
   std::size_t configurations() const { return size() / seeds(); }
-  /// Settings of model `id`; the seed varies slowest, so that the beginning of a study is one of whole seeds.
-  Settings settings(std::size_t id) const {
-    Settings out = shared;
+  /// FactorValues of model `id`; the seed varies slowest, so that the beginning of a study is one of whole seeds.
+  FactorValues settings(std::size_t id) const {
+    FactorValues out = shared;
     for (std::size_t k = factors.size(); k-- > 0; id /= factors[k].values.size())
       out[factors[k].name] = factors[k].values[id % factors[k].values.size()];
     return out;
@@ -83,8 +84,8 @@ inline std::vector<Plan> make_plans() {
   const double sgd = optimizer_number("sgd"), sam = optimizer_number("sam"),
                lpf_sgd = optimizer_number("lpf-sgd"), adam = optimizer_number("adam");
   const std::vector<double> label_levels = range(0, 0.9, 0.1), data_levels = range(0, 3.8, 0.2);
-  const Settings noisy{{"lr", 0.1}, {"momentum", 0.9}, {"weight_decay", 5e-4}, {"batch_size", 128}};
-  const auto with = [](Settings a, const Settings& b) {
+  const FactorValues noisy{{"lr", 0.1}, {"momentum", 0.9}, {"weight_decay", 5e-4}, {"batch_size", 128}};
+  const auto with = [](FactorValues a, const FactorValues& b) {
     for (const auto& [name, value] : b) a[name] = value;
     return a;
   };

@@ -22,31 +22,31 @@ namespace study {
 using namespace lpf;
 
 /// A setting, or what it is where the plan does not name it.
-inline double setting(const Settings& s, const std::string& name, double otherwise = 0) {
+inline double setting(const FactorValues& s, const std::string& name, double otherwise = 0) {
   const auto found = s.find(name);
   return found == s.end() ? otherwise : found->second;
 }
 
-inline models::Model network(const Plan& plan, const ParameterStore& params, const Settings& s) {
+inline models::Model network(const Plan& plan, const ParameterStore& params, const FactorValues& s) {
   models::ModelOptions options{.width = static_cast<std::int64_t>(setting(s, "width")),
                                .skip = setting(s, "skip", 1) > 0};
   if (s.contains("batch_norm")) options.batch_norm = s.at("batch_norm") > 0;
   return models::make(plan.network, params, options);
 }
 
-struct DataSplits {
+struct Sets {
   TensorDataset train, test;
 };
 
 /// The seed's training and test set. Noise falls on the training set, on pixels in [0, 1].
-inline DataSplits splits_of(const Plan& plan, const Settings& s, const std::string& folder) {
+inline Sets splits_of(const Plan& plan, const FactorValues& s, const std::string& folder) {
   const auto seed = static_cast<std::uint64_t>(s.at("seed"));
-  const auto sets = [&]() -> DataSplits {
+  const auto sets = [&]() -> Sets {
     if (plan.data == "cifar10") return {cifar10(folder, Split::train), cifar10(folder, Split::test)};
     auto [train, test] = split(digits(), {static_cast<std::int64_t>(s.at("train")), -1}, seed);
     return {std::move(train), std::move(test)};
   };
-  DataSplits splits = sets();
+  Sets splits = sets();
   const ChannelStatistics clean = channel_statistics(splits.train.images);
   if (const double p = setting(s, "label_noise"); p > 0)
     splits.train = with_label_noise(splits.train, {.probability = p, .seed = seed});
@@ -59,7 +59,7 @@ inline DataSplits splits_of(const Plan& plan, const Settings& s, const std::stri
 
 /// The optimizer of the settings, with the plan's schedule.
 inline std::unique_ptr<optim::Method> method_of(const Plan& plan, const ParameterStore& params,
-                                                const Settings& s, std::int64_t batches) {
+                                                const FactorValues& s, std::int64_t batches) {
   const optim::MethodOptions usual;
   auto method =
       optimizer_of(setting(s, "optimizer"))
@@ -89,8 +89,8 @@ struct Trained {
 };
 
 /// Trains the parameters as the plan says.
-inline Trained train(const Plan& plan, const Settings& s, const ParameterStore& params,
-                     const models::Model& net, const DataSplits& splits) {
+inline Trained train(const Plan& plan, const FactorValues& s, const ParameterStore& params,
+                     const models::Model& net, const Sets& splits) {
   DataLoader loader(splits.train, {.batch_size = static_cast<std::int64_t>(s.at("batch_size")),
                                    .seed = static_cast<std::uint64_t>(s.at("seed"))});
   const auto method = method_of(plan, params, s, loader.batches());
@@ -141,7 +141,7 @@ inline sharpness::Report measure(const Plan& plan, const ParameterStore& params,
 /// A model of the plan before its training: a member of a population.
 struct Cell {
   std::size_t id;
-  Settings settings;
+  FactorValues settings;
   ParameterStore params;
   models::Model net;
   Cell(const Plan& plan, std::size_t i)
@@ -155,7 +155,7 @@ struct Cell {
 inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::string& folder) {
   const double start = lpf::detail::monotonic_seconds();
   const auto& [id, s, params, net] = cell;
-  const DataSplits splits = splits_of(plan, s, folder);
+  const Sets splits = splits_of(plan, s, folder);
   const Tensor initial = params.theta().clone();
   const Trained trained = train(plan, s, params, net, splits);
   const double middle = lpf::detail::monotonic_seconds();

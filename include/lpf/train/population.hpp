@@ -2,7 +2,7 @@
 //
 //   struct Member {                                     // all that one run has: exactly a program for one
 //     ParameterStore params;
-//     Mlp net;
+//     models::MLP net;
 //     optim::SGD sgd;
 //     LowPassFilter filter;
 //     DataLoader loader;
