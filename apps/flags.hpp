@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <lpf/core/suggest.hpp>
 #include <lpf/io/file.hpp>
 #include <string>
 #include <vector>

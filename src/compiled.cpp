@@ -9,6 +9,9 @@
 #include "lpf/sharpness/profile.hpp"
 #include "lpf/sharpness/surface.hpp"
 
+template class lpf::detail::Prefetcher<lpf::Batch>;
+template class lpf::optim::Optimizer<lpf::optim::SGDOptions>;
+
 namespace lpf::backend::cpu {
 
 bool register_compiled();

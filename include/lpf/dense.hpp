@@ -21,4 +21,8 @@
 #include "lpf/ops/step_scalar.hpp"
 #include "lpf/optim/clip.hpp"
 #include "lpf/optim/sgd.hpp"
+
+#ifdef LPF_COMPILED
+extern template class lpf::optim::Optimizer<lpf::optim::SGDOptions>;
+#endif
 #include "lpf/tensor/tensor.hpp"

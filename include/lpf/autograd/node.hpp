@@ -248,8 +248,8 @@ namespace detail {
   return false;
 }
 
-[[gnu::noinline]] inline void attach(const char* name, const Tensor& y, const Operands& operands,
-                                     void* function, FunctionNode::Call call, FunctionNode::Destroy destroy) {
+LPF_ONCE void attach(const char* name, const Tensor& y, const Operands& operands, void* function,
+                     FunctionNode::Call call, FunctionNode::Destroy destroy) {
   std::vector<Node::Edge> edges;
   edges.reserve(operands.size());
   for (std::size_t i = 0; i < operands.size(); ++i) edges.push_back(edge_to(operands[i]));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lpf/backend/contract.hpp"
+#include "lpf/core/config.hpp"
 #include "lpf/core/error.hpp"
 
 namespace lpf {
@@ -30,9 +31,9 @@ class CaptureLog {
   CaptureLog(const CaptureLog&) = delete;
   CaptureLog& operator=(const CaptureLog&) = delete;
 
-  void add_action(std::function<void()> action) { actions_.push_back(std::move(action)); }
+  LPF_ONCE void add_action(std::function<void()> action) { actions_.push_back(std::move(action)); }
   /// Where the device finds, in each replay, the value of f() in that replay; now it is `word`.
-  const std::uint64_t* add_word(std::function<std::uint64_t()> f, std::uint64_t word) {
+  LPF_ONCE const std::uint64_t* add_word(std::function<std::uint64_t()> f, std::uint64_t word) {
     const std::size_t i = words_.size();
     check<StateError>(std::ssize(words_) < max_words, "captured step", "a step may have ", max_words,
                       " numbers that change from step to step: capture a part of it");
@@ -42,12 +43,12 @@ class CaptureLog {
   }
   /// Notes that the step took the branch that the present value of f() leads to: with another value it must be captured
   /// anew. `subject` identifies what f() reads; it is not noted where the step itself has set that before.
-  void add_condition(const void* subject, std::function<bool()> f) {
+  LPF_ONCE void add_condition(const void* subject, std::function<bool()> f) {
     if (std::find(set_here_.begin(), set_here_.end(), subject) != set_here_.end()) return;
     const bool value = f();
     conditions_.emplace_back(std::move(f), value);
   }
-  void add_set(const void* subject) { set_here_.push_back(subject); }
+  LPF_ONCE void add_set(const void* subject) { set_here_.push_back(subject); }
 
   bool conditions_hold() const {
     for (const auto& [f, value] : conditions_)
@@ -116,7 +117,7 @@ inline void check_not_captured(const char* operation) {
 /// A count that training steps advance, such as the updates of an optimizer.
 class StepCounter {
  public:
-  StepCounter& operator++() {
+  LPF_ONCE StepCounter& operator++() {
     run_and_replay([this] { ++value_; });
     return *this;
   }
@@ -126,7 +127,7 @@ class StepCounter {
   }
   operator std::uint64_t() const { return value_; }  // NOLINT: a number
   /// Whether it is 0, as a branch of the step's code.
-  bool is_zero() const {
+  LPF_ONCE bool is_zero() const {
     if (detail::capture_log) [[unlikely]]
       detail::capture_log->add_condition(this, [this] { return value_ == 0; });
     return value_ == 0;
@@ -140,13 +141,13 @@ class StepCounter {
 class StepSwitch {
  public:
   explicit StepSwitch(bool on) : on_(on) {}
-  StepSwitch& operator=(bool on) {
+  LPF_ONCE StepSwitch& operator=(bool on) {
     if (detail::capture_log) [[unlikely]]
       detail::capture_log->add_set(this);
     on_ = on;
     return *this;
   }
-  operator bool() const {  // NOLINT: a switch
+  LPF_ONCE operator bool() const {  // NOLINT: a switch
     if (detail::capture_log) [[unlikely]]
       detail::capture_log->add_condition(this, [this] { return on_; });
     return on_;

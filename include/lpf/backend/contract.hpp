@@ -30,6 +30,8 @@ struct StepScalar {
   LPF_HD constexpr double now() const { return at ? *at : value; }
 };
 
+using Changing [[deprecated("use StepScalar")]] = StepScalar;
+
 /// A strided array of up to eight axes; strides in elements, 0 where an axis is broadcast.
 struct View {
   void* data;
@@ -192,6 +194,7 @@ struct SGDStep {
   double momentum, dampening, weight_decay;
   bool nesterov, first;  // first: the velocity starts as the gradient
 };
+using SgdStep [[deprecated("use SGDStep")]] = SGDStep;
 
 struct AdamStep {
   double beta1, beta2, epsilon;

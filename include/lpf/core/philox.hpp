@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/config.hpp"
 #include "lpf/core/error.hpp"
 #include "lpf/core/host_device.hpp"
 
@@ -141,7 +142,7 @@ inline std::int64_t uniform_below_at(const NoiseKey& key, std::int64_t element, 
 
 /// A uniformly random order of 0 … n - 1 (Fisher and Yates' shuffle; step i draws element i of the stream).
 /// Throws ValueError for n < 0 or n > 2^32.
-inline std::vector<std::int64_t> permutation(std::int64_t n, const NoiseKey& key) {
+LPF_ONCE std::vector<std::int64_t> permutation(std::int64_t n, const NoiseKey& key) {
   check(n >= 0 && n <= std::int64_t{1} << 32, "permutation", "n must be in [0, 2^32], got ", n);
   check_noise_range(key, 0, n, 2);
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));

@@ -77,6 +77,11 @@ class ReplicaPlan {
     return {count_, batch_, rows / batch_};
   }
 
+  [[deprecated("use Slices(count, batch, rows_per_sample)")]] std::vector<std::int64_t> cut(
+      std::int64_t batch, std::int64_t rows_per_sample = 1) const {
+    return Slices(count_, batch, rows_per_sample).boundaries();
+  }
+
  private:
   std::int64_t count_;
   std::int64_t batch_ = 0;

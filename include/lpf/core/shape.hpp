@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "lpf/core/config.hpp"
 #include "lpf/core/error.hpp"
 
 namespace lpf {
@@ -79,7 +80,7 @@ class Shape {
     return out;
   }
 
-  std::string to_string() const {
+  LPF_ONCE std::string to_string() const {
     std::string out = "[";
     for (int i = 0; i < rank_; ++i) out += (i ? ", " : "") + std::to_string((*this)[i]);
     return out + "]";

@@ -47,7 +47,7 @@ struct TensorDataset {
 
   /// Throws ShapeError unless there is a label for each image, IndexError for an integer label outside
   /// [0, classes). Without `classes`, that is one more than the largest label.
-  TensorDataset(Tensor images_, Tensor labels_, std::int64_t classes = 0)
+  LPF_ONCE TensorDataset(Tensor images_, Tensor labels_, std::int64_t classes = 0)
       : images(std::move(images_)), labels(std::move(labels_)), classes_(classes) {
     check<ShapeError>(images.rank() >= 1 && labels.rank() >= 1 && images.size(0) == labels.size(0), "dataset",
                       "needs as many labels as images: images are ", images.shape(), ", labels ",

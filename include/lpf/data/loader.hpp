@@ -68,18 +68,7 @@ class DataLoader {
   /// Throws ValueError for options out of range, or if there would be no batch at all.
   template <BatchSource Data>
   DataLoader(Data data, LoaderOptions options = {}) : options_(std::move(options)), size_(data.size()) {
-    check(options_.batch_size >= 1, "loader", "batch_size must be at least 1, got ", options_.batch_size);
-    check(options_.workers >= -1 && options_.workers <= 256, "loader",
-          "workers must be 0 … 256, or -1 to choose, got ", options_.workers);
-    check(options_.prefetch >= 1, "loader", "prefetch must be at least 1, got ", options_.prefetch);
-    check(size_ > 0, "loader", "the data set is empty");
-    check(!options_.drop_last || size_ >= options_.batch_size, "loader",
-          "drop_last would drop everything: the data set has ", size_, " samples, a batch ",
-          options_.batch_size);
-    if (options_.workers < 0)
-      options_.workers =
-          options_.transform || !std::same_as<Data, TensorDataset> || !options_.device.is_cpu() ? 1 : 0;
-    if (!options_.device.is_cpu()) transfer_ = std::make_unique<detail::Transfer>(options_.device);
+    set_up(std::same_as<Data, TensorDataset>);
     source_ = [data = std::make_shared<const Data>(std::move(data))](std::span<const std::int64_t> samples) {
       return data->batch(samples);
     };
@@ -96,7 +85,7 @@ class DataLoader {
   /// The position. Within a loop the batch at hand counts as done: save the state when it is.
   LoaderState state() const { return state_; }
   /// Makes the next loop go on from this position. Throws ValueError if there is none such.
-  void restore(LoaderState state) {
+  LPF_ONCE void restore(LoaderState state) {
     check(state.epoch >= 0 && state.epoch <= 0xFFFFFFFF && state.batch >= 0 && state.batch <= batches(),
           "loader", "there is no batch ", state.batch, " of epoch ", state.epoch, ": an epoch has ",
           batches(), " batches; was the state saved with another data set or batch size?");
@@ -118,6 +107,21 @@ class DataLoader {
   std::default_sentinel_t end() const { return {}; }
 
  private:
+  /// Checks the options and chooses those that are left open.
+  LPF_ONCE void set_up(bool in_memory) {
+    check(options_.batch_size >= 1, "loader", "batch_size must be at least 1, got ", options_.batch_size);
+    check(options_.workers >= -1 && options_.workers <= 256, "loader",
+          "workers must be 0 … 256, or -1 to choose, got ", options_.workers);
+    check(options_.prefetch >= 1, "loader", "prefetch must be at least 1, got ", options_.prefetch);
+    check(size_ > 0, "loader", "the data set is empty");
+    check(!options_.drop_last || size_ >= options_.batch_size, "loader",
+          "drop_last would drop everything: the data set has ", size_, " samples, a batch ",
+          options_.batch_size);
+    if (options_.workers < 0)
+      options_.workers = options_.transform || !in_memory || !options_.device.is_cpu() ? 1 : 0;
+    if (!options_.device.is_cpu()) transfer_ = std::make_unique<detail::Transfer>(options_.device);
+  }
+
   using Order = std::vector<std::int64_t>;
 
   static std::span<const std::int64_t> samples_of(const Order& order, std::int64_t batch_size,
@@ -127,7 +131,7 @@ class DataLoader {
     return std::span(order).subspan(first, std::min(most, order.size() - first));
   }
 
-  void start() {
+  LPF_ONCE void start() {
     const LoaderState from = looping_ ? LoaderState{state_.epoch + 1, 0} : state_;
     stop();
     state_ = from;
@@ -148,7 +152,7 @@ class DataLoader {
     advance();
   }
 
-  Order make_order() const {
+  LPF_ONCE Order make_order() const {
     if (options_.shuffle) {
       return permutation(size_, {.seed = options_.seed,
                                  .purpose = Purpose::shuffle,
@@ -159,7 +163,7 @@ class DataLoader {
     return order;
   }
 
-  void advance() {
+  LPF_ONCE void advance() {
     current_ = {};  // before the next is made: its memory can serve again
     if (state_.batch == batches()) {
       const LoaderState next{state_.epoch + 1, 0};
@@ -187,7 +191,7 @@ class DataLoader {
   Batch make() { return ahead_ ? ahead_->next() : make_(state_.batch); }
 
   /// Ends the loop under way; its iterators are done.
-  void stop() {
+  LPF_ONCE void stop() {
     ahead_.reset();
     if (transfer_) transfer_->drop();
     current_ = {};
@@ -245,3 +249,7 @@ inline DataLoader::Iterator DataLoader::begin() {
 }
 
 }  // namespace lpf
+
+#ifdef LPF_COMPILED
+extern template class lpf::detail::Prefetcher<lpf::Batch>;
+#endif

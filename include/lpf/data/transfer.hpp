@@ -26,12 +26,12 @@ class Transfer {
   }
 
   /// The batch in memory from which it can be copied beside other work. On any thread.
-  static Batch pinned(const Batch& batch, Device device) {
+  LPF_ONCE static Batch pinned(const Batch& batch, Device device) {
     return {pinned(batch.x, backend::get(device)), pinned(batch.y, backend::get(device))};
   }
 
   /// Queues the copy of a pinned batch; the one before must have been finished.
-  void start(Batch batch) {
+  LPF_ONCE void start(Batch batch) {
     // The host may be a few batches ahead of the device, whose copies still read its memory.
     while (std::ssize(reading_) >= 4) release_oldest();
     Batch there{like(batch.x), like(batch.y)};
@@ -47,13 +47,13 @@ class Transfer {
     return *std::exchange(under_way_, std::nullopt);
   }
   /// Forgets what is under way, and waits until nothing is read any more.
-  void drop() {
+  LPF_ONCE void drop() {
     if (under_way()) finish();
     while (!reading_.empty()) release_oldest();
   }
 
  private:
-  static Tensor pinned(const Tensor& t, const backend::Table& table) {
+  LPF_ONCE static Tensor pinned(const Tensor& t, const backend::Table& table) {
     if (!is_on_host(t)) return t;
     const std::size_t bytes = static_cast<std::size_t>(t.numel()) * size_of(t.dtype());
     void* const memory = table.allocate_pinned(bytes);
@@ -70,7 +70,7 @@ class Transfer {
     return table_->copy_beside(to.raw(), from.raw(),
                                static_cast<std::size_t>(from.numel()) * size_of(from.dtype()));
   }
-  void release_oldest() {
+  LPF_ONCE void release_oldest() {
     table_->wait_for(reading_.front().copy);
     reading_.erase(reading_.begin());
   }

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/suggest.hpp"
 #include "lpf/experiment/settings.hpp"
 
 namespace lpf::experiment {

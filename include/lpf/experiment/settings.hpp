@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/suggest.hpp"
 #include "lpf/io/file.hpp"
 #include "lpf/models/registry.hpp"
 #include "lpf/optim/registry.hpp"

@@ -2,14 +2,12 @@
 #pragma once
 
 #include <cmath>
-#include <functional>
+#include <cstdint>
 #include <numbers>
-
-#include "lpf/nn/parameter_store.hpp"
-#include "lpf/ops/index.hpp"
 
 namespace lpf {
 
+// [reading 3]
 /// Standard deviation s of the noise on each element of a parameter; a constant for the gradient.
 enum class NoiseLaw {
   filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more (published code; the
@@ -34,50 +32,4 @@ struct Radius {
   }
 };
 
-namespace filter {
-
-/// The parameters that a filter perturbs, as rows of θ, and how the scale of each row comes from norms.
-struct Segments {
-  std::vector<backend::Segment> segments;   ///< what is perturbed: rows of equal scale
-  std::vector<backend::NormSegment> norms;  ///< whose norms the scales of the rows are
-  std::vector<std::int64_t> segment_of;     ///< parameter → segment, −1 if left out
-  std::int64_t rows = 0;
-
-  /// The segment of a parameter; null if it is not perturbed.
-  const backend::Segment* of(std::size_t parameter) const {
-    const std::int64_t s = segment_of[parameter];
-    return s < 0 ? nullptr : &segments[static_cast<std::size_t>(s)];
-  }
-};
-
-/// The parameters for which `include` holds (all trainable ones if it is empty).
-inline Segments segments_of(const ParameterStore& params, NoiseLaw law,
-                            const std::function<bool(const ParameterInfo&)>& include) {
-  Segments out;
-  for (const ParameterInfo& info : params.parameters()) {
-    out.segment_of.push_back(-1);
-    if (!info.trainable || info.numel() == 0 || (include && !include(info))) continue;
-    const bool matrix = info.shape.rank() > 1;
-    const std::int64_t rows = matrix ? info.shape[0] : 1, length = info.numel() / rows;
-    const auto index = static_cast<std::uint32_t>(info.index);
-    out.segment_of.back() = std::ssize(out.segments);
-    out.segments.push_back({info.offset, rows, length, out.rows, index});
-    const bool whole = law == NoiseLaw::tensor_wise && matrix;
-    const std::int64_t norms = whole ? 1 : rows;
-    out.norms.push_back(
-        {info.offset, norms, info.numel() / norms, out.rows, rows / norms, matrix ? 0 : 1e-16});
-    out.rows += rows;
-  }
-  return out;
-}
-
-/// The standard deviation of each row, [rows]: γ times its norm.
-inline Tensor scales(const ParameterStore& params, const Segments& segments, const StepScalar& gamma) {
-  const Tensor theta = params.theta(), out = empty({segments.rows}, theta.options());
-  theta.backend().filter_norms(theta.dtype(), segments.norms.data(), std::ssize(segments.norms), theta.raw(),
-                               gamma, out.raw());
-  return out;
-}
-
-}  // namespace filter
 }  // namespace lpf

@@ -44,6 +44,7 @@ class LowPassFilter {
   /// already, or if the one before it ended without having met any parameter (once: the next call goes on).
   [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(
       const ParameterStore& params) {
+    // [reading 2]
     check_.begin("perturb", params);
     const NoiseKey key = draws_.next();  // ε is a function of (seed, draw, replica, parameter, element)
     const StepScalar radius = step_scalar([this, params] { return gamma(params.updates()); });
@@ -63,7 +64,7 @@ class LowPassFilter {
     return Radius{options_.gamma, options_.alpha, options_.total_steps}.at(updates);
   }
   const LowPassFilterOptions& options() const { return options_; }
-  /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
+  /// Passes made so far; set it to go on from a checkpoint, or to repeat a pass.
   std::uint64_t draws() const { return draws_.count(); }
   void set_draws(std::uint64_t n) { draws_.set_count(n); }
 

@@ -1,7 +1,7 @@
 // How a perturbed pass is made: what LowPassFilter, SAM, SmoothOut and the measures of sharpness choose.
 #pragma once
 
-#include "lpf/filter/law.hpp"
+#include "lpf/filter/segments.hpp"
 
 namespace lpf {
 
@@ -36,6 +36,34 @@ struct PassOptions {
   Tensor perturbations =
       {};  ///< [M, size of θ]: added instead of noise (SAM's ascent, directions of a landscape)
 };
+
+/// What the parts of a perturbed pass share.
+struct Pass {
+  ParameterStore params;
+  Segments segments;
+  PassOptions options;
+  Tensor scale;  ///< standard deviations s, [rows of the segments]; undefined with stored perturbations
+
+  bool stored_perturbations() const { return options.perturbations.defined(); }
+};
+
+/// The pass of these options. ValueError and ShapeError for options that do not fit.
+LPF_ONCE Pass make_pass(const ParameterStore& params, Segments segments, const PassOptions& options) {
+  check(options.M >= 1, "perturb", "M must be at least 1, got ", options.M);
+  check(options.estimator != Estimator::antithetic || options.M % 2 == 0, "perturb",
+        "antithetic draws come in pairs: M must be even, got ", options.M);
+  Pass pass{params, std::move(segments), options, {}};
+  if (pass.stored_perturbations()) {
+    const Shape wanted{options.M, params.theta().numel()};
+    check<ShapeError>(options.perturbations.shape() == wanted, "perturb", "perturbations for M = ", options.M,
+                      " replicas need shape ", wanted, ", got ", options.perturbations.shape());
+    return pass;
+  }
+  pass.scale = options.scale.defined() ? options.scale : scales(params, pass.segments, options.gamma);
+  check<ShapeError>(pass.scale.shape() == Shape{pass.segments.rows}, "perturb", "scales for ",
+                    pass.segments.rows, " rows are needed, got ", pass.scale.shape());
+  return pass;
+}
 
 }  // namespace filter
 }  // namespace lpf

@@ -19,19 +19,15 @@ class Perturbation final : public nn::ReplicaContext {
  public:
   /// `unread`, if given, becomes true if the pass ends, not by an exception, before any parameter was read.
   /// @throws StateError if a pass over `params` is open, ValueError and ShapeError for options that do not fit.
-  Perturbation(const ParameterStore& params, const Segments& segments, const PassOptions& options,
+  Perturbation(const ParameterStore& params, Segments segments, const PassOptions& options,
                std::shared_ptr<bool> unread = nullptr)
-      : params_(params),
-        segments_(segments),
-        options_(options),
-        scale_(check_options()),
+      : pass_(make_pass(params, std::move(segments), options)),
         plan_(std::make_shared<ReplicaPlan>(options.M)),
-        buffer_(params, segments, options, scale_),
-        noise_(params, segments, options.key, scale_),
         known_(params.parameters().size()),
         version_(params.version()),
         unread_(std::move(unread)) {
-    nn::detail::active_passes.push_back({params_.id(), this});
+    check_not_open(params);
+    nn::detail::active_passes.push_back({params.id(), this});
   }
   ~Perturbation() override {
     std::erase_if(nn::detail::active_passes, [this](const auto& active) { return active.pass == this; });
@@ -40,11 +36,11 @@ class Perturbation final : public nn::ReplicaContext {
   Perturbation(const Perturbation&) = delete;
   Perturbation& operator=(const Perturbation&) = delete;
 
-  std::int64_t M() const { return options_.M; }
-  double gamma() const { return options_.gamma.value; }
-  const NoiseKey& key() const { return options_.key; }
+  std::int64_t M() const { return pass_.options.M; }
+  double gamma() const { return pass_.options.gamma.value; }
+  const NoiseKey& key() const { return pass_.options.key; }
   /// Standard deviation s of each perturbed row of θ, in the order of the store.
-  const Tensor& scale() const { return scale_; }
+  const Tensor& scale() const { return pass_.scale; }
 
   /// Mean loss of each replica over its slice, from the losses of the samples [B].
   std::vector<double> replica_losses(const Tensor& losses) const {
@@ -54,7 +50,7 @@ class Perturbation final : public nn::ReplicaContext {
   /// After several, of the last.
   GradientStatistics gradient_statistics() const {
     check<StateError>(
-        options_.keep_replica_gradients, "gradient_statistics",
+        pass_.options.keep_replica_gradients, "gradient_statistics",
         "this pass summed its replicas' gradients: set keep_replica_gradients in the filter's options");
     return gradients_->statistics(plan_);
   }
@@ -62,35 +58,31 @@ class Perturbation final : public nn::ReplicaContext {
   /// random counters are left as they were.
   template <class F>
   auto clean(F f) const {
-    const CleanScope scope(params_, this);
+    const CleanScope scope(pass_.params, this);
     return f();
   }
 
   // --- for layers
   Tensor read(std::size_t parameter) override;
   Tensor pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) override;
-  BatchNormPolicy batch_norm_policy() const override { return options_.batch_norm; }
+  BatchNormPolicy batch_norm_policy() const override { return pass_.options.batch_norm; }
   const PlanPtr& plan() const override { return plan_; }
 
  private:
-  Tensor check_options() const;
   /// Notes a use of the pass. StateError if θ has changed since it began.
   void check_use() {
     used_ = true;
     check<StateError>(
-        params_.version() == version_, "perturb",
+        pass_.params.version() == version_, "perturb",
         "the parameters were updated inside this perturbed pass: end its scope, and open a new one for the "
         "next pass");
   }
 
-  ParameterStore params_;
-  Segments segments_;
-  PassOptions options_;
-  Tensor scale_;               // s, [rows]
-  PlanPtr plan_;               // how the batch is cut
-  ReplicaBuffer buffer_;       // θ_r
-  PreActivationNoise noise_;   // Estimator::per_sample
-  std::vector<Tensor> known_;  // what each parameter reads as
+  Pass pass_;                        // θ, what of it is perturbed, and s
+  PlanPtr plan_;                     // how the batch is cut
+  ReplicaBuffer buffer_{pass_};      // θ_r
+  PreActivationNoise noise_{pass_};  // Estimator::per_sample
+  std::vector<Tensor> known_;        // what each parameter reads as
   std::shared_ptr<ReplicaGradients> gradients_ = std::make_shared<ReplicaGradients>();
   std::uint64_t version_;  // of θ
   std::shared_ptr<bool> unread_;
@@ -102,56 +94,38 @@ class Perturbation final : public nn::ReplicaContext {
 /// filter reads as itself.
 inline Tensor Perturbation::read(std::size_t parameter) {
   check_use();
-  const Tensor theta = params_.tensor(parameter);
-  if (!segments_.of(parameter)) return theta;
+  const Tensor theta = pass_.params.tensor(parameter);
+  if (!pass_.segments.of(parameter)) return theta;
   noise_.check_unused(parameter);
   Tensor& known = known_[parameter];
   const bool recorded = known.defined() && known.requires_grad();
   if (recorded || (known.defined() && !is_grad_enabled())) return lpf::detail::as_operand(known);
 
+  // [reading 5]
   Tensor replicas = buffer_.replicas(parameter);
   replicas.impl().replicas = plan_;
-  replicas.impl().sum_gradient = !options_.keep_replica_gradients;  // a layer may add the gradients up itself
-  const auto backward = [parameter, keep = options_.keep_replica_gradients, gradients = gradients_](
-                            const Tensor& g, Need) {
-    if (!g.is_replicated()) return Grads{g};  // it comes summed
+  const bool keep = pass_.options.keep_replica_gradients;
+  replicas.impl().sum_gradient = !keep;  // an operation may add the gradients of the replicas up itself
+  const auto backward = [keep, parameter, gradients = gradients_](const Tensor& g, Need) {
+    if (!g.is_replicated()) return Grads{g};  // already summed
     if (keep) gradients->keep(parameter, g);
     return Grads{sum_replicas(g)};
   };
   known = record("perturb", std::move(replicas), {theta}, backward);
-  lpf::detail::set_gradient_destination(known, theta, !options_.keep_replica_gradients);
+  lpf::detail::set_gradient_destination(known, theta, !keep);
   return lpf::detail::as_operand(known);
 }
 
 /// Noise of a linear layer's pre-activations in place of noise on its weights; undefined with other estimators.
 inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight,
                                                  const std::size_t* bias) {
-  if (options_.estimator != Estimator::per_sample) return {};
-  if (!segments_.of(weight) && !(bias && segments_.of(*bias))) return {};
+  if (pass_.options.estimator != Estimator::per_sample) return {};
+  if (!pass_.segments.of(weight) && !(bias && pass_.segments.of(*bias))) return {};
   check_use();
   for (const std::size_t* parameter : {static_cast<const std::size_t*>(&weight), bias})
     if (parameter) noise_.check_unused(*parameter, known_[*parameter].defined());
   plan_->slices("perturb", x.size(0));
   return noise_.draw(x, weight, bias);
-}
-
-/// Refuses options that do not fit; returns the standard deviations s, undefined with stored perturbations.
-inline Tensor Perturbation::check_options() const {
-  check_not_open(params_);
-  check(options_.M >= 1, "perturb", "M must be at least 1, got ", options_.M);
-  check(options_.estimator != Estimator::antithetic || options_.M % 2 == 0, "perturb",
-        "antithetic draws come in pairs: M must be even, got ", options_.M);
-  if (options_.perturbations.defined()) {
-    const Shape wanted{options_.M, params_.theta().numel()};
-    check<ShapeError>(options_.perturbations.shape() == wanted, "perturb",
-                      "perturbations for M = ", options_.M, " replicas need shape ", wanted, ", got ",
-                      options_.perturbations.shape());
-    return {};
-  }
-  const Tensor scale = options_.scale.defined() ? options_.scale : scales(params_, segments_, options_.gamma);
-  check<ShapeError>(scale.shape() == Shape{segments_.rows}, "perturb", "scales for ", segments_.rows,
-                    " rows are needed, got ", scale.shape());
-  return scale;
 }
 
 }  // namespace lpf::filter

@@ -46,30 +46,28 @@ LPF_ONCE Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Te
 /// The noise of a pass with Estimator::per_sample: for a layer x·wᵀ + b on [B, in] it is drawn on the pre-activations.
 class PreActivationNoise {
  public:
-  /// `scale` [rows of the segments] are the standard deviations of the weights.
-  PreActivationNoise(const ParameterStore& params, const Segments& segments, const NoiseKey& key,
-                     const Tensor& scale)
-      : params_(params), segments_(segments), key_(key), scale_(scale) {}
+  /// `pass` outlives it.
+  explicit PreActivationNoise(const Pass& pass) : pass_(pass) {}
 
   /// StateError if a parameter was read before, or its noise was drawn on pre-activations.
   LPF_ONCE void check_unused(std::size_t parameter, bool was_read = false) const {
     check<StateError>(!was_read && std::find(used_.begin(), used_.end(), parameter) == used_.end(), "perturb",
-                      "'", params_.parameters()[parameter].name,
+                      "'", pass_.params.parameters()[parameter].name,
                       "' is used twice in one pass: per-sample noise is exact for a weight used once; use "
                       "Estimator::replicas");
   }
 
   /// Noise [B, out] for x [B, in], a weight and a bias (null: none), one of which may be left out of the filter.
   LPF_ONCE Tensor draw(const Tensor& x, std::size_t weight, const std::size_t* bias) {
-    const backend::Segment* w = segments_.of(weight);
-    const backend::Segment* b = bias ? segments_.of(*bias) : nullptr;
+    const backend::Segment* w = pass_.segments.of(weight);
+    const backend::Segment* b = bias ? pass_.segments.of(*bias) : nullptr;
     for (const backend::Segment* s : {w, b})
       if (s) used_.push_back(s->parameter);
-    const std::int64_t out = params_.parameters()[weight].shape[0];
+    const std::int64_t out = pass_.params.parameters()[weight].shape[0];
     const auto scale_of = [&](const backend::Segment* s) {
-      return s ? narrow(scale_, 0, s->first_scale, s->rows).detach() : Tensor();
+      return s ? narrow(pass_.scale, 0, s->first_scale, s->rows).detach() : Tensor();
     };
-    NoiseKey key = key_;
+    NoiseKey key = pass_.options.key;
     key.replica = 0xFFFFFF;  // apart from the streams of replicas
     key.parameter = static_cast<std::uint32_t>(w ? weight : *bias);
     return detail::pre_activation_noise(x, out, scale_of(w), scale_of(b), key,
@@ -77,10 +75,7 @@ class PreActivationNoise {
   }
 
  private:
-  ParameterStore params_;
-  Segments segments_;
-  NoiseKey key_;
-  Tensor scale_;
+  const Pass& pass_;
   std::vector<std::size_t> used_;
 };
 

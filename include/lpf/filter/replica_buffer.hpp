@@ -16,15 +16,14 @@ namespace detail {
 /// The replicas of one parameter, drawn whenever they are needed.
 class ReplicaRematerializer final : public Rematerializer {
  public:
-  ReplicaRematerializer(const ParameterStore& params, const backend::Segment& segment, const Tensor& scale,
-                        const PassOptions& options, DType dtype)
-      : params_(params),
-        version_(params.version()),
-        theta_(params.theta().alias({segment.rows * segment.length}, segment.offset)),
-        scale_(scale),
+  ReplicaRematerializer(const Pass& pass, const backend::Segment& segment, DType dtype)
+      : params_(pass.params),
+        version_(pass.params.version()),
+        theta_(pass.params.theta().alias({segment.rows * segment.length}, segment.offset)),
+        scale_(pass.scale),
         dtype_(dtype),
-        replicas_{options.M,    segment,     options.key,
-                  theta_.raw(), scale.raw(), options.estimator == Estimator::antithetic} {
+        replicas_{pass.options.M, segment,      pass.options.key,
+                  theta_.raw(),   scale_.raw(), pass.options.estimator == Estimator::antithetic} {
     replicas_.segment.offset = 0;
   }
   void make(void* out) const override {
@@ -54,26 +53,24 @@ class ReplicaRematerializer final : public Rematerializer {
 /// θ_r = θ + s ⊙ ε_r for every parameter of a pass.
 class ReplicaBuffer {
  public:
-  /// `scale` [rows of the segments] are the standard deviations s; unused where the options have stored perturbations.
-  ReplicaBuffer(const ParameterStore& params, const Segments& segments, const PassOptions& options,
-                const Tensor& scale)
-      : params_(params), segments_(segments), options_(options), scale_(scale) {}
+  /// `pass` outlives the buffer.
+  explicit ReplicaBuffer(const Pass& pass) : pass_(pass), drawn_(pass.params.parameters().size()) {}
 
   /// The replicas of a parameter, in memory of [M, shape…] seen as [shape…]; drawn now, or when they are first used.
   LPF_ONCE Tensor replicas(std::size_t parameter) {
-    const Tensor theta = params_.tensor(parameter);
-    const backend::Segment& segment = *segments_.of(parameter);
+    const Tensor theta = pass_.params.tensor(parameter);
+    const backend::Segment& segment = *pass_.segments.of(parameter);
     if (!rounds_) rounds_ = lpf::detail::autocasts_product(theta);
     if (!is_stored(segment)) {
       Storage::release_recomputed();
       return recomputed(segment, theta.shape());
     }
     if (place_.empty()) {
-      place_.assign(segments_.segments.size(), -1);
-      stored_ = draw_all(params_.dtype());
+      place_.assign(pass_.segments.segments.size(), -1);
+      stored_ = draw_all(pass_.params.dtype());
       if (*rounds_) rounded_ = draw_all(bfloat16);
     }
-    const std::int64_t place = place_[static_cast<std::size_t>(segments_.segment_of[parameter])];
+    const std::int64_t place = place_[static_cast<std::size_t>(pass_.segments.segment_of[parameter])];
     const Tensor& memory = dtype_of(segment) == bfloat16 ? rounded_ : stored_;
     if (draws_one_by_one() && !drawn_[parameter]) draw({segment}, {place}, memory);
     drawn_[parameter] = true;
@@ -84,27 +81,26 @@ class ReplicaBuffer {
   /// The dtype of a parameter's replicas. Under autocast θ_r is rounded to bfloat16 as it is written, but for parameters
   /// of one axis: biases, and batch norm's scale and shift, stay float32, and their noise is small beside them.
   DType dtype_of(const backend::Segment& segment) const {
-    const bool matrix = params_.parameters()[segment.parameter].shape.rank() > 1;
-    return *rounds_ && matrix ? bfloat16 : params_.dtype();
+    const bool matrix = pass_.params.parameters()[segment.parameter].shape.rank() > 1;
+    return *rounds_ && matrix ? bfloat16 : pass_.params.dtype();
   }
   bool is_stored(const backend::Segment& segment) const {
-    if (options_.memory == ReplicaMemory::stored || options_.perturbations.defined()) return true;
-    if (options_.memory == ReplicaMemory::recomputed) return false;
+    if (pass_.options.memory == ReplicaMemory::stored || pass_.stored_perturbations()) return true;
+    if (pass_.options.memory == ReplicaMemory::recomputed) return false;
     constexpr std::int64_t large = 1 << 16;  // elements, from which a second draw is faster than memory
-    return segment.rows * segment.length < large || options_.M < lpf::detail::fewest_pending_replicas ||
-           params_.parameters()[segment.parameter].shape.rank() != 2 || draws_one_by_one();
+    return segment.rows * segment.length < large || pass_.options.M < lpf::detail::fewest_pending_replicas ||
+           pass_.params.parameters()[segment.parameter].shape.rank() != 2 || draws_one_by_one();
   }
   /// With noise per sample most parameters never need replicas.
   bool draws_one_by_one() const {
-    return options_.estimator == Estimator::per_sample && !options_.perturbations.defined();
+    return pass_.options.estimator == Estimator::per_sample && !pass_.stored_perturbations();
   }
 
   LPF_ONCE Tensor recomputed(const backend::Segment& segment, const Shape& shape) const {
     const DType dtype = dtype_of(segment);
-    const auto bytes = static_cast<std::size_t>(options_.M * shape.numel()) * size_of(dtype);
-    auto rematerializer =
-        std::make_shared<detail::ReplicaRematerializer>(params_, segment, scale_, options_, dtype);
-    return lpf::detail::on(std::make_shared<Storage>(bytes, params_.device(), std::move(rematerializer)),
+    const auto bytes = static_cast<std::size_t>(pass_.options.M * shape.numel()) * size_of(dtype);
+    auto rematerializer = std::make_shared<detail::ReplicaRematerializer>(pass_, segment, dtype);
+    return lpf::detail::on(std::make_shared<Storage>(bytes, pass_.params.device(), std::move(rematerializer)),
                            shape, dtype);
   }
 
@@ -113,37 +109,38 @@ class ReplicaBuffer {
     std::vector<backend::Segment> segments;
     std::vector<std::int64_t> places;
     std::int64_t size = 0;
-    for (std::size_t i = 0; i < segments_.segments.size(); ++i) {
-      const backend::Segment& segment = segments_.segments[i];
+    for (std::size_t i = 0; i < pass_.segments.segments.size(); ++i) {
+      const backend::Segment& segment = pass_.segments.segments[i];
       if (!is_stored(segment) || dtype_of(segment) != dtype) continue;
       segments.push_back(segment);
       places.push_back(size);
       place_[i] = size;
       const auto align = static_cast<std::int64_t>(64 / size_of(dtype));
-      size += (options_.M * segment.rows * segment.length + align - 1) / align * align;
+      size += (pass_.options.M * segment.rows * segment.length + align - 1) / align * align;
     }
-    const Tensor replicas = empty({size}, {dtype, params_.device()});
+    const Tensor replicas = empty({size}, {dtype, pass_.params.device()});
     if (!draws_one_by_one() && size > 0) draw(segments, places, replicas);
     return replicas;
   }
   /// Writes the replicas of some parameters to their places.
   LPF_ONCE void draw(const std::vector<backend::Segment>& segments, const std::vector<std::int64_t>& places,
                      const Tensor& replicas) const {
-    if (options_.perturbations.defined()) return add_stored(segments, places, replicas);
-    const Tensor theta = params_.theta();
-    theta.backend().perturb(theta.dtype(), segments.data(), places.data(), std::ssize(segments), options_.key,
-                            theta.raw(), scale_.raw(), options_.M,
-                            options_.estimator == Estimator::antithetic, replicas.dtype(), replicas.raw());
+    if (pass_.stored_perturbations()) return add_stored(segments, places, replicas);
+    const Tensor theta = pass_.params.theta();
+    theta.backend().perturb(theta.dtype(), segments.data(), places.data(), std::ssize(segments),
+                            pass_.options.key, theta.raw(), pass_.scale.raw(), pass_.options.M,
+                            pass_.options.estimator == Estimator::antithetic, replicas.dtype(),
+                            replicas.raw());
   }
   /// θ_r = θ + perturbation r.
   LPF_ONCE void add_stored(const std::vector<backend::Segment>& segments,
                            const std::vector<std::int64_t>& places, const Tensor& replicas) const {
-    const Tensor theta = params_.theta();
+    const Tensor theta = pass_.params.theta();
     for (std::size_t i = 0; i < segments.size(); ++i) {
       const backend::Segment& s = segments[i];
       const std::int64_t n = s.rows * s.length;
-      for (std::int64_t r = 0; r < options_.M; ++r) {
-        const Tensor perturbation = options_.perturbations.alias({n}, r * theta.numel() + s.offset);
+      for (std::int64_t r = 0; r < pass_.options.M; ++r) {
+        const Tensor perturbation = pass_.options.perturbations.alias({n}, r * theta.numel() + s.offset);
         const Tensor to = replicas.alias({n}, places[i] + r * n);
         const Tensor sum = to.dtype() == theta.dtype() ? to : empty({n}, theta.options());
         theta.backend().binary(backend::Binary::add, lpf::detail::view_of(theta.alias({n}, s.offset)),
@@ -153,14 +150,11 @@ class ReplicaBuffer {
     }
   }
 
-  ParameterStore params_;
-  Segments segments_;
-  PassOptions options_;
-  Tensor scale_;
+  const Pass& pass_;
   std::optional<bool> rounds_;  // whether matrices are rounded to bfloat16; known at the first read
   Tensor stored_, rounded_;     // the stored replicas, of a parameter next to each other; those in bfloat16
   std::vector<std::int64_t> place_;  // of each segment, in one of the two
-  std::vector<bool> drawn_ = std::vector<bool>(params_.parameters().size());  // one by one
+  std::vector<bool> drawn_;          // one by one
 };
 
 /// The noise s ⊙ ε_r of a pass by itself, [M, size of θ]; zero in what is not perturbed.

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/suggest.hpp"
 #include "lpf/io/atomic_file.hpp"
 #include "lpf/io/file.hpp"
 #include "lpf/io/safetensors_header.hpp"

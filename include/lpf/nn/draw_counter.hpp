@@ -20,7 +20,7 @@ class DrawCounter {
       : stream_(stream), shared_(std::move(shared)) {}
 
   /// The key of the next draw.
-  NoiseKey next() const {
+  LPF_ONCE NoiseKey next() const {
     if (shared_) {
       run_and_replay([count = shared_] { ++*count; });
     } else {
@@ -32,7 +32,7 @@ class DrawCounter {
   /// The key for the samples at hand: of the next draw where they are a whole batch or the first part of one (MicroBatch),
   /// of the same draw where they are a later part. Samples then take the numbers from MicroBatch::first_sample() on.
   /// @throws StateError for a later part before any first, naming the kind of the layer and its path.
-  NoiseKey next_of_batch(const char* layer, std::string_view path) const {
+  LPF_ONCE NoiseKey next_of_batch(const char* layer, std::string_view path) const {
     if (nn::MicroBatch::first_sample() == 0) return next();
     check<StateError>(count() > 0, layer, "'", path, "' meets a part of a batch that begins at sample ",
                       nn::MicroBatch::first_sample(), " before the part that begins at 0");
@@ -44,7 +44,7 @@ class DrawCounter {
   void set_count(std::uint64_t n) const { (shared_ ? *shared_ : own_) = n; }
 
  private:
-  NoiseKey current() const {
+  LPF_ONCE NoiseKey current() const {
     if (shared_) return detail::key_of_step(stream_, [count = shared_] { return *count - 1; });
     return detail::key_of_step(stream_, [this] { return own_ - 1; });
   }

@@ -16,7 +16,7 @@ struct LinearOptions {
 struct Linear {
   Parameter weight, bias;
 
-  LPF_ONCE Linear(const Path& p, std::int64_t in, std::int64_t out, const LinearOptions& options = {}) {
+  Linear(const Path& p, std::int64_t in, std::int64_t out, const LinearOptions& options = {}) {
     check(in > 0 && out > 0, "Linear", "'", p.name(), "' needs at least one input and output, got ", in,
           " and ", out);
     const auto initial = init::fan_in_uniform(static_cast<double>(in));
@@ -24,7 +24,7 @@ struct Linear {
     if (options.bias) bias = p.parameter("bias", {out}, options.bias_init ? options.bias_init : initial);
   }
 
-  LPF_ONCE Tensor operator()(const Tensor& x) const {
+  Tensor operator()(const Tensor& x) const {
     if (ReplicaContext* pass = weight.pass(); pass && x.rank() == 2) {
       const std::size_t bias_index = bias.index();
       const Tensor noise =

@@ -10,14 +10,14 @@
 //   } net(params);
 #pragma once
 
-#include "lpf/nn/parameter.hpp"
+#include "lpf/nn/path.hpp"
 
 namespace lpf {
 
 /// Owns the parameters, buffers and counters of a model. A handle: copies share the same store.
 class ParameterStore {
  public:
-  explicit ParameterStore(const ParameterStoreOptions& options = {})
+  LPF_ONCE explicit ParameterStore(const ParameterStoreOptions& options = {})
       : state_(std::make_shared<nn::detail::StoreState>()) {
     check<DTypeError>(options.dtype == float32 || options.dtype == float64, "ParameterStore",
                       "parameters are float32 or float64, not ", name_of(options.dtype));
@@ -30,16 +30,16 @@ class ParameterStore {
   nn::Path operator/(int index) const { return nn::Path(*this) / index; }
 
   /// All parameters in one vector [size], with zeros between them where alignment wants it.
-  Tensor theta() const { return state_->materialize(), state_->theta; }
+  LPF_ONCE Tensor theta() const { return state_->materialize(), state_->theta; }
   /// The gradient of each element of θ.
-  Tensor gradient() const { return state_->materialize(), state_->gradient; }
+  LPF_ONCE Tensor gradient() const { return state_->materialize(), state_->gradient; }
   void zero_grad() const { state_->zero_gradient(); }
   /// Whether backward() has added to the gradient, or it was written, since it was last zeroed.
   bool has_gradient() const { return gradient().impl().storage->version() != state_->cleared; }
 
   const std::vector<ParameterInfo>& parameters() const { return state_->materialize(), state_->infos; }
   /// The leaf tensor of a parameter.
-  Tensor tensor(std::size_t index) const {
+  LPF_ONCE Tensor tensor(std::size_t index) const {
     check<IndexError>(index < parameters().size(), "ParameterStore", "parameter ", index, " is outside [0, ",
                       parameters().size(), ")");
     return state_->tensors[index];

@@ -34,6 +34,7 @@ class ReplicaContext {
   virtual BatchNormPolicy batch_norm_policy() const = 0;
   virtual const PlanPtr& plan() const = 0;
 };
+using PerturbedPass [[deprecated("use ReplicaContext")]] = ReplicaContext;
 
 namespace detail {
 

@@ -28,6 +28,7 @@ inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w, 
   Tensor y = empty({x.shape()[0], n}, x.options());
   if (bias.defined()) write_bias(bias, y);
 
+  // [reading 6]
   // Forward: one batched product for each run of slices of equal length, of which there are at most two.
   slices_of("linear", w, x.shape()[0]).for_each_run([&](const Slices::Run& run) {
     const backend::Gemm product{.dtype = x.dtype(),
@@ -48,6 +49,7 @@ inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w, 
     multiply_by_weight(product, w, run.first);
   });
 
+  // [reading 7]
   // Backward, with g = dL/dy: dL/dx = g·op(w)ᵀ slice by slice, dL/dw = gᵀ·x, dL/dbias = the sum of the rows of g.
   return record("linear", std::move(y), {x, w, bias}, [x, w, transpose_w, bias](const Tensor& g, Need need) {
     Grads grads(3);

@@ -9,11 +9,6 @@ namespace lpf::detail {
 /// there one thread draws all of a replica.
 inline constexpr std::int64_t fewest_pending_replicas = 4;
 
-/// Element i of t, for a product.
-inline void* element(const Tensor& t, std::int64_t i) {
-  return static_cast<std::byte*>(t.raw_with_replicas()) + static_cast<std::size_t>(i) * size_of(t.dtype());
-}
-
 /// `product` with B = the weight w from its replica `first` on; k, n, ldb and stride_b are set. Replicas that are not in
 /// memory (ReplicaMemory::recomputed) are drawn by the kernel, a tile at a time, where it can do so.
 LPF_ONCE void multiply_by_weight(backend::Gemm product, const Tensor& w, std::int64_t first) {

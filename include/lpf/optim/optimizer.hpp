@@ -102,16 +102,7 @@ class Optimizer {
   virtual ~Optimizer() = default;
 
   /// θ ← update(θ, gradient), then gradient ← 0.
-  void step() {
-    const auto off = no_grad();
-    for (const Range& range : ranges_of(params_, groups_)) {
-      const Options& options = options_[range.group];
-      update(range, options, numbers(options));
-    }
-    ++steps_;
-    params_.count_update();
-    params_.zero_grad();
-  }
+  void step();
   void zero_grad() { params_.zero_grad(); }
 
   /// The learning rate of every group is multiplied by schedule(updates done).
@@ -144,23 +135,40 @@ class Optimizer {
   }
   Tensor new_state() const { return zeros_like(params_.theta()); }
   /// Element i of a state vector, for a kernel; null if there is none.
-  static void* at(const Tensor& t, std::int64_t i) { return t.defined() ? t.alias({}, i).raw() : nullptr; }
+  static void* at(const Tensor& t, std::int64_t i) {
+    return t.defined() ? lpf::detail::element(t, i) : nullptr;
+  }
 
   ParameterStore params_;
 
  private:
-  StepNumbers numbers(const Options& options) const {
-    StepNumbers now{{}, steps_.is_zero()};
-    const auto all = [this, &options] { return step_numbers(options, lr_of(options), steps_ + 1); };
-    for (std::size_t i = 0; i < all().size(); ++i)
-      now.values.push_back(step_scalar([all, i] { return all()[i]; }));
-    return now;
-  }
+  StepNumbers numbers(const Options& options) const;
 
   StepCounter steps_;
   std::vector<Options> options_;
   std::vector<ParameterGroup<Options>> groups_;
   schedule::Schedule schedule_;
 };
+
+template <class Options>
+void Optimizer<Options>::step() {
+  const auto off = no_grad();
+  for (const Range& range : ranges_of(params_, groups_)) {
+    const Options& options = options_[range.group];
+    update(range, options, numbers(options));
+  }
+  ++steps_;
+  params_.count_update();
+  params_.zero_grad();
+}
+
+template <class Options>
+StepNumbers Optimizer<Options>::numbers(const Options& options) const {
+  StepNumbers now{{}, steps_.is_zero()};
+  const auto all = [this, &options] { return step_numbers(options, lr_of(options), steps_ + 1); };
+  for (std::size_t i = 0; i < all().size(); ++i)
+    now.values.push_back(step_scalar([all, i] { return all()[i]; }));
+  return now;
+}
 
 }  // namespace lpf::optim

@@ -43,6 +43,7 @@ class SGD final : public Optimizer<SGDOptions> {
           "nesterov needs momentum > 0 and dampening 0, got ", o.momentum, " and ", o.dampening);
   }
 
+  // [reading 8]
   /// The formula over a range of θ, in one sweep over memory (backend::SGDStep); now[0] is η.
   void update(const Range& r, const SGDOptions& o, const StepNumbers& now) override {
     if (o.momentum > 0 && !velocity_.defined()) velocity_ = new_state();

@@ -62,7 +62,7 @@ class Storage : public std::enable_shared_from_this<Storage> {
   }
 
  private:
-  [[gnu::noinline]] void recompute() const {
+  LPF_ONCE void recompute() const {
     void* memory = backend_->allocate(bytes_);
     try {
       rematerializer_->make(memory);

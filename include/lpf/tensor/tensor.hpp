@@ -195,6 +195,10 @@ class Tensor {
 };
 
 namespace detail {
+/// Element i of t, counted over all replicas, for a kernel.
+LPF_ONCE void* element(const Tensor& t, std::int64_t i) {
+  return static_cast<std::byte*>(t.raw_with_replicas()) + static_cast<std::size_t>(i) * size_of(t.dtype());
+}
 /// The tensor that a storage holds from its first element on.
 inline Tensor on(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype) {
   auto* impl = new TensorImpl;
@@ -207,12 +211,12 @@ inline Tensor on(std::shared_ptr<Storage> storage, const Shape& shape, DType dty
 }  // namespace detail
 
 /// Uninitialised elements.
-inline Tensor empty(Shape shape, TensorOptions options = {}) {
+LPF_ONCE Tensor empty(Shape shape, TensorOptions options = {}) {
   const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(options.dtype);
   return detail::on(std::make_shared<Storage>(bytes, options.device), shape, options.dtype);
 }
 
-inline Tensor full(Shape shape, double value, TensorOptions options = {}) {
+LPF_ONCE Tensor full(Shape shape, double value, TensorOptions options = {}) {
   Tensor out = empty(shape, options);
   out.backend().fill(out.raw(), options.dtype, out.numel(), value);
   return out;

@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/suggest.hpp"
 #include "lpf/data/augment/auto_augment.hpp"
 #include "lpf/data/loader.hpp"
 #include "lpf/data/statistics.hpp"

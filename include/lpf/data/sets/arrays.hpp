@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "lpf/core/suggest.hpp"
 #include "lpf/data/dataset.hpp"
 #include "lpf/io/npz.hpp"
 #include "lpf/io/safetensors.hpp"

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/suggest.hpp"
 #include "lpf/data/dataset.hpp"
 #include "lpf/io/image.hpp"
 
