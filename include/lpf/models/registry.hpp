@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lpf/io/file.hpp"
+#include "lpf/core/suggest.hpp"
 #include "lpf/models/lenet.hpp"
 #include "lpf/models/mlp.hpp"
 #include "lpf/models/pyramidnet.hpp"

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lpf/io/file.hpp"
+#include "lpf/core/suggest.hpp"
 #include "lpf/optim/adam.hpp"
 #include "lpf/optim/lion.hpp"
 #include "lpf/optim/sgd.hpp"

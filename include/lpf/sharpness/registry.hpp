@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lpf/io/file.hpp"
+#include "lpf/core/suggest.hpp"
 #include "lpf/sharpness/fisher_rao.hpp"
 #include "lpf/sharpness/gradient_norm.hpp"
 #include "lpf/sharpness/measuring.hpp"
