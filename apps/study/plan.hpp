@@ -22,7 +22,8 @@ struct Factor {
   std::vector<double> values;
 };
 
-/// Factor "optimizer": in settings and results an optimizer is its place in this list, so that new ones come last.
+/// Factor "optimizer": in settings and results an optimizer is its place in this list, so that new ones come
+/// last.
 inline const std::vector<std::string> optimizers{"sgd", "sam", "lpf-sgd", "adam"};
 inline const lpf::optim::MethodInfo& optimizer_of(double number) {
   return lpf::optim::info(optimizers.at(static_cast<std::size_t>(number)));
@@ -61,7 +62,7 @@ struct Plan {
   std::size_t seeds() const { return factors[0].values.size(); }
   /// Models without regard to the seed.
   std::size_t configurations() const { return size() / seeds(); }
-  /// FactorValues of model `id`; the seed varies slowest, so that the beginning of a study is one of whole seeds.
+  /// The values of model `id`; the seed varies slowest, so that the beginning of a study is one of whole seeds.
   FactorValues settings(std::size_t id) const {
     FactorValues out = shared;
     for (std::size_t k = factors.size(); k-- > 0; id /= factors[k].values.size())
