@@ -122,17 +122,17 @@ int compare(const Options& o, const std::string& command) {
     }
     groups.push_back(group);
   }
-  report.section("All together")
-      .figure(plot::dot_chart(categories, groups,
-                              {.title = "Test error", .y = {.title = "test error, %", .min = 0}}),
-              "Mean, standard deviation, and each seed.");
+  const plot::Svg test_error =
+      plot::dot_chart(categories, groups, {.title = "Test error", .y = {.title = "test error, %", .min = 0}});
+  report.section("All together").figure(test_error, "Mean, standard deviation, and each seed.");
   report.section("What the columns mean").definitions(columns);
   std::printf("\n");
   for (const auto& [name, meaning] : columns) std::printf("%-14s %s\n", name.c_str(), meaning.c_str());
   report.write(o.out + "/report.html");
+  write_file_atomically(o.out + "/test-error.svg", test_error.markup);
   write_results(o, runs);
-  std::printf("\nPictures: %s/report.html   numbers: %s/results.csv, %s/results.json\n", o.out.c_str(),
-              o.out.c_str(), o.out.c_str());
+  std::printf("\nPictures: %s/report.html, %s/test-error.svg   numbers: %s/results.csv, %s/results.json\n",
+              o.out.c_str(), o.out.c_str(), o.out.c_str(), o.out.c_str());
   return 0;
 }
 
@@ -159,7 +159,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}));
   app.add_option("--estimator", o.estimator, "how LPF-SGD draws its noise")
       ->check(CLI::IsMember({"replicas", "antithetic", "per-sample"}));
-  app.add_option("--out", o.out, "folder for report.html, results.csv and results.json");
+  app.add_option("--out", o.out, "folder for report.html, test-error.svg, results.csv and results.json");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
   app.add_flag("--tune", o.tune, "choose rho, gamma and alpha on the validation split instead");

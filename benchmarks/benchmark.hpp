@@ -1,4 +1,4 @@
-// What the benchmarks share: a process beside this one that does the same work, timings, and how they end.
+// Common code of the benchmarks: a process that does the same work in another library, timings, and output.
 #pragma once
 
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 namespace lpf::benchmark {
 
-/// A process of its own: one line a request, one line an answer.
+/// A child process that answers each request line with one line.
 class Process {
  public:
   explicit Process(const std::vector<std::string>& command) {
@@ -69,17 +69,17 @@ class Process {
   std::FILE *to_, *from_;
 };
 
-/// PyTorch in a process of its own (peer.py, with these options).
+/// PyTorch in a child process (peer.py, with these options).
 class Peer : public Process {
  public:
   Peer(const std::string& python, const std::vector<std::string>& options)
       : Process(command(python, options)), version_(answer()) {}
-  /// PyTorch, if a Python was named.
+  /// The PyTorch peer if a Python interpreter is given, else null.
   static std::unique_ptr<Peer> of(const std::string& python, const std::vector<std::string>& options) {
     return python.empty() ? nullptr : std::make_unique<Peer>(python, options);
   }
   const std::string& version() const { return version_; }
-  /// The number with which it answers a request.
+  /// Its numeric answer to a request.
   double number(const std::string& request) {
     ask(request);
     return std::stod(answer());
@@ -95,30 +95,30 @@ class Peer : public Process {
   std::string version_;
 };
 
-/// The end of the line that says what is timed: PyTorch's version, where it is timed too.
+/// The end of the heading: PyTorch's version, if it is timed too.
 inline std::string beside(const std::unique_ptr<Peer>& peer) {
   return peer ? concat(", beside PyTorch ", peer->version()) : "";
 }
 
-/// How long f() takes.
+/// The duration of f().
 inline double milliseconds_of(const std::function<void()>& f) {
   const auto start = std::chrono::steady_clock::now();
   f();
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// The value below which a share q of the timings lies.
+/// The q-quantile of the timings.
 inline double quantile(std::vector<double> values, double q) {
   std::sort(values.begin(), values.end());
   return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
 }
 
-/// Writes all figures to the file of --json, if one was given.
+/// Writes all figures to the file of --json, if given.
 inline void write_figures(const std::string& path, const nlohmann::json& records) {
   if (!path.empty()) write_file_atomically(path, records.dump(1) + "\n");
 }
 
-/// The main() of a benchmark: an error is one line.
+/// The main() of a benchmark: prints an error as one line.
 inline int main_of(const char* name, int (*run)(int, char**), int argc, char** argv) {
   try {
     return run(argc, argv);

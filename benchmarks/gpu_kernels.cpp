@@ -1,6 +1,6 @@
-// What a step's kernels reach on a GPU: the convolutions of ResNet-18 (64) and WRN-16-8, for a whole batch
-// and for the slices of M replicas by each way that there is; and those that memory limits, beside a copy.
-// Each is timed as a CUDA graph, so that what the host takes to queue it does not count.
+// Performance of a step's kernels on a GPU: the convolutions of ResNet-18 (64) and WRN-16-8, for a whole
+// batch and for the slices of M replicas with each available algorithm; and the memory-bound kernels,
+// compared with a copy. Each is timed as a CUDA graph, so that queueing on the host is not included.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
@@ -24,7 +24,7 @@ struct Options {
   std::string json;
 };
 
-/// Milliseconds of what f() queues: the median of 7 replays of a graph of it, each of several runs.
+/// Milliseconds of the work that f() queues: the median of 7 replays of its graph, each of several runs.
 double milliseconds_on_gpu(const Options& o, const std::function<void()>& f) {
   const auto& gpu = backend::get(Device::cuda());
   const auto graph_of = [&](int runs) {
@@ -44,7 +44,7 @@ double milliseconds_on_gpu(const Options& o, const std::function<void()>& f) {
       gpu.synchronize();
     });
   };
-  f();  // algorithms are chosen
+  f();  // chooses algorithms
   const auto one = graph_of(1);
   replay(one.get());
   const int runs = std::clamp(static_cast<int>(1e3 * o.seconds / replay(one.get())), 1, 100);
@@ -59,7 +59,7 @@ double milliseconds_on_gpu(const Options& o, const std::function<void()>& f) {
 
 struct Layer {
   const char* net;
-  int count;  // in the network
+  int count;  // number of such layers in the network
   std::int64_t size, in, out, kernel, stride;
 };
 const Layer layers[] = {{"resnet18-64", 1, 32, 3, 64, 3, 1},    {"resnet18-64", 4, 32, 64, 64, 3, 1},
@@ -85,10 +85,11 @@ const Way ways[] = {{"slices, 1 stream", ReplicatedConvolution::slices, 1},
                     {"products", ReplicatedConvolution::products, 1},
                     {"grouped", ReplicatedConvolution::grouped, 1}};
 
-/// The products of a convolution that each replica has its own of: y, and the gradient of x.
+/// The convolution products that are computed per replica: y, and the gradient of x.
 class Convolution {
  public:
-  Convolution(const Options& o, const Layer& l, DType dtype) : slices_(Slices(o.replicas, o.batch).boundaries()) {
+  Convolution(const Options& o, const Layer& l, DType dtype)
+      : slices_(Slices(o.replicas, o.batch).boundaries()) {
     c_.dtype = dtype;
     c_.n = o.batch, c_.h = c_.w = l.size, c_.c = l.in, c_.k = l.out, c_.kh = c_.kw = l.kernel;
     c_.stride_h = c_.stride_w = l.stride, c_.pad_h = c_.pad_w = l.kernel / 2;
@@ -112,7 +113,7 @@ class Convolution {
 
  private:
   const backend::Table& gpu() const { return x_.backend(); }
-  /// Standard normal, so that products have the bits of a training's.
+  /// Standard normal, so that operands have the bit patterns of a training run.
   Tensor numbers(const Shape& shape) const {
     const Tensor x = empty(shape, {float32, Device::cuda()});
     x.backend().normal(float32, {.seed = 1, .purpose = Purpose::measure}, 0, x.numel(), x.raw());
@@ -130,7 +131,7 @@ void measure_convolutions(const Options& o, const std::string& precision, nlohma
   std::vector<std::string> header{"", "", "whole, ms", "TFLOP/s"};
   for (const Way& way : ways) header.emplace_back(way.name);
   TextTable table(header);
-  // Of a network the milliseconds of all layers: of the whole batch, and of each way.
+  // Milliseconds of all layers of a network: for the whole batch, and for each algorithm.
   std::vector<double> sums(1 + std::size(ways));
   for (std::size_t i = 0; i < std::size(layers); ++i) {
     const Layer& layer = layers[i];
@@ -149,7 +150,7 @@ void measure_convolutions(const Options& o, const std::string& precision, nlohma
                             {"M", o.replicas},    {"gflop", c.gflops()},    {"whole_ms", whole}};
       c.replicated();
       for (std::size_t w = 0; w < std::size(ways); ++w) {
-        double ms = whole;  // of a weight's gradient: it is one product of the whole batch
+        double ms = whole;  // the weight's gradient is one product of the whole batch
         if (has_ways) {
           cuda::options.replicated_convolution = ways[w].way;
           cuda::options.convolution_streams = ways[w].streams;
@@ -179,7 +180,7 @@ void measure_convolutions(const Options& o, const std::string& precision, nlohma
               precision.c_str(), static_cast<long long>(o.replicas), table.to_string().c_str());
 }
 
-// --- limited by memory
+// --- memory-bound
 
 void measure_memory(const Options& o, nlohmann::json& records) {
   const auto& gpu = backend::get(Device::cuda());
@@ -237,7 +238,7 @@ void measure_memory(const Options& o, nlohmann::json& records) {
           gpu.batch_norm(n, x.raw(), mean.raw(), variance.raw(), gamma.raw(), gamma.raw(), residual.raw(),
                          true, dx.raw());
         });
-        // Sums read x, y and dy and write the residual's gradient; dx is of x and that.
+        // The sums read x, y and dy and write the residual's gradient; dx is computed from x and that.
         add("batch norm, backward, residual, ReLU" + of, 7 * size, [&] {
           gpu.batch_norm_backward(n, x.raw(), y.raw(), dy.raw(), mean.raw(), variance.raw(), gamma.raw(),
                                   dx.raw(), dgamma.raw(), dbeta.raw(), dresidual.raw());

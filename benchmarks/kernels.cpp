@@ -1,5 +1,5 @@
-// Products and convolutions of the six networks of step.cpp against what this processor can do: its measured
-// peak of multiply-adds and its measured memory bandwidth. One thread and all.
+// Products and convolutions of the six networks of step.cpp, relative to this processor's measured peak of
+// multiply-adds and its measured memory bandwidth. With one thread and with all.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -30,7 +30,8 @@ double median_seconds(const std::function<void()>& f) {
   return times[7];
 }
 
-/// Multiply-adds a second, counted as two, from registers: as many independent chains as hide the latency.
+/// Multiply-adds per second (counted as two operations) on registers, with enough
+/// independent chains to hide the latency.
 double peak_gflops(int threads) {
   constexpr int width = 16, chains = 20;
   constexpr std::int64_t rounds = 200000;
@@ -54,7 +55,7 @@ double peak_gflops(int threads) {
   return 2.0 * width * chains * static_cast<double>(rounds) * threads / seconds * 1e-9;
 }
 
-/// y += a·x over arrays that no cache holds: bytes read and written a second.
+/// y += a·x over arrays larger than any cache: bytes read and written per second.
 double bandwidth_gb(int threads) {
   set_num_threads(threads);
   constexpr std::int64_t n = 1 << 26;

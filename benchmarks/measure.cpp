@@ -1,6 +1,6 @@
-// The time of the LPF measure, 100 draws of a network 64-128-128-10 on 1,000 samples: beside the matrix
-// products that it is made of, alone, and, if asked, beside PyTorch evaluating draw after draw. In turn, in
-// one sitting: measure --help.
+// The time of the LPF measure, 100 draws of a network 64-128-128-10 on 1,000 samples, compared with
+// its matrix products alone and, optionally, with PyTorch evaluating one draw after another.
+// Interleaved: see measure --help.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <lpf/lpf.hpp>
@@ -29,7 +29,7 @@ Tensor gaussian(const Shape& shape) {
   return t;
 }
 
-/// The products of one draw after another, each with weights of its own, nothing else.
+/// The products alone, one draw after another, each with its own weights.
 class Products {
  public:
   explicit Products(const Options& o) : draws_(o.draws), samples_(o.samples) {
@@ -97,7 +97,7 @@ int run(int argc, char** argv) {
   std::vector<std::vector<double>> ms(ways.size());
   for (int round = -1; round < o.rounds; ++round)
     for (std::size_t i = 0; i < ways.size(); ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(30));  // the others' threads stop spinning
+      std::this_thread::sleep_for(std::chrono::milliseconds(30));  // lets the others' threads stop spinning
       ways[i].milliseconds();
       const double time = ways[i].milliseconds();
       if (round >= 0) ms[i].push_back(time);

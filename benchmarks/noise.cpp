@@ -1,5 +1,5 @@
-// Nanoseconds per random number on one core: the words of Philox, and what is made of them. With --device
-// cuda: the same on a GPU, beside what its memory could do.
+// Nanoseconds per random number on one core: the words of Philox, and the numbers derived from them. With
+// --device cuda: the same on a GPU, compared with its memory bandwidth.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -19,10 +19,11 @@ namespace {
 using namespace lpf;
 using namespace lpf::backend::cpu;
 
-constexpr std::int64_t kNumbers = 1 << 14;  // a buffer that stays in the second-level cache
+constexpr std::int64_t kNumbers = 1 << 14;  // a buffer that fits the second-level cache
 constexpr int kRepeats = 101, kCalls = 16;
 
-/// Times fill(key), which makes `numbers` numbers, and prints the median and the quartiles over the repeats.
+/// Times fill(key), which generates `numbers` numbers, and prints the median and
+/// the quartiles over the repeats.
 void measure(const char* name, std::int64_t numbers, const std::function<void(const NoiseKey&)>& fill) {
   NoiseKey key{.seed = 1, .purpose = Purpose::measure};
   std::vector<double> times;
@@ -37,7 +38,7 @@ void measure(const char* name, std::int64_t numbers, const std::function<void(co
               times[kRepeats * 3 / 4]);
 }
 
-/// Median seconds of what f() queues on the GPU.
+/// Median seconds of the work that f() queues on the GPU.
 double seconds_on_gpu(const std::function<void()>& f) {
   const auto& gpu = backend::get(Device::cuda());
   std::vector<double> times;
@@ -52,8 +53,8 @@ double seconds_on_gpu(const std::function<void()>& f) {
   return benchmark::quantile(times, .5);
 }
 
-/// θ of WRN-28-10 into 8 replicas, and the Gaussians alone, against a copy on the device: each byte of those
-/// is read once and written once.
+/// θ of WRN-28-10 into 8 replicas, and the Gaussians alone, compared with a copy on the device, which
+/// reads and writes each byte once.
 void measure_gpu() {
   set_default_device(Device::cuda());
   const auto& gpu = backend::get(Device::cuda());

@@ -1,10 +1,11 @@
 """PyTorch's side of benchmarks/step.cpp: the same networks, methods and batch.
 
-Reads requests "net method M estimator threads steps" and answers each with the milliseconds of one step (the mean over
-`steps`), or -1 for what PyTorch cannot do. For benchmarks/population.cpp: "population method M threads members steps",
-answered with the milliseconds of training so many networks one after another. For benchmarks/measure.cpp: "measure draws
-threads samples", answered with the milliseconds of so many evaluations at perturbed weights. LPF-SGD "published" is M forward and backward passes one after another with
-noise added to the weights and taken away again; "vmap" is torch.func.vmap over M copies.
+Reads requests "net method M estimator threads steps" and answers each with the milliseconds of one step (the
+mean over `steps`), or -1 if PyTorch does not support it. For benchmarks/population.cpp: "population method M
+threads members steps", answered with the milliseconds of training `members` networks one after another. For
+benchmarks/measure.cpp: "measure draws threads samples", answered with the milliseconds of `draws` evaluations at
+perturbed weights. LPF-SGD "published" is M forward and backward passes in sequence, with noise added to the
+weights and removed again; "vmap" is torch.func.vmap over M copies.
 """
 import argparse
 import resource
@@ -193,7 +194,7 @@ class Population:
 
 
 def measure(draws, samples):
-    """The LPF measure as one would write it: noise onto the weights, the loss, noise off, draw after draw."""
+    """The LPF measure, written directly: for each draw add noise to the weights, take the loss, remove the noise."""
     net = mlp(64, 128, 128, 10)
     x, y = torch.randn(samples, 64), torch.arange(samples) % 10
     parameters = list(net.parameters())

@@ -1,6 +1,6 @@
-// Training K small networks (64-128-128-10, handwritten digits, batch 64): as a population, as separate runs
-// of this library with as many at a time as there are threads, and, if asked, in PyTorch one after another on
-// all threads. In turn, in one sitting: population --help.
+// Training K small networks (64-128-128-10, handwritten digits, batch 64): as a population, as separate
+// processes of this library, as many at a time as there are threads, and, optionally, in PyTorch one after
+// another on all threads. Interleaved: see population --help.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <bit>
@@ -34,7 +34,7 @@ const TensorDataset& training_set() {
   return data;
 }
 
-/// One run, as a program for one would have it.
+/// One run, as a program for a single run would have it.
 struct Run {
   ParameterStore params;
   models::MLP net;
@@ -57,7 +57,7 @@ struct Run {
   }
 };
 
-/// θ in a few letters: FNV-1a of its bytes.
+/// A short fingerprint of θ: FNV-1a of its bytes.
 std::string fingerprint(const ParameterStore& params) {
   std::uint64_t hash = 14695981039346656037u;
   for (const float value : params.theta().span<float>())
@@ -67,12 +67,12 @@ std::string fingerprint(const ParameterStore& params) {
 
 struct Result {
   std::string method, by;
-  std::vector<double> ms = {};  // of all members' training in one round
+  std::vector<double> ms = {};  // per round, for the training of all members
 
   double quantile(double q) const { return benchmark::quantile(ms, q); }
 };
 
-/// The internal mode of a separate process: trains its runs one after another at each request.
+/// The internal mode of a separate process: trains its runs one after another on each request.
 int serve_runs(const Options& o) {
   std::istringstream words(o.runs_of);
   std::string method;
@@ -88,7 +88,7 @@ int serve_runs(const Options& o) {
   return 0;
 }
 
-/// Interleaved rounds: each way trains all members for some epochs in turn.
+/// Interleaved rounds: each method in turn trains all members for some epochs.
 std::vector<Result> measure(const Options& o, const std::string& method, const std::string& program,
                             Peer* peer) {
   Population members(o.members, [&](std::int64_t k) { return Run(k, o, method); });
@@ -127,7 +127,7 @@ std::vector<Result> measure(const Options& o, const std::string& method, const s
     });
   for (int round = -1; round < o.rounds; ++round)
     for (auto& [result, run] : ways) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(30));  // the others' threads stop spinning
+      std::this_thread::sleep_for(std::chrono::milliseconds(30));  // lets the others' threads stop spinning
       const double ms = run();
       if (round >= 0) result.ms.push_back(ms);
     }

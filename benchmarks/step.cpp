@@ -1,5 +1,5 @@
 // Milliseconds of one training step (forward, backward, update; data in memory) for several networks and
-// every method, interleaved in one process, and beside PyTorch if asked, on the CPU or a GPU: step --help.
+// every method, interleaved in one process, and optionally for PyTorch, on the CPU or a GPU: step --help.
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -60,13 +60,13 @@ const std::vector<NetInfo>& networks() {
        }}};
   return all;
 }
-/// What is timed unless --nets says otherwise.
+/// The networks that are timed unless --nets is given.
 std::vector<std::string> default_networks(bool gpu) {
   if (gpu) return {"mlp-784", "resnet18-64", "wrn-16-8"};
   return {"mlp-64", "mlp-784", "lenet", "resnet18-8", "resnet18-32", "resnet18-64"};
 }
 
-// One row of the table: a network, what trains it, and who runs it.
+// One row of the table: a network, its training method, and the library that runs it.
 struct Job {
   std::string net, method = "sgd", estimator = "replicas", by = "lpf";
   std::int64_t M = 1;
@@ -84,7 +84,7 @@ const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replic
                                                   {"antithetic", Estimator::antithetic},
                                                   {"per-sample", Estimator::per_sample}};
 
-/// A job of this library: its own model, optimizer and data.
+/// A job of this library, with its own model, optimizer and data.
 class Training {
  public:
   Training(const Job& job, std::int64_t batch, bool graphs)
@@ -112,7 +112,7 @@ class Training {
     y_ = from_vector(labels, {batch});
   }
 
-  /// Makes a step; on a GPU it is queued.
+  /// Runs a step; on a GPU it is queued.
   void step() { captured_(x_, y_); }
   std::int64_t parameters() const { return params_.numel(); }
 
@@ -128,7 +128,7 @@ class Training {
   CapturedStep<std::function<Tensor(const Tensor&, const Tensor&)>> captured_;
 };
 
-// What the products and convolutions of a step multiply and add, counted where the backend is called.
+// The multiply-adds of a step's products and convolutions, counted at the backend's entries.
 double flops_done = 0;
 backend::Table uncounted;
 double convolution_flops(const backend::Conv2d& c) {
@@ -166,8 +166,8 @@ double count_flops(Training& training) {
   return flops_done;
 }
 
-/// Milliseconds of one of PyTorch's steps, the mean over `steps`; negative if it cannot do it (vmap and batch
-/// norm).
+/// Milliseconds of one of PyTorch's steps, the mean over `steps`; negative if it does not support
+/// the job (vmap and batch norm).
 double step_ms(Peer& peer, const Job& job, int steps) {
   return peer.number(
       concat(job.net, " ", job.method, " ", job.M, " ", job.estimator, " ", job.threads, " ", steps));
@@ -184,7 +184,7 @@ struct Result {
   double quantile(double q) const { return benchmark::quantile(ms, q); }
 };
 
-/// Drawing n Gaussian numbers and nothing else, on a CPU in pieces that stay in the cache.
+/// Only draws n Gaussian numbers, on a CPU in pieces that fit the cache.
 double draw_ms(std::int64_t n) {
   const auto& device = backend::get(default_device());
   static const Tensor piece = zeros({default_device().is_cpu() ? 1 << 16 : 1 << 24});
@@ -207,7 +207,7 @@ struct Options {
   std::string json, peer, memory_of, device = "cpu", precision = "float32";
   bool graphs = true, memory = true, tune = false;
 
-  /// What the peer, and processes of either side that measure memory, are told.
+  /// The options passed to the peer, and to the processes that measure memory.
   std::vector<std::string> shared() const {
     std::vector<std::string> words{"--batch", std::to_string(batch), "--device",
                                    device,    "--precision",         precision};
@@ -228,7 +228,7 @@ std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, 
       for (const std::string& estimator : o.estimators) {
         if (estimator == "antithetic" && M % 2) continue;
         if (estimator == "recomputed" && M == 1) continue;
-        if (estimator == "per-sample" && M != o.M.back()) continue;  // M does not matter to it
+        if (estimator == "per-sample" && M != o.M.back()) continue;  // independent of M
         jobs.push_back({net, method, estimator, "lpf", M, threads});
       }
       if (peer) jobs.push_back({net, method, "published", "pytorch", M, threads});
@@ -238,7 +238,8 @@ std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, 
   return jobs;
 }
 
-/// Interleaved rounds: each job makes a few steps in turn, so that a change of the machine's speed meets all.
+/// Interleaved rounds: each job in turn runs a few steps, so that a change of
+/// the machine's speed affects all.
 std::vector<Result> measure(const Options& o, const std::string& net, int threads, Peer* peer) {
   set_num_threads(threads);
   std::vector<Result> results;
@@ -263,7 +264,7 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
       r.allocations = backend::get(default_device()).memory_stats().system_allocations - before;
     } else {
       ms = step_ms(*peer, job, 1);
-      if (ms < 0) continue;  // it cannot
+      if (ms < 0) continue;  // not supported
       ms = step_ms(*peer, job, 1);
     }
     steps.push_back(std::clamp(static_cast<int>(10 / ms), 1, 200));
@@ -276,7 +277,7 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
     if (round >= 3 && spent.count() * (round + 1) / round > o.seconds) break;
     for (std::size_t i = 0; i < results.size(); ++i) {
       Result& r = results[i];
-      // Let the other side's threads stop spinning, and this job's data come back to the cache.
+      // Lets the other library's threads stop spinning, and this job's data return to the cache.
       if (peer) std::this_thread::sleep_for(std::chrono::milliseconds(30));
       if (trainings[i] && steps[i] > 1) trainings[i]->step();
       if (!trainings[i]) {
@@ -300,7 +301,7 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
   return results;
 }
 
-/// The memory of one job, measured in a process of its own: peaks of the allocator and of the process, in MB.
+/// The memory of one job, measured in its own process: peaks of the allocator and of the process, in MB.
 void print_memory(const Options& o) {
   std::istringstream words(o.memory_of);
   Job job;
@@ -405,7 +406,7 @@ int run(int argc, char** argv) {
   const Precision precision(o.precision);
   lpf::cuda::options.tune_convolutions = lpf::cuda::options.nondeterministic = o.tune;
   if (!o.memory_of.empty()) return print_memory(o), 0;
-  if (o.device == "cuda") o.threads = {1};  // the GPU's own are not counted
+  if (o.device == "cuda") o.threads = {1};  // the GPU's threads are not counted
   if (o.threads.empty()) {
     o.threads = {1};
     if (num_threads() > 1) o.threads.push_back(num_threads());

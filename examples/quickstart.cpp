@@ -24,7 +24,7 @@ int main() {
 
   for (int epoch = 1; epoch <= 60; ++epoch) {
     double loss_sum = 0;
-    for (auto [x, y] : loader) {          
+    for (auto [x, y] : loader) {
       auto scope = filter.perturb(params);  // (*)
       auto loss = cross_entropy(net(x), y);
       loss.backward();

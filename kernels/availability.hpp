@@ -1,4 +1,4 @@
-// Whether a GPU of this machine can be used, and if not, why, in words that say what to do.
+// Checks whether a GPU of this machine can be used; if not, the error has the reason and the remedy.
 #pragma once
 
 #include <string>
@@ -8,12 +8,12 @@
 
 namespace lpf::cuda {
 
-/// Versions as CUDA counts them: 13010 is 13.1.
+/// Versions in CUDA's encoding: 13010 is 13.1.
 struct Machine {
-  int driver;        // the newest CUDA that the driver serves; 0 without a driver
+  int driver;        // the newest CUDA version that the driver supports; 0 without a driver
   int runtime;       // of this build
-  int devices;       // 0 also where asking failed
-  std::string says;  // CUDA's own words if asking failed
+  int devices;       // 0 also if the query failed
+  std::string says;  // CUDA's message if the query failed
   int major, minor;  // compute capability of the first GPU
   std::string name;  // of the first GPU
 };

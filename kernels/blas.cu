@@ -1,6 +1,7 @@
-// Matrix products by cuBLAS. It reads matrices by columns, and a matrix by rows is its transpose by columns:
-//   C = alpha·op(A)·op(B) + beta·C  by rows   is   Cᵀ = alpha·op(B)ᵀ·op(A)ᵀ + beta·Cᵀ  by columns,
-// so the operands change places and keep their flags, and nothing is copied.
+// Matrix products by cuBLAS. It reads matrices column-major; a row-major matrix
+// is its transpose column-major:
+//   C = alpha·op(A)·op(B) + beta·C  row-major   is   Cᵀ = alpha·op(B)ᵀ·op(A)ᵀ + beta·Cᵀ  column-major,
+// so the operands are exchanged and keep their flags, and nothing is copied.
 #include "blas.hpp"
 
 #include <cublas_v2.h>
@@ -20,7 +21,7 @@ void check_blas(cublasStatus_t status, const char* call) {
                      " failed: ", cublasGetStatusName(status), ", ", cublasGetStatusString(status));
 }
 
-/// The first number of the GPU's compute capability.
+/// The major version of the GPU's compute capability.
 int compute_capability() {
   int device = 0, major = 0;
   check_status(cudaGetDevice(&device), "cudaGetDevice");
@@ -29,11 +30,11 @@ int compute_capability() {
   return major;
 }
 
-/// cuBLAS with a workspace of its own. "cublasSetStream() unconditionally resets the cuBLAS library workspace
-/// back to the default workspace pool", so the stream comes first. One stream, one handle and one workspace
-/// give the same bits in every run on one kind of GPU (cuBLAS, "Results reproducibility"); atomics are off
-/// unless asked for. Sizes as recommended for cublasSetWorkspace(): 32 MiB from Hopper on, before 4 MiB.
-/// A product of bfloat16 that cuBLAS cuts along k is added up in float32: "force any reductions to use the
+/// A cuBLAS handle with its own workspace. "cublasSetStream() unconditionally resets the cuBLAS library
+/// workspace back to the default workspace pool", so the stream is set first. One stream, one handle and one
+/// workspace give the same bits in every run on one kind of GPU (cuBLAS, "Results reproducibility"); atomics
+/// are off by default. Sizes as recommended for cublasSetWorkspace(): 32 MiB from Hopper on, 4 MiB before.
+/// bfloat16 products that cuBLAS splits along k are accumulated in float32: "force any reductions to use the
 /// accumulator type and not output type" (cublasMath_t).
 cublasHandle_t make_handle() {
   cublasHandle_t handle = nullptr;
@@ -50,13 +51,13 @@ cudaDataType type_of(DType type) {
   return type == DType::float64 ? CUDA_R_64F : type == DType::float32 ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-/// T is that of the numbers of the call, which cuBLAS reads on the host before it returns.
+/// T is the type of alpha and beta, which cuBLAS reads on the host before it returns.
 template <class T>
 void multiply(cublasHandle_t handle, const backend::Gemm& g, cublasComputeType_t how) {
   const cudaDataType type = type_of(g.dtype), type_c = type_of(g.dtype_c);
   const T alpha = static_cast<T>(g.alpha), beta = static_cast<T>(g.beta);
   const auto flag = [](bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; };
-  if (g.batch == 1) {  // not a batch of one: it has kernels that cut a long k, which a batch has not
+  if (g.batch == 1) {  // not a batch of one: only plain products have kernels that split a long k
     check_blas(
         cublasGemmEx_64(handle, flag(g.transpose_b), flag(g.transpose_a), g.n, g.m, g.k, &alpha, g.b, type,
                         g.ldb, g.a, type, g.lda, &beta, g.c, type_c, g.ldc, how, CUBLAS_GEMM_DEFAULT),
@@ -87,7 +88,7 @@ void check_bfloat16() {
 }
 
 void blas_gemm(const backend::Gemm& g) {
-  // One call at a time: two at once would share the workspace.
+  // Serialised: two calls at once would share the workspace.
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   static const cublasHandle_t handle = make_handle();  // never destroyed: CUDA may be gone at exit

@@ -1,8 +1,8 @@
-// A caching allocator: freed blocks are kept by size class, so that a training step after the first asks the
-// system for nothing. Work is queued on one stream, so a block may be handed out again before the work that
-// used it has run. A captured step has blocks of its own, in a pool: its graph uses their addresses with
-// every replay, so they serve nobody else until it is destroyed. The CPU's (lpf/backend/cpu/allocator.hpp)
-// has lists for each thread besides.
+// A caching allocator: freed blocks are cached by size class, so that a training step after the first
+// allocates nothing from the system. Work is queued on one stream, so a block may be reused before the work
+// that used it has run. A captured step has its own blocks, in a pool: every replay of its graph uses their
+// addresses, so they are reserved until it is destroyed. The CPU's allocator (lpf/backend/cpu/allocator.hpp)
+// also has a cache for each thread.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +20,7 @@ using backend::MemoryStats;
 
 class CachingAllocator {
  public:
-  /// Where blocks come from: `allocate` returns null where there is no more, which `refuse` then says by an
-  /// error.
+  /// The source of blocks: `allocate` returns null if memory is exhausted, and `refuse` throws the error.
   struct System {
     void* (*allocate)(std::size_t bytes);
     void (*free)(void* block, std::size_t bytes);
@@ -29,10 +28,10 @@ class CachingAllocator {
   };
   explicit CachingAllocator(System system) : system_(system) {}
 
-  /// The blocks of one captured step that are free, by size. In use or free, they count as in use.
+  /// The free blocks of one captured step, by size. Free or not, they count as in use.
   using Pool = std::map<std::size_t, std::vector<void*>>;
 
-  /// From `pool`, if there is one, and otherwise for it.
+  /// Takes a block from `pool`, or allocates one for it, if there is a pool.
   void* allocate(std::size_t bytes, Pool* pool = nullptr) {
     const std::size_t size = rounded(bytes);
     const std::lock_guard lock(mutex_);
@@ -61,7 +60,7 @@ class CachingAllocator {
     give_back(block, size);
   }
 
-  /// Ends the pool's claim: its free blocks serve everybody from now on, the others when they are freed.
+  /// Releases the pool: its free blocks become available to all, the others when they are freed.
   void release_pool(const Pool& pool) noexcept {
     const std::lock_guard lock(mutex_);
     for (const auto& [size, blocks] : pool)
@@ -82,8 +81,8 @@ class CachingAllocator {
     release();
   }
 
-  // Sizes are m·2^e with m in {4..7}: four classes to an octave, at most a quarter wasted, none below 64
-  // bytes.
+  // Sizes are m·2^e with m in {4..7}: four classes to an octave, at most a
+  // quarter wasted, none below 64 bytes.
   static std::size_t rounded(std::size_t bytes) {
     if (bytes <= 256) return std::max<std::size_t>((bytes + 63) / 64, 1) * 64;
     const std::size_t step = std::bit_floor(bytes - 1) / 4;
@@ -118,7 +117,7 @@ class CachingAllocator {
 
   void* from_system(std::size_t size) {
     void* block = system_.allocate(size);
-    if (!block && stats_.cached > 0) {  // what is kept for other sizes may do
+    if (!block && stats_.cached > 0) {  // free the blocks cached for other sizes, and retry
       release();
       block = system_.allocate(size);
     }
@@ -131,7 +130,7 @@ class CachingAllocator {
       while (!cache_[i].empty()) {
         const std::size_t size = (4 + i % 4) << (i / 4 - 2);
         void* const block = cache_[i].back();
-        cache_[i].pop_back();  // first: where freeing fails, the block is lost and not freed twice
+        cache_[i].pop_back();  // first: if freeing fails, the block is lost, but not freed twice
         stats_.cached -= size;
         system_.free(block, size);
       }
@@ -141,7 +140,7 @@ class CachingAllocator {
   System system_;
   mutable std::mutex mutex_;
   std::vector<void*> cache_[64 * 4];
-  std::unordered_map<void*, Pool*> pool_of_;  // of the blocks in use that belong to one
+  std::unordered_map<void*, Pool*> pool_of_;  // the pool of each block in use that belongs to one
   MemoryStats stats_{};
 };
 

@@ -1,6 +1,6 @@
-// A captured step, seen from the device: what one thread queues meanwhile is kept as a graph (device.cu,
-// emulated/device.cpp). One thread captures at a time; what others queue waits until it has ended, so that it
-// is not drawn in.
+// Capture of a step, on the device: the work that one thread queues is recorded as a graph (device.cu,
+// emulated/device.cpp). One thread captures at a time; work of other threads waits until the capture has
+// ended, so that it is not captured.
 #pragma once
 
 #include <atomic>
@@ -10,11 +10,11 @@
 
 namespace lpf::cuda {
 
-inline std::mutex capture_mutex;  // held from the begin of a capture to its end, by the thread that captures
+inline std::mutex capture_mutex;  // locked by the capturing thread from the beginning of a capture to its end
 inline std::atomic<bool> capture_under_way{false};
-inline thread_local bool capturing = false;  // by this thread
+inline thread_local bool capturing = false;  // true on the thread that captures
 
-/// StateError in a thread that captures: `what` it may not do, and what to do.
+/// StateError on a thread that captures: names the forbidden operation `what`, and the remedy.
 inline void refuse_in_capture(const char* what) {
   check<StateError>(!capturing, "captured step", "may not ", what);
 }
@@ -31,7 +31,7 @@ inline void leave_capture() noexcept {
   capture_mutex.unlock();
 }
 
-/// While it lives no capture begins; waits for one of another thread's.
+/// No capture begins during its lifetime; waits for the end of another thread's capture.
 class OutsideCapture {
  public:
   explicit OutsideCapture(const char* what) {

@@ -1,10 +1,11 @@
-// Kernels on the columns of a matrix [rows, channels], for each group of its rows on its own: batch norm's
-// slices, or all rows at once. The rows of a group are cut into parts, the channels into tiles; a block takes
-// one part of one tile. Neighbouring threads have neighbouring packs of channels, and each reads several rows
-// before it uses the first: what bounds these kernels is the bytes on their way from memory.
+// Kernels on the columns of a matrix [rows, channels], separately for each group of rows: batch norm's
+// slices, or all rows at once. The rows of a group are cut into parts, the channels into tiles; a block
+// processes one part of one tile. Adjacent threads have adjacent packs of channels, and each reads several
+// rows before it uses the first, since these kernels are bound by memory bandwidth.
 //
-// Sums over rows have two stages: each block writes those of its part, a second kernel adds up the parts. All
-// is cut from the shape alone and added in trees of a fixed form, in double: the same bits in every run.
+// Sums over rows have two stages: each block writes the sums of its part, and a second kernel
+// adds the parts. Everything is cut from the shape alone and added in trees of a fixed form, in
+// double: the same bits in every run.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +19,7 @@
 
 namespace lpf::cuda {
 
-/// Where groups of rows begin, as kernels read it: in their arguments, or where there are many in memory.
+/// The first row of each group, as read by kernels: in their arguments, or in memory if there are many.
 struct RowBegin {
   static constexpr std::int64_t most = 16;
   std::int64_t few[most + 1];
@@ -26,7 +27,7 @@ struct RowBegin {
   LPF_DEVICE std::int64_t operator[](std::int64_t group) const { return many ? many[group] : few[group]; }
 };
 
-/// Groups of rows, until the end of the scope. row_begin has groups + 1 values of the host's.
+/// Groups of rows during a scope. row_begin has groups + 1 values on the host.
 class RowGroups {
  public:
   RowGroups(std::int64_t groups, const std::int64_t* row_begin) : count(groups) {
@@ -37,26 +38,26 @@ class RowGroups {
     }
     for (std::int64_t g = 0; g < groups; ++g) longest = std::max(longest, row_begin[g + 1] - row_begin[g]);
   }
-  std::int64_t count, longest = 1;  // longest: its rows, at least 1
+  std::int64_t count, longest = 1;  // longest: rows of the longest group, at least 1
   RowBegin begin{};
 
  private:
   std::optional<Upload<std::int64_t>> memory_;
 };
 
-/// How a matrix is cut. Blocks are numbered by group, part, tile.
+/// The partition of a matrix. Blocks are numbered by group, part, tile.
 struct Columns {
   static constexpr int threads = 256;
-  static constexpr std::int64_t blocks_of_sums = 512;   // parts are few, so that adding them up is short
-  static constexpr std::int64_t blocks_of_maps = 1024;  // no sums, so as many as keep a GPU busy
+  static constexpr std::int64_t blocks_of_sums = 512;   // few parts, so that adding them is short
+  static constexpr std::int64_t blocks_of_maps = 1024;  // without sums: enough to keep a GPU busy
   std::int64_t groups, channels, part_rows;
-  int pack, parts, tiles, width, lanes;  // of a tile its packs, and the rows that a block reads at a time
+  int pack, parts, tiles, width, lanes;  // width: packs of a tile; lanes: rows that a block reads at a time
   RowBegin row_begin;
 
-  /// Cut for about `most` blocks, whose threads have packs of `n` channels and `at_once` rows at a time.
+  /// For about `most` blocks, whose threads have packs of `n` channels and read `at_once` rows at a time.
   Columns(const RowGroups& rows, std::int64_t channels_, int n, int at_once, std::int64_t most)
       : groups(rows.count), channels(channels_), pack(n), row_begin(rows.begin) {
-    constexpr std::int64_t widest = 64;  // channels of a tile: 128 bytes of a row, or more
+    constexpr std::int64_t widest = 64;  // channels per tile: at least 128 bytes of a row
     const auto up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
     tiles = static_cast<int>(std::max<std::int64_t>(1, up(channels, widest)));
     width = static_cast<int>(std::max<std::int64_t>(1, up(channels / n, tiles)));
@@ -69,16 +70,16 @@ struct Columns {
 
   LPF_DEVICE std::int64_t rows(std::int64_t group) const { return row_begin[group + 1] - row_begin[group]; }
 
-  /// What thread t of a block has: the rows begin, begin + lanes, … before end of one pack of channels.
+  /// The work of thread t of a block: the rows begin, begin + lanes, … before end of one pack of channels.
   struct Place {
     std::int64_t group, part, channel, begin, end;
-    bool writes;  // the thread that has the sums of its part and channels
+    bool writes;  // the thread that holds the sums of its part and channels
   };
   LPF_DEVICE Place place(std::int64_t block, int t) const {
     const int index = static_cast<int>(block), slice = index / tiles, lane = t / width;
     const int column = index % tiles * width + t % width;
     Place p{slice / parts, slice % parts, std::int64_t{column} * pack, 0, 0, false};
-    if (lane >= lanes || p.channel >= channels) return p;  // too many: no rows
+    if (lane >= lanes || p.channel >= channels) return p;  // surplus threads: no rows
     const std::int64_t first = row_begin[p.group] + p.part * part_rows, end = row_begin[p.group + 1];
     p.begin = first + lane;
     p.end = std::min(first + part_rows, end);
@@ -86,9 +87,9 @@ struct Columns {
     return p;
   }
 
-  /// use(items, i, step) for a place's rows, K at a time and fewer at the end: items[k] = load(i + k·step,
-  /// its row) of the element i where the pack begins in the first of them. All are read before the first is
-  /// used.
+  /// Calls use(items, i, step) for a place's rows, K at a time and fewer at the end:
+  /// items[k] = load(i + k·step, its row), where i is the first element of the pack in the first of them.
+  /// All are loaded before the first is used.
   template <int K, class Load, class Use>
   LPF_DEVICE void walk(Place& p, Load load, Use use) const {
     const std::int64_t step = lanes * channels;
@@ -102,8 +103,8 @@ struct Columns {
   }
 };
 
-/// part[k][t] = Σ part[k][t + l·width] over the lanes l, for the threads t < width; width·lanes threads at
-/// most.
+/// part[k][t] = Σ part[k][t + l·width] over the lanes l, for the threads t <
+/// width; at most width·lanes threads.
 template <int K, int Threads>
 LPF_DEVICE void sum_lanes(const Block& block, double (&part)[K][Threads], int width, int lanes) {
   for (int n = lanes; n > 1; n = (n + 1) / 2)
@@ -113,11 +114,11 @@ LPF_DEVICE void sum_lanes(const Block& block, double (&part)[K][Threads], int wi
     });
 }
 
-/// First stage: partial [groups, parts, 2, channels] of the sums of two numbers a and b. F has
-///   pack, at_once                  the channels of a thread, and the rows that it reads before it uses them
-///   own(columns, group, channel)   what the rows of a pack of channels share
-///   load(i, row)                   what is read of the pack at element i, which is in that row
-///   add(own, items, i, step, a, b) adds to a[pack] and b[pack] what the elements i, i + step, … contribute.
+/// First stage: partial [groups, parts, 2, channels], the sums of two quantities a and b. F has
+///   pack, at_once                  the channels of a thread, and the rows that it loads before using them
+///   own(columns, group, channel)   values shared by the rows of a pack of channels
+///   load(i, row)                   loads the pack at element i, which is in that row
+///   add(own, items, i, step, a, b) adds the elements i, i + step, … to the sums a[pack] and b[pack].
 template <class F>
 struct PartialSums {
   static constexpr int threads = Columns::threads, pack = F::pack;
@@ -157,8 +158,8 @@ struct PartialSums {
   }
 };
 
-/// Second stage: a block has a few channels of one group, and finish(columns, group, channel, a, b) what they
-/// sum to.
+/// Second stage: a block has a few channels of one group, and passes their sums to
+/// finish(columns, group, channel, a, b).
 template <class F>
 struct MergedSums {
   static constexpr int threads = 256, width = 4, lanes = threads / width;
@@ -194,7 +195,7 @@ struct MergedSums {
   }
 };
 
-/// finish(columns, group, channel, Σ a, Σ b) for every group and channel; f as in PartialSums.
+/// Calls finish(columns, group, channel, Σ a, Σ b) for every group and channel; f as in PartialSums.
 template <class F, class Finish>
 void sum_columns(const RowGroups& rows, std::int64_t channels, F f, Finish finish) {
   const Columns c(rows, channels, F::pack, F::at_once, Columns::blocks_of_sums);
@@ -205,7 +206,7 @@ void sum_columns(const RowGroups& rows, std::int64_t channels, F f, Finish finis
   blocks(c.groups * Merge::tiles(channels), Merge{c, partial.data(), finish});
 }
 
-/// Each row and channel by itself: own and load as in PartialSums, and write(own, item, i).
+/// Elementwise over rows and channels: own and load as in PartialSums, and write(own, item, i).
 template <class F>
 struct EachColumn {
   static constexpr int threads = Columns::threads;

@@ -1,13 +1,13 @@
-// Convolutions. In float32 and bfloat16 cuDNN does what it can (cudnn.cu). The rest, float64 above all (which
-// cuDNN does not take everywhere in channels last), are products here: windows are unfolded into rows of a
-// workspace, a tile at a time, and multiplied with the filters, all replicas or groups of a tile in one
-// strided batch:
+// Convolutions. cuDNN computes what it supports in float32 and bfloat16 (cudnn.cu). The rest, mainly
+// float64 (which cuDNN does not support everywhere in channels last), are products: windows are
+// unfolded into rows of a workspace, one tile at a time, and multiplied by the filters, all replicas or
+// groups of a tile in one strided batch:
 //   y = columns(x)·wᵀ        dx = fold(dy·w)        dw = dyᵀ·columns(x)
-// Slices of unequal length are done in runs of equal ones, of which there are at most two. What is summed in
-// bfloat16 (dw over tiles, dx over windows) is float32 until it is written.
+// Slices of unequal length are processed in runs of equal ones, of which there are at most two. Sums in
+// bfloat16 (dw over tiles, dx over windows) are float32 until they are written.
 #include "blas.hpp"
 #include "cudnn.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "lpf/backend/cuda/options.hpp"
 #include "memory.hpp"
 #include "swap_rows.hpp"
@@ -19,12 +19,12 @@ namespace {
 using backend::Conv2d;
 using backend::Gemm;
 
-/// Neighbouring slices of the batch, each of `samples` samples, the first from sample `begin` on.
+/// Adjacent slices of the batch with `samples` samples each, beginning with sample `begin`.
 struct Run {
   std::int64_t slice, slices, begin, samples;
 };
 
-/// f(run) over the slices, or over the batch as one.
+/// Calls f(run) for the slices, or for the batch as one run.
 template <class F>
 void for_each_run(const Conv2d& c, bool sliced, F f) {
   if (!sliced || c.replicas <= 1) return f(Run{0, 1, 0, c.n});
@@ -42,8 +42,8 @@ struct Operand {
   std::int64_t ld, slice, group;
 };
 
-/// g, whose sizes, flags and beta are set, for all slices and groups: one strided batch over the more
-/// numerous of them, once for each of the others.
+/// Runs g, whose sizes, flags and beta are set, for all slices and groups: one strided batch over the more
+/// numerous of the two, once for each of the others.
 template <class T, class C>
 void multiply(Gemm g, std::int64_t slices, std::int64_t groups, Operand<const T> a, Operand<const T> b,
               Operand<C> c) {
@@ -71,7 +71,7 @@ Gemm product(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
   return g;
 }
 
-/// Whether each window is one pixel, in order: then x is its own columns.
+/// True if each window is one pixel, in order: then x is its own columns.
 bool is_product(const Conv2d& c) {
   return c.kh == 1 && c.kw == 1 && c.stride_h == 1 && c.stride_w == 1 && c.pad_h == 0 && c.pad_w == 0;
 }
@@ -138,16 +138,15 @@ class Products {
   Operand<P> laid_out(P* columns, const Tile& t) const {
     return {columns, depth_, c_.groups * t.pixels * depth_, t.pixels * depth_};
   }
-  /// The output pixels of a tile that begins at a slice of the run.
+  /// The output pixels of a tile that begins at slice `slice` of the run.
   template <class P>
   Operand<P> pixels_of(P* y, const Run& run, const Tile& t, std::int64_t slice) const {
     const std::int64_t first = (run.begin + slice * run.samples) * plane_ + t.first;
     return {y + first * c_.k, c_.k, run.samples * plane_ * c_.k, out_};
   }
 
-  /// f(tile, its first slice in the run) over tiles of multiples of `unit` pixels whose columns fit the
-  /// workspace: as many slices as there are, then as many of their pixels as fit. The first pixels come
-  /// first.
+  /// Calls f(tile, its first slice in the run) for tiles of multiples of `unit` pixels whose columns fit the
+  /// workspace: as many slices as possible, then as many of their pixels as fit. The first pixels come first.
   template <class F>
   void for_each_tile(const Run& run, std::int64_t unit, F f) const {
     const std::int64_t pixels = run.samples * plane_,
@@ -161,7 +160,7 @@ class Products {
           slice);
   }
 
-  /// f(tile, first slice, its columns) for the tiles of x.
+  /// Calls f(tile, first slice, its columns) for the tiles of x.
   template <class F>
   void each_tile(const Run& run, const T* x, F f) const {
     const T* const source = x + run.begin * sample();
@@ -177,7 +176,7 @@ class Products {
   std::int64_t in_, out_, depth_, plane_;
 };
 
-/// y [slices, positions, K] += bias [slices, K], the latter with a stride between slices.
+/// y [slices, positions, K] += bias [slices, K], where bias has a stride between slices.
 template <class T, class I>
 void add_bias_by(std::int64_t slices, std::int64_t positions, std::int64_t channels, std::int64_t stride,
                  const Computed<T>* bias, T* y) {
@@ -199,11 +198,11 @@ void add_bias(const Conv2d& c, const Computed<T>* bias, T* y) {
   });
 }
 
-/// Which way a convolution with replicas of its weight goes: the one place that decides. Not measured.
+/// Chooses the algorithm of a convolution with a replicated weight. Not measured.
 ///
-/// In favour of a call a slice: nothing is unfolded (a 3×3 window is 9 times x in memory). In favour of the
-/// product: one launch fills the GPU however small a slice is, and a window of one pixel unfolds to itself.
-/// In favour of groups: one launch as well, but x and y are read and written once more.
+/// One call per slice unfolds nothing (a 3×3 window is 9 times x in memory). The product fills the GPU with
+/// one launch however small the slices are, and one-pixel windows need no unfolding. Groups also take one
+/// launch, but read and write x and y once more.
 ReplicatedConvolution way_of(const Conv2d& c) {
   const ReplicatedConvolution asked = options.replicated_convolution;
   if (asked != ReplicatedConvolution::automatic) return asked;
@@ -212,13 +211,13 @@ ReplicatedConvolution way_of(const Conv2d& c) {
 
 std::int64_t filters_of(const Conv2d& c) { return c.k * c.kh * c.kw * (c.c / c.groups); }
 
-/// What lies `elements` of the convolution's type further.
+/// The address `elements` elements of the convolution's type further.
 void* moved(const Conv2d& c, const void* data, std::int64_t elements) {
   return static_cast<std::byte*>(const_cast<void*>(data)) +
          elements * static_cast<std::int64_t>(size_of(c.dtype));
 }
 
-/// One call of cuDNN a slice.
+/// One cuDNN call per slice.
 bool by_slices(Convolution which, const Conv2d& c, const void* x, const void* w, const void* y) {
   const std::int64_t step = which == Convolution::backward_filter ? filters_of(c) : c.w_stride;
   std::vector<CudnnCall> calls;
@@ -232,15 +231,15 @@ bool by_slices(Convolution which, const Conv2d& c, const void* x, const void* w,
   return cudnn_convolve(which, calls);
 }
 
-/// Whether replicas can be groups: slices of one length, replicas of w one behind the other.
+/// True if replicas can be groups: slices of one length, and contiguous replicas of w.
 bool has_groups(Convolution which, const Conv2d& c) {
   for (std::int64_t r = 0; r < c.replicas; ++r)
     if (c.slice_begin[r + 1] - c.slice_begin[r] != c.n / c.replicas) return false;
   return which == Convolution::backward_filter || c.w_stride == filters_of(c);
 }
 
-/// One call of cuDNN with the replicas as groups of channels: images [n / replicas, h, w, replicas·c],
-/// filters as they are.
+/// One cuDNN call with the replicas as groups of channels: images
+/// [n / replicas, h, w, replicas·c], filters unchanged.
 bool by_groups(Convolution which, const Conv2d& c, const void* x, const void* w, const void* y) {
   Conv2d g = c;
   g.n /= c.replicas, g.c *= c.replicas, g.k *= c.replicas, g.groups *= c.replicas;
@@ -257,7 +256,8 @@ bool by_groups(Convolution which, const Conv2d& c, const void* x, const void* w,
   return true;
 }
 
-/// Whether cuDNN did it, `sliced` with a w for each slice. Which of x, w and y is written, `which` says.
+/// True if cuDNN computed it, with one w per slice if `sliced`. `which`
+/// determines whether x, w or y is written.
 bool by_cudnn(Convolution which, const Conv2d& c, bool sliced, const void* x, const void* w, const void* y) {
   if (c.dtype == DType::bfloat16) check_bfloat16();
   if (!options.cudnn || c.dtype == DType::float64) return false;
@@ -276,7 +276,7 @@ struct Widen {
   LPF_DEVICE void operator()(std::int64_t i) const { to[i] = from[i]; }
 };
 
-/// cuDNN's gradient of the filters in float32. Of bfloat16 it gives bfloat16, rounded once.
+/// cuDNN's gradient of the filters in float32. For bfloat16 it returns bfloat16, rounded once.
 template <class T>
 bool filter_gradient_by_cudnn(const Conv2d& c, const T* x, const T* dy, Computed<T>* dw, bool per_replica) {
   const auto run = [&](T* to) { return by_cudnn(Convolution::backward_filter, c, per_replica, x, to, dy); };

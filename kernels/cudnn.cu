@@ -1,6 +1,6 @@
-// Convolutions by cuDNN 9, float32 or bfloat16 in channels last: activations NHWC, filters KRSC, which is
-// this library's layout as it stands. cudnn_plan.hpp says how a plan is chosen; here plans are kept by shape
-// and run. A gradient of bfloat16 filters is bfloat16: asked for one in float32, cuDNN 9.19 proposes nothing.
+// Convolutions by cuDNN 9, float32 or bfloat16 in channels last: activations NHWC, filters KRSC, which are
+// this library's layouts. cudnn_plan.hpp chooses plans; here they are cached by shape and run. A gradient of
+// bfloat16 filters is bfloat16: for float32, cuDNN 9.19 proposes nothing.
 #include "cudnn.hpp"
 
 #ifdef LPF_HAS_CUDNN
@@ -21,15 +21,15 @@ namespace {
 
 using backend::Conv2d;
 
-/// A stream with what work on it needs for itself. Made when first used, never destroyed: CUDA may be gone at
-/// exit.
+/// A stream with its own cuDNN handle and event. Created on first use, never
+/// destroyed: CUDA may be gone at exit.
 struct Lane {
   cudaStream_t stream = nullptr;
   cudnnHandle_t handle = nullptr;
   cudaEvent_t done = nullptr;
 };
 
-/// Lane 0 is the stream of everything else.
+/// Lane 0 is the main stream.
 Lane& lane(int number) {
   static Lane lanes[8];
   Lane& one = lanes[number];
@@ -45,8 +45,8 @@ Lane& lane(int number) {
   return one;
 }
 
-/// While it lives the lanes run side by side, after what was queued before it and before what is queued after
-/// it. Events alone: a capture into a graph follows them.
+/// During its lifetime the lanes run concurrently, after the work queued before it and before the work queued
+/// after it. Uses only events, which a graph capture follows.
 class Fork {
  public:
   explicit Fork(int lanes) : lanes_(lanes) {
@@ -62,7 +62,7 @@ class Fork {
       check_status(cudaStreamWaitEvent(stream(), one.done, 0), "cudaStreamWaitEvent");
     }
   }
-  ~Fork() {  // after an error, which is already on its way
+  ~Fork() {  // after an error, which is already propagating
     for (; lanes_ > 1; --lanes_) {
       const Lane& one = lane(lanes_ - 1);
       cudaEventRecord(one.done, one.stream);
@@ -76,7 +76,7 @@ class Fork {
   int lanes_;
 };
 
-/// Queues a call; the status says whether the plan does it.
+/// Queues a call; the status tells whether the plan supports it.
 cudnnStatus_t run(const Plan& plan, const CudnnCall& call, cudnnHandle_t handle, void* workspace) {
   Descriptor arrays(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   arrays.set<std::int64_t>(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, {plan_x, plan_w, plan_y});
@@ -85,13 +85,13 @@ cudnnStatus_t run(const Plan& plan, const CudnnCall& call, cudnnHandle_t handle,
   return cudnnBackendExecute(handle, plan.descriptor.raw(), arrays.raw());
 }
 
-/// The middle of three runs of a plan, in seconds; infinite if it does not run.
+/// The median of three runs of a plan, in seconds; infinite if it does not run.
 double seconds_of(const Plan& plan, const CudnnCall& call) {
   const Scratch<std::byte> workspace(plan.workspace);
   cudaEvent_t begin = nullptr, end = nullptr;
   check_status(cudaEventCreate(&begin), "cudaEventCreate");
   check_status(cudaEventCreate(&end), "cudaEventCreate");
-  std::array<double, 4> seconds;  // the first, with what is loaded then, does not count
+  std::array<double, 4> seconds;  // the first run does not count: it loads the kernels
   for (double& s : seconds) {
     check_status(cudaEventRecord(begin, stream()), "cudaEventRecord");
     const bool runs = run(plan, call, lane(0).handle, workspace.data()) == CUDNN_STATUS_SUCCESS;
@@ -107,14 +107,14 @@ double seconds_of(const Plan& plan, const CudnnCall& call) {
   return seconds[2];
 }
 
-/// The largest power of 2, 16 at most, that divides the places of all three arrays.
+/// The largest power of 2, at most 16, that divides the addresses of all three arrays.
 std::int64_t alignment_of(const CudnnCall& call) {
   const auto place = [](void* p) { return reinterpret_cast<std::uintptr_t>(p); };
   const std::uintptr_t bits = place(call.x) | place(call.w) | place(call.y) | 16;
   return static_cast<std::int64_t>(bits & (~bits + 1));
 }
 
-/// The proposals for a shape, made when it is first met.
+/// The proposals for a shape, requested at its first use.
 Proposals& proposals_for(Convolution which, const CudnnCall& call) {
   const PlanLimits limits{options.tf32, options.nondeterministic, options.convolution_workspace};
   const bool tune = options.tune_convolutions && !capturing;
@@ -152,7 +152,7 @@ Proposals& proposals_for(Convolution which, const CudnnCall& call) {
   return known.emplace(key, std::move(proposals)).first->second;
 }
 
-/// Whether cuDNN's kernels may index the arrays with ints.
+/// True if cuDNN's kernels can index the arrays with int.
 bool fits(const Conv2d& c) {
   const std::int64_t x = c.n * c.h * c.w * c.c, y = c.n * c.p * c.q * c.k, w = c.k * c.kh * c.kw * c.c;
   return std::min({x, y, w}) > 0 && std::max({x, y, w}) <= INT_MAX;
@@ -179,13 +179,13 @@ bool cudnn_convolve(Convolution which, const std::vector<CudnnCall>& calls) {
   const int lanes = static_cast<int>(
       std::min<std::int64_t>(std::clamp<int>(options.convolution_streams, 1, 8), std::ssize(calls)));
   for (std::size_t done = 0; done < calls.size();) {
-    // A lane's workspace is given back when the lanes have been joined: what is queued then comes after them.
+    // A lane's workspace is freed after the lanes are joined: later work is queued after them.
     const std::int64_t each_lanes = bytes;
     const Scratch<std::byte> workspace(lanes * each_lanes);
     Fork fork(lanes);
     while (done < calls.size()) {
       const Plan& plan = *proposals[done]->plan();
-      if (plan.workspace > each_lanes) break;  // another plan than when the workspace was made
+      if (plan.workspace > each_lanes) break;  // another plan than at the allocation of the workspace
       const int number = static_cast<int>(done) % lanes;
       const cudnnStatus_t status =
           run(plan, calls[done], lane(number).handle, workspace.data() + number * each_lanes);

@@ -1,10 +1,10 @@
-// How cuDNN does a convolution: its graph interface (cudnn_graph.h), with a graph of one operation. cuDNN 9
-// calls the functions of cudnn_cnn.h deprecated, and PyTorch uses the graph interface, so both libraries are
-// offered the same kernels. cuDNN proposes configurations of its engines, its best first; of those that keep
-// to the limits one becomes an execution plan.
+// Plans of cuDNN's convolutions, by its graph interface (cudnn_graph.h), with a graph of one operation.
+// cuDNN 9 deprecates the functions of cudnn_cnn.h, and PyTorch uses the graph interface, so both libraries
+// get the same kernels. cuDNN proposes configurations of its engines, the best first; one of those within
+// the limits becomes an execution plan.
 //
-// A GPU is needed to run a plan, not to make one: the device is a description of one. So tests/cudnn makes
-// plans on machines without a GPU, for several of them.
+// Running a plan needs a GPU, making one does not: the device is given by a description. So tests/cudnn makes
+// plans for several GPUs on machines without one.
 #pragma once
 
 #include <cudnn.h>
@@ -33,12 +33,12 @@ inline void check_cudnn(cudnnStatus_t status, const char* call) {
 }
 #define LPF_CUDNN(call, ...) ::lpf::cuda::check_cudnn(call(__VA_ARGS__), #call)
 
-/// Whether a status says that an engine does not do this convolution (rather than that something is wrong).
+/// True if a status means that an engine does not support this convolution (rather than an error).
 inline bool unsupported(cudnnStatus_t status) {
   return CUDNN_STATUS_CATEGORY(status) == static_cast<int>(CUDNN_STATUS_NOT_SUPPORTED);
 }
 
-/// A cudnnBackendDescriptor_t, which is a record of attributes, destroyed with this.
+/// A cudnnBackendDescriptor_t, a record of attributes; destroyed with this object.
 class Descriptor {
  public:
   explicit Descriptor(cudnnBackendDescriptorType_t type) {
@@ -67,19 +67,19 @@ class Descriptor {
     LPF_CUDNN(cudnnBackendSetAttribute, raw_, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value.raw_);
     return *this;
   }
-  /// Checks the attributes and closes them.
+  /// Checks and freezes the attributes.
   Descriptor& finalize() {
     LPF_CUDNN(cudnnBackendFinalize, raw_);
     return *this;
   }
-  /// False where cuDNN does not support what they describe.
+  /// False if cuDNN does not support the attributes.
   bool finalize_if_supported() {
     const cudnnStatus_t status = cudnnBackendFinalize(raw_);
     if (!unsupported(status)) check_cudnn(status, "cudnnBackendFinalize");
     return status == CUDNN_STATUS_SUCCESS;
   }
 
-  /// The values of an attribute, `most` at most.
+  /// The values of an attribute, at most `most`.
   template <class T>
   std::vector<T> get(cudnnBackendAttributeName_t name, std::int64_t most) const {
     std::vector<T> values(static_cast<std::size_t>(most));
@@ -88,7 +88,7 @@ class Descriptor {
     values.resize(static_cast<std::size_t>(std::min(count, most)));
     return values;
   }
-  /// An attribute that is descriptors of `type`: all of them.
+  /// All descriptors of `type` in an attribute.
   std::vector<Descriptor> get(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type) const {
     std::int64_t count = 0;
     LPF_CUDNN(cudnnBackendGetAttribute, raw_, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count, nullptr);
@@ -118,23 +118,23 @@ class Descriptor {
   cudnnBackendDescriptor_t raw_ = nullptr;
 };
 
-/// What cuDNN has to know of a GPU: of the one that `handle` is for.
+/// cuDNN's description of the GPU that `handle` is for.
 inline Descriptor describe_device(cudnnHandle_t handle) {
   Descriptor d(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
   d.set(CUDNN_ATTR_DEVICEPROP_HANDLE, {handle}).finalize();
   return d;
 }
-/// Likewise, as cuDNN has written it of some GPU (JSON).
+/// Likewise, from cuDNN's serialised description of a GPU (JSON).
 inline Descriptor describe_device(const std::string& json) {
   Descriptor d(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
   d.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::span<const char>(json)).finalize();
   return d;
 }
 
-/// What a plan may do.
+/// Limits for a plan.
 struct PlanLimits {
-  bool tf32;                    ///< round float32 operands to TF32
-  bool nondeterministic;        ///< add in an order of its own
+  bool tf32;                    ///< may round float32 operands to TF32
+  bool nondeterministic;        ///< may sum in no fixed order
   std::int64_t most_workspace;  ///< bytes
 };
 
@@ -147,11 +147,11 @@ struct Plan {
 enum PlanArray : std::int64_t { plan_x = 1, plan_w, plan_y };
 
 /// One of a convolution's products as a graph: float32 or bfloat16, activations NHWC, filters KRSC, sums in
-/// float32. That there are groups it sees from the shapes. `alignment`: bytes, of all three arrays.
+/// float32. Groups follow from the shapes. `alignment`: in bytes, of all three arrays.
 inline Descriptor convolution_graph(Convolution which, const backend::Conv2d& c, std::int64_t alignment) {
   using Sizes = std::initializer_list<std::int64_t>;
   const cudnnDataType_t type = c.dtype == DType::bfloat16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-  // Sizes are given in the order n, c, h, w (k, c, h, w of filters) whatever the layout in memory.
+  // Sizes are in the order n, c, h, w (k, c, h, w for filters) whatever the layout in memory.
   const auto array = [&](PlanArray name, std::int64_t n, std::int64_t channels, std::int64_t h,
                          std::int64_t w) {
     Descriptor d(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
@@ -201,13 +201,12 @@ inline Descriptor convolution_graph(Convolution which, const backend::Conv2d& c,
   return graph;
 }
 
-/// What cuDNN proposes for a graph on a device, as far as it keeps to the limits, and the plan of the
-/// proposal in use.
+/// cuDNN's proposals for a graph on a device that are within the limits, and the plan of the current one.
 class Proposals {
  public:
   Proposals(const Descriptor& graph, const Descriptor& device, DType dtype, const PlanLimits& limits)
       : device_(&device), most_workspace_(limits.most_workspace) {
-    // "Mode A" is quick and good for most; fallback engines do everything, without a claim to speed.
+    // "Mode A" is fast and usually good; fallback engines support everything, without a claim to speed.
     for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
       Descriptor heuristic(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
       heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph).set(CUDNN_ATTR_ENGINEHEUR_MODE, {mode});
@@ -219,17 +218,17 @@ class Proposals {
     next();
   }
 
-  /// The plan in use; null where none is left.
+  /// The current plan; null if none is left.
   const Plan* plan() const { return plan_ ? &*plan_ : nullptr; }
 
-  /// For a plan that did not run: another one, for good.
+  /// Replaces a plan that did not run, permanently.
   void next() {
     plan_.reset();
     while (!plan_ && used_ < proposals_.size()) plan_ = plan_of(proposals_[used_++]);
   }
 
-  /// From now on the plan, of the first `most`, with the least seconds(plan), which is infinite for one that
-  /// does not run.
+  /// Chooses, among the first `most` plans, the one with the least seconds(plan), which is
+  /// infinite for one that does not run.
   template <class F>
   void use_fastest(std::size_t most, F seconds) {
     std::optional<Plan> best;
@@ -249,7 +248,7 @@ class Proposals {
   std::size_t size() const { return proposals_.size(); }
 
  private:
-  /// By the engine's notes on its numbers. Of float32 operands the tensor cores multiply no more than TF32.
+  /// Checks the engine's numerical notes. For float32 operands, tensor cores imply at least TF32 rounding.
   static bool allowed(const Descriptor& configuration, DType dtype, const PlanLimits& limits) {
     const auto engine = configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     const auto notes = engine.at(0).get<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
@@ -277,7 +276,7 @@ class Proposals {
   const Descriptor* device_;
   std::int64_t most_workspace_;
   std::vector<Descriptor> proposals_;
-  std::size_t used_ = 0;  // of the proposals, those that were tried
+  std::size_t used_ = 0;  // number of proposals tried
   std::optional<Plan> plan_;
 };
 

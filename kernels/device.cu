@@ -1,5 +1,5 @@
-// The CUDA backend's device: opened when it is first asked for, with one stream on which everything is
-// queued, and the caching allocator over cudaMalloc.
+// The device of the CUDA backend: opened at first use, with one stream for all work, and the caching
+// allocator on top of cudaMalloc.
 #include "device.hpp"
 
 #include <memory>
@@ -9,8 +9,8 @@
 #include "availability.hpp"
 #include "caching_allocator.hpp"
 #include "capture.hpp"
-#include "families.hpp"
 #include "fault.hpp"
+#include "kernel_groups.hpp"
 #include "lpf/backend/registry.hpp"
 #include "memory.hpp"
 
@@ -24,7 +24,7 @@ void* from_system(std::size_t bytes) {
   void* block = nullptr;
   const cudaError_t status = cudaMalloc(&block, bytes);
   if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // forgets it: it is no fault of a kernel
+    cudaGetLastError();  // clear it: it is no error of a kernel
     return nullptr;
   }
   check_status(status, "cudaMalloc");
@@ -45,14 +45,14 @@ CachingAllocator& allocator() {
   return *one;
 }
 
-/// While no step is captured: CUDA ends a capture whose stream is waited for.
+/// Must be outside a capture: synchronising with a capturing stream ends the capture.
 void wait(const OutsideCapture&) {
   check_status(cudaStreamSynchronize(the_stream), "cudaStreamSynchronize");
   check_faults();
 }
 void synchronize() { wait(OutsideCapture(reads_the_device)); }
-/// Waits, because cudaMemcpyAsync need not have read `from` when it returns: pinned memory never, and
-/// pageable memory where the GPU reaches it itself ("If pageable memory must first be staged to pinned
+/// Synchronises, because cudaMemcpyAsync may return before it has read `from`: always for pinned memory, and
+/// for pageable memory that the GPU accesses directly ("If pageable memory must first be staged to pinned
 /// memory, the driver may synchronize with the stream"; all else "should be fully asynchronous").
 void copy_from_host(void* to, const void* from, std::size_t bytes) {
   const OutsideCapture outside(copies_from_host);
@@ -61,8 +61,8 @@ void copy_from_host(void* to, const void* from, std::size_t bytes) {
   wait(outside);
 }
 
-/// Page-locked memory, which the device reads while the processor works. Kept when freed: pages are slow to
-/// lock.
+/// Page-locked memory, which the device reads concurrently with the CPU. Cached
+/// when freed: locking pages is slow.
 CachingAllocator& pinned_allocator() {
   static auto* one = new CachingAllocator(
       {[](std::size_t bytes) -> void* {
@@ -79,8 +79,8 @@ CachingAllocator& pinned_allocator() {
   return *one;
 }
 
-/// Copies on a stream of their own, numbered from 1 on. Events are used in turn: an older copy than the ring
-/// holds has been waited for.
+/// Copies on a separate stream, numbered from 1 on. Events are reused in a ring: a copy
+/// older than the ring has completed.
 class Copies {
  public:
   std::uint64_t copy(void* to, const void* from, std::size_t bytes) {
@@ -115,7 +115,7 @@ class Copies {
     check_status(cudaEventCreateWithFlags(&queued_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     check_status(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   }
-  /// Null if that copy has been made.
+  /// Null if that copy has completed.
   cudaEvent_t event_of(std::uint64_t number) const {
     return number == 0 || number + std::size(ring_) <= last_ ? nullptr : ring_[number % std::size(ring_)];
   }
@@ -139,7 +139,7 @@ struct Graph {
 
   ~Graph() {
     // "If the executable graph is in-flight, it will not be terminated, but rather freed asynchronously on
-    // completion". Its memory may serve again at once: what is queued later runs later.
+    // completion". Its memory may be reused at once: work queued later runs later.
     if (executable) cudaGraphExecDestroy(executable);
     allocator().release_pool(*memory);
   }
@@ -149,7 +149,8 @@ void begin_capture() {
   enter_capture();
   try {
     captured_memory = std::make_unique<Pool>();
-    // Relaxed: memory may be asked of the system meanwhile. What is not allowed is refused above CUDA.
+    // Relaxed: memory may be allocated during the capture. Forbidden operations are
+    // refused before they reach CUDA.
     check_status(cudaStreamBeginCapture(stream(), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
   } catch (...) {
     leave_capture();
@@ -162,7 +163,7 @@ void* end_capture() {
   const cudaError_t ended = cudaStreamEndCapture(stream(), &kept);
   graph->memory = std::move(captured_memory);
   leave_capture();
-  if (ended != cudaSuccess) cudaGetLastError();  // said here: the device is as it was
+  if (ended != cudaSuccess) cudaGetLastError();  // reported here: the device is unaffected
   check_status(ended, "cudaStreamEndCapture");
   const cudaError_t made = cudaGraphInstantiate(&graph->executable, kept, 0);
   cudaGraphDestroy(kept);
@@ -234,7 +235,7 @@ const Table& open(int index) {
   table.end_capture = end_capture;
   table.launch = launch_graph;
   table.destroy_graph = [](void* graph) { delete static_cast<Graph*>(graph); };
-  fill_families(table);
+  fill_kernel_groups(table);
   return table;
 }
 

@@ -1,4 +1,4 @@
-// The GPU of this process: its stream, and the check of every call to the vendor's libraries.
+// The GPU of this process: its stream, and error checks for calls to CUDA.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,13 +10,13 @@
 
 namespace lpf::cuda {
 
-/// Throws DeviceError, with the call and CUDA's own words, unless it returned success.
+/// Throws DeviceError, with the call and CUDA's message, unless it succeeded.
 inline void check_status(cudaError_t status, const char* call) {
   lpf::check<DeviceError>(status == cudaSuccess, "cuda", call, " failed: ", cudaGetErrorName(status), ", ",
                           cudaGetErrorString(status));
 }
 
-/// All work is queued on this stream, in order. Waits for the end of another thread's capture.
+/// The stream on which all work is queued, in order. Waits for the end of another thread's capture.
 cudaStream_t stream();
 
 inline void check_launch() { check_status(cudaGetLastError(), "a kernel's launch"); }

@@ -1,5 +1,5 @@
 // Arrays as kernels read and write them. Arithmetic is compiled for float, double and int64; narrower
-// integers and bool are computed as int64, bfloat16 as float, and converted where they are read and written.
+// integers and bool are computed in int64, bfloat16 in float, and converted on loads and stores.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace lpf::cuda {
 
-/// What elements of T are computed in.
+/// The type in which elements of T are computed.
 template <class T>
 using Computed = std::conditional_t<std::is_same_v<T, BFloat16>, float, T>;
 
@@ -25,7 +25,7 @@ struct Elements {
   LPF_DEVICE void set(std::int64_t i, Value value) const {
     data[i] = static_cast<T>(value);
   }
-  /// A pack from element i on, or `width` times that element where the stride is 0.
+  /// The pack at element i, or `width` copies of that element if the stride is 0.
   template <int width>
   LPF_DEVICE Pack<T, width> get_pack(std::int64_t i, int stride) const {
     if (stride != 0) return load<width>(data + i);
@@ -59,7 +59,7 @@ struct Elements<std::int64_t> {
   }
 };
 
-/// f(T{}) with the T whose Elements read and write `type`.
+/// Calls f(T{}) with the T whose Elements read and write `type`.
 template <class F>
 void visit_arithmetic(DType type, F f) {
   switch (type) {
@@ -70,14 +70,14 @@ void visit_arithmetic(DType type, F f) {
   }
 }
 
-/// f(T{}) with T float, double or BFloat16; DTypeError naming `operation` for any other dtype.
+/// Calls f(T{}) with T float, double or BFloat16; DTypeError naming `operation` for any other dtype.
 template <class F>
 void visit_real(const char* operation, DType type, F f) {
   if (type == DType::bfloat16) return f(BFloat16{});
   visit_floating(operation, type, f);
 }
 
-/// f(T{}) with an integer of an element's size, for what only moves bits.
+/// Calls f(T{}) with an integer of the element's size, for operations that only copy bits.
 template <class F>
 void visit_bits(DType type, F f) {
   switch (size_of(type)) {
@@ -88,7 +88,7 @@ void visit_bits(DType type, F f) {
   }
 }
 
-/// A number as elements of T are computed in.
+/// A number in the type in which elements of T are computed.
 template <class T>
 Computed<T> number_as(double v) {
   return static_cast<Computed<T>>(v);

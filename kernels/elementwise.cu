@@ -1,13 +1,13 @@
-// Elementwise functions, layout and conversion. One kernel for each function and kind of number; strides,
-// broadcasting and narrow integers are looked up by the threads, whose time goes to memory. What neighbours
-// in all arrays is read and written in packs; float64 and integers, which no training is made of, in single
-// elements by arithmetic, so that the many functions are compiled once for them.
+// Elementwise functions, layout and conversion. One kernel per function and kind of number; the threads look
+// up strides, broadcasting and narrow integers, since their time is memory-bound. Elements that are
+// contiguous in all arrays are accessed in packs; for arithmetic, float64 and integers, which training does
+// not use, are accessed one by one, so that the many functions are compiled once for them.
 #include <tuple>
 #include <utility>
 
 #include "elements.hpp"
-#include "families.hpp"
 #include "functions.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "strided.hpp"
 #include "upload.hpp"
@@ -52,7 +52,7 @@ struct Map {
   }
 };
 
-/// Runs Map on views; packs of `width`.
+/// Runs Map on views, with packs of `width`.
 template <int width, class Y, class... X, class F, class... Views>
 void map(const F& f, const View& y, const Views&... x) {
   const Walk<1 + sizeof...(X)> walk({&y, &x...}, width);
@@ -94,7 +94,6 @@ void fill(void* y, DType type, std::int64_t n, double value) {
 }
 
 // --- one operand
-// ------------------------------------------------------------------------------------------------------
 
 [[noreturn]] void refuse(DType type) {
   fail<DTypeError>("kernel", "needs float32 or float64, got ", name_of(type), ": convert with .to(float32)");
@@ -134,7 +133,6 @@ void unary(Unary op, DType type, std::int64_t n, const void* x, void* y, double 
 }
 
 // --- two operands, broadcast
-// -------------------------------------------------------------------------------------------
 
 template <Binary op, class T>
 struct BinaryOf {
@@ -177,7 +175,6 @@ void accumulate(DType type, std::int64_t n, double a, const void* x, void* y) {
 }
 
 // --- layout and conversion
-// ---------------------------------------------------------------------------------------------
 
 struct Choose {
   template <class Bits>
@@ -198,7 +195,7 @@ struct Same {
     return x;
   }
 };
-/// To bool: whether it is not 0.
+/// To bool: x != 0.
 template <class From>
 struct Truth {
   bool asked;

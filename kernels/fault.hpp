@@ -1,5 +1,5 @@
-// What a kernel found wrong with its indices. The host cannot look at them without waiting for the device, so
-// the kernel that uses them does; it skips a bad one and notes it, and the next call that waits for the
+// Invalid indices found by kernels. The host cannot check indices without waiting for the device, so the
+// kernel that uses them does; it skips an invalid one and records it, and the next call that waits for the
 // device (a copy to the host, synchronize) throws the IndexError.
 #pragma once
 
@@ -13,10 +13,10 @@ namespace lpf::cuda {
 
 enum class Indexed : int { none, take, index_add, gather, scatter_add, cross_entropy };
 
-/// A word that both the host and the kernels reach: 0, or what was last found wrong.
+/// A word accessible to host and kernels: 0, or the last fault.
 std::uint64_t* fault_word();
 
-/// Throws IndexError if a kernel noted a bad index since this was last called. The device is idle.
+/// Throws IndexError if a kernel recorded an invalid index since the last call. The device must be idle.
 inline void check_faults() {
   const std::uint64_t fault = std::exchange(*fault_word(), 0);
   if (fault == 0) return;
@@ -31,10 +31,11 @@ class IndexGuard {
  public:
   explicit IndexGuard(Indexed operation) : word_(fault_word()), operation_(operation) {}
 
-  /// Whether an index lies in [0, n).
+  /// True if an index is in [0, n).
   LPF_DEVICE bool allows(std::int64_t index, std::int64_t n) const {
     if (index >= 0 && index < n) return true;
-    *word_ = static_cast<std::uint64_t>(operation_) << 56 |  // one store: no other thread's is mixed in
+    *word_ = static_cast<std::uint64_t>(operation_)
+                 << 56 |  // one store, so that faults of several threads do not mix
              (static_cast<std::uint64_t>(index) & ((std::uint64_t{1} << 56) - 1));
     return false;
   }

@@ -12,13 +12,13 @@ namespace lpf::cuda {
 using backend::Binary;
 using backend::Unary;
 
-/// Whether the operation writes bool.
+/// True if the operation writes bool.
 constexpr bool is_test(Unary op) {
   return op == Unary::logical_not || op == Unary::is_finite || op == Unary::is_nan;
 }
 constexpr bool is_test(Binary op) { return op >= Binary::equal && op <= Binary::logical_xor; }
 
-/// Whether the operation has a meaning for integers.
+/// True if the operation is defined for integers.
 constexpr bool takes_integers(Unary op) {
   return op == Unary::affine || op == Unary::negative || op == Unary::absolute || op == Unary::sign ||
          op == Unary::square || is_test(op);
@@ -81,14 +81,14 @@ LPF_DEVICE auto unary_of(T v, [[maybe_unused]] T a, [[maybe_unused]] T b) {
   // clang-format on
 }
 
-/// The sign of the divisor, as Python's %; of integers 0 where the divisor is 0.
+/// The sign of the divisor, like Python's %; for integers 0 if the divisor is 0.
 template <class T>
 LPF_DEVICE T remainder_of(T a, T b) {
   T r;
   if constexpr (std::is_floating_point_v<T>) {
     r = std::fmod(a, b);
   } else {
-    r = b == 0 || b == -1 ? 0 : a % b;  // the least number % -1 overflows
+    r = b == 0 || b == -1 ? 0 : a % b;  // INT64_MIN % -1 overflows
   }
   return r != T(0) && (r < T(0)) != (b < T(0)) ? r + b : r;
 }
@@ -101,7 +101,7 @@ LPF_DEVICE auto binary_of(T u, T v, [[maybe_unused]] T s) {
   else if constexpr (op == Binary::multiply) return u * v;
   else if constexpr (op == Binary::divide) return u / v;
   else if constexpr (op == Binary::power) return std::pow(u, v);
-  else if constexpr (op == Binary::maximum) return u < v || v != v ? v : u;  // NaN wins
+  else if constexpr (op == Binary::maximum) return u < v || v != v ? v : u;  // NaN propagates
   else if constexpr (op == Binary::minimum) return v < u || v != v ? v : u;
   else if constexpr (op == Binary::remainder) return remainder_of(u, v);
   else if constexpr (op == Binary::equal) return u == v;

@@ -1,11 +1,11 @@
-// Reading and adding by index. Additions to one place happen in the order of the index, in one thread: the
-// same bits every time, and no atomics. index_add sorts its index for that (runs by counting, then merges; both
-// stable), so that the entries of one place are neighbours.
+// Gather and scatter by index. Additions to one element happen in index order, in one thread: the same bits
+// in every run, without atomics. index_add sorts its index for that (runs by counting, then merges; both
+// stable), so that the entries of one element are adjacent.
 #include <utility>
 
 #include "elements.hpp"
-#include "families.hpp"
 #include "fault.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "memory.hpp"
 
@@ -56,7 +56,7 @@ void gather(DType type, Index outer, Index n, Index inner, Index m, const void* 
   });
 }
 
-/// One thread a column.
+/// One thread per column.
 template <class T>
 struct ScatterAdd {
   IndexGuard guard;
@@ -78,7 +78,7 @@ void scatter_add(DType type, Index outer, Index n, Index inner, Index m, const v
                  void* x) {
   visit_arithmetic(type, [&](auto zero) {
     using T = decltype(zero);
-    if constexpr (std::is_same_v<T, BFloat16>) {  // sums are float32
+    if constexpr (std::is_same_v<T, BFloat16>) {  // sums in float32
       lpf::detail::refuse_dtype("scatter_add", type);
     } else {
       each(outer * inner,
@@ -88,11 +88,10 @@ void scatter_add(DType type, Index outer, Index n, Index inner, Index m, const v
 }
 
 // --- index_add
-// ----------------------------------------------------------------------------------------------------------
 
 constexpr Index first_run = 512;
 
-/// Sorts each run by counting: the place of an entry is the number of those before it.
+/// Sorts each run by counting: the place of an entry is the number of entries before it.
 struct SortRuns {
   const Index* key;
   Index count;
@@ -106,8 +105,8 @@ struct SortRuns {
   }
 };
 
-/// Merges neighbouring runs of `width`: the place of an entry is its own in its run and, by bisection, the
-/// one that it would have in the other.
+/// Merges adjacent runs of `width`: the place of an entry is its place in its own run plus, by
+/// bisection, its place in the other.
 struct MergeRuns {
   const Index* key;
   Index count, width;
@@ -131,7 +130,7 @@ struct MergeRuns {
   }
 };
 
-/// One thread for each column of the first of the entries that go to one place.
+/// One thread per column of the first of the entries for one element, which adds them all.
 template <class T>
 struct AddRuns {
   IndexGuard guard;

@@ -1,6 +1,5 @@
-// Index arithmetic in 32 bits wherever an array allows it: a GPU divides integers by a routine, of some
-// twenty instructions in 32 bits and some hundred in 64, where a memory-bound kernel has room for about
-// forty.
+// 32-bit index arithmetic wherever an array allows it: a GPU divides integers in software, with about twenty
+// instructions in 32 bits and about a hundred in 64, while a memory-bound kernel can afford about forty.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +8,8 @@
 
 namespace lpf::cuda {
 
-/// f.template operator()<T, I>() with T float, double or BFloat16, and I a signed integer in which every
-/// number up to `largest` fits.
+/// Calls f.template operator()<T, I>() with T float, double or BFloat16, and I a signed integer that
+/// represents every number up to `largest`.
 template <class F>
 void visit_indexed(const char* operation, DType type, std::int64_t largest, F f) {
   visit_real(operation, type, [&](auto zero) {

@@ -1,9 +1,9 @@
-// How a kernel is written here: once, as a function object that nvcc compiles for the GPU and, in the
-// emulated device (kernels/emulated/), the C++ compiler for the host, so that its logic is tested on machines
-// without a GPU.
+// How kernels are written: once, as a function object that nvcc compiles for the GPU and, for
+// the emulated device (kernels/emulated/), the C++ compiler for the host, so that its logic is
+// tested on machines without a GPU.
 //
-//   each(n, f)        f(i) for i in [0, n), one thread an element
-//   blocks(count, f)  f(block, shared) for count blocks of F::threads threads that work together:
+//   each(n, f)        f(i) for i in [0, n), one thread per element
+//   blocks(count, f)  f(block, shared) for count blocks of F::threads cooperating threads:
 //
 //     struct RowSum {                       // y[row] = sum of x[row, 0 … n)
 //       static constexpr int threads = 256;
@@ -20,9 +20,9 @@
 //       }
 //     };
 //
-// What one phase leaves for the next is in `shared`; a variable of a thread lives for one phase. The threads
-// of a phase may not read what another of them writes: the emulated device runs them backwards in every other
-// block, so that the tests see it.
+// Data passed from one phase to the next is in `shared`; a thread's variables live for one phase. The threads
+// of a phase must not read what another of them writes: the emulated device runs them in reverse order in
+// every other block, so that tests detect it.
 #pragma once
 
 #include <algorithm>
@@ -33,8 +33,8 @@
 #ifdef __CUDACC__
 #  include "device.hpp"
 #  define LPF_DEVICE __device__
-#  define LPF_ROLLED _Pragma("unroll 1")  // before a loop whose text should not be repeated
-#  define LPF_UNROLL _Pragma("unroll")    // of a loop of constant length: its arrays stay in registers
+#  define LPF_ROLLED _Pragma("unroll 1")  // for a loop whose body should not be duplicated
+#  define LPF_UNROLL _Pragma("unroll")    // for a loop of constant length: its arrays stay in registers
 #else
 #  include "emulated/arena.hpp"
 #  define LPF_DEVICE
@@ -49,7 +49,7 @@ struct Block {
   std::int64_t index;
   int threads;
 
-  /// f(t) for every thread t of the block; returns when all are done.
+  /// Calls f(t) for every thread t of the block; returns when all are done.
   template <class F>
   LPF_DEVICE void each(F f) const {
 #ifdef __CUDACC__
@@ -82,11 +82,11 @@ __global__ void __launch_bounds__(F::threads) run_blocks(std::int64_t count, F f
   __shared__ typename F::Shared shared;
   for (std::int64_t b = blockIdx.x; b < count; b += gridDim.x) f(Block{b, F::threads}, shared);
 }
-inline constexpr std::int64_t kMostBlocks = 1 << 20;  // of one launch; the rest is a loop
+inline constexpr std::int64_t kMostBlocks = 1 << 20;  // per launch; the rest is a loop
 }  // namespace detail
 #endif
 
-/// f(i) for i in [0, n).
+/// Calls f(i) for i in [0, n).
 template <class F>
 void each(std::int64_t n, F f) {
   if (n == 0) return;
@@ -102,7 +102,7 @@ void each(std::int64_t n, F f) {
 #endif
 }
 
-/// f(block, shared) for count blocks.
+/// Calls f(block, shared) for count blocks.
 template <class F>
 void blocks(std::int64_t count, F f) {
   if (count == 0) return;

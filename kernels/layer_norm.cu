@@ -1,13 +1,13 @@
-// Layer normalisation (Ba, Kiros & Hinton 2016): each row by its own mean and variance, whose sums are in
-// double. The gradients of gamma and beta are sums down the columns.
+// Layer normalisation (Ba, Kiros & Hinton 2016): each row by its own mean and variance, with sums in double.
+// The gradients of weight and bias are column sums.
 #include "columns.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "rows.hpp"
 
 namespace lpf::cuda {
 namespace {
 
-/// y = (x − mean)·rstd·gamma + beta, and mean and rstd of each row.
+/// y = (x − mean)·rstd·weight + bias, and mean and rstd of each row.
 template <class T, int Lanes>
 struct LayerNorm {
   using Rows = RowThreads<Lanes>;
@@ -17,7 +17,7 @@ struct LayerNorm {
   };
   std::int64_t rows, n;
   double epsilon;
-  const T *x, *gamma, *beta;
+  const T *x, *weight, *bias;
   T *y, *mean, *rstd;
 
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
@@ -52,15 +52,15 @@ struct LayerNorm {
       }
       for (std::int64_t i = Rows::lane(t); i < n; i += Lanes) {
         T value = (x[row * n + i] - centre) * r;
-        if (gamma) value *= gamma[i];
-        if (beta) value += beta[i];
+        if (weight) value *= weight[i];
+        if (bias) value += bias[i];
         y[row * n + i] = value;
       }
     });
   }
 };
 
-/// With x̂ = (x − mean)·rstd and g = dy·gamma: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row.
+/// With x̂ = (x − mean)·rstd and g = dy·weight: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row.
 template <class T, int Lanes>
 struct LayerNormGradient {
   using Rows = RowThreads<Lanes>;
@@ -69,12 +69,12 @@ struct LayerNormGradient {
     double sum[threads], product[threads];
   };
   std::int64_t rows, n;
-  const T *x, *dy, *mean, *rstd, *gamma;
+  const T *x, *dy, *mean, *rstd, *weight;
   T* dx;
 
   LPF_DEVICE T gradient(std::int64_t row, std::int64_t i) const {
     const T g = dy[row * n + i];
-    return gamma ? g * gamma[i] : g;
+    return weight ? g * weight[i] : g;
   }
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
     block.each([&](int t) {
@@ -134,25 +134,25 @@ struct ParameterSums {
 };
 template <class T>
 struct FinishParameters {
-  T *dgamma, *dbeta;
+  T *dweight, *dbias;
 
   LPF_DEVICE void operator()(const Columns&, std::int64_t, std::int64_t channel, double a, double b) const {
-    if (dgamma) dgamma[channel] = static_cast<T>(b);
-    if (dbeta) dbeta[channel] = static_cast<T>(a);
+    if (dweight) dweight[channel] = static_cast<T>(b);
+    if (dbias) dbias[channel] = static_cast<T>(a);
   }
 };
 
 template <class T>
 void backward(std::int64_t rows, std::int64_t n, const T* x, const T* dy, const T* mean, const T* rstd,
-              const T* gamma, T* dx, T* dgamma, T* dbeta) {
-  if (dx) each_row<T, LayerNormGradient>(rows, n, x, dy, mean, rstd, gamma, dx);
-  if (!dgamma && !dbeta) return;
+              const T* weight, T* dx, T* dweight, T* dbias) {
+  if (dx) each_row<T, LayerNormGradient>(rows, n, x, dy, mean, rstd, weight, dx);
+  if (!dweight && !dbias) return;
   const std::int64_t all[] = {0, rows};
   visit_packs<std::min(4, pack_width<T>)>(
       n,
       [&]<int N>() {
         sum_columns(RowGroups(1, all), n, ParameterSums<T, N>{x, dy, mean, rstd},
-                    FinishParameters<T>{dgamma, dbeta});
+                    FinishParameters<T>{dweight, dbias});
       },
       x, dy);
 }
@@ -161,22 +161,22 @@ void backward(std::int64_t rows, std::int64_t n, const T* x, const T* dy, const 
 
 void layer_norm(Table& t) {
   t.layer_norm = [](DType type, std::int64_t rows, std::int64_t n, double epsilon, const void* x,
-                    const void* gamma, const void* beta, void* y, void* mean, void* rstd) {
+                    const void* weight, const void* bias, void* y, void* mean, void* rstd) {
     visit_floating("layer_norm", type, [&](auto zero) {
       using T = decltype(zero);
-      each_row<T, LayerNorm>(rows, n, epsilon, static_cast<const T*>(x), static_cast<const T*>(gamma),
-                             static_cast<const T*>(beta), static_cast<T*>(y), static_cast<T*>(mean),
+      each_row<T, LayerNorm>(rows, n, epsilon, static_cast<const T*>(x), static_cast<const T*>(weight),
+                             static_cast<const T*>(bias), static_cast<T*>(y), static_cast<T*>(mean),
                              static_cast<T*>(rstd));
     });
   };
   t.layer_norm_backward = [](DType type, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
-                             const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
-                             void* dbeta) {
+                             const void* mean, const void* rstd, const void* weight, void* dx, void* dweight,
+                             void* dbias) {
     visit_floating("layer_norm", type, [&](auto zero) {
       using T = decltype(zero);
       backward(rows, n, static_cast<const T*>(x), static_cast<const T*>(dy), static_cast<const T*>(mean),
-               static_cast<const T*>(rstd), static_cast<const T*>(gamma), static_cast<T*>(dx),
-               static_cast<T*>(dgamma), static_cast<T*>(dbeta));
+               static_cast<const T*>(rstd), static_cast<const T*>(weight), static_cast<T*>(dx),
+               static_cast<T*>(dweight), static_cast<T*>(dbias));
     });
   };
 }

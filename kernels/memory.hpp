@@ -1,4 +1,4 @@
-// The device's memory as the kernels' callers use it. device.cu and emulated/device.cpp have the functions.
+// The device's memory, for the callers of kernels. The functions are in device.cu and emulated/device.cpp.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,10 @@ namespace lpf::cuda {
 void* allocate(std::size_t bytes);
 void deallocate(void* p, std::size_t bytes) noexcept;
 void copy(void* to, const void* from, std::size_t bytes);          // on the device
-void copy_to_host(void* to, const void* from, std::size_t bytes);  // waits for all that is queued
+void copy_to_host(void* to, const void* from, std::size_t bytes);  // waits for all queued work
 
-/// n elements on the device for what is queued until the end of the scope, uninitialised. Work is queued on
-/// one stream, so the memory may serve again at once for what is queued later.
+/// n uninitialised elements on the device, for work queued until the end of the scope. Work is queued on one
+/// stream, so the memory may be reused at once by later work.
 template <class T>
 class Scratch {
  public:

@@ -1,13 +1,12 @@
-// Random numbers, and what is made of them in the same sweep. Words and Gaussians are those of
-// core/philox.hpp and core/gaussian.hpp, whose text is compiled here for the GPU: the same bits as on the
-// CPU, for whatever part of a stream. A thread works on whole blocks of a stream (four numbers, two of
-// float64).
+// Random numbers, and operations fused with them. Words and Gaussians are those of core/philox.hpp and
+// core/gaussian.hpp, which are compiled here for the GPU: the same bits as on the CPU, for any part of a
+// stream. A thread processes whole blocks of a stream (four numbers, two of float64).
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "lpf/core/gaussian.hpp"
 #include "packs.hpp"
@@ -37,13 +36,13 @@ LPF_DEVICE Pack<T, n> get(const T* from, std::int64_t begin, std::int64_t end) {
   return pack;
 }
 
-/// Where a range of a stream lies in the stream's blocks of `size` elements.
+/// The blocks, of `size` elements, that a range of a stream spans.
 struct Blocks {
   std::int64_t first, n;
   int size;
   LPF_HD std::int64_t count() const { return n == 0 ? 0 : (first + n - 1) / size - first / size + 1; }
-  /// Block k of the range: its number in the stream, where its first element is in the range (maybe before
-  /// it), and which of its elements are in it.
+  /// Block k of the range: its number in the stream, the place of its first element in the range (negative if
+  /// before it), and which of its elements are in the range.
   struct One {
     std::uint32_t number;
     std::int64_t at, begin, end;
@@ -54,14 +53,13 @@ struct Blocks {
   }
 };
 
-/// The key of this step: in a captured one the draw is in memory.
+/// The key of this step: in a captured step the draw is in memory.
 LPF_DEVICE inline NoiseKey now(NoiseKey key) {
   if (key.draw_at) key.draw = *key.draw_at;
   return key;
 }
 
 // --- numbers
-// ----------------------------------------------------------------------------------------------------------
 
 struct NormalLaw {
   template <class T>
@@ -103,7 +101,7 @@ template <class T>
 struct Dropout {
   NoiseKey key;
   Blocks range;
-  std::uint32_t largest;  // words up to it keep their element
+  std::uint32_t largest;  // elements with words up to it are kept
   Computed<T> scale;
   const T* x;
   T* y;
@@ -131,9 +129,8 @@ void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n
 }
 
 // --- whole parameter stores
-// ------------------------------------------------------------------------------------------
 
-/// A segment, where its work begins in that of all of them, and where its replicas go.
+/// A segment, the first piece of work for it, and the place of its replicas.
 template <class S>
 struct Part {
   S segment;
@@ -153,7 +150,7 @@ struct Parts {
   }
   Upload<Part<S>> upload() const { return {part.data(), static_cast<std::int64_t>(part.size())}; }
 };
-/// The part that piece k of the work belongs to; parts without work are passed over.
+/// The part of piece k of the work; skips parts without work.
 template <class S>
 LPF_DEVICE const Part<S>& part_of(const Part<S>* parts, std::int64_t count, std::int64_t k) {
   std::int64_t low = 0, high = count;  // the last part that begins at k or before is in [low, high)
@@ -164,7 +161,7 @@ LPF_DEVICE const Part<S>& part_of(const Part<S>* parts, std::int64_t count, std:
   return parts[low];
 }
 
-/// One block of threads a row.
+/// One block of threads per row.
 template <class T>
 struct FilterNorm {
   static constexpr int threads = 128;
@@ -207,7 +204,7 @@ void filter_norms(DType type, const NormSegment* segments, std::int64_t count, c
   });
 }
 
-/// One thread for a block's numbers of a parameter, in all draws: θ and the scales are read once.
+/// One thread per block of a parameter's noise, for all draws: θ and the scales are read once.
 template <class T, class Out>
 struct Perturb {
   static constexpr int size = Pack<T>::size;
@@ -253,7 +250,7 @@ struct Perturb {
     const auto low = static_cast<std::uint32_t>(a), divisor = static_cast<std::uint32_t>(b);
     return {low / divisor, low % divisor};
   }
-  /// Of n elements from a column of row 0 on.
+  /// The deviations of n elements from a column of row 0 on.
   LPF_DEVICE static Pack<T> deviations(const T* of_row, std::int64_t column, std::int64_t length, int n) {
     Pack<T> s;
     if (column + size <= length) {
@@ -291,7 +288,7 @@ void perturb(DType type, const Segment* segments, const std::int64_t* place, std
   });
 }
 
-/// One block of threads a row of x.
+/// One block of threads per row of x.
 template <class T>
 struct PreActivationNoise {
   static constexpr int threads = 128;

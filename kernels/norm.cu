@@ -1,30 +1,31 @@
-// Batch normalisation (Ioffe & Szegedy 2015), as backend/cpu/norm.hpp computes it. The passes are limited by
-// memory: statistics read x once, backward reads x and dy twice, with no other array as large.
+// Batch normalisation (Ioffe & Szegedy 2015), as defined in backend/cpu/norm.hpp. The
+// passes are memory-bound: statistics read x once, backward reads x and dy twice, and there
+// is no other array of that size.
 //
-// Sums are counted from the group's first row, so that a large mean costs no digits. A thread adds the few
-// rows that it reads at a time in the type that elements are computed in, and these runs in double: a GPU
-// converts to double, and adds in it, at a fraction of its rate in float. A run is off by an ulp or two of
-// float of its terms, and so is the total at most.
-// x and its like may be bfloat16; the arrays of the channels are float32 then.
+// Values are taken relative to the group's first row, so that a large mean costs no digits. A thread adds the
+// few rows that it reads at a time in the type in which elements are computed, and these partial sums in
+// double: a GPU converts to double, and adds in it, at a fraction of its float rate. A partial sum has an
+// error of an ulp or two of float of its terms, and the total no more.
+// x and arrays of its shape may be bfloat16; the per-channel arrays are float32 then.
 #include "columns.hpp"
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 
 namespace lpf::cuda {
 namespace {
 
 using backend::BatchNorm;
 
-/// Channels of a thread that sums, of which each takes two doubles, and of one that does not.
+/// Channels per thread: of one that sums, with two doubles for each, and of one that does not.
 template <class T>
 inline constexpr int sum_pack = std::min(4, pack_width<T>);
 template <class T>
 inline constexpr int map_pack = pack_width<T>;
 
-/// Σ d and Σ d² of d = x − the group's first row. Of a run that is Σ (d − r)² + (Σ d)²/n with its own mean r,
-/// the second term in double. That the total about the mean, Σ d² − (Σ d)²/rows, has its digits follows from
-/// the first row being one of them: no row is farther from the mean than √(rows·variance), so that Σ d² is at
-/// most rows + 1 times as large.
+/// Σ d and Σ d² of d = x − the group's first row. For a partial sum of n rows Σ d² is Σ (d − r)² + (Σ d)²/n
+/// with its own mean r, the second term in double. The sum of squares about the mean, Σ d² − (Σ d)²/rows,
+/// keeps its digits because the reference is one of the rows: no row is farther from the mean than
+/// √(rows·variance), so that Σ d² is at most rows + 1 times as large.
 template <class T, int N>
 struct Moments {
   static constexpr int pack = N, at_once = 8;
@@ -79,14 +80,14 @@ void statistics(const BatchNorm& b, const T* x, Computed<T>* mean, Computed<T>* 
       x);
 }
 
-/// y = f((x − mean)·(rstd·gamma) + beta + residual).
+/// y = f((x − mean)·(rstd·weight) + bias + residual).
 template <class T, int N>
 struct Normalize {
   static constexpr int pack = N, at_once = 4;
   using C = Computed<T>;
   std::int64_t affine_stride;
   const T* x;
-  const C *mean, *rstd, *gamma, *beta;
+  const C *mean, *rstd, *weight, *bias;
   const T* residual;
   bool relu;
   T* y;
@@ -97,9 +98,9 @@ struct Normalize {
   LPF_DEVICE Own own(const Columns& c, std::int64_t group, std::int64_t channel) const {
     const std::int64_t at = group * c.channels + channel, affine = group * affine_stride + channel;
     Own o{lpf::cuda::load<N>(mean + at), lpf::cuda::load<N>(rstd + at), {}};
-    if (beta) o.shift = lpf::cuda::load<N>(beta + affine);
-    if (gamma) {
-      const auto g = lpf::cuda::load<N>(gamma + affine);
+    if (bias) o.shift = lpf::cuda::load<N>(bias + affine);
+    if (weight) {
+      const auto g = lpf::cuda::load<N>(weight + affine);
       LPF_UNROLL for (int k = 0; k < N; ++k) o.scale[k] *= g[k];
     }
     return o;
@@ -126,18 +127,18 @@ struct Normalize {
 
 template <class T>
 void normalize(const BatchNorm& b, const T* x, const Computed<T>* mean, const Computed<T>* rstd,
-               const Computed<T>* gamma, const Computed<T>* beta, const T* residual, bool relu, T* y) {
+               const Computed<T>* weight, const Computed<T>* bias, const T* residual, bool relu, T* y) {
   const RowGroups rows(b.groups, b.row_begin);
   visit_packs<map_pack<T>>(
       b.channels,
       [&]<int N>() {
         map_columns(rows, b.channels,
-                    Normalize<T, N>{b.affine_stride, x, mean, rstd, gamma, beta, residual, relu, y});
+                    Normalize<T, N>{b.affine_stride, x, mean, rstd, weight, bias, residual, relu, y});
       },
-      x, mean, rstd, gamma, beta, residual, y);
+      x, mean, rstd, weight, bias, residual, y);
 }
 
-/// What backward reads: x, and dy, or with the result y of relu dy where that is positive.
+/// The input of backward: x, and dy, or with the result y of relu, dy where y is positive.
 template <class T, int N>
 struct Gradients {
   const T *x, *dy, *y;
@@ -154,11 +155,11 @@ struct Gradients {
   LPF_DEVICE Computed<T> dy_of(const Item& item, int k) const {
     const Computed<T> result = item.y[k], gradient = item.dy[k];
     const bool all = !y, kept = result > 0;
-    return all | kept ? gradient : 0;  // selected, not branched: neighbours differ
+    return all | kept ? gradient : 0;  // selected, not branched: adjacent elements differ
   }
 };
 
-/// Σ dy and Σ dy·(x − mean), and dy as masked in dresidual.
+/// Σ dy and Σ dy·(x − mean), and the masked dy in dresidual.
 template <class T, int N>
 struct GradientSums {
   static constexpr int pack = N, at_once = 4;
@@ -194,12 +195,12 @@ struct GradientSums {
   }
 };
 
-/// dgamma, dbeta and, for dx, offset = Σ dy/rows and slope = rstd²·Σ dy·(x − mean)/rows.
+/// dweight, dbias and, for dx, offset = Σ dy/rows and slope = rstd²·Σ dy·(x − mean)/rows.
 template <class T>
 struct FinishGradients {
   using C = Computed<T>;
   const C* rstd;
-  C *offset, *slope, *dgamma, *dbeta;
+  C *offset, *slope, *dweight, *dbias;
 
   LPF_DEVICE void operator()(const Columns& c, std::int64_t group, std::int64_t channel, double a,
                              double b) const {
@@ -207,19 +208,19 @@ struct FinishGradients {
     const auto rows = static_cast<double>(c.rows(group)), r = static_cast<double>(rstd[i]);
     offset[i] = static_cast<C>(a / rows);
     slope[i] = static_cast<C>(b * r * r / rows);
-    if (dbeta) dbeta[i] = static_cast<C>(a);
-    if (dgamma) dgamma[i] = static_cast<C>(b * r);
+    if (dbias) dbias[i] = static_cast<C>(a);
+    if (dweight) dweight[i] = static_cast<C>(b * r);
   }
 };
 
-/// With x̂ = (x − mean)·rstd: dx = gamma·rstd·(dy − Σdy/rows − x̂·Σ(dy·x̂)/rows).
+/// With x̂ = (x − mean)·rstd: dx = weight·rstd·(dy − Σdy/rows − x̂·Σ(dy·x̂)/rows).
 template <class T, int N>
 struct InputGradient {
   static constexpr int pack = N, at_once = 4;
   using C = Computed<T>;
   std::int64_t affine_stride;
   Gradients<T, N> from;
-  const C *mean, *rstd, *gamma, *offset, *slope;
+  const C *mean, *rstd, *weight, *offset, *slope;
   T* dx;
 
   struct Own {
@@ -229,8 +230,8 @@ struct InputGradient {
     const std::int64_t at = group * c.channels + channel;
     Own o{lpf::cuda::load<N>(mean + at), lpf::cuda::load<N>(rstd + at), lpf::cuda::load<N>(offset + at),
           lpf::cuda::load<N>(slope + at)};
-    if (gamma) {
-      const auto g = lpf::cuda::load<N>(gamma + group * affine_stride + channel);
+    if (weight) {
+      const auto g = lpf::cuda::load<N>(weight + group * affine_stride + channel);
       LPF_UNROLL for (int k = 0; k < N; ++k) o.scale[k] *= g[k];
     }
     return o;
@@ -247,8 +248,8 @@ struct InputGradient {
 
 template <class T>
 void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const Computed<T>* mean,
-              const Computed<T>* rstd, const Computed<T>* gamma, T* dx, Computed<T>* dgamma,
-              Computed<T>* dbeta, T* dresidual) {
+              const Computed<T>* rstd, const Computed<T>* weight, T* dx, Computed<T>* dweight,
+              Computed<T>* dbias, T* dresidual) {
   using C = Computed<T>;
   const RowGroups rows(b.groups, b.row_begin);
   const Scratch<C> offset(b.groups * b.channels), slope(b.groups * b.channels);
@@ -256,7 +257,7 @@ void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const Com
       b.channels,
       [&]<int N>() {
         sum_columns(rows, b.channels, GradientSums<T, N>{{x, dy, y}, mean, dresidual},
-                    FinishGradients<T>{rstd, offset.data(), slope.data(), dgamma, dbeta});
+                    FinishGradients<T>{rstd, offset.data(), slope.data(), dweight, dbias});
       },
       x, y, dy, mean, dresidual);
   if (!dx) return;
@@ -266,9 +267,9 @@ void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const Com
       [&]<int N>() {
         map_columns(rows, b.channels,
                     InputGradient<T, N>{
-                        b.affine_stride, {x, dy, y}, mean, rstd, gamma, offset.data(), slope.data(), dx});
+                        b.affine_stride, {x, dy, y}, mean, rstd, weight, offset.data(), slope.data(), dx});
       },
-      x, y, dy, mean, rstd, gamma, offset.data(), slope.data(), dx);
+      x, y, dy, mean, rstd, weight, offset.data(), slope.data(), dx);
 }
 
 /// y[c] = keep·y[c] + Σ_r weight[r]·x[r, c].
@@ -297,25 +298,25 @@ void norm(Table& t) {
       statistics(b, static_cast<const T*>(x), static_cast<C*>(mean), static_cast<C*>(variance));
     });
   };
-  t.batch_norm = [](const BatchNorm& b, const void* x, const void* mean, const void* rstd, const void* gamma,
-                    const void* beta, const void* residual, bool relu, void* y) {
+  t.batch_norm = [](const BatchNorm& b, const void* x, const void* mean, const void* rstd, const void* weight,
+                    const void* bias, const void* residual, bool relu, void* y) {
     visit_real("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
       using C = Computed<T>;
       normalize(b, static_cast<const T*>(x), static_cast<const C*>(mean), static_cast<const C*>(rstd),
-                static_cast<const C*>(gamma), static_cast<const C*>(beta), static_cast<const T*>(residual),
+                static_cast<const C*>(weight), static_cast<const C*>(bias), static_cast<const T*>(residual),
                 relu, static_cast<T*>(y));
     });
   };
   t.batch_norm_backward = [](const BatchNorm& b, const void* x, const void* y, const void* dy,
-                             const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
-                             void* dbeta, void* dresidual) {
+                             const void* mean, const void* rstd, const void* weight, void* dx, void* dweight,
+                             void* dbias, void* dresidual) {
     visit_real("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
       using C = Computed<T>;
       backward(b, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(dy),
-               static_cast<const C*>(mean), static_cast<const C*>(rstd), static_cast<const C*>(gamma),
-               static_cast<T*>(dx), static_cast<C*>(dgamma), static_cast<C*>(dbeta),
+               static_cast<const C*>(mean), static_cast<const C*>(rstd), static_cast<const C*>(weight),
+               static_cast<T*>(dx), static_cast<C*>(dweight), static_cast<C*>(dbias),
                static_cast<T*>(dresidual));
     });
   };

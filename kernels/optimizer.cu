@@ -1,9 +1,9 @@
 // Optimizer steps: one launch over all of θ. The formulas are those of optim/sgd.hpp and optim/adam.hpp, with
-// every fused multiply-add written down: a compiler that chooses them may choose others in packs than in
-// single elements, or with numbers that change from step to step than with those that do not.
+// explicit fused multiply-adds: a compiler might fuse differently in packs than in single elements, or for
+// scalars that change from step to step than for constant ones.
 #include <cmath>
 
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "lpf/core/dtype.hpp"
 #include "packs.hpp"
@@ -31,7 +31,7 @@ struct Sgd {
     pieces(k, [&](std::int64_t i, auto w) {
       const auto g = load<w>(gradient + i);
       auto p = load<w>(theta + i);
-      Pack<T, w> v = {};  // may be null without momentum; the first step finds it unwritten
+      Pack<T, w> v = {};  // may be null without momentum; not read in the first step
       if (keep != T(0)) v = load<w>(velocity + i);
       for (int j = 0; j < w; ++j) step(lr, g.value[j], v.value[j], p.value[j]);
       if (momentum != T(0)) store(velocity + i, v);

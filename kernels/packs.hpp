@@ -1,6 +1,6 @@
-// Packs: neighbouring elements that a thread reads or writes at once, up to 16 bytes, the most that one
-// instruction moves. A kernel's text is written for any width and compiled for two: packs, and single
-// elements for what is left over at the end and for arrays that do not begin at a multiple of a pack.
+// Packs: adjacent elements that a thread loads or stores at once, up to 16 bytes, the most that one
+// instruction moves. A kernel is a template on the width, compiled for two: packs, and single elements for
+// the remainder and for arrays that are not aligned to a pack.
 #pragma once
 
 #include <algorithm>
@@ -23,16 +23,16 @@ struct alignas(n * sizeof(T)) Pack {
 
 template <int n>
 using Width = std::integral_constant<int, n>;
-/// The width of packs where arrays of all these types take part: 16 bytes of the largest.
+/// The width of packs for kernels with arrays of all these types: 16 bytes of the largest.
 template <class... T>
 inline constexpr int pack_width = 16 / static_cast<int>(std::max({sizeof(T)...}));
 
-/// Whether a pack of `width` may begin at p.
+/// True if a pack of `width` may begin at p.
 template <class T>
 LPF_HD bool begins_pack(const T* p, std::size_t width) {
   return reinterpret_cast<std::uintptr_t>(p) % (width * sizeof(T)) == 0;
 }
-/// A GPU ends the program there; the emulated device throws.
+/// A misaligned pack ends the program on a GPU, and throws on the emulated device.
 template <int width, class T>
 LPF_DEVICE void check_begins_pack([[maybe_unused]] const T* p) {
 #ifndef __CUDACC__
@@ -49,7 +49,7 @@ template <int width, class T>
 LPF_DEVICE void store(T* p, const Pack<T, width>& pack) {
   check_begins_pack<width>(p);
 #ifdef __CUDA_ARCH__
-  // The compiler would merge a plain store with those of single elements beside it, into single ones.
+  // The compiler would merge a plain store with the neighbouring single-element stores, into single ones.
   if constexpr (sizeof pack % sizeof(uint4) == 0) {
     constexpr int quads = sizeof pack / sizeof(uint4);
     const auto bits = std::bit_cast<Pack<uint4, quads>>(pack);
@@ -70,8 +70,8 @@ LPF_DEVICE void store(T* p, const Pack<T, width>& pack) {
   *reinterpret_cast<Pack<T, width>*>(p) = pack;
 }
 
-/// The elements [0, n) of contiguous arrays, cut into one piece a thread: a pack, or what is left over;
-/// single elements unless all arrays begin with a pack.
+/// The elements [0, n) of contiguous arrays, cut into one piece per thread: a pack, or the remainder; single
+/// elements unless all arrays are aligned to a pack.
 template <int width>
 class Pieces {
  public:
@@ -80,7 +80,7 @@ class Pieces {
 
   std::int64_t count() const { return packed_ ? (n_ + width - 1) / width : n_; }
 
-  /// f(i, Width<w>()) for all of piece k: its elements i … i + w − 1.
+  /// Calls f(i, Width<w>()) for all of piece k: its elements i … i + w − 1.
   template <class F>
   LPF_DEVICE void operator()(std::int64_t k, F f) const {
     std::int64_t i = packed_ ? k * width : k;
@@ -94,8 +94,8 @@ class Pieces {
   bool packed_;
 };
 
-/// f.template operator()<n>() with n = width for rows of a multiple of that, in arrays that begin with a pack
-/// (or are null). Else n = 1.
+/// Calls f.template operator()<n>() with n = width if rows are a multiple of it and all arrays are aligned to
+/// a pack (or null), else with n = 1.
 template <int width, class F, class... T>
 void visit_packs(std::int64_t row, F f, const T*... arrays) {
   if (row % width == 0 && (begins_pack(arrays, width) && ...)) {

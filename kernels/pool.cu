@@ -1,11 +1,11 @@
-// Pooling over windows of images, channels last: one thread a pack of channels of a pixel, neighbouring
-// threads neighbouring packs. Backward gathers: each pixel of x asks the windows that hold it, in their
-// order, so there are no atomics and the sums are the CPU's to the bit.
+// Pooling over windows of images, channels last: one thread per pack of channels of a pixel, adjacent threads
+// on adjacent packs. Backward gathers: each pixel of x sums over the windows that contain it, in their order,
+// so there are no atomics and the sums are bit-identical to the CPU's.
 #include <algorithm>
 #include <limits>
 
-#include "families.hpp"
 #include "indexing.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "packs.hpp"
 
@@ -14,13 +14,13 @@ namespace {
 
 using backend::Pool2d;
 
-/// Channels of a thread; with maxima go places of 8 bytes.
+/// Channels per thread; each maximum has an 8-byte index.
 template <class T>
 inline constexpr int max_pack = std::min(4, pack_width<T>);
 template <class T>
 inline constexpr int average_pack = pack_width<T>;
 
-/// The numbers of Pool2d as kernels read them; c and channels counted in packs.
+/// The fields of Pool2d as read by kernels; c and channels are counted in packs.
 template <class I>
 struct Windows {
   I h, w, c, kh, kw, p, q, stride_h, stride_w, pad_h, pad_w;
@@ -66,18 +66,18 @@ struct Windows {
     return static_cast<T>(count_include_pad ? kh * kw : (v.bottom - v.top) * (v.right - v.left));
   }
 
-  /// The output pixels whose windows hold a pixel of x: row·stride − pad ≤ y < row·stride − pad + kernel.
+  /// The output pixels whose windows contain a pixel of x: row·stride − pad ≤ y < row·stride − pad + kernel.
   LPF_DEVICE Window outputs(I row, I column) const {
     return {first(row, kh, stride_h, pad_h), std::min(p, (row + pad_h) / stride_h + 1),
             first(column, kw, stride_w, pad_w), std::min(q, (column + pad_w) / stride_w + 1)};
   }
   static LPF_DEVICE I first(I at, I kernel, I stride, I pad) {
-    const I beyond = at + pad - kernel + 1;  // where the first such window begins, counted with padding
+    const I beyond = at + pad - kernel + 1;  // where the first such window begins, including padding
     return beyond > 0 ? (beyond + stride - 1) / stride : I(0);
   }
 };
 
-/// The largest number that a kernel computes with.
+/// The largest number that occurs in a kernel.
 std::int64_t largest(const Pool2d& d) {
   return std::max({d.n * d.h * d.w * d.c, d.n * d.p * d.q * d.c, d.h + d.stride_h + d.kh + d.pad_h,
                    d.w + d.stride_w + d.kw + d.pad_w, d.kh * d.kw});
@@ -103,7 +103,7 @@ void max_pool(const Pool2d& d, const T* x, T* y, std::int64_t* index) {
         const auto values = load<N>(x + N * std::int64_t{g.in_x(at.sample, row, column, at.channel)});
         LPF_UNROLL for (int k = 0; k < N; ++k) {
           const C value = values[k];
-          const bool more = value > best[k], nan = value != value;  // a NaN wins, and only a NaN after it
+          const bool more = value > best[k], nan = value != value;  // a NaN wins; of several, the last
           best[k] = more | nan ? value : best[k];
           place[k] = more | nan ? row * g.w + column : place[k];
         }

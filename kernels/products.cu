@@ -1,13 +1,13 @@
-// Products of matrices: cuBLAS, and what it leaves to its caller.
+// Matrix products: cuBLAS, and the cases that it does not handle.
 #include "blas.hpp"
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 
 namespace lpf::cuda {
 namespace {
 
-/// C = beta·C, which is what a product over nothing (k = 0) leaves; with beta = 0 zeros, whatever C held.
+/// C = beta·C, the product over nothing (k = 0); with beta = 0 zeros, whatever C contained.
 template <class T>
 void scale(const backend::Gemm& g) {
   T* const c = static_cast<T*>(g.c);

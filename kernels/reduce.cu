@@ -1,12 +1,12 @@
-// Reductions of [outer, n, inner] over the middle axis. A block joins a chunk of it for up to 32 neighbouring
-// columns, whose elements it reads side by side; then the chunks' results are joined in the same way. The
-// tree depends on the shape alone: the same bits in every run.
+// Reductions of [outer, n, inner] over the middle axis. A block combines a chunk of it for up to 32 adjacent
+// columns, whose elements it reads together; then the chunks' results are combined in the same way. The tree
+// depends on the shape alone: the same bits in every run.
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
 #include "elements.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "memory.hpp"
 
@@ -15,8 +15,7 @@ namespace {
 
 using backend::Reduce;
 
-// --- laws: what is known of some elements, and where the result goes
-// -----------------------------------------------------------------
+// --- laws: the state of some elements, and the destination of the result
 
 template <class T>
 struct Sum {
@@ -38,7 +37,7 @@ struct Product {
   LPF_DEVICE void put(std::int64_t k, State s) const { y.set(k, s); }
 };
 
-/// Whether any element is not 0, or all.
+/// True if any element is not 0, or if all are.
 template <class T>
 struct Truth {
   using State = std::uint8_t;
@@ -50,7 +49,7 @@ struct Truth {
   LPF_DEVICE void put(std::int64_t k, State s) const { y[k] = s != 0; }
 };
 
-/// The largest or smallest element, or its place: the first of equals; a NaN wins, as in NumPy and PyTorch.
+/// The maximum or minimum, or its index: the first of equals; a NaN wins, as in NumPy and PyTorch.
 template <class T>
 struct Extreme {
   struct State {
@@ -59,7 +58,7 @@ struct Extreme {
   };
   bool least;
   Elements<T> y;
-  std::int64_t* place;  // null: the element is asked for
+  std::int64_t* place;  // null: the result is the element
   LPF_DEVICE State none() const { return {Computed<T>(0), -1}; }
   LPF_DEVICE State one(Computed<T> v, std::int64_t j) const { return {v, j}; }
   LPF_DEVICE State join(State a, State b) const {
@@ -78,8 +77,7 @@ struct Extreme {
   }
 };
 
-// --- what is reduced: the state of element k = (o·n + j)·inner + i
-// -----------------------------------------------------------------
+// --- sources: the state of element k = (o·n + j)·inner + i
 
 template <class Law, class T>
 struct Input {
@@ -102,9 +100,8 @@ struct Products {
 };
 
 // --- the tree
-// -----------------------------------------------------------------------------------------------------------
 
-/// One thread a result.
+/// One thread per result.
 template <class Law, class Source>
 struct ShortFold {
   Law law;
@@ -118,7 +115,7 @@ struct ShortFold {
   }
 };
 
-/// One block for `width` neighbouring columns of a chunk of `rows`.
+/// One block for `width` adjacent columns of a chunk of `rows`.
 template <class Law, class Source>
 struct LongFold {
   static constexpr int threads = 256;
@@ -197,7 +194,7 @@ void reduce_any(Reduce op, DType type, std::int64_t outer, std::int64_t n, std::
   visit_arithmetic(type, [&](auto zero) { reduce_typed<decltype(zero)>(op, type, outer, n, inner, x, y); });
 }
 
-/// ‖v‖₂, and what x is multiplied by.
+/// ‖v‖₂, and the factor for x.
 template <class T>
 struct Rescaling {
   double a, epsilon, limit;

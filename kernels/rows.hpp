@@ -1,5 +1,5 @@
-// Kernels on the rows of a matrix [rows, n]: `Lanes` threads of a block have one row, a warp where rows are
-// short, and the whole block where they are long.
+// Kernels on the rows of a matrix [rows, n]: `Lanes` threads of a block process one row; a warp if rows are
+// short, the whole block if they are long.
 #pragma once
 
 #include "launch.hpp"
@@ -15,10 +15,10 @@ struct RowThreads {
     return block.index * rows_of_a_block + t / Lanes;
   }
   static LPF_DEVICE int lane(int t) { return t % Lanes; }
-  /// Where the row's result is after reduce().
+  /// The thread that has the row's result after reduce().
   static LPF_DEVICE int head(int t) { return t - t % Lanes; }
 
-  /// part[head] = op of the parts of a row's threads, in a tree.
+  /// part[head] = op over the parts of a row's threads, in a tree.
   template <class T, class Op>
   static LPF_DEVICE void reduce(const Block& block, T* part, Op op) {
     for (int half = Lanes / 2; half > 0; half /= 2)
@@ -32,7 +32,7 @@ struct RowThreads {
   }
 };
 
-/// Runs Kernel<T, Lanes>{arguments…} over all rows, with the lanes that suit their length.
+/// Runs Kernel<T, Lanes>{arguments…} over all rows, with lanes according to their length.
 template <class T, template <class, int> class Kernel, class... Arguments>
 void each_row(std::int64_t rows, std::int64_t n, Arguments... arguments) {
   if (n <= 512) {

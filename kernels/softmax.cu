@@ -1,23 +1,23 @@
-// Softmax and cross-entropy over rows. The largest element of a row is subtracted before anything is
-// exponentiated, so no logit overflows; sums over a row are in double, in trees.
+// Softmax and cross-entropy over rows. The maximum of a row is subtracted before exponentiation, so no logit
+// overflows; sums over a row are in double, in trees.
 #include <cmath>
 #include <limits>
 
-#include "families.hpp"
 #include "fault.hpp"
+#include "kernel_groups.hpp"
 #include "rows.hpp"
 
 namespace lpf::cuda {
 namespace {
 
-/// What a block's threads leave each other of their rows.
+/// The shared memory of a block.
 template <class T, int threads>
 struct RowSums {
   T top[threads];
   double sum[threads], others[threads];
 };
 
-/// The first two steps of both: at each row's head its largest element, and Σ exp(x − top).
+/// The first two steps of both: at each row's head its maximum, and Σ exp(x − top).
 template <class T, int Lanes, class Shared>
 LPF_DEVICE void sum_exponentials(const Block& block, Shared& shared, std::int64_t rows, std::int64_t n,
                                  const T* x) {
@@ -124,7 +124,7 @@ struct CrossEntropy {
     sum_exponentials<T, Lanes>(block, shared, rows, n, x);
     block.each([&](int t) {
       const std::int64_t row = Rows::row(block, t);
-      double others = 0;  // a logit of −∞ (a masked class) may not meet a factor of 0
+      double others = 0;  // a logit of −∞ (a masked class) must not be multiplied by 0
       if (smoothing > 0)
         for (std::int64_t i = Rows::lane(t); row < rows && i < n; i += Lanes)
           others += static_cast<double>(x[row * n + i] - shared.top[Rows::head(t)]);

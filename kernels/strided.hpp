@@ -1,4 +1,4 @@
-// Strided views as kernels walk them: element i of the row-major order, and where each array has it.
+// Iteration of kernels over strided views: element i of the row-major order, and its place in each array.
 #pragma once
 
 #include <bit>
@@ -9,8 +9,8 @@
 
 namespace lpf::cuda {
 
-/// Division by a number that is known before the kernel runs, as a product and a shift; for n and d below
-/// 2^31. T. Granlund, P. Montgomery, "Division by invariant integers using multiplication" (PLDI 1994).
+/// Division by a number known before the kernel runs, by multiplication and shift; for n and d below 2^31. T.
+/// Granlund, P. Montgomery, "Division by invariant integers using multiplication" (PLDI 1994).
 class Divisor {
  public:
   Divisor() = default;
@@ -20,7 +20,7 @@ class Divisor {
         multiplier_(static_cast<std::uint32_t>(
             ((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift_) - divisor_)) / divisor_ + 1)) {}
 
-  /// Leaves the quotient in n and returns the remainder.
+  /// Writes the quotient to n and returns the remainder.
   LPF_DEVICE std::uint32_t split(std::uint32_t& n) const {
     const auto high = static_cast<std::uint32_t>(std::uint64_t{n} * multiplier_ >> 32);
     const std::uint32_t quotient = (high + n) >> shift_, rest = n - quotient * divisor_;
@@ -34,11 +34,11 @@ class Divisor {
   std::uint32_t multiplier_ = 1;
 };
 
-/// Where N views of one shape have their elements. Axes of one element are dropped; those that lie one behind
-/// the other in all of the views are merged, so that contiguous arrays have one axis and nothing is divided.
+/// The places of the elements of N views of one shape. Axes of one element are dropped; axes that are
+/// contiguous in all of the views are merged, so that contiguous arrays have one axis and need no division.
 ///
-/// A walk of `width` > 1 goes from pack to pack, if in all views rows of neighbours begin with a pack, or
-/// stay at one element; otherwise from element to element. The first view is the one that is written.
+/// A walk of `width` > 1 moves by packs if rows are aligned to packs in all views that are not constant along
+/// the innermost axis; otherwise by elements. The first view is the one that is written.
 template <int N>
 class Walk {
  public:
@@ -66,7 +66,7 @@ class Walk {
       for (int i = 0; i < rank_; ++i) axis_[i].divisor = Divisor(axis_[i].size);
   }
 
-  /// How many there are of the packs or elements.
+  /// Number of packs or elements.
   std::int64_t steps() const { return steps_; }
 
   /// at[v] = the place of the first element of step k in view v.
@@ -87,15 +87,15 @@ class Walk {
       for (int v = 0; v < N; ++v) at[v] += here * axis_[a].stride[v];
     }
   }
-  /// How many elements step k has: the width, or fewer in the last pack; 1 if it goes by elements.
+  /// Number of elements of step k: the width, or fewer in the last pack; 1 if it moves by elements.
   LPF_DEVICE int elements(std::int64_t k) const { return k + 1 < steps_ ? width_ : last_; }
-  /// From one element of a pack to the next: 1, or 0 where the view stays at one element.
+  /// The distance between elements of a pack: 1, or 0 if the view is constant along the innermost axis.
   LPF_DEVICE int stride(int view) const { return stays_ >> view & 1 ? 0 : 1; }
 
  private:
   bool has_packs(const backend::View* const (&views)[N], int width) const {
     if (width == 1 || rank_ == 0 || axis_[0].stride[0] != 1) return false;
-    if (rank_ > 1 && axis_[0].size % width != 0) return false;  // each row would have a rest
+    if (rank_ > 1 && axis_[0].size % width != 0) return false;  // each row would have a remainder
     for (int v = 0; v < N; ++v) {
       if (axis_[0].stride[v] == 0) continue;
       const auto bytes = static_cast<std::uintptr_t>(width) * size_of(views[v]->dtype);
@@ -123,7 +123,7 @@ class Walk {
     Divisor divisor;
   };
   int rank_ = 0, width_ = 1, last_ = 1;
-  unsigned stays_ = 0;  // bit v: view v does
+  unsigned stays_ = 0;  // bit v: view v is constant along the innermost axis
   bool small_ = false;
   std::int64_t steps_ = 1;
   Axis axis_[8] = {};  // innermost first

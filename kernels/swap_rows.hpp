@@ -1,4 +1,5 @@
-// Replicas as groups of channels: [replicas, pixels, channels] to [pixels, replicas, channels] and back.
+// Replicas as groups of channels: converts [replicas, pixels, channels] to
+// [pixels, replicas, channels] and back.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ struct SwapRows {
   }
 };
 
-/// Likewise, `bytes` (an even number) in place of words.
+/// Likewise with `bytes` (an even number) instead of words.
 inline void swap_rows(std::int64_t rows, std::int64_t columns, std::int64_t bytes, const void* from,
                       void* to) {
   const auto move = [&](auto word) {

@@ -1,9 +1,9 @@
-// A convolution as a product: unfold() copies the window of each output pixel into a row of `columns`
-// (im2col), fold() is its adjoint, a sum over the windows that hold a pixel (col2im), gathered and so without
-// atomics.
+// Convolution as a product: unfold() copies the window of each output pixel into a row of `columns`
+// (im2col); fold() is its adjoint, a sum over the windows that contain a pixel (col2im), as a
+// gather and so without atomics.
 //   columns [slices, groups, pixels, kh, kw, C/groups]
-// Slices of one length, neighbours in the batch, are handled at once: of each the same range of its pixels
-// (all its samples' P·Q, counted through).
+// Adjacent slices of one length are processed together: the same range of pixels of each (numbered over
+// all P·Q pixels of its samples).
 #pragma once
 
 #include <algorithm>
@@ -15,12 +15,12 @@
 
 namespace lpf::cuda {
 
-/// Some pixels of each of some slices of `samples` samples.
+/// A range of pixels in each of several slices of `samples` samples.
 struct Tile {
   std::int64_t slices, samples, first, pixels;
 };
 
-/// What unfold() and fold() know of a convolution, and the tile they do.
+/// The parameters of a convolution and a tile for unfold() and fold().
 template <class I>
 struct Unfolded {
   I h, w, c, p, q, kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups, in;
@@ -47,7 +47,7 @@ struct Unfolded {
         pixels(I(t.pixels)) {}
 };
 
-/// The largest number that the kernels below compute with, for x of `slices`·`samples` samples.
+/// The largest number that occurs in the kernels below, for x of `slices`·`samples` samples.
 inline std::int64_t largest_index(const backend::Conv2d& d, const Tile& t) {
   return std::max({t.slices * t.samples * d.h * d.w * d.c, t.slices * t.pixels * d.kh * d.kw * d.c,
                    d.h + 2 * d.pad_h + d.stride_h + d.kh * d.dilation_h,
@@ -80,7 +80,7 @@ void unfold_by(const backend::Conv2d& d, const Tile& tile, const T* x, T* column
   });
 }
 
-/// dx of the tile's samples (it holds whole ones), which are written once; dx at the slices' first sample.
+/// dx of the tile's samples (it consists of whole ones), written once; dx at the slices' first sample.
 template <class T, class I, int width>
 void fold_by(const backend::Conv2d& d, const Tile& tile, const Computed<T>* columns, T* dx) {
   using Some = Pack<Computed<T>, width>;
@@ -119,8 +119,8 @@ void fold_by(const backend::Conv2d& d, const Tile& tile, const Computed<T>* colu
   });
 }
 
-/// f.template operator()<I, width>() with 16 bytes of Ts a thread where x and the channels of a group allow
-/// it.
+/// Calls f.template operator()<I, width>() with 16 bytes of Ts per thread if x and
+/// the channels of a group allow it.
 template <class T, class F>
 void visit_packs(const backend::Conv2d& d, const Tile& tile, const void* x, F f) {
   constexpr int widest = 16 / sizeof(T);

@@ -1,4 +1,4 @@
-// Small arrays of the host's for kernels: where slices begin, the segments of θ.
+// Small host arrays for kernels: the first rows of slices, the segments of θ.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace lpf::cuda {
 namespace detail {
 
 using UploadWord = std::uint64_t;
-/// As much as travels with one launch: 3.5 of the 4 KiB that a kernel's arguments may have.
+/// The data passed with one launch: 3.5 of the 4 KiB of a kernel's arguments.
 struct UploadPiece {
   UploadWord word[448];
 };
@@ -22,8 +22,8 @@ struct WritePiece {
   LPF_DEVICE void operator()(std::int64_t i) const { to[i] = piece.word[i]; }
 };
 
-/// Whole words of the host's to the device, which may change or go once this returns. They travel as
-/// arguments of a kernel: in the order of the stream, and without waiting for it.
+/// Copies whole words from the host to the device; the source may change once this returns. They are passed
+/// as kernel arguments: in stream order, without synchronisation.
 inline void upload(UploadWord* to, const void* from, std::size_t bytes) {
   constexpr std::size_t word = sizeof(UploadWord);
   for (std::size_t done = 0; done < bytes; done += sizeof(UploadPiece)) {
@@ -36,7 +36,7 @@ inline void upload(UploadWord* to, const void* from, std::size_t bytes) {
 
 }  // namespace detail
 
-/// A copy on the device of n elements of the host's.
+/// A copy on the device of n host elements.
 template <class T>
 class Upload {
  public:
@@ -48,7 +48,7 @@ class Upload {
 
  private:
   static constexpr std::size_t word = sizeof(detail::UploadWord);
-  /// n, rounded up so that whole words fit.
+  /// n, rounded up to whole words.
   static std::int64_t elements(std::int64_t n) {
     return n + static_cast<std::int64_t>((word + sizeof(T) - 1) / sizeof(T));
   }

@@ -1,4 +1,4 @@
-// What the tests of readers write: files, and how they are packed.
+// Files for the tests of readers, plain and compressed.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,7 @@
 
 namespace lpf::test {
 
-/// Writes a file, and makes the folder it is in.
+/// Writes a file, and creates its folder.
 inline void write(const std::filesystem::path& path, const std::string& bytes) {
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path, std::ios::binary) << bytes;

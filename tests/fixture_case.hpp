@@ -1,5 +1,5 @@
-// The files in tests/fixtures, which hold PyTorch's results: cases, each with tensors "case/name" and its
-// hyper-parameters in JSON. What reads them is in fixture_case.cpp, compiled once.
+// The files in tests/fixtures with PyTorch's results: cases, each with tensors "case/name" and its
+// hyper-parameters in JSON. The reader is in fixture_case.cpp, compiled once.
 #pragma once
 
 #include <functional>
@@ -17,9 +17,9 @@ using Json = nlohmann::json;
 /// A file of tests/fixtures.
 struct FixtureFile {
   std::map<std::string, Tensor> tensors;
-  std::map<std::string, Json> cases;  ///< the hyper-parameters of each
+  std::map<std::string, Json> cases;  ///< the hyper-parameters of each case
 
-  /// Reads it; a second time it is there already.
+  /// Reads the file, and caches it.
   static const FixtureFile& named(const std::string& name);
   const Tensor& at(const std::string& tensor) const;
   /// The names of the cases for which `wanted(hyper)` holds.
@@ -35,7 +35,7 @@ class FixtureCase {
   const std::string& name() const { return name_; }
   bool contains(const std::string& tensor) const { return file_.tensors.contains(name_ + "/" + tensor); }
   const Tensor& at(const std::string& tensor) const { return file_.at(name_ + "/" + tensor); }
-  /// A tensor of the case; undefined if it has none of that name.
+  /// A tensor of the case; undefined if there is none of that name.
   Tensor operator[](const std::string& tensor) const { return contains(tensor) ? at(tensor) : Tensor(); }
 
  private:
@@ -43,13 +43,13 @@ class FixtureCase {
   std::string name_;
 };
 
-/// f(case) for every case of a file with this "op"; how many there are.
+/// Calls f(case) for every case of a file with this "op"; returns their number.
 int for_each_case(const std::string& file, const std::string& op,
                   const std::function<void(const FixtureCase&)>& f);
 
 using CaseFunction = std::function<Tensor(const std::map<std::string, Tensor>&)>;
 
-/// Holds y = f(leaves), the gradients of Σ y·gy and a Hessian-vector product of it against the case's, to
+/// Compares y = f(leaves), the gradients of Σ y·gy and a Hessian-vector product of it with the case's, to
 /// 1e-10 of the larger of 1 and the value. Leaves that the case lacks are undefined.
 void check_case(const FixtureCase& c, const std::vector<std::string>& names, const CaseFunction& f);
 

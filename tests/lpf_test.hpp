@@ -1,4 +1,4 @@
-// What LPF's tests share, beside doctest.
+// Common code of LPF's tests, in addition to doctest.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -8,9 +8,10 @@
 
 namespace lpf::test {
 
-/// Marks the running test case as skipped, and prints why: `if (!cuda_is_available()) return skip("no CUDA
-/// device");`. For the top of a test case: a case that has checked something counts as run, and after a
-/// return from inside a SUBCASE doctest does not go on to the next one.
+/// Marks the running test case as skipped, and prints the reason:
+///   if (!cuda_is_available()) return skip("no CUDA device");
+/// For the beginning of a test case: a case that has checked something counts as run, and after a return from
+/// inside a SUBCASE doctest does not continue with the next one.
 void skip(const std::string& reason);
 
 /// The path of a file in tests/fixtures.
@@ -18,7 +19,7 @@ inline std::filesystem::path fixture(const std::string& name) {
   return std::filesystem::path(LPF_FIXTURE_DIR) / name;
 }
 
-/// A new empty folder that is removed with this object.
+/// A new empty folder, removed with this object.
 class TempDir {
  public:
   TempDir();

@@ -1,4 +1,4 @@
-// Tensors for tests: random ones, their values, and what an error says. What is no template is in
+// Tensors for tests: random ones, comparison of values, and checks of error messages. Non-templates are in
 // tensor_test.cpp, compiled once.
 #pragma once
 
@@ -29,26 +29,27 @@ Tensor integers(const Shape& shape, F f) {
   for (std::int64_t i = 0; i < shape.numel(); ++i) values.push_back(f(i));
   return from_vector(values, shape);
 }
-/// A tensor whose elements can be read: itself, or a copy on the CPU.
+/// A tensor on the CPU: itself, or a copy.
 inline Tensor on_host(const Tensor& t) { return t.detach().to(Device::cpu()); }
 
-/// A plan of so many replicas.
+/// A plan of `count` replicas.
 inline PlanPtr plan_of(std::int64_t count) { return std::make_shared<ReplicaPlan>(count); }
 
 /// Shapes of rank 0 … 4: ordinary, empty, with one element.
 inline const std::vector<Shape> shapes = {{},     {1},    {0},       {5},       {2, 3},      {1, 1},
                                           {2, 0}, {3, 1}, {2, 0, 3}, {2, 3, 2}, {1, 2, 1, 3}};
 
-/// Whether t has this shape and exactly these values, in row-major order.
+/// True if t has this shape and exactly these values, in row-major order.
 bool holds(const Tensor& t, const Shape& shape, const std::vector<double>& values);
-/// Whether two tensors are equal to the bit: dtype, shape and elements.
+/// True if two tensors are bit-identical: dtype, shape and elements.
 bool same_bits(const Tensor& a, const Tensor& b);
-/// Largest |a − b| / max(|b|, floor) over all elements; infinite where shapes differ or a NaN is unmatched.
+/// Largest |a − b| / max(|b|, floor) over all elements; infinite if shapes differ or a NaN is unmatched.
 double relative_error(const Tensor& a, const Tensor& b, double floor = 1);
-/// Largest |a − b|; NaN counts.
+/// Largest |a − b|; NaN propagates.
 double largest_difference(const Tensor& a, const Tensor& b);
 
-/// Empty if the first and second derivatives of f are right (see gradcheck), else what is wrong.
+/// Empty if the first and second derivatives of f are correct (see gradcheck),
+/// else a description of the error.
 std::string wrong_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& inputs,
                               const GradCheckOptions& options = {});
 /// Checks the first and the second derivatives of f.
@@ -57,8 +58,8 @@ void check_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& in
 /// Checks that run() gives the same bits with 1, 2, 3 and 7 threads.
 void check_same_for_any_threads(const std::function<std::vector<Tensor>()>& run);
 
-/// The message of the E that f throws, which must hold every one of `parts`; otherwise what is wrong, after
-/// "!".
+/// The message of the E that f throws, if it contains every one of `parts`; otherwise a
+/// description of the failure, after "!".
 template <class E, class F>
 std::string error_of(F&& f, std::initializer_list<std::string_view> parts = {}) {
   try {
@@ -75,7 +76,7 @@ std::string error_of(F&& f, std::initializer_list<std::string_view> parts = {}) 
 
 }  // namespace lpf::test
 
-/// Checks that an expression throws an error of this type whose message holds all the given parts.
+/// Checks that an expression throws an error of this type whose message contains all the given parts.
 #define CHECK_ERROR(expression, type, ...)                                                  \
   do {                                                                                      \
     const std::string found_ =                                                              \
@@ -83,7 +84,7 @@ std::string error_of(F&& f, std::initializer_list<std::string_view> parts = {}) 
     CHECK_MESSAGE(found_[0] != '!', #expression ": ", found_);                              \
   } while (false)
 
-/// Checks that an operation refuses an index: the CPU at once, a device where its result is read.
+/// Checks that an operation throws for an invalid index: the CPU at once, a device when its result is read.
 #define CHECK_INDEX_ERROR(expression, ...)                               \
   do {                                                                   \
     if (::lpf::default_device().is_cpu()) {                              \
@@ -93,6 +94,6 @@ std::string error_of(F&& f, std::initializer_list<std::string_view> parts = {}) 
     }                                                                    \
   } while (false)
 
-/// For the top of a test case of what only the CPU backend has.
+/// For the beginning of a test case of a CPU-only feature.
 #define CPU_ONLY \
   if (!::lpf::default_device().is_cpu()) return ::lpf::test::skip("of the CPU backend")

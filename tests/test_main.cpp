@@ -1,10 +1,9 @@
-// main() of every test program. Beside doctest's own options:
-//   --reporters=ctest --list-test-cases   writes the test cases as ctest's commands (see
-//   tests/CMakeLists.txt)
-// With LPF_TEST_DEVICE=cuda new tensors are on the CUDA device: the same tests, on the other backend. In a
-// build without lpf::cuda that is the emulated device (kernels/emulated), which a program has only then, and
-// test_cuda. Exits with 0 if all went well, 1 if a check failed or no test case was run, 77 if all were
-// skipped.
+// main() of every test program. In addition to doctest's options:
+//   --reporters=ctest --list-test-cases   writes the test cases as ctest's commands (tests/CMakeLists.txt)
+// With LPF_TEST_DEVICE=cuda new tensors are on the CUDA device: the same tests on the other
+// backend. In a build without lpf::cuda that is the emulated device (kernels/emulated), which only
+// these programs and test_cuda have. Exits with 0 on success, 1 if a check failed or no test case
+// was run, 77 if all were skipped.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "lpf_test.hpp"
 
@@ -49,8 +48,8 @@ struct SkipCounter : doctest::IReporter {
   void test_case_skipped(const doctest::TestCaseData&) override {}
 };
 
-/// Writes each test case as a test of ctest, labelled with its program, and with "slow" if its name says
-/// "[slow]".
+/// Writes each test case as a test of ctest, labelled with its program, and with "slow"
+/// if its name contains "[slow]".
 struct CTestReporter : SkipCounter {
   explicit CTestReporter(const doctest::ContextOptions& options) : SkipCounter(options), out(*options.cout) {}
 
@@ -63,7 +62,7 @@ struct CTestReporter : SkipCounter {
         std::cerr << "two test cases are named \"" << name << "\": rename one\n";
         std::exit(1);
       }
-      std::string filter;  // doctest splits its filters at commas that have no backslash
+      std::string filter;  // doctest splits its filters at unescaped commas
       for (const char c : name) filter += c == ',' || c == '\\' ? std::string{'\\', c} : std::string{c};
       const std::string test = quote(area + ": " + name);
       out << "add_test(" << test << ' ' << quote(program.string()) << ' ' << quote("--test-case=" + filter)

@@ -1,8 +1,7 @@
 // The tables and pictures of a study, from the results of its models.
 #pragma once
 
-#include <lpf/io/image.hpp>
-#include <lpf/report/raster_chart.hpp>
+#include <lpf/io/atomic_file.hpp>
 #include <lpf/report/report.hpp>
 #include <lpf/report/svg.hpp>
 #include <lpf/report/table.hpp>
@@ -21,7 +20,7 @@ inline std::string shown(const Interval& i) {
   return concat(shown(i.value), " [", shown(i.low), ", ", shown(i.high), "]");
 }
 
-/// Writes report.html, values.csv (every number of the tables), models.csv, and a PNG for each measure.
+/// Writes report.html, values.csv (every number of the tables), models.csv, and an SVG for each measure.
 class Tables {
  public:
   Tables(const Plan& plan, const Results& results, std::string out, std::int64_t resamples,
@@ -281,14 +280,12 @@ class Tables {
           if (split.empty() || p.of[i]->at(split) == level) s.x.push_back(p.x[i]), s.y.push_back(p.y[i]);
         series.push_back(std::move(s));
       }
-      plot::ChartOptions options{
-          .title = concat(m.title, " and the ", y),
-          .x = {.title = m.title, .scale = m.positive ? plot::Scale::log : plot::Scale::linear},
-          .y = {.title = y == "gap" ? "train - test accuracy, %" : y}};
-      report_.figure(plot::scatter_chart(series, options));
-      options.title = concat(m.plain, " and the ", y);
-      options.x.title = m.plain;
-      save_png(concat(out_, "/", m.key, ".png"), plot::scatter_picture(series, options));
+      const plot::Svg chart = plot::scatter_chart(
+          series, {.title = concat(m.title, " and the ", y),
+                   .x = {.title = m.title, .scale = m.positive ? plot::Scale::log : plot::Scale::linear},
+                   .y = {.title = y == "gap" ? "train − test accuracy, %" : y}});
+      report_.figure(chart);
+      write_file_atomically(concat(out_, "/", m.key, ".svg"), chart.markup);
     }
   }
 

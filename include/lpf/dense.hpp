@@ -1,6 +1,6 @@
 // What a fully connected network needs: tensors, autograd, dense layers, activations, losses, SGD, the
-// low-pass filter, data loading. A program that includes this instead of lpf/lpf.hpp compiles no convolutions
-// and no normalisation.
+// low-pass filter, data loading. A program that includes this instead of lpf/lpf.hpp does not compile
+// convolutions and normalisation.
 #pragma once
 
 #include "lpf/autograd/engine.hpp"

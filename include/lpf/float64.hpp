@@ -1,4 +1,4 @@
-// float64 arithmetic beside lpf/dense.hpp in a program built from headers alone (backend/float64.hpp).
+// float64 arithmetic in addition to lpf/dense.hpp in header-only programs (backend/float64.hpp).
 #pragma once
 
 #include "lpf/backend/float64.hpp"

@@ -1,6 +1,6 @@
-// Everything that trains: tensors, autograd, layers, losses, optimizers, the low-pass filter, data loading.
-// What is wanted less often is included by name: lpf/data/sets/digits.hpp, lpf/data/{idx,npy,safetensors}.hpp,
-// lpf/sharpness/*.hpp, lpf/train/*.hpp, lpf/autograd/{gradcheck,hvp}.hpp.
+// Everything for training: tensors, autograd, layers, losses, optimizers, the low-pass filter, data loading.
+// Other headers are included by name, such as lpf/calculus/{gradcheck,hvp}.hpp, lpf/data/sets/*.hpp,
+// lpf/io/{npy,safetensors}.hpp, lpf/sharpness/*.hpp, lpf/train/*.hpp.
 #pragma once
 
 #include "lpf/dense.hpp"
@@ -11,6 +11,7 @@
 #include "lpf/nn/embedding.hpp"
 #include "lpf/nn/normalization.hpp"
 #include "lpf/nn/pool.hpp"
+#include "lpf/nn/rms_norm.hpp"
 #include "lpf/nn/sequential.hpp"
 #include "lpf/ops/conv.hpp"
 #include "lpf/ops/custom.hpp"
@@ -20,6 +21,8 @@
 #include "lpf/ops/normalization.hpp"
 #include "lpf/ops/pool.hpp"
 #include "lpf/ops/print.hpp"
+#include "lpf/ops/random.hpp"
+#include "lpf/ops/rms_norm.hpp"
 #include "lpf/ops/softmax.hpp"
 #include "lpf/optim/adam.hpp"
 #include "lpf/optim/sam.hpp"

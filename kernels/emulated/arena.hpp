@@ -1,5 +1,5 @@
-// The emulated device's memory: one region that the processor may touch only while a kernel or a copy runs,
-// so that a program which reads or writes device memory on the host dies at that line.
+// The memory of the emulated device: one region that is accessible only while a kernel or a copy runs, so
+// that host code which accesses device memory crashes at that line.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace lpf::cuda {
 
-/// Opens the region for as long as it lives; of several at once, until the last has gone.
+/// Makes the region accessible during its lifetime; with several at once, until the last one ends.
 class Access {
  public:
   Access();
@@ -19,9 +19,9 @@ class Access {
   Access& operator=(const Access&) = delete;
 };
 
-/// Adds to the graph that this thread captures.
+/// Appends to the graph that this thread captures.
 void keep(std::function<void()> work);
-/// Runs work(), or keeps it: a copy of all that it needs, as a node of a CUDA graph has.
+/// Runs work(), or records it: a copy of everything it needs, like a node of a CUDA graph.
 template <class F>
 void perform(F work) {
   if (capturing) return keep(std::move(work));
@@ -29,8 +29,8 @@ void perform(F work) {
   work();
 }
 
-/// Makes the emulated device this program's cuda:0. Not before main() and not in every program: without it a
-/// test program is one without CUDA.
+/// Makes the emulated device this program's cuda:0. Not called before main(), nor in every program: without
+/// it a test program has no CUDA.
 bool register_emulated();
 
 }  // namespace lpf::cuda

@@ -27,7 +27,7 @@ void multiply(const backend::Gemm& g) {
   }
 }
 
-/// cuBLAS refuses rows that overlap, also where there is one: "lda must be at least max(1, m)".
+/// cuBLAS rejects overlapping rows, also if there is only one: "lda must be at least max(1, m)".
 void check_strides(const backend::Gemm& g) {
   const bool fit = g.lda >= std::max<std::int64_t>(1, g.transpose_a ? g.m : g.k) &&
                    g.ldb >= std::max<std::int64_t>(1, g.transpose_b ? g.k : g.n) &&

@@ -1,4 +1,4 @@
-// cuDNN's convolutions in the emulated device: loops, with sums in double.
+// cuDNN's convolutions on the emulated device: loops, with sums in double.
 #include "../cudnn.hpp"
 
 #include "arena.hpp"
@@ -6,7 +6,7 @@
 namespace lpf::cuda {
 namespace {
 
-/// f(index in x, in w, in y) of every product that a convolution sums.
+/// Calls f(index in x, in w, in y) for every product that a convolution sums.
 template <class F>
 void for_each_product(const backend::Conv2d& d, F f) {
   const std::int64_t in = d.c / d.groups, out = d.k / d.groups;

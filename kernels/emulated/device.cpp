@@ -1,6 +1,6 @@
-// The emulated device: the kernels as functions of the processor, over memory that only they may touch. For
-// the tests, on machines without a GPU. Fresh memory is full of NaNs, as a GPU's may be; with the address
-// sanitizer what was not handed out is poisoned, so that a kernel which leaves its array is found.
+// The emulated device: runs kernels as functions on the CPU, over memory that only they may access. For tests
+// on machines without a GPU. Fresh memory is filled with NaN, since a GPU's may contain any; with the address
+// sanitizer, unallocated memory is poisoned, so that a kernel which leaves its array is detected.
 #include <sys/mman.h>
 
 #include <cstring>
@@ -11,8 +11,8 @@
 
 #include "../availability.hpp"
 #include "../caching_allocator.hpp"
-#include "../families.hpp"
 #include "../fault.hpp"
+#include "../kernel_groups.hpp"
 #include "../memory.hpp"
 #include "arena.hpp"
 #include "lpf/backend/registry.hpp"
@@ -29,7 +29,7 @@
 namespace lpf::cuda {
 namespace {
 
-/// The region: pages are taken from the system as they are first touched.
+/// The region; pages are allocated by the system on first access.
 class Arena {
  public:
   static Arena& instance() {
@@ -76,7 +76,7 @@ class Arena {
     void* aligned = region;
     std::size_t space = all;
     begin_ = static_cast<std::byte*>(std::align(page, capacity, aligned, space));
-    madvise(begin_, capacity, MADV_HUGEPAGE);  // opening and closing costs microseconds, not hundreds of them
+    madvise(begin_, capacity, MADV_HUGEPAGE);  // mprotect then takes microseconds, not hundreds of them
     LPF_POISON(begin_, capacity);
   }
   void protect(int how) {
@@ -101,8 +101,8 @@ CachingAllocator& allocator() {
   return *one;
 }
 
-/// Copies beside the queue: made as late as they may be, when somebody waits for them, so that what does not
-/// wait finds the NaNs of fresh memory, and memory that is changed too early gives wrong data.
+/// Asynchronous copies: performed as late as possible, when somebody waits for them, so that code which does
+/// not wait reads the NaNs of fresh memory, and memory that is overwritten too early gives wrong data.
 class Copies {
  public:
   std::uint64_t copy(void* to, const void* from, std::size_t bytes) {
@@ -135,13 +135,13 @@ Copies& copies() {
   return *one;
 }
 
-/// What was queued in a captured step, to be run in that order.
+/// The work of a captured step, to be run in that order.
 struct Graph {
   std::vector<std::function<void()>> work;
   CachingAllocator::Pool memory;
   ~Graph() { allocator().release_pool(memory); }
 };
-std::unique_ptr<Graph> captured;  // by the thread that captures
+std::unique_ptr<Graph> captured;  // by the capturing thread
 
 const Table& open(int index) {
   check_usable(index,
@@ -188,7 +188,7 @@ const Table& open(int index) {
       for (const auto& work : static_cast<Graph*>(graph)->work) work();
     };
     t.destroy_graph = [](void* graph) { delete static_cast<Graph*>(graph); };
-    fill_families(t);
+    fill_kernel_groups(t);
     return t;
   }();
   return table;
@@ -203,7 +203,7 @@ void keep(std::function<void()> work) { captured->work.push_back(std::move(work)
 
 void* allocate(std::size_t bytes) {
   void* block = allocator().allocate(bytes, capturing ? &captured->memory : nullptr);
-  perform([=] {  // in a captured step with every replay
+  perform([=] {  // if captured, with every replay
     LPF_UNPOISON(block, bytes);
     std::memset(block, 0xFF, bytes);
   });

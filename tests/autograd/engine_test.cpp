@@ -46,14 +46,14 @@ TEST_CASE("a gradient of one's own, and what has a default") {
   CHECK_ERROR((x * x).backward(tensor({1.0})), ShapeError, "[backward]", "[1]", "[2]");
   CHECK_ERROR((x * x).backward(tensor({1.f, 1.f})), DTypeError, "[backward]", "float32", "float64");
   x.zero_grad();
-  reshape(sum(x), {1, 1}).backward();  // any single element has
+  reshape(sum(x), {1, 1}).backward();  // any one-element tensor has a default
   CHECK(holds(x.grad(), {2}, {1, 1}));
   const Tensor seed = tensor({5.0, 6.0});
   x.zero_grad();
   (x + 0.0).backward(seed);
   (x + 0.0).backward(seed);
   CHECK(holds(x.grad(), {2}, {10, 12}));
-  CHECK(holds(seed, {2}, {5, 6}));  // left as it was
+  CHECK(holds(seed, {2}, {5, 6}));  // unchanged
   const Tensor a = leaf(2);
   a.backward();
   CHECK(a.grad().item() == 1);
@@ -102,7 +102,7 @@ TEST_CASE("backward frees memory as it goes") {
     y = sum(y);
     CHECK(in_use() > before + 40 * 8000);
     y.backward();
-    CHECK(in_use() < before + 4 * 8000);  // y is still there, its graph is not
+    CHECK(in_use() < before + 4 * 8000);  // y still exists, its graph does not
   }
   x.zero_grad();
   CHECK(in_use() == before);
@@ -141,7 +141,7 @@ TEST_CASE("grad(): leaves and results of operations, nothing accumulated") {
   CHECK_FALSE(w.grad().defined());
   CHECK_FALSE(g[0].requires_grad());
   CHECK(grad(y, {x}, {.retain_graph = true, .gradient = full({}, 3, {.dtype = float64})})[0].item() == 60);
-  CHECK(grad(y, {x, x})[1].item() == 20);  // named twice
+  CHECK(grad(y, {x, x})[1].item() == 20);  // the same input twice
 }
 
 TEST_CASE("gradients of gradients") {
@@ -206,7 +206,7 @@ TEST_CASE("changes in place") {
   CHECK(x.item() == 3);
   CHECK_ERROR(y.backward(), StateError, "[backward]", "'mul'",
               "changed in place between forward and backward");
-  (x * x).backward();  // a graph of its own
+  (x * x).backward();  // a separate graph
   CHECK(x.grad().item() == 6);
 
   const Tensor w = normal({2, 2}).requires_grad_();

@@ -46,7 +46,7 @@ TEST_CASE("memory statistics") {
     const Tensor x = empty({1 << 20});
     const auto during = cpu().memory_stats();
     CHECK(during.in_use >= before.in_use + (4u << 20));
-    CHECK(during.in_use <= before.in_use + (5u << 20));  // a quarter wasted at most
+    CHECK(during.in_use <= before.in_use + (5u << 20));  // at most a quarter wasted
     CHECK(during.peak >= during.in_use);
   }
   CHECK(cpu().memory_stats().in_use == before.in_use);
@@ -87,7 +87,7 @@ TEST_CASE("a training step after the first asks the system for nothing") {
   const auto before = cpu().memory_stats();
   for (std::uint64_t i = 3; i < 20; ++i) step(i);
   CHECK(cpu().memory_stats().system_allocations == before.system_allocations);
-  CHECK(cpu().memory_stats().in_use == before.in_use);  // and keeps nothing
+  CHECK(cpu().memory_stats().in_use == before.in_use);  // and stores nothing
 }
 
 TEST_CASE("blocks freed by another thread than their maker") {
@@ -125,7 +125,7 @@ TEST_CASE("memory that can be computed again: released, computed anew, and destr
   CHECK(storage->data()[0] == std::byte{7});
   CHECK(made == 2);
   std::thread([&] { storage.reset(); }).join();
-  Storage::release_recomputed();  // of what is no longer there
+  Storage::release_recomputed();  // of a storage that no longer exists
 }
 
 TEST_CASE("two threads that free and allocate at once keep to blocks of their own") {
@@ -149,7 +149,7 @@ TEST_CASE("two threads that free and allocate at once keep to blocks of their ow
     CHECK(blocks.size() == 2);
   }
   CHECK(cpu().memory_stats().in_use == before.in_use);
-  // What a thread kept serves the others when it is gone.
+  // Blocks cached by a thread are available to the others after its end.
   const auto made = cpu().memory_stats().system_allocations;
   const Tensor a = empty({70000}), b = empty({70000});
   CHECK(cpu().memory_stats().system_allocations == made);

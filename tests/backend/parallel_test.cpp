@@ -17,7 +17,7 @@ using backend::cpu::parallel_for;
 
 namespace {
 
-/// The number of threads, restored at the end of the block.
+/// Sets the number of threads until the end of the scope.
 struct Threads {
   explicit Threads(int n) { set_num_threads(n); }
   ~Threads() { set_num_threads(0); }
@@ -49,7 +49,7 @@ TEST_CASE("an exception thrown in a part arrives at the caller") {
       });
     };
     CHECK_ERROR(run(), ValueError, "[part] of the work");
-    CHECK_ERROR(run(), ValueError, "[part]");  // and again: nothing is left behind
+    CHECK_ERROR(run(), ValueError, "[part]");  // again: no state is left over
     std::atomic<std::int64_t> total = 0;
     parallel_for(1000, 1, [&](std::int64_t begin, std::int64_t end) { total += end - begin; });
     CHECK(total == 1000);

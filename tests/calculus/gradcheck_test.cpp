@@ -13,7 +13,7 @@ namespace {
 
 using Backward = Grads (*)(const Tensor& g, const Tensor& x);
 
-/// x² with a backward function of one's own.
+/// x² with a custom backward function.
 GradCheckFunction square_with(Backward backward) {
   return [backward](const std::vector<Tensor>& in) {
     const Tensor x = in[0];
@@ -64,7 +64,7 @@ TEST_CASE("gradcheck finds a wrong gradient, and says where") {
 }
 
 TEST_CASE("gradcheck finds what a sum of the gradient would hide") {
-  // transposed: the sum over all elements is right, the elements are not
+  // transposed: the sum over all elements is correct, the elements are not
   const auto wrong =
       square_with([](const Tensor& g, const Tensor& x) { return Grads{(g * x * 2.0).transpose()}; });
   CHECK_FALSE(gradcheck(wrong, {normal({3, 3})}).ok);
@@ -139,7 +139,7 @@ TEST_CASE("gradcheck: empty, single, scalar, unused, identity, views") {
     CHECK(wrong_derivatives([](auto& in) { return in[0].reshape({-1}); }, {normal(shape)}) == "");
   }
   CHECK(wrong_derivatives([](auto& in) { return in[0] * 1.0; }, {normal({2}), normal({3})}) ==
-        "");  // does not use its second
+        "");  // does not use its second input
   CHECK(wrong_derivatives([](auto&) { return tensor({1.0}); }, {normal({2})}) == "");
   CHECK_FALSE(gradcheck([](auto& in) { return in[0].detach(); }, {normal({2})}).ok);
 }

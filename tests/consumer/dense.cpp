@@ -1,4 +1,5 @@
-// A user who includes lpf/dense.hpp alone: float32 and integers compute, float64 says what it needs.
+// A user program with lpf/dense.hpp only: float32 and integers compute; float64
+// throws an error with the remedy.
 #include <cstdio>
 #include <lpf/dense.hpp>
 #include <string>
@@ -8,7 +9,7 @@ using namespace lpf;
 int main() {
   const Tensor x = arange(4).to(float32).reshape({2, 2});
   const float trace = sum(x.matmul(x)).item<float>();  // of [[2, 3], [6, 11]]
-  const Tensor wide = x.to(float64);                   // conversions do not need it
+  const Tensor wide = x.to(float64);                   // conversions work without it
   std::string message = "nothing was thrown";
   try {
     matmul(wide, wide);

@@ -1,4 +1,4 @@
-// A user's program for a GPU, compiled without nvcc: a step of LPF-SGD there, or why it cannot be made.
+// A user's GPU program, compiled without nvcc: a step of LPF-SGD, or the reason why there is no GPU.
 #include <cstdio>
 #include <lpf/dense.hpp>
 

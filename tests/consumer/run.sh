@@ -9,8 +9,8 @@ consumers=$root/tests/consumer
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# project NAME FOLDER OPTION…: builds tests/consumer/FOLDER in $work/NAME and runs its programs. In the background: few of
-# a project's files compile side by side, so the projects do.
+# project NAME FOLDER OPTION…: builds tests/consumer/FOLDER in $work/NAME and runs its programs. In the background: a
+# project has few files to compile in parallel, so the projects run in parallel.
 project() { build "$@" & }
 build() {
   local name=$1 folder=$2 log=$work/$1.log
@@ -25,7 +25,7 @@ build() {
   fi
 }
 
-# lacks PROJECT PROGRAM PATTERN: what the program's first file is compiled with must not match.
+# lacks PROJECT PROGRAM PATTERN: the compile command of the program's first file must not match.
 lacks() {
   local command
   command=$(grep "\"command\".*CMakeFiles/$2.dir/.*first.cpp" "$work/$1/compile_commands.json") || fail "no $1/$2"
@@ -41,7 +41,7 @@ if grep -rIl --include='*.cmake' -e "$root" "$work/prefix"; then fail "installed
 
 project installed installed -DCMAKE_PREFIX_PATH="$work/prefix"
 
-# Two instruction sets in one program: the two highest levels that this processor has.
+# Two instruction sets in one program: the two highest levels that this processor supports.
 marches=()
 if [ "$(uname -m)" = x86_64 ]; then
   levels=(x86-64-v2)
@@ -56,14 +56,14 @@ else
   printf '    %-22s skipped: no clang++\n' subdirectory-clang
 fi
 
-# Without OpenMP, and with Eigen as it would be downloaded: in a folder that find_package does not know.
+# Without OpenMP, and with Eigen as if downloaded: in a folder that find_package does not search.
 eigen=()
 if [ -d /usr/include/eigen3 ]; then
   eigen=(-DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON -DFETCHCONTENT_SOURCE_DIR_LPF_EIGEN3=/usr/include/eigen3)
 fi
 project fetched fetched -DLPF_SOURCE="$root" -DLPF_OPENMP=OFF "${eigen[@]}"
 
-# A library that is missing and cannot be downloaded, for nothing listens on port 9: one message, with what to do.
+# A library that is missing and cannot be downloaded (nothing listens on port 9): one message, with the remedy.
 if https_proxy=http://127.0.0.1:9 cmake -S "$consumers/subdirectory" -B "$work/offline" -DLPF_SOURCE="$root" \
   -DCMAKE_DISABLE_FIND_PACKAGE_Eigen3=ON >"$work/offline.log" 2>&1; then
   fail "a project that lacks Eigen was configured"

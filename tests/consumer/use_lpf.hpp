@@ -1,9 +1,9 @@
-// What the users' programs here do with LPF: something tiny, the same in every file that includes this.
+// A small computation with LPF, the same in every user program that includes this.
 #pragma once
 
 #include <lpf/lpf.hpp>
 
-/// A whole number that LPF works out, so the same one whatever the file is compiled with.
+/// An integer computed by LPF, independent of the compiler options.
 static double use_lpf() {
   const lpf::Tensor x = lpf::arange(6).to(lpf::float32).reshape({2, 3});
   x.requires_grad_();

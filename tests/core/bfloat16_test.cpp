@@ -18,7 +18,7 @@ BFloat16 of_bits(std::uint32_t bits) {
   return x;
 }
 
-/// v to 8 significant bits (fewer below 2^-126), ties to even, worked out in double.
+/// v rounded to 8 significant bits (fewer below 2^-126), ties to even, computed in double.
 double reference(double v) {
   if (v == 0 || !std::isfinite(v)) return v;
   const double ulp = std::ldexp(1.0, std::max(std::ilogb(v), -126) - 7);

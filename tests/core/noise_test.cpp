@@ -1,5 +1,5 @@
-// Gaussian and uniform noise: its bits, on every instruction set and for any splitting, its accuracy and its
-// law.
+// Gaussian and uniform noise: its bits, on every instruction set and for any splitting, its
+// accuracy and its distribution.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -37,7 +37,7 @@ std::vector<T> normals(const NoiseKey& key, std::int64_t n) {
   return e;
 }
 
-// ---- bits
+// --- bits
 
 TEST_CASE("the noise has known bits, by the reference and by the fast path of this instruction set") {
   INFO("instruction set: " LPF_ISA_NAME);
@@ -63,8 +63,8 @@ TEST_CASE("the noise has known bits, by the reference and by the fast path of th
   CHECK(checksum(d_reference) == 0x45ef6695d168cc33);
 }
 
-/// Fills ragged ranges with fill(first, n, out), and holds every element against reference(element), and what
-/// lies beside the range against what was there.
+/// Fills ragged ranges with fill(first, n, out), and compares every element with reference(element), and the
+/// memory beside the range with its previous content.
 template <class T, class Fill, class Reference>
 void check_ranges(Fill fill, Reference reference) {
   std::mt19937 generator(1);
@@ -138,7 +138,7 @@ TEST_CASE_TEMPLATE("perturb_rows is theta + scale * noise, for every shape and a
   }
 }
 
-// ---- accuracy
+// --- accuracy
 
 /// The error of `got` in units in the last place of T.
 template <class T>
@@ -153,7 +153,7 @@ TEST_CASE("radius and angle are accurate over their whole range") {
   const long double half_pi = std::acos(-1.0L) / 2;
   double log32 = 0, log64 = 0, sin32 = 0, sin64 = 0;
   for (std::uint64_t i = 0; i < 200000; ++i) {
-    // Half of the points spread evenly, half crowd towards either end.
+    // Half of the points are evenly spaced, half are concentrated at the two ends.
     std::uint64_t w = i * 0x9E3779B97F4A7C15;
     if (i % 4 == 1) w >>= i / 4 % 32;
     if (i % 4 == 3) w = ~(w >> i / 4 % 32);
@@ -202,9 +202,9 @@ TEST_CASE("the ends of the range: the largest radius, the smallest, and the four
   }
 }
 
-// ---- law
+// --- distribution
 
-/// Kolmogorov's probability of a distance this large between n uniform numbers and their law.
+/// Kolmogorov's p-value for n numbers under the uniform distribution.
 double kolmogorov_smirnov(std::vector<double> u) {
   std::sort(u.begin(), u.end());
   const double n = static_cast<double>(u.size());
@@ -227,8 +227,7 @@ TEST_CASE_TEMPLATE("the Gaussians have the normal law's moments, tails and distr
     for (int k = 2; k < 5; ++k) beyond[k] += std::abs(x) > k;
     positive += x > 0;
   }
-  // Each figure in units of its own standard error; the moments are those about the known mean 0, with
-  // variance 1.
+  // Each figure is in units of its standard error; the moments are about the known mean 0, with variance 1.
   const double root = std::sqrt(static_cast<double>(n)), count = static_cast<double>(n);
   CHECK(std::abs(power[1] / count) * root < 5);
   CHECK(std::abs(power[2] / count - 1) * root / std::sqrt(2.0) < 5);
@@ -244,7 +243,7 @@ TEST_CASE_TEMPLATE("the Gaussians have the normal law's moments, tails and distr
   CHECK(kolmogorov_smirnov(u) > 1e-4);
 }
 
-/// sqrt(n) times the correlation of a and b: standard normal where they are independent.
+/// sqrt(n) times the correlation of a and b: standard normal if they are independent.
 template <class A, class B>
 double correlation(std::size_t n, A a, B b) {
   double aa = 0, bb = 0, ab = 0;

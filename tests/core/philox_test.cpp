@@ -12,7 +12,7 @@ namespace {
 
 using namespace lpf;
 
-// The vectors for philox4x32 of 10 rounds in kat_vectors of the Random123 distribution.
+// The vectors for philox4x32 with 10 rounds in kat_vectors of the Random123 distribution.
 static_assert(philox4x32({{0, 0, 0, 0}}, 0) == PhiloxWords{{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}});
 static_assert(philox4x32({{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}}, 0xffffffffffffffff) ==
               PhiloxWords{{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}});

@@ -37,7 +37,7 @@ TEST_CASE("shapes: at most eight axes, no negative sizes, no overflow") {
   CHECK_ERROR(Shape({2, -1}), ShapeError, "[shape]", "negative", "-1");
   const std::int64_t large = std::int64_t{1} << 40;
   CHECK_ERROR(Shape({large, large}), ShapeError, "[shape]", "1099511627776", "2^60");
-  CHECK_ERROR(Shape({large, 0, large}), ShapeError, "2^60");  // whatever the order of its sizes
+  CHECK_ERROR(Shape({large, 0, large}), ShapeError, "2^60");  // in any order of the sizes
   CHECK_ERROR(Shape({std::numeric_limits<std::int64_t>::max()}), ShapeError, "2^60");
   CHECK(Shape{large, 0}.numel() == 0);
 }

@@ -1,4 +1,4 @@
-// Mixed precision: what autocast computes in which type, and that training with it is training.
+// Mixed precision: the dtype of each operation under autocast, and convergence of training with it.
 #include <cmath>
 
 #include "compare.hpp"
@@ -31,7 +31,7 @@ struct Convolutional : Layers {
     return fc(flatten(avg_pool2d(add(relu(norm(conv2(y))), y), 2), 1));
   }
 };
-/// The same without the switches of ReLU and max-pooling, which turn a small difference into a large one.
+/// The same without ReLU and max-pooling, which amplify small differences.
 struct Smooth : Layers {
   using Layers::Layers;
   Tensor operator()(const Tensor& x) const {
@@ -229,7 +229,7 @@ TEST_CASE("autocast: a parameter is rounded once a pass, and anew when it has ch
     const auto scope = autocast();
     {
       const auto off = no_grad();
-      CHECK_FALSE(layer(x).requires_grad());  // what is remembered here has no history
+      CHECK_FALSE(layer(x).requires_grad());  // the copy stored here has no history
     }
     const Tensor y = layer(x), z = layer(layer(x));
     CHECK(y.requires_grad());
@@ -261,14 +261,14 @@ TEST_CASE("autocast: gradients arrive in float32 and are near those of float32, 
   SKIP_WITHOUT_CUDA;
   const auto check_near = [](auto net, int layers, const LowPassFilterOptions* options) {
     using Net = decltype(net);
-    // A layer rounds four times (x, w, y and dy), by a factor within 1 ± 2^-8 that has nothing to do with the
-    // others: their squares add up.
+    // A layer rounds four times (x, w, y and dy), by independent factors within
+    // 1 ± 2^-8: their squares add up.
     const double bound = std::sqrt(4.0 * layers) * 0x1p-8;
     Tensor logits;
     const Tensor mixed = gradient<typename Net::type>(bfloat16, options, &logits),
                  single = gradient<typename Net::type>(float32, options);
     CHECK(relative_difference(mixed, single) <= bound);
-    CHECK(relative_difference(mixed, single) > 1e-5);  // it was not float32 all along
+    CHECK(relative_difference(mixed, single) > 1e-5);  // it was not computed in float32
   };
   check_near(std::type_identity<Dense>(), 2, nullptr);
   check_near(std::type_identity<Smooth>(), 4, nullptr);
@@ -356,7 +356,7 @@ TEST_CASE("autocast: replicas are θ + s ⊙ ε in float32, rounded once; vector
           out.push_back(lpf::detail::remove_replica_dim(p->value().detach()).to(Device::cpu()));
         return out;
       };
-      // Norms are sums, which a device may add in another order: those of the device for both.
+      // Norms are sums, whose order may differ on a device: use the device's for both.
       const auto single = replicas(gpu, false), mixed = replicas(gpu, true);
       for (std::size_t i = 0; i < single.size(); ++i) {
         INFO("parameter ", i);
@@ -409,12 +409,12 @@ TEST_CASE("autocast: weights move by less than an ulp of bfloat16") {
   const Tensor g = params.gradient().to(Device::cpu()).clone();
   sgd.step();
   const Tensor after = params.theta().to(Device::cpu());
-  // The product runs into the difference with one rounding on a GPU and two here: an ulp of numbers below 1.
+  // The product is subtracted with one rounding on a GPU and two here: an ulp of numbers below 1.
   CHECK(largest_difference(after, add(before, affine(g, -1e-5f, 0))) <= 0x1p-24);
   const double moved = norm_of(sub(after, before)),
                rounded = norm_of(sub(after.to(bfloat16).to(float32), before.to(bfloat16).to(float32)));
   CHECK(moved > 0.9e-5 * norm_of(g));
-  // What bfloat16 weights would have moved by: nearly all of them stay where they are.
+  // The update of bfloat16 weights: nearly all of them do not change.
   const Tensor same = (after.to(bfloat16).to(float32) == before.to(bfloat16).to(float32)).to(float32);
   CHECK(mean(same).item() > 0.99);
   CHECK(std::abs(rounded - moved) > 0.1 * moved);
@@ -482,8 +482,8 @@ Trained train(DType precision, std::optional<LowPassFilterOptions> options, int 
   return out;
 }
 
-/// Mixed precision follows float32: each epoch's loss within `drift` of it, and at the end the same error but
-/// for `images` of 500.
+/// Mixed precision follows float32: each epoch's loss differs by at most `drift`, and the final
+/// error by at most `images` of 500.
 template <class Net>
 void check_training(std::optional<LowPassFilterOptions> options, int epochs, double lr, double drift,
                     int images) {
@@ -503,9 +503,10 @@ void check_training(std::optional<LowPassFilterOptions> options, int epochs, dou
 
 TEST_CASE("autocast: training follows float32's") {
   SKIP_WITHOUT_CUDA;
-  const double first_loss = std::log(10.0);  // of which float32 and bfloat16 may part by some roundings
+  const double first_loss = std::log(10.0);  // float32 and bfloat16 may differ by some roundings of it
   check_training<Dense>({}, 10, 0.1, first_loss * 0x1p-8, 4);
   check_training<Dense>(LowPassFilterOptions{.M = 5, .gamma = 0.03}, 8, 0.1, first_loss * 0x1p-8, 4);
-  // Switches would soon part the two for good, as any two orders of its sums part Convolutional's runs.
+  // Kinks would soon separate the two for good, as different orders of summation
+  // separate runs of Convolutional.
   check_training<Smooth>({}, 12, 0.05, 2 * first_loss * 0x1p-8, 4);
 }

@@ -1,4 +1,5 @@
-// bfloat16 on the device: every entry that takes it, against the same computation in float64 on the CPU.
+// bfloat16 on the device: every entry that supports it, compared with the same
+// computation in float64 on the CPU.
 #include <cmath>
 #include <tuple>
 
@@ -14,9 +15,9 @@ using backend::Unary;
 
 namespace {
 
-/// How far a tensor is from what rounding `expected` to bfloat16 gives, in units of half an ulp: up to 1
-/// where it was rounded once. Of the difference `slack` is left out, of what is larger than 1 that share:
-/// what float arithmetic on operands of this size leaves behind before it is rounded.
+/// The distance of a tensor from `expected`, rounded to bfloat16, in units of half an ulp: at most 1 if it
+/// was rounded once. The difference is reduced by `slack` (relative for values larger than 1): the error of
+/// float arithmetic on operands of this size before rounding.
 double halves(const Tensor& found, const Tensor& expected, double slack) {
   const auto f = found.to_vector(), e = expected.to_vector();
   double most = f.size() == e.size() ? 0 : infinity;
@@ -30,9 +31,9 @@ double halves(const Tensor& found, const Tensor& expected, double slack) {
   return most;
 }
 
-/// f(table, type, in, out) on the device with these arrays (at `offset`, copy_at()), type being bfloat16, and
-/// on the CPU with all floating ones in float64. bfloat16 results must be rounded once, the others be equal
-/// to float's precision.
+/// Runs f(table, type, in, out) on the device with these arrays (at `offset`, copy_at()), with type
+/// bfloat16, and on the CPU with all floating arrays in float64. bfloat16 results must be rounded once,
+/// others equal to float's precision.
 template <class F>
 void check_rounded(const std::vector<Tensor>& in, const std::vector<Tensor>& out, double slack, F f,
                    std::int64_t offset = 0) {
@@ -124,7 +125,7 @@ TEST_CASE("bfloat16 kernels: conversions have the CPU's bits, and so has what on
     CHECK(same_bits(x.to(gpu).to(bfloat16).to(Device::cpu()), x.to(bfloat16)));
     if (is_floating(type)) CHECK(same_bits(y.to(gpu).to(type).to(Device::cpu()), y.to(type)));
   }
-  std::vector<double> hard;  // what rounding twice, by way of float, gets wrong
+  std::vector<double> hard;  // cases that double rounding through float gets wrong
   for (double v = 1; v < 2; v += 0x1p-7)
     for (const double off : {-0x1p-40, 0.0, 0x1p-40}) hard.push_back(v + 0x1p-8 + off);
   const Tensor d = from_vector(hard, {std::ssize(hard)}, Device::cpu());
@@ -215,7 +216,7 @@ TEST_CASE("bfloat16 kernels: convolutions, by cuDNN and without it, with replica
           options.cudnn = way != ReplicatedConvolution::products;
           options.convolution_workspace = workspace;
           options.replicated_convolution = way;
-          // Slices of one length are what can be groups.
+          // Only slices of one length can be groups.
           const std::int64_t n = way == ReplicatedConvolution::grouped ? 6 : 7, in = g.c / g.groups;
           const auto slices = Slices(replicas, n).boundaries();
           backend::Conv2d d{};
@@ -245,7 +246,7 @@ TEST_CASE("bfloat16 kernels: convolutions, by cuDNN and without it, with replica
                         [&](const Table& t, DType type, const auto& from, const auto& to) {
                           t.conv2d_backward_data(typed(type), from[0], from[1], to[0]);
                         });
-          // The bias is added to what was rounded, and is float32: so one rounding more.
+          // The float32 bias is added after rounding: one more rounding.
           const Tensor bias = choice.numbers({replicas, g.k}, float32);
           const auto with_bias = [&](const Table& t, DType type, const Tensor& b) {
             Tensor out = empty(y.shape(), {type, b.device()});
@@ -311,7 +312,7 @@ TEST_CASE("bfloat16 kernels: pooling") {
     }
 }
 
-TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of gamma and beta in float32") {
+TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of weight and bias in float32") {
   SKIP_WITHOUT_CUDA;
   Choice choice(7);
   for (const std::vector<std::int64_t>& begin : {std::vector<std::int64_t>{0, 40}, {0, 9, 18, 31}, {0, 1200}})
@@ -320,7 +321,7 @@ TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of gamma 
       const std::int64_t groups = std::ssize(begin) - 1, rows = begin.back();
       INFO("rows ", rows, " channels ", c, " offset ", offset);
       const Tensor x = numbers(choice, {rows, c}), dy = numbers(choice, {rows, c});
-      const Tensor gamma = choice.numbers({groups, c}, float32), beta = choice.numbers({groups, c}, float32);
+      const Tensor weight = choice.numbers({groups, c}, float32), bias = choice.numbers({groups, c}, float32);
       const Tensor mean = affine(choice.numbers({groups, c}, float32), 0.1, 0),
                    rstd = affine(abs(choice.numbers({groups, c}, float32)), 0.3, 0.5);
       const std::int64_t stride = shared ? 0 : c, channels = c;
@@ -336,13 +337,13 @@ TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of gamma 
       const Tensor residual = numbers(choice, {rows, c});
       for (const bool relu : {false, true}) {
         check_rounded(
-            {x, mean, rstd, gamma, beta, relu ? residual : Tensor()}, {unwritten(x.shape())}, float_slack,
+            {x, mean, rstd, weight, bias, relu ? residual : Tensor()}, {unwritten(x.shape())}, float_slack,
             [&](const Table& t, DType type, const auto& in, const auto& out) {
               t.batch_norm(b(type), in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
             },
             offset);
         check_rounded(
-            {x, dy, mean, rstd, gamma, relu ? residual : Tensor()},
+            {x, dy, mean, rstd, weight, relu ? residual : Tensor()},
             {unwritten(x.shape()), unwritten({groups, c}, float32), unwritten({groups, c}, float32),
              relu ? unwritten(x.shape()) : Tensor()},
             float_slack,

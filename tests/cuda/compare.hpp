@@ -1,4 +1,4 @@
-// What tests of the CUDA backend share: the same entry of both tables on the same numbers.
+// Common code of the tests of the CUDA backend: runs the same entry of both tables on the same numbers.
 #pragma once
 
 #include <algorithm>
@@ -13,12 +13,12 @@ namespace lpf::test {
 inline const std::vector<DType> all_dtypes = {DType::bool_, uint8, int32, int64, float32, float64};
 inline const std::vector<DType> floating = {float32, float64};
 
-/// What differs between a CPU and a GPU is the order of sums, and a bit or two of exp and its like.
+/// CPU and GPU differ in the order of sums, and in the last bits of exp and similar functions.
 inline double tolerance_of(DType type) { return is_floating(type) ? (type == float32 ? 2e-6 : 1e-14) : 0; }
 
 inline std::string text_of(DType type) { return name_of(type); }
 
-/// A stream of words for choices in tests, the same in every run.
+/// A reproducible stream of words for choices in tests.
 class Choice {
  public:
   explicit Choice(std::uint64_t seed) : key_{.seed = seed} {}
@@ -26,8 +26,8 @@ class Choice {
   std::int64_t between(std::int64_t low, std::int64_t high) {
     return low + uniform_below_at(key_, next_++, high - low + 1);
   }
-  /// Numbers that the type holds: standard normal ones, or small integers (of signed types on both sides of
-  /// 0).
+  /// Numbers representable in the type: standard normal ones, or small integers
+  /// (for signed types of both signs).
   Tensor numbers(const Shape& shape, DType type) {
     key_.draw++;
     Tensor x = normal(shape, key_.draw + key_.seed * 1000);
@@ -41,8 +41,8 @@ class Choice {
   std::int64_t next_ = 0;
 };
 
-/// A copy on the device that begins `offset` elements into its memory: with 1 it is aligned to an element
-/// only.
+/// A copy on the device that begins `offset` elements into its memory: with offset 1 it
+/// is aligned to one element only.
 inline Tensor copy_at(const Tensor& t, Device device, std::int64_t offset) {
   Tensor copy = empty({t.numel() + offset}, {t.dtype(), device}).alias(t.shape(), offset);
   copy.backend().copy(copy.raw(), t.to(device).raw(),
@@ -50,9 +50,8 @@ inline Tensor copy_at(const Tensor& t, Device device, std::int64_t offset) {
   return copy;
 }
 
-/// Runs f(table, in, out) with the CPU's table and the device's, each with copies of the arrays of its own,
-/// and compares what is then in `out`: to the bit where the tolerance is 0. On the device the copies are
-/// those of copy_at().
+/// Runs f(table, in, out) with the CPU's table and the device's, each with its own copies of the arrays, and
+/// compares `out`: bit for bit if the tolerance is 0. The copies on the device are made by copy_at().
 template <class F>
 void check_same(const std::vector<Tensor>& in, const std::vector<Tensor>& out, double tolerance, F f,
                 std::int64_t offset = 0) {
@@ -85,8 +84,8 @@ void check_same(const std::vector<Tensor>& in, const std::vector<Tensor>& out, d
   }
 }
 
-/// A view of `shape` on an array of its own: axes in any order in memory, some steps of 2, and, if it may be
-/// read only, some axes broadcast. `memory` receives the number of elements that the array needs.
+/// A view of `shape` on its own array: axes in any order in memory, some with steps of 2, and, if it is
+/// read-only, some axes broadcast. `memory` receives the number of elements of the array.
 inline backend::View random_view(const Shape& shape, DType type, bool read_only, Choice& choice,
                                  std::int64_t& memory) {
   backend::View v{nullptr, type, shape.rank(), {}, {}};

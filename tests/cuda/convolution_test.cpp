@@ -1,4 +1,5 @@
-// Convolutions of the device against the CPU's: all three products, any geometry, slices of any length.
+// Convolutions on the device compared with the CPU's: all three products, various
+// geometries, slices of any length.
 #include "compare.hpp"
 #include "lpf/backend/cuda/options.hpp"
 
@@ -8,7 +9,7 @@ using backend::Conv2d;
 
 namespace {
 
-/// A convolution without slices, its output's size worked out.
+/// A convolution without slices, with the size of its output.
 Conv2d describe(DType type, std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t c, std::int64_t k,
                 std::int64_t kh, std::int64_t kw, std::int64_t stride = 1, std::int64_t pad = 0,
                 std::int64_t dilation = 1, std::int64_t groups = 1) {
@@ -75,7 +76,7 @@ void check_convolution(Choice& choice, Conv2d d, const std::vector<std::int64_t>
   }
 }
 
-/// A setting, put back at the end of the scope.
+/// Changes a setting until the end of the scope.
 template <class T>
 class Set {
  public:
@@ -87,7 +88,7 @@ class Set {
   T before_;
 };
 
-/// With one replica and several, by cuDNN and without it.
+/// With one and several replicas, with cuDNN and without.
 void check_with_slices(Choice& choice, const Conv2d& d) {
   using lpf::cuda::options, lpf::cuda::ReplicatedConvolution;
   for (const std::int64_t replicas : {1, 3, 8}) {

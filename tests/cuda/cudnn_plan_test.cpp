@@ -1,5 +1,5 @@
-// The plans that cuDNN makes for convolutions on several GPUs. None is needed for that: fixtures/gpus.json
-// describes them, as cuDNN does, with the figures of NVIDIA's data sheets.
+// The plans that cuDNN makes for convolutions on several GPUs. No GPU is needed: fixtures/gpus.json describes
+// them in cuDNN's format, with the figures of NVIDIA's data sheets.
 #include "tensor_test.hpp"
 
 #ifdef LPF_HAS_CUDNN

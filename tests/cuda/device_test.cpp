@@ -1,4 +1,4 @@
-// The device itself: its errors, its memory, its copies.
+// The device: errors, memory, copies.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -8,7 +8,7 @@
 #include "availability.hpp"
 #include "caching_allocator.hpp"
 #include "compare.hpp"
-#include "families.hpp"
+#include "kernel_groups.hpp"
 
 using namespace lpf;
 using namespace lpf::test;
@@ -141,7 +141,7 @@ TEST_CASE("device: what is on it is no array of the host's") {
 #ifdef LPF_CUDA_EMULATED
   const pid_t child = fork();
   if (child == 0) {
-    std::signal(SIGSEGV, SIG_DFL);  // without doctest's report, or a sanitizer's
+    std::signal(SIGSEGV, SIG_DFL);  // without the handlers of doctest and sanitizers
     _exit(static_cast<const volatile float*>(x.raw())[0] == 1 ? 42 : 43);
   }
   int status = 0;
@@ -165,7 +165,7 @@ TEST_CASE("device: threads of the user's own may use it together") {
 }
 
 TEST_CASE("device: small arrays of the host's reach kernels whatever their size") {
-  SKIP_WITHOUT_CUDA;  // through filter_norms, whose segments are uploaded: 300 of them are four launches
+  SKIP_WITHOUT_CUDA;  // through filter_norms, which uploads its segments: 300 of them are four launches
   std::vector<backend::NormSegment> segments;
   for (int i = 0; i < 300; ++i) segments.push_back({i, 1, 1, i, 1, 0});
   const Tensor theta = arange(300).to(float32).to(Device::cuda()),

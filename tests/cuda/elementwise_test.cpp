@@ -1,4 +1,4 @@
-// Elementwise kernels against the CPU's, on random numbers, shapes and strides.
+// Elementwise kernels compared with the CPU's, on random numbers, shapes and strides.
 #include "compare.hpp"
 #include "strided.hpp"
 
@@ -13,14 +13,14 @@ namespace {
 
 const std::vector<DType> every_dtype = {DType::bool_, uint8, int32, int64, float32, float64, bfloat16};
 
-/// Elements of an array from `begin` on, which need not be a multiple of a pack.
+/// The elements of an array from `begin` on, which may be misaligned to packs.
 View at(View v, void* array, std::int64_t begin) {
   v.data = static_cast<std::byte*>(array) + begin * static_cast<std::int64_t>(size_of(v.dtype));
   return v;
 }
 
-/// f(table, type, in, y) on the device with `in`, and on the CPU with float32 in place of bfloat16: where one
-/// operation of float is rounded once, the same bits. y, of `n` elements, is 1 where f leaves it alone.
+/// Runs f(table, type, in, y) on the device with `in`, and on the CPU with float32 instead of bfloat16: an
+/// operation rounded once gives the same bits. y has `n` elements, initialised to 1.
 template <class F>
 void check_exact(const std::vector<Tensor>& in, std::int64_t n, DType type, DType type_y, F f) {
   const auto run = [&](Device device) {
@@ -49,10 +49,10 @@ bool for_integers(Binary op) {
 }
 bool is_test(Binary op) { return op >= Binary::equal && op <= Binary::logical_xor; }
 
-/// What every type can hold.
+/// Values that every type represents.
 Tensor positive(const Tensor& x) { return x.dtype() == DType::bool_ ? x : abs(x.to(float64)).to(x.dtype()); }
 
-/// Random numbers, and, of real ones, the special ones first.
+/// Random numbers; for floating types, special values first.
 Tensor operand(Choice& choice, std::int64_t n, DType type) {
   Tensor x = choice.numbers({n}, type);
   if (!is_floating(type)) return x;
@@ -213,7 +213,7 @@ TEST_CASE("elementwise: packs of matrices: rows and columns that are repeated, s
       for (const std::int64_t pitch : {columns, columns + 1, columns + 16, std::int64_t{64}})
         for (const std::int64_t begin : {0, 1, 16})
           for (int kind = 0; kind < 5; ++kind) {
-            // Of the second operand: all elements, one row, one column, one number, every other column.
+            // The second operand: all elements, one row, one column, one number, every other column.
             const std::int64_t rows = 5, size = rows * 2 * pitch + 20;
             const std::int64_t strides[][2] = {{pitch, 1}, {0, 1}, {1, 0}, {0, 0}, {2 * pitch, 2}};
             INFO(text_of(type), " [5, ", columns, "] of ", pitch, ", from ", begin, ", kind ", kind);

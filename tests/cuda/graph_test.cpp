@@ -1,4 +1,4 @@
-// Captured steps: the numbers of the same training without a capture, to the bit; memory; what is refused.
+// Captured steps: bit-identical to the same training without a capture; memory; forbidden operations.
 #include <optional>
 #include <thread>
 
@@ -17,7 +17,7 @@ using namespace lpf::test;
 
 namespace {
 
-/// Everything that draws, counts or has state: batch norm, dropout, and a weight that is perturbed.
+/// Everything that draws, counts or has state: batch norm, dropout, and a perturbed weight.
 struct Net {
   nn::Conv2d conv;
   nn::BatchNorm norm, mean_of_all;
@@ -35,7 +35,7 @@ struct Net {
   }
 };
 
-/// A method makes the step of a run: what it updates with is kept alive by the closure.
+/// A method makes the step of a run; the closure keeps its optimizer alive.
 using Step = std::function<Tensor(const std::function<Tensor()>& loss)>;
 using Method = std::function<Step(const ParameterStore&)>;
 
@@ -158,7 +158,7 @@ template <class Model = Net>
 void check_equal(const Method& method, int warm_up = 2) {
   const Run plain = train<Model>(method, false), graph = train<Model>(method, true, warm_up);
   CHECK(plain.captured == 0);
-  CHECK(graph.captured == 2);  // of 48 images, and of the last 8
+  CHECK(graph.captured == 2);  // for 48 images, and for the last 8
   CHECK(graph.calls == 2 * (warm_up + 1));
   REQUIRE(plain.losses.size() == 30);
   for (std::size_t k = 0; k < plain.losses.size(); ++k) {
@@ -243,7 +243,7 @@ struct Words {
   }
 };
 
-/// A parameter w, a step that subtracts lr·x from it, and everything that is counted.
+/// A parameter w, a step that subtracts lr·x from it, and all counters.
 struct Small {
   ParameterStore params{{.device = Device::cuda()}};
   nn::Parameter w = nn::Path(params).parameter("w", {4}, init::ones());
@@ -271,7 +271,7 @@ TEST_CASE("graph: mixed precision, within the step and around it") {
   check_equal(lpf_sgd(growing(Estimator::per_sample)));
   check_equal(sgd());
 
-  // A look at the network, between which the weights may change: they are rounded in each replay.
+  // An evaluation of the network, between which the weights may change: each replay rounds them.
   ParameterStore params({.device = Device::cuda()});
   const nn::Linear fc(nn::Path(params) / "fc", 4, 1, {.bias = false});
   CapturedStep look([&](const Tensor& x) {
@@ -307,7 +307,7 @@ TEST_CASE("graph: on the CPU, disabled, or with more shapes than it keeps, a ste
   CHECK(calls == 10);
   CHECK(on_cpu.captured() + disabled.captured() == 0);
   for (int k = 0; k < 5; ++k) few(ones_there());
-  CHECK(calls == 12);  // one as it is, one captured
+  CHECK(calls == 12);  // one uncaptured, one captured
   for (int k = 0; k < 5; ++k) CHECK(few(zeros({3}, {.device = Device::cuda()})).numel() == 3);
   CHECK(calls == 17);
   CHECK(few.captured() == 1);
@@ -326,7 +326,7 @@ TEST_CASE("graph: what a step returns keeps its values, and other memory is left
     std::vector<Tensor> results, others;
     for (int k = 0; k < 8; ++k) {
       results.push_back(step(ones_there(0.1 * k))[1]);
-      others.push_back(ones_there(k));  // would have the blocks of the step's, if those were free
+      others.push_back(ones_there(k));  // would get the blocks of the step if those were free
       others.push_back(ones_there(-k));
     }
     CHECK(step.captured() == 1);
@@ -336,7 +336,7 @@ TEST_CASE("graph: what a step returns keeps its values, and other memory is left
       CHECK(holds(others[2 * i], {4}, std::vector<double>(4, k)));
       CHECK(holds(others[2 * i + 1], {4}, std::vector<double>(4, -k)));
     }
-    kept = Tensor();  // its block goes back to the graph's memory, which nobody else gets
+    kept = Tensor();  // its block returns to the graph's memory, which is not shared
     const Tensor more = ones_there(5), again = ones_there(6);
     step(ones_there(0.2));
     CHECK(holds(more, {4}, {5, 5, 5, 5}));
@@ -353,7 +353,7 @@ TEST_CASE("graph: what a step returns keeps its values, and other memory is left
       CapturedStep step([&](const Tensor& x) { return left = exp(x), small.step(x); });
       for (int k = 0; k < 5; ++k) step(ones_there());
     }
-    CHECK(left.numel() == 4);  // of a graph that is gone
+    CHECK(left.numel() == 4);  // of a destroyed graph
   }
   CHECK(t.memory_stats().in_use == before);
 }
@@ -379,7 +379,7 @@ TEST_CASE("graph: what would wait for the device, or copy from the host, is refu
     step(there);
     for (int k = 0; k < 2; ++k) CHECK_ERROR(step(there), StateError, "captured step", what);
     CHECK(step.captured() == 0);
-    CHECK(holds(add(there, there), {4}, {2, 2, 2, 2}));  // the device works on
+    CHECK(holds(add(there, there), {4}, {2, 2, 2, 2}));  // the device continues to work
   };
   refused([](const Tensor& x) { sum(x).item(); }, "return the tensor from the step");
   refused([](const Tensor& x) { x.to_vector(); }, "read from the device");

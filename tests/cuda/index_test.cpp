@@ -1,4 +1,5 @@
-// Reading and adding by index: the CPU's bits, since additions to one place happen in the same order.
+// Gather and scatter by index: bit-identical to the CPU's, since additions to
+// one element have the same order.
 #include "compare.hpp"
 
 using namespace lpf;
@@ -74,7 +75,7 @@ TEST_CASE("index: a bad index is an error at the next wait for the device, and t
     const Tensor index = tensor({std::int64_t{1}, bad}).to(gpu);
     t.take(float32, 1, 3, 1, 2, x.raw(), at(index.raw()), y.raw());
     CHECK_ERROR(y.to_vector(), IndexError, "index_select", "index " + std::to_string(bad), "GPU");
-    CHECK(holds(y.to(Device::cpu()), {2}, {2, 0}));  // said once
+    CHECK(holds(y.to(Device::cpu()), {2}, {2, 0}));  // reported once
     t.index_add(float32, 1, 3, 1, 2, y.raw(), at(index.raw()), x.raw());
     CHECK_ERROR(t.synchronize(), IndexError, "index_select backward");
     t.gather(float32, 1, 3, 1, 2, x.raw(), at(index.raw()), y.raw());

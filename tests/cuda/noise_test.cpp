@@ -1,5 +1,5 @@
-// Random numbers on the device: the CPU's bits. What sums (norms) or multiplies into sums (deviations of
-// pre-activations) may differ in the last ones.
+// Random numbers on the device: bit-identical to the CPU's. Sums (norms) and products that are summed
+// (deviations of pre-activations) may differ in the last bits.
 #include "compare.hpp"
 
 using namespace lpf;
@@ -102,7 +102,7 @@ TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths
     for (int repeat = 0; repeat < 30; ++repeat) {
       std::vector<Segment> segments;
       std::int64_t size = 0, rows = 0;
-      const auto count = repeat == 0 ? 200 : choice.between(1, 6);  // 200: more than one launch carries
+      const auto count = repeat == 0 ? 200 : choice.between(1, 6);  // 200: more than one launch can pass
       for (std::int64_t s = 0; s < count; ++s) {
         const Segment one{size + choice.between(0, 5), choice.between(1, 7),
                           choice.between(1, repeat % 4 ? 9 : 300), rows, static_cast<std::uint32_t>(s + 2)};
@@ -121,7 +121,7 @@ TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths
                    t.perturb(type, segments.data(), places.data(), std::ssize(segments), key, in[0], in[1],
                              replicas, antithetic, type, out[0]);
                  });
-      std::vector<backend::NormSegment> norms;  // of each row, and of the whole for all its rows
+      std::vector<backend::NormSegment> norms;  // of each row, and one of the whole for all its rows
       for (const Segment& s : segments)
         norms.push_back(
             antithetic ? backend::NormSegment{s.offset, 1, s.rows * s.length, s.first_scale, s.rows, 1e-3}

@@ -1,4 +1,4 @@
-// Batch and layer normalisation on the device against the CPU's.
+// Batch and layer normalisation on the device compared with the CPU's.
 #include "compare.hpp"
 
 using namespace lpf;
@@ -10,14 +10,14 @@ namespace {
 double tolerance(DType type) { return type == float32 ? 1e-5 : 1e-12; }
 Tensor unwritten(const Shape& shape, DType type) { return full(shape, not_a_number, {type}); }
 
-/// All entries of batch norm, with gamma and beta shared, one for each group, or none.
+/// All entries of batch norm, with weight and bias shared, one per group, or none.
 void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t>& row_begin, std::int64_t c,
                       double mean_of_x = 0, std::int64_t offset = 0) {
   const std::int64_t groups = std::ssize(row_begin) - 1, rows = row_begin.back();
   INFO(name_of(type), " groups ", groups, " rows ", rows, " channels ", c, " mean ", mean_of_x, " offset ",
        offset);
   const Tensor x = choice.numbers({rows, c}, type) + mean_of_x, dy = choice.numbers({rows, c}, type);
-  const Tensor gamma = choice.numbers({groups, c}, type), beta = choice.numbers({groups, c}, type);
+  const Tensor weight = choice.numbers({groups, c}, type), bias = choice.numbers({groups, c}, type);
   const Shape per_group{groups, c};
   Tensor mean = unwritten(per_group, type), variance = unwritten(per_group, type);
   BatchNorm b{type, groups, c, row_begin.data(), 0, 1e-5};
@@ -26,9 +26,9 @@ void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t
       [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1]); }, offset);
   backend::get(Device::cpu()).batch_norm_statistics(b, x.raw(), mean.raw(), variance.raw());
   const Tensor rstd = rsqrt(variance + 1e-5);
-  for (const int affine : {0, 1, 2}) {  // none, shared, one for each group
+  for (const int affine : {0, 1, 2}) {  // none, shared, one per group
     b.affine_stride = affine == 2 ? c : 0;
-    const Tensor scale = affine ? gamma : Tensor(), shift = affine ? beta : Tensor();
+    const Tensor scale = affine ? weight : Tensor(), shift = affine ? bias : Tensor();
     INFO("affine ", affine);
     for (const bool relu : {false, true})
       for (const Tensor& residual : {Tensor(), dy})
@@ -104,8 +104,8 @@ TEST_CASE("batch norm in packs of channels and without, aligned and not, in few 
 
 TEST_CASE("batch norm's statistics have the digits of their type") {
   SKIP_WITHOUT_CUDA;
-  // Whatever the first row is, from which they are counted. Equal numbers are rounded alike, so that errors
-  // add up. Those of a mean are counted in its deviation and the distance of the first row.
+  // Values are summed relative to the first row, whatever it is. Equal numbers have equal rounding errors, so
+  // that errors add up: those of a mean are bounded by the deviation and the distance of the first row.
   const std::int64_t rows = 20000, c = 8, row_begin[] = {0, rows};
   for (const DType type : {float32, float64, bfloat16})
     for (const double mean : {0.0, 1000.0})
@@ -166,22 +166,23 @@ TEST_CASE("layer norm of rows of any length") {
       const Tensor x = choice.numbers({rows, n}, type),
                    dy = choice.numbers({rows, n}, type) / std::sqrt(static_cast<double>(rows + n));
       for (const bool affine : {false, true}) {
-        const Tensor gamma = affine ? choice.numbers({n}, type) : Tensor(),
-                     beta = affine ? choice.numbers({n}, type) : Tensor();
+        const Tensor weight = affine ? choice.numbers({n}, type) : Tensor(),
+                     bias = affine ? choice.numbers({n}, type) : Tensor();
         const Tensor y = unwritten(x.shape(), type), mean = unwritten({rows}, type),
                      rstd = unwritten({rows}, type);
-        check_same({x, gamma, beta}, {y, mean, rstd}, tolerance(type), [&](const auto& t, auto in, auto out) {
-          t.layer_norm(type, rows, n, 1e-5, in[0], in[1], in[2], out[0], out[1], out[2]);
-        });
+        check_same({x, weight, bias}, {y, mean, rstd}, tolerance(type),
+                   [&](const auto& t, auto in, auto out) {
+                     t.layer_norm(type, rows, n, 1e-5, in[0], in[1], in[2], out[0], out[1], out[2]);
+                   });
         backend::get(Device::cpu())
             .layer_norm(type, rows, n, 1e-5, x.raw(), nullptr, nullptr, y.raw(), mean.raw(), rstd.raw());
-        const auto backward = [&](const auto& t, auto in, auto dx, auto dgamma, auto dbeta) {
-          t.layer_norm_backward(type, rows, n, in[0], in[1], in[2], in[3], in[4], dx, dgamma, dbeta);
+        const auto backward = [&](const auto& t, auto in, auto dx, auto dweight, auto dbias) {
+          t.layer_norm_backward(type, rows, n, in[0], in[1], in[2], in[3], in[4], dx, dweight, dbias);
         };
-        check_same({x, dy, mean, rstd, gamma},
+        check_same({x, dy, mean, rstd, weight},
                    {unwritten(x.shape(), type), unwritten({n}, type), unwritten({n}, type)}, tolerance(type),
                    [&](const auto& t, auto in, auto out) { backward(t, in, out[0], out[1], out[2]); });
-        check_same({x, dy, mean, rstd, gamma}, {unwritten({n}, type)}, tolerance(type),
+        check_same({x, dy, mean, rstd, weight}, {unwritten({n}, type)}, tolerance(type),
                    [&](const auto& t, auto in, auto out) { backward(t, in, nullptr, out[0], nullptr); });
       }
     }

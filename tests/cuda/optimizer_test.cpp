@@ -1,4 +1,4 @@
-// Optimizer steps against the CPU's, several in a row.
+// Several optimizer steps compared with the CPU's.
 #include "compare.hpp"
 
 using namespace lpf;
@@ -20,7 +20,7 @@ TEST_CASE("optimizer: SGD") {
                              .weight_decay = 0.01,
                              .nesterov = nesterov,
                              .first = false};
-          // A velocity that was not written yet is not read: here it holds NaNs.
+          // The first step does not read the velocity: here it contains NaN.
           const Tensor velocity = momentum == 0 ? Tensor() : full({n}, not_a_number, {.dtype = type});
           check_same({choice.numbers({n}, type)}, {velocity, choice.numbers({n}, type)},
                      4 * tolerance_of(type), [&](const Table& t, const auto& in, const auto& out) {

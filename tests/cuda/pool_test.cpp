@@ -1,5 +1,5 @@
-// Pooling on the device: the CPU's bits, because both take a window's pixels, and a pixel's windows, in the
-// same order.
+// Pooling on the device: bit-identical to the CPU's, since both process a window's pixels, and a
+// pixel's windows, in the same order.
 #include "compare.hpp"
 
 using namespace lpf;
@@ -63,7 +63,7 @@ TEST_CASE("pooling over windows of all kinds") {
             describe(type, 2, 5, 6, 2, {3, 2}, {1, 3}, {1, 0}, counted),
             describe(type, 1, 4, 4, 5, 2, 1, 1, counted),
             describe(type, 2, 7, 7, 3, 2, 3, 0, counted),  // pixels in no window
-            describe(type, 2, 5, 5, 3, 5, 1, 2, counted),  // all windows hold the middle
+            describe(type, 2, 5, 5, 3, 5, 1, 2, counted),  // all windows contain the middle
             describe(type, 4, 1, 1, 1, 1, 1, 0, counted), describe(type, 0, 4, 4, 3, 2, 2, 0, counted),
             describe(type, 2, 4, 4, 0, 2, 2, 0, counted)})
         check_pool(d, choice.numbers({d.n, d.h, d.w, d.c}, type), choice.numbers({d.n, d.p, d.q, d.c}, type));

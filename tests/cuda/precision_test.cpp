@@ -1,4 +1,4 @@
-// --precision of the training program, on the device.
+// The --precision option of the training program, on the device.
 #include "compare.hpp"
 #include "lpf/backend/cuda/options.hpp"
 #include "lpf/experiment/experiment.hpp"

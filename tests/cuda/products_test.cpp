@@ -1,4 +1,4 @@
-// Matrix products of the device against the CPU's.
+// Matrix products on the device compared with the CPU's.
 #include "compare.hpp"
 
 using namespace lpf;
@@ -6,7 +6,7 @@ using namespace lpf::test;
 
 namespace {
 
-/// Rows of op(X) as stored: a matrix of `rows`×`columns`, its row stride at least that.
+/// op(X) in memory: a matrix of `rows`×`columns`, with at least that row stride.
 struct Stored {
   std::int64_t ld, stride, elements;
   Stored(std::int64_t rows, std::int64_t columns, std::int64_t batch, std::int64_t gap, bool shared)
@@ -25,7 +25,7 @@ void check_product(Choice& choice, DType type, std::int64_t m, std::int64_t n, s
   const double betas[] = {0, 1, 0.5}, beta = betas[choice.between(0, 2)];
   INFO(name_of(type), " m ", m, " n ", n, " k ", k, " batch ", batch, " transposed ", ta, tb, " strides ",
        a.ld, " ", a.stride, " ", b.ld, " ", b.stride, " ", c.ld, " ", c.stride, " beta ", beta);
-  // What C held does not count where beta is 0, and what lies between its rows is left alone.
+  // The content of C is ignored if beta is 0, and the gaps between its rows are not written.
   Tensor to = choice.numbers({c.elements}, type);
   if (beta == 0) to = full({c.elements}, not_a_number, {type});
   const Tensor from_a = choice.numbers({a.elements}, type),

@@ -1,4 +1,4 @@
-// Reductions against the CPU's. The order of the sums differs; everything else is equal.
+// Reductions compared with the CPU's. The order of the sums differs; everything else is equal.
 #include "compare.hpp"
 
 using namespace lpf;
@@ -8,7 +8,7 @@ using backend::Table;
 
 namespace {
 
-/// Of [outer, n, inner]: short and long columns, few and many, chunks that do not divide n, nothing at all.
+/// [outer, n, inner]: short and long columns, few and many, chunks that do not divide n, empty arrays.
 struct Size {
   std::int64_t outer, n, inner;
 };
@@ -40,7 +40,7 @@ TEST_CASE("reduce: all reductions are the CPU's, of every type") {
       const Tensor x = choice.numbers({s.outer, s.n, s.inner}, type);
       for (const auto op : {Reduce::sum, Reduce::max, Reduce::min, Reduce::any, Reduce::all, Reduce::argmax,
                             Reduce::argmin}) {
-        // Of float32 each of the n terms may be rounded otherwise; the sums are of the size of √n.
+        // In float32 each of the n terms may be rounded differently; the sums are of the size of √n.
         const double tolerance = op != Reduce::sum || !is_floating(type) ? 0 : type == float32 ? 1e-4 : 1e-12;
         check_reduce(op, x, s, tolerance);
       }
@@ -62,7 +62,7 @@ TEST_CASE("reduce: the extreme is the first of equals, and a NaN before all") {
   for (const DType type : floating)
     for (const Size& s : {Size{2, 50, 3}, Size{1, 9000, 1}, Size{3, 700, 40}})
       for (const int nans : {0, 1, 40}) {
-        Tensor x = floor(choice.numbers({s.outer, s.n, s.inner}, type));  // many equals
+        Tensor x = floor(choice.numbers({s.outer, s.n, s.inner}, type));  // many equal values
         for (int i = 0; i < nans; ++i) x.alias({}, choice.between(0, x.numel() - 1)).fill_(not_a_number);
         for (const auto op : {Reduce::max, Reduce::min, Reduce::argmax, Reduce::argmin})
           check_reduce(op, x, s, 0);
@@ -103,7 +103,7 @@ TEST_CASE("reduce: a vector rescaled by another's length, and the length") {
                        t.rescale(type, n, a, 1e-6, limit, in[0], in[1], out[0], out[1]);
                      });
         }
-  // In place, without the length; a NaN is no length to divide by.
+  // In place, without the length; a NaN length is not divided by.
   const Tensor x = from_vector<double>({3, 4}, {2}, Device::cuda());
   x.backend().rescale(float64, 2, 2.5, 0, 1, x.raw(), x.raw(), x.raw(), nullptr);
   CHECK(holds(x, {2}, {1.5, 2}));

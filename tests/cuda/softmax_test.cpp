@@ -1,4 +1,4 @@
-// Softmax and cross-entropy on the device against the CPU's.
+// Softmax and cross-entropy on the device compared with the CPU's.
 #include "compare.hpp"
 
 using namespace lpf;

@@ -1,5 +1,5 @@
-// Training on the device beside training on the CPU: the same noise, so the same run, up to the order of
-// sums.
+// Training on the device compared with training on the CPU: the same noise, so the
+// same run up to the order of sums.
 #include "compare.hpp"
 #include "lpf/data/sets/digits.hpp"
 #include "lpf/models/lenet.hpp"
@@ -14,14 +14,14 @@ namespace {
 struct Dense : models::MLP {
   explicit Dense(const nn::Path& p) : models::MLP(p, {64, 32, 10}) {}
 };
-/// SmallLeNet on the digits' 8 × 8 pixels, each twice as high and wide.
+/// SmallLeNet on the digits' 8 × 8 pixels, upscaled by two.
 struct Convolutional {
   models::SmallLeNet net;
   explicit Convolutional(const nn::Path& p)
       : net(p, {.image = 16, .channels = {3, 4}, .features = {12, 12}}) {}
   Tensor operator()(const Tensor& x) const { return net(x); }
 };
-/// Everything that has state or a rule of its own: batch norm, dropout, average pooling.
+/// Everything that has state or its own rule: batch norm, dropout, average pooling.
 struct Normalized {
   nn::Conv2d conv;
   nn::BatchNorm norm;
@@ -48,7 +48,7 @@ struct Embedded {
   }
 };
 
-/// One step of a method: the loss that it reports.
+/// One step of a method; returns its loss.
 using Step = std::function<double(const std::function<Tensor()>&)>;
 using Method = std::function<Step(const ParameterStore&)>;
 

@@ -1,5 +1,5 @@
-// Batches on their way to the device. The emulated device makes a copy as late as it may: when somebody
-// waits.
+// Transfer of batches to the device. The emulated device copies as late as
+// possible: when the copy is waited for.
 #include <algorithm>
 #include <numeric>
 #include <stdexcept>

@@ -1,4 +1,4 @@
-// .npz as NumPy writes it, and data sets from arrays in .npz and .safetensors.
+// .npz as written by NumPy, and data sets from arrays in .npz and .safetensors.
 #include "lpf/data/sets/arrays.hpp"
 
 #include "tensor_test.hpp"
@@ -41,11 +41,14 @@ TEST_CASE("npz: arrays that NumPy has stored or deflated") {
   check_values(deflated);
   CHECK(test::holds(array(deflated, "zeros"), {5000}, std::vector<double>(5000)));
   check_values(parse_npz(bytes_of("stored.npz")));
+  const NamedTensors wide = load_npz(test::fixture("zip64.npz").string());
+  CHECK(wide.size() == 4);
+  check_values(wide);
   CHECK(parse_npz(std::string("PK\5\6") + std::string(18, '\0')).empty());
 }
 
 TEST_CASE("npz: cut or changed anywhere it is refused, or gives the same arrays") {
-  for (const char* file : {"stored.npz", "deflated.npz"}) {
+  for (const char* file : {"stored.npz", "deflated.npz", "zip64.npz"}) {
     const std::string good = bytes_of(file);
     for (std::size_t n = 0; n < good.size(); ++n) CHECK_THROWS_AS(parse_npz(good.substr(0, n)), FormatError);
     for (std::size_t i = 0; i < good.size(); ++i) {
@@ -56,7 +59,7 @@ TEST_CASE("npz: cut or changed anywhere it is refused, or gives the same arrays"
         try {
           arrays = parse_npz(bad);
         } catch (const FormatError&) { continue; }
-        // a name, a time or a version may have changed, the values may not
+        // a name, a time or a version may differ, the values must not
         for (const auto& [name, tensor] : arrays)
           if (name == "targets") CHECK(tensor.to_vector() == std::vector<double>{.5, -1.25, 3});
       }
@@ -83,7 +86,26 @@ TEST_CASE("npz: each broken rule is an error that names it") {
   refused(changed(good, central + 28, "\xff\xff"), "is cut off");
   refused(changed(good, central + 52, ".zip"), "holds arrays NAME.npy alone");
   refused(changed(good, 0, "X"), "no header for 'images.npy'");
-  refused(changed(good, good.size() - 12, "\xff\xff"), "64-bit extension");
+  refused(changed(good, good.size() - 12, "\xff\xff"), "64-bit extension that is not there");
+  refused(std::string("PK\5\6") + std::string(4, '\0') + std::string(12, '\xff') + std::string(2, '\0'),
+          "64-bit extension that is not there");
+
+  const std::string wide = bytes_of("zip64.npz");
+  const std::size_t end = wide.find("PK\6\6"), locator = wide.find("PK\6\7"),
+                    extra = wide.rfind("images.npy\1") + 10;
+  refused(changed(wide, locator + 3, "x"), "64-bit extension that is not there");
+  refused(changed(wide, locator, "PK\6\6"), "64-bit extension that is not there");
+  refused(changed(wide, locator + 15, "\x7f"), "its 64-bit end would lie at");
+  refused(changed(wide, end, "X"), "64-bit extension that is not there");
+  refused(changed(wide, end + 32, "\5"), "no entry 4 of 5");
+  refused(changed(wide, end + 39, "\x80"), "no entry 4 of");
+  refused(changed(wide, end + 47, "\x80"), "its table of contents would lie at");
+  refused(changed(wide, end + 55, "\xff"), "its table of contents would lie at");
+  refused(changed(wide, extra, "\2"), "'images.npy' has 4 GB or more, and no 64-bit sizes");
+  refused(changed(wide, extra + 2, "\x0f"), "'images.npy' has 4 GB or more, and no 64-bit sizes");
+  refused(changed(wide, extra + 5, "\1"), "cannot be unpacked");
+  refused(changed(wide, extra + 11, "\x10"), "would unpack from");
+  refused(changed(wide, extra + 19, "\x80"), "'images.npy' would lie at");
 }
 
 TEST_CASE("npz: a data set from arrays") {

@@ -1,4 +1,5 @@
-// Augmentation: what is drawn and from what, the geometry by hand, AutoAugment's operations against Pillow's.
+// Augmentation: the distribution of its random choices, the geometry by hand,
+// AutoAugment's operations against Pillow's.
 #include "lpf/data/augment/augment.hpp"
 
 #include <map>
@@ -26,7 +27,7 @@ const std::map<std::string, AugmentOp> ops{{"shear_x", AugmentOp::shear_x},
                                            {"equalize", AugmentOp::equalize},
                                            {"invert", AugmentOp::invert}};
 
-/// n pictures whose pixel (y, x, c) of picture i is a number of its own below 256, and never 0.
+/// n pictures with pairwise different pixels (y, x, c), which are below 256 and not 0.
 Tensor pictures(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t c) {
   Tensor out = empty({n, h, w, c}, {.dtype = uint8});
   for (std::int64_t i = 0; i < out.numel(); ++i)
@@ -60,7 +61,7 @@ std::vector<std::vector<float>> draws(const AugmentOptions& options, const Tenso
   return out;
 }
 
-/// What a crop at (top, left) of a border of `padding`, mirrored or not, gives.
+/// The crop at (top, left) of an image with a border of `padding`, mirrored or not.
 std::vector<float> cropped(const Tensor& picture, std::int64_t padding, std::int64_t top, std::int64_t left,
                            bool flip) {
   const std::int64_t h = picture.size(1), w = picture.size(2), c = picture.size(3);
@@ -77,7 +78,7 @@ std::vector<float> cropped(const Tensor& picture, std::int64_t padding, std::int
   return out;
 }
 
-/// χ² of counts that should be equal.
+/// χ² of counts with equal expectations.
 double chi_square(const std::vector<double>& counts) {
   const double expected =
       std::accumulate(counts.begin(), counts.end(), 0.0) / static_cast<double>(counts.size());
@@ -100,7 +101,7 @@ TEST_CASE("augment: nothing but a change of type and scale") {
     const auto c = static_cast<std::size_t>(i % 3);
     CHECK(z.data<double>()[i] == (x.data<std::uint8_t>()[i] / 255.0 - s.mean[c]) / s.sd[c]);
   }
-  // floats are taken as they are: pixels in [0, 1]
+  // floats are unchanged: pixels in [0, 1]
   const Tensor from_float =
       augmented({.normalization = mnist_statistics()}, y.alias({2, 3, 12, 1}), range(2));
   CHECK(from_float.data<float>()[5] ==
@@ -169,7 +170,7 @@ TEST_CASE("augment: cutout's squares, whose centres are uniform over the picture
   CHECK(chi_square(counts) < 82.7);            // 47 degrees of freedom
   for (const auto& y : draws({.cutout = side, .cutout_probability = 1}, picture, 100)) CHECK(y != whole);
   for (const auto& y : draws({.cutout = side, .cutout_probability = 0}, picture, 100)) CHECK(y == whole);
-  // after normalising: the hole is 0, not (0 - mean) / sd
+  // after normalisation the hole is 0, not (0 - mean) / sd
   const auto holes =
       draws({.cutout = 100, .cutout_probability = 1, .normalization = cifar_statistics()}, picture, 1);
   CHECK(holes[0] == std::vector<float>(whole.size()));
@@ -258,7 +259,7 @@ TEST_CASE("augment: AutoAugment's operations by hand") {
   becomes({35, 35, 35, 35, 35, 35});
   image_ops::contrast(image, 10);
   becomes({0, 0, 0, 85, 185, 255});
-  image_ops::sharpness(image, 0, scratch);  // all is border
+  image_ops::sharpness(image, 0, scratch);  // only border pixels
   becomes({10, 20, 30, 40, 50, 60});
   x.assign(6, 9);
   image_ops::autocontrast(image);
@@ -268,7 +269,7 @@ TEST_CASE("augment: AutoAugment's operations by hand") {
 }
 
 TEST_CASE("augment: AutoAugment draws each sub-policy and operation as often as it should") {
-  // the probability that a picture is left as it is, sub-policy by sub-policy
+  // the probability that a picture is unchanged, per sub-policy
   const int n = 40000;
   std::vector<double> chosen(25);
   double happened = 0, expected = 0;
@@ -285,7 +286,7 @@ TEST_CASE("augment: AutoAugment draws each sub-policy and operation as often as 
   CHECK(happened / n == doctest::Approx(expected).epsilon(.015));
   CHECK(expected == doctest::Approx(26.5 / 25));
 
-  // what Augment does is what these words say
+  // Augment applies what these words determine
   const Tensor x = pictures(200, 32, 32, 3);
   const Tensor y = augmented({.auto_augment = true, .fill = 77, .seed = 1}, x, range(200), 4);
   image_ops::Scratch scratch;

@@ -1,4 +1,4 @@
-// CIFAR's binary version, plain, packed and in an archive; the tar reader; what is broken is refused.
+// CIFAR's binary version, plain, compressed and in an archive; the tar reader; errors for broken files.
 #include "lpf/data/sets/cifar.hpp"
 
 #include <cstdlib>
@@ -84,7 +84,7 @@ std::string unpack(const std::string& bytes) {
   return out;
 }
 
-/// That every byte of packed data matters: cut or changed anywhere, it is refused or gives the same.
+/// Every byte of compressed data matters: truncated or changed anywhere, it throws or gives the same result.
 [[maybe_unused]] void check_packing(const std::string& packed, const std::string& plain) {
   CHECK(unpack(packed) == plain);
   CHECK(unpack(packed + packed) == plain + plain);
@@ -97,7 +97,7 @@ std::string unpack(const std::string& bytes) {
     try {
       got = unpack(broken);
     } catch (const FormatError&) {}
-    CHECK(got == plain);  // the time in a gzip header may change unnoticed
+    CHECK(got == plain);  // the time in a gzip header is not checked
   }
 }
 
@@ -183,7 +183,7 @@ TEST_CASE("cifar: broken files are refused with the record's number") {
 
   std::filesystem::remove(dir / "test_batch.bin");
   const auto refused_packed = [&](const char* name, const std::string& packed) {
-    write(dir / name, packed.substr(0, packed.size() - 4));  // what is cut off is the check at the end
+    write(dir / name, packed.substr(0, packed.size() - 4));  // cuts off the checksum
     CHECK_ERROR(cifar10(place, Split::test, part), FormatError, name, "truncated", ", in record 3");
     std::filesystem::remove(dir / name);
   };
@@ -200,7 +200,7 @@ TEST_CASE("cifar: an archive, whose files may lie in any order") {
   const test::TempDir dir;
   const auto path = dir / "cifar-10-binary.tar.gz";
   const std::string whole = tar(archive), file = path.string();
-  write(path, whole);  // it is what its bytes say
+  write(path, whole);  // the content determines the format
   for (const std::string& place : {file, dir.path().string()}) {
     const TensorDataset train = cifar10(place, Split::train, part);
     CHECK(train.labels.to_vector<std::int64_t>() == train_labels);
@@ -234,6 +234,49 @@ TEST_CASE("cifar: an archive, whose files may lie in any order") {
   write(path, tar(entries));
   CHECK_ERROR(cifar10(file, Split::train, part), FormatError, "cifar-10-batches-bin/data_batch_2.bin",
               "label 11 of record 1");
+
+  // Names in extended headers: pax, GNU, and beside other records and headers.
+  const std::string folder(200, 'f');
+  const auto record = [](const std::string& field) {
+    std::size_t length = field.size() + 2, digits = 1;
+    for (; std::to_string(length + digits).size() != digits; ++digits) {}
+    return std::to_string(length + digits) + " " + field + "\n";
+  };
+  const auto renamed = [&](const std::vector<Entry>& headers) {
+    auto all = archive;
+    all[3].name = "no-such-name";
+    all.insert(all.begin() + 3, headers.begin(), headers.end());
+    return tar(all);
+  };
+  const std::string name = folder + "/λ/data_batch_1.bin", path_record = record("path=" + name);
+  for (const auto& headers : std::vector<std::vector<Entry>>{
+           {{"pax", path_record, 'x'}},
+           {{"pax", record("mtime=1.5") + record("path=another") + path_record + record("comment=a\nb=c"),
+             'x'}},
+           {{"././@LongLink", name + std::string(1, '\0'), 'L'}},
+           {{"././@LongLink", name, 'L'},
+            {"././@LongLink", "a link", 'K'},
+            {"pax", record("size=3073"), 'x'}},
+           {{"global", record("comment=c"), 'g'}, {"pax", path_record + "rubbish", 'x'}}}) {
+    write(path, renamed(headers));
+    CHECK(cifar10(file, Split::train, part).labels.to_vector<std::int64_t>() == train_labels);
+  }
+  for (const std::string& content :
+       {record("path="), std::string("path=data_batch_1.bin\n"), std::string("9999 path=data_batch_1.bin\n"),
+        std::string("1 path=data_batch_1.bin\n"), std::string("99"), std::string("0 "), std::string(),
+        std::string(1 << 20, ' ') + path_record}) {
+    write(path, renamed({{"pax", content, 'x'}}));
+    CHECK_ERROR(cifar10(file, Split::train, part), FormatError, "has no file data_batch_1.bin");
+  }
+  // The name is one file's, here a folder's, and not that of the file behind it.
+  write(path, renamed({{"pax", path_record, 'x'}, {"folder", "", '5'}}));
+  CHECK_ERROR(cifar10(file, Split::train, part), FormatError, "has no file data_batch_1.bin");
+  const std::string long_names = renamed({{"pax", path_record, 'x'}});
+  const std::size_t end = long_names.size() - 1024;
+  for (std::size_t n = 0; n <= end; n += 512) {
+    write(path, long_names.substr(0, n));
+    CHECK_ERROR(cifar10(file, Split::train, part), FormatError, "not a whole tar archive");
+  }
 
 #ifdef LPF_HAS_ZLIB
   const std::string packed = gzip(whole);

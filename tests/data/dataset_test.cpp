@@ -1,4 +1,4 @@
-// Data sets in memory: parts, splits, folds, statistics.
+// Data sets in memory: subsets, splits, folds, statistics.
 #include "lpf/data/dataset.hpp"
 
 #include <algorithm>
@@ -22,7 +22,7 @@ TensorDataset numbered(std::int64_t n) {
   return {from_vector(x, {n, 2}), from_vector(y, {n})};
 }
 
-/// Which samples of numbered() these are; checks that they are whole.
+/// The indices of these samples in numbered(); checks that they are complete.
 std::vector<std::int64_t> ids(const TensorDataset& data) {
   std::vector<std::int64_t> out;
   for (std::int64_t i = 0; i < data.size(); ++i) {
@@ -42,7 +42,7 @@ TEST_CASE("dataset: size, classes, parts") {
   CHECK(data.classes() == 3);
   CHECK(data.class_counts() == std::vector<std::int64_t>{4, 3, 3});
   CHECK(ids(data.subset({7, 0, 7})) == std::vector<std::int64_t>{7, 0, 7});
-  CHECK(data.subset({0}).classes() == 3);  // a part keeps the classes of the whole
+  CHECK(data.subset({0}).classes() == 3);  // a subset keeps the number of classes
   CHECK(data.subset({0}).class_counts() == std::vector<std::int64_t>{1, 0, 0});
   const TensorDataset first = data.take(4);
   CHECK(ids(first) == std::vector<std::int64_t>{0, 1, 2, 3});
@@ -82,7 +82,7 @@ TEST_CASE("dataset: a split is disjoint, at random, and the same for the same se
   CHECK(split(data, {-1, 30}, 7)[0].size() == 70);
   CHECK(split(data, {10, 20}, 7)[1].size() == 20);
   CHECK(split(data, {100, -1}, 7)[1].size() == 0);
-  // the order is part of the promise: results depend on it
+  // the order is documented: results depend on it
   const auto order = permutation(100, {.seed = 7, .purpose = Purpose::split});
   CHECK(ids(train) == std::vector(order.begin(), order.begin() + 60));
 

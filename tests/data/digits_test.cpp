@@ -12,7 +12,7 @@ TEST_CASE("digits: 1,797 images in 10 classes") {
   CHECK(data.images.dtype() == float32);
   CHECK(data.labels.dtype() == int64);
   CHECK(data.classes() == 10);
-  // as scikit-learn documents the set
+  // as documented by scikit-learn
   CHECK(data.class_counts() == std::vector<std::int64_t>{178, 182, 177, 183, 181, 182, 181, 179, 174, 180});
   const float first[] = {0, 0, 5, 13, 9, 1, 0, 0, 0, 0, 13, 15, 10, 15, 5, 0};
   for (std::size_t i = 0; i < 16; ++i) CHECK(data.images.span<float>()[i] == first[i] / 16);

@@ -1,4 +1,4 @@
-// The IDX reader, and MNIST from a folder: what is written is read, what is broken is refused.
+// The IDX reader, and MNIST from a folder: round trips, and errors for broken files.
 #include "lpf/data/sets/idx.hpp"
 
 #include <cstdlib>
@@ -10,7 +10,7 @@ using namespace lpf::test;
 
 namespace {
 
-/// An IDX file of this type with these sizes, and the data behind them.
+/// An IDX file of this type with these sizes and data.
 std::string idx(char type, const std::vector<std::uint32_t>& sizes, const std::string& data) {
   std::string out{'\0', '\0', type, static_cast<char>(sizes.size())};
   for (const auto n : sizes)
@@ -135,17 +135,17 @@ TEST_CASE("idx: gzip") {
   CHECK(read_idx(path.string()).to_vector<int>() == parse_idx(images).to_vector<int>());
   write(dir / "train-labels-idx1-ubyte.gz", gzip(labels));
   CHECK(mnist(dir.path().string(), Split::train).size() == 3);
-  // several files one after another are one
+  // concatenated gzip members are one file
   write(path, gzip(images.substr(0, 5)) + gzip(images.substr(5)));
   CHECK(read_idx(path.string()).shape() == Shape{3, 2, 2});
-  const std::string many = idx(8, {1000000}, std::string(1000000, 'x'));  // longer than a piece
+  const std::string many = idx(8, {1000000}, std::string(1000000, 'x'));  // longer than one read
   write(path, gzip(many));
   CHECK(read_idx(path.string()).to_vector<int>() == parse_idx(many).to_vector<int>());
 
   for (std::size_t n = 2; n < packed.size(); ++n) refused_as(packed.substr(0, n), "truncated");
   refused_as(packed + "x", "truncated");
   refused_as(packed + "other bytes", "incorrect header check");
-  std::string noise;  // does not become smaller
+  std::string noise;  // incompressible
   for (std::uint32_t i = 0, x = 1; i < 300000; ++i)
     noise += static_cast<char>((x = x * 1664525 + 1013904223) >> 24);
   const std::string large = gzip(idx(8, {300, 1000}, noise));
@@ -162,8 +162,7 @@ TEST_CASE("idx: gzip") {
       write(path, broken);
       Shape shape{3, 2, 2};
       try {
-        shape =
-            read_idx(path.string()).shape();  // the time and the system in the header may change unnoticed
+        shape = read_idx(path.string()).shape();  // time and system in the header are not checked
       } catch (const FormatError&) {}
       CHECK(shape == Shape{3, 2, 2});
     }

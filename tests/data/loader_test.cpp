@@ -1,4 +1,4 @@
-// The loader: which samples in which order, whatever makes the batches; resuming; errors of workers.
+// The loader: samples and their order, whatever makes the batches; resuming; errors of workers.
 #include "lpf/data/loader.hpp"
 
 #include <algorithm>
@@ -54,7 +54,7 @@ Ids joined(const std::vector<Ids>& batches) {
   return out;
 }
 
-/// A data set of the user's own, which makes each sample.
+/// A user-defined data source, which computes each sample.
 struct Squares {
   std::int64_t size() const { return 20; }
   Batch batch(std::span<const std::int64_t> samples) const {
@@ -135,7 +135,7 @@ TEST_CASE("loader: a restored loader goes on to the bit") {
       const auto batches = epoch(whole);
       expected.insert(expected.end(), batches.begin(), batches.end());
     }
-    // stopped after each batch in turn: the state is taken within the loop, as a checkpoint would
+    // stopped after each batch in turn: the state is saved within the loop, like a checkpoint's
     for (std::size_t stop = 1; stop <= expected.size(); ++stop) {
       DataLoader before(data, {.batch_size = 4, .seed = 3, .workers = workers});
       std::vector<Ids> seen;
@@ -158,7 +158,7 @@ TEST_CASE("loader: a restored loader goes on to the bit") {
     }
   }
   DataLoader loader(data, {.batch_size = 4});
-  loader.restore({1, 6});  // saved in the last batch of epoch 1: what remains of it is nothing
+  loader.restore({1, 6});  // saved in the last batch of epoch 1: nothing of it remains
   CHECK(epoch(loader).empty());
   CHECK(loader.state() == LoaderState{2, 0});
   CHECK_THROWS_AS(loader.restore({0, 7}), ValueError);
@@ -271,7 +271,8 @@ TEST_CASE("loader: after the first epoch no memory is asked of the system") {
       for (auto [x, y] : loader) CHECK(x.defined());
     const auto after = backend::get(Device::cpu()).memory_stats();
     CHECK(after.in_use == before.in_use);
-    // a thread that gets further ahead than before needs more, but never more than the batches under way
+    // a thread that gets further ahead than before needs more memory, but never
+    // more than the batches in progress
     CHECK(after.system_allocations - before.system_allocations <= (workers == 0 ? 0u : 16u));
   }
 }

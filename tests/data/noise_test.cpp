@@ -1,4 +1,4 @@
-// Label noise and data noise: the law, the seed, what is left alone.
+// Label noise and data noise: distribution, seed, and what is unchanged.
 #include "lpf/data/noise.hpp"
 
 #include <cmath>
@@ -20,7 +20,7 @@ TEST_CASE("label noise: uniform over all classes, with the probability asked for
   const TensorDataset clean = all_of_class(4, n);
   const TensorDataset noisy = with_label_noise(clean, {.probability = 0.2, .seed = 1});
   CHECK(noisy.images.is_same(clean.images));
-  CHECK(clean.class_counts()[4] == n);  // the original is left alone
+  CHECK(clean.class_counts()[4] == n);  // the original is unchanged
   CHECK(noisy.classes() == 10);
   const auto counts = noisy.class_counts();
   for (std::int64_t c = 0; c < 10; ++c) {
@@ -43,13 +43,13 @@ TEST_CASE("label noise: depends on the seed alone, and grows with the probabilit
     if (some[i] != 4) CHECK(many[i] == some[i]);
     if (many[i] != 4) CHECK(all[i] == many[i]);
   }
-  // the streams are part of the promise: results depend on them
+  // the streams are documented: results depend on them
   for (std::int64_t i = 0; i < 1000; ++i) {
     const bool anew = bernoulli_at({.seed = 1, .purpose = Purpose::label_noise, .parameter = 0}, i, 0.6);
     const NoiseKey key{.seed = 1, .purpose = Purpose::label_noise, .parameter = 1};
     CHECK(many[static_cast<std::size_t>(i)] == (anew ? uniform_below_at(key, i, 10) : 4));
   }
-  // sample i has its noise whatever comes after it
+  // the noise of sample i does not depend on later samples
   const auto shorter =
       with_label_noise(clean.take(10), {.probability = 0.6, .seed = 1}).labels.to_vector<std::int64_t>();
   CHECK(shorter == std::vector(many.begin(), many.begin() + 10));

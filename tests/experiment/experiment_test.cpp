@@ -1,4 +1,4 @@
-// A training run as the program makes it: results, stopping and going on, divergence.
+// A training run of the program: results, stopping and resuming, divergence.
 #include "lpf/experiment/experiment.hpp"
 
 #include <signal.h>
@@ -35,7 +35,7 @@ std::function<bool()> after(int updates) {
   return [left = updates]() mutable { return --left == 0; };
 }
 
-/// Everything of an epoch but its speed.
+/// All figures of an epoch except its speed.
 std::vector<double> numbers(const std::vector<Epoch>& history) {
   std::vector<double> out;
   for (Epoch e : history) {
@@ -53,7 +53,7 @@ struct Threads {
   ~Threads() { set_num_threads(before); }
 };
 
-/// A run that is stopped after some updates and goes on with two threads, beside one that is not stopped.
+/// Compares a run that is stopped after some updates and resumed with two threads with an uninterrupted one.
 void check_resumed(const Settings& s, int updates) {
   CAPTURE(s.optimizer);
   CAPTURE(updates);
@@ -123,7 +123,7 @@ TEST_CASE("run: leaves settings, logs, report, the best weights, and learns") {
   Settings other = s;
   other.lr = 0.05;
   CHECK_ERROR(run(other, out, true), ValueError, "other settings", "lr (0.1, now 0.05)");
-  CHECK(run(s, out, true).history.size() == 12);  // it is finished
+  CHECK(run(s, out, true).history.size() == 12);  // already finished
 
   std::filesystem::remove(out + "/checkpoint.state.safetensors");
   const std::string log = lpf::detail::read_file(out + "/log.jsonl", "test");
@@ -158,7 +158,7 @@ TEST_CASE("run: a run that was stopped goes on to the bit, with another number o
   Settings clipped = small("asam");
   clipped.clip_norm = 0.5, clipped.slices = 3;
   check_resumed(clipped, 7);
-  check_resumed(small("lpf-sgd"), 10);  // at the end of an epoch, before it was judged
+  check_resumed(small("lpf-sgd"), 10);  // at the end of an epoch, before its evaluation
 }
 
 TEST_CASE("run: a convolutional network with dropout and augmentation goes on to the bit") {
@@ -192,7 +192,7 @@ TEST_CASE("run: a loss that is not finite stops it, says what to lower, and keep
   CHECK_ERROR(run(s, out), NumericError, "loss is", "in epoch 1", "--lr (1e+20)", "--gamma (0.06)");
   CHECK_FALSE(Checkpoint::exists(out + "/checkpoint"));
 
-  s = small("sam");  // goes well for two epochs
+  s = small("sam");  // converges for two epochs
   s.schedule = "multistep", s.milestones = {2}, s.lr_factor = 1e30;
   CHECK_ERROR(run(s, out), NumericError, "in epoch 3", "--rho", "up to epoch 2");
   CHECK(Checkpoint::exists(out + "/checkpoint"));

@@ -16,7 +16,7 @@ using experiment::Settings;
 
 namespace {
 
-// Reference, section 4, at 10 classes; and the features that the last layer sees.
+// Reference, section 4, for 10 classes; and the number of inputs of the last layer.
 struct Network {
   std::int64_t parameters, features;
 };

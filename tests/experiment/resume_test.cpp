@@ -1,4 +1,4 @@
-// A run that is stopped and resumed equals one that was not, to the bit.
+// A run that is stopped and resumed is bit-identical to an uninterrupted one.
 #include "lpf/autograd/engine.hpp"
 #include "lpf/data/loader.hpp"
 #include "lpf/filter/low_pass_filter.hpp"
@@ -43,7 +43,7 @@ optim::AdamW make(const ParameterStore& params, optim::AdamW*) {
   return optim::AdamW(params, {.lr = 0.01, .weight_decay = 0.1, .amsgrad = true});
 }
 
-/// Ten steps of training, with four batches an epoch: step 5 is in the middle of one.
+/// Ten steps of training with four batches per epoch: step 5 is in the middle of one.
 template <class Optimizer>
 struct Run {
   ParameterStore params;
@@ -69,7 +69,7 @@ struct Run {
     checkpoint.add("loss sum", loss_sum);
   }
 
-  /// Trains until `last` updates are done; after_step() follows each.
+  /// Trains until `last` updates are done; calls after_step() after each.
   template <class AfterStep>
   void train(std::uint64_t last, bool use_sam, AfterStep after_step) {
     while (params.updates() < last) {
@@ -124,7 +124,7 @@ void compare(bool use_sam, int workers = 0) {
   CHECK(resumed.filter.draws() == whole.filter.draws());
   CHECK(resumed.net.drop.draws.count() == whole.net.drop.draws.count());
 
-  // And going back within the same objects, as after a step that went wrong.
+  // And returning to an earlier state within the same objects, as after a failed step.
   whole.checkpoint.load(name);
   whole.losses.clear();
   whole.train(10, use_sam, [] {});

@@ -1,5 +1,5 @@
-// The three estimators: each agrees with the exact gradient of the smoothed loss, with σ a constant, within
-// its Monte-Carlo error; what each varies is printed.
+// The three estimators: each agrees with the exact gradient of the smoothed loss, with constant σ, within its
+// Monte-Carlo error; their variances are printed.
 #include <algorithm>
 
 #include "lpf/ops/matmul.hpp"
@@ -12,7 +12,7 @@ std::string name_of(Estimator e) {
   return e == Estimator::replicas ? "replicas" : e == Estimator::antithetic ? "antithetic" : "per sample";
 }
 
-/// Mean and variance of a vector that is seen many times (Welford).
+/// Running mean and variance of a vector (Welford).
 struct Moments {
   std::vector<double> mean, squares;
   double n = 0;
@@ -106,10 +106,10 @@ struct SmallNet {
   Tensor operator()(const Tensor& x) const { return fc2(tanh(fc1(x))); }
 };
 
-/// E L(θ + ε) of SmallNet's squared error, exactly. A hidden unit is tanh(u + t z) with t² = ‖x‖²σ_k² + σ_β²
-/// and z standard normal, independent of the other units; its first two moments are integrals over z
-/// (trapezoidal rule: to rounding error, as for all that is analytic times a Gaussian). The outer layer is
-/// quadratic in its noise.
+/// E L(θ + ε) of SmallNet's squared error, exactly. A hidden unit is tanh(u + t z) with t² = ‖x‖²σ_k²
+/// + σ_β² and z standard normal, independent of the other units; its first two moments are integrals
+/// over z (trapezoidal rule: accurate to rounding for analytic functions times a Gaussian). The outer
+/// layer is quadratic in its noise.
 Tensor smoothed_loss(const ParameterStore& params, const SmallNet& net, const Tensor& x, const Tensor& y,
                      double gamma) {
   const Tensor s1 = sigma_of(params, gamma, 0), b1 = sigma_of(params, gamma, 1),
@@ -155,14 +155,14 @@ TEST_CASE(
         estimate(params, {.M = M, .gamma = gamma, .estimator = estimator, .seed = 1}, loss, 8000);
     CHECK(found.gradient.worst(exact) < 4.5);
     CHECK(found.loss.worst({smoothed.item()}) < 4.5);
-    CHECK(found.gradient.worst(plain) > 20);  // the test would see an estimate of another gradient
+    CHECK(found.gradient.worst(plain) > 20);  // the test would detect an estimate of another gradient
     MESSAGE("small network, M = ", M, ", ", name_of(estimator), ": variance of the gradient ",
             found.gradient.total_variance(), ", of the loss ", found.loss.variance(0));
     return found.gradient.total_variance();
   };
   const double replicas = check(Estimator::replicas, 8), antithetic = check(Estimator::antithetic, 8),
                fresh = check(Estimator::replicas, batch), per_sample = check(Estimator::per_sample, 8);
-  CHECK(per_sample < fresh);  // the same law of the noise, and a conditional mean in place of dx
+  CHECK(per_sample < fresh);  // the same noise law, with a conditional mean instead of dx
   CHECK(fresh < replicas);
   CHECK(antithetic < 2 * replicas);
 }
@@ -231,7 +231,7 @@ TEST_CASE("per sample: the gradient is that of the formula as it stands, and 0 w
     const Tensor dx = grad(y, {x}, {.retain_graph = true, .gradient = g})[0];
     const Tensor composed = grad(y, {x}, {.create_graph = true, .gradient = g})[0];
     CHECK(relative_error(composed.detach(), dx) < 1e-14);
-    // the second derivative, along a direction, against the composed gradient at points beside x
+    // the second derivative, along a direction, against the composed gradient near x
     const Tensor v = normal({5, 4}, 8), second = grad(sum(mul(composed, v)), {x}, {.retain_graph = true})[0];
     const auto gradient_at = [&](double step) {
       const Tensor beside = add(x.detach(), affine(v, step, 0)).requires_grad_();
@@ -295,7 +295,7 @@ TEST_CASE("per sample: a weight or a bias used twice is a StateError") {
     CHECK_ERROR(fc(h), StateError, "'fc.weight'", "twice", "Estimator::replicas");
     CHECK_ERROR(weight_sharer(h), StateError, "'fc.weight'");
     CHECK_ERROR(bias_sharer(h), StateError, "'fc.bias'");
-    CHECK_ERROR(fc(tokens), StateError, "'fc.", "Estimator::replicas");  // rank 3 would need replicas
+    CHECK_ERROR(fc(tokens), StateError, "'fc.", "Estimator::replicas");  // rank 3 requires replicas
     CHECK_ERROR(linear(x, fc.weight), StateError, "'fc.weight'", "Estimator::replicas");  // a tied use
     CHECK_ERROR(mul(h, per_sample(fc.bias, h)), StateError, "'fc.bias'");
   }
@@ -309,11 +309,11 @@ TEST_CASE("per sample: a weight or a bias used twice is a StateError") {
     CHECK_NOTHROW(static_cast<void>(bias_sharer(x)));
     CHECK_ERROR(fc(x), StateError, "'fc.bias'");
   }
-  {  // tokens alone may come twice: they are the same replicas
+  {  // tokens may be used twice: the replicas are the same
     const auto scope = filter.perturb(params);
     CHECK_NOTHROW(static_cast<void>(fc(fc(tokens))));
   }
-  // what is left out of the filter has no noise to be shared
+  // a parameter excluded from the filter has no noise to share
   LowPassFilter others(
       {.M = 2, .gamma = 0.1, .estimator = Estimator::per_sample, .include = [](const ParameterInfo& info) {
          return info.name == "b.weight";
@@ -350,7 +350,7 @@ TEST_CASE("per sample: convolutions, tokens and vectors stay replicas") {
   filter::unfused_gradient(other, filter, 0, batch,
                            [&](auto from, auto to) { return mean(looped(slice(data.x, 0, from, to))); });
   CHECK(distance(one.gradient(), other.gradient()) < 1e-12);
-  // and beside a linear layer on [B, in], which draws its own
+  // and with a linear layer on [B, in], which draws its own noise
   const Problem p(Kind::token, batch);
   LowPassFilter mixed({.M = 2, .gamma = 0.1, .estimator = Estimator::per_sample});
   const auto scope = mixed.perturb(p.params);

@@ -1,4 +1,4 @@
-// Products with replicas that are made where they are multiplied, against replicas made whole.
+// Products with replicas computed on the fly, compared with materialised replicas.
 
 #include "lpf/filter/low_pass_filter.hpp"
 #include "lpf/lpf.hpp"
@@ -89,7 +89,7 @@ TEST_CASE("replicas kept, remade, and some of each give one gradient") {
   const auto gradient = [](ReplicaMemory memory, Estimator estimator) {
     const ParameterStore params({.dtype = float64, .seed = 1});
     const nn::Path root(params);
-    // small, large, small, large: the kept ones are not neighbours
+    // small, large, small, large: the stored ones are not adjacent
     const nn::Linear a(root / "a", 20, 300), b(root / "b", 300, 301), c(root / "c", 301, 7),
         d(root / "d", 7, 10000), e(root / "e", 10000, 3);
     LowPassFilter filter({.M = 4, .gamma = 0.1, .estimator = estimator, .seed = 2, .memory = memory});

@@ -1,4 +1,5 @@
-// LPF for a black-box function of a flat vector: the noise of the layers' path, the mean of the gradients.
+// LPF for a black-box function of a flat vector: the noise of perturbed passes over
+// layers, the mean of the gradients.
 #include "lpf/filter/lpf_gradient.hpp"
 
 #include <array>
@@ -17,7 +18,7 @@ std::vector<FilterRows> rows_of(const ParameterStore& params) {
   }
   return out;
 }
-/// A vector of θ's layout, gaps left out, and back.
+/// Removes the gaps of a vector of θ's layout, and back.
 template <class T>
 std::vector<T> packed(const ParameterStore& params, const Tensor& t) {
   std::vector<T> out;
@@ -162,7 +163,7 @@ struct Quadratic {
     double loss = 0;
     for (std::size_t i = 0; i < theta.size(); ++i) {
       loss += 0.5 * h[i] * theta[i] * theta[i];
-      gradient[i] += h[i] * theta[i];  // into zeros
+      gradient[i] += h[i] * theta[i];  // zero on entry
     }
     return loss;
   }
@@ -182,7 +183,7 @@ TEST_CASE("on a quadratic: mean loss and gradient, with their errors") {
       CHECK(std::abs(g[i] - exact) <
             (antithetic ? 1e-12 * std::abs(exact) : 4.5 * se));  // pairs cancel on a quadratic
     }
-    // the error is that of independent draws: a pair is one
+    // the error counts independent draws: a pair is one
     std::vector<double> draws = found.replica_losses;
     if (antithetic) {
       for (std::size_t i = 0; i < draws.size() / 2; ++i) draws[i] = (draws[2 * i] + draws[2 * i + 1]) / 2;

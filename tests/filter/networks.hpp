@@ -65,8 +65,8 @@ struct TokenNet {
   }
 };
 
-/// Tokens [B, 4] of 9 → 9 classes: the embedding's weight is also that of the last product, and a parameter
-/// of the model's own scales the activations.
+/// Tokens [B, 4] of 9 → 9 classes: the last product uses the embedding's weight, and a parameter of
+/// the model scales the activations.
 struct TiedNet {
   nn::Embedding embed;
   nn::Linear fc;
@@ -86,7 +86,7 @@ inline std::string name_of(Kind kind) {
   return names[static_cast<int>(kind)];
 }
 
-/// A network with a store of its own, and a batch. Two of one kind and batch size are equal to the bit.
+/// A network with its own store, and a batch. Two of one kind and batch size are bit-identical.
 struct Problem {
   ParameterStore params{{.dtype = float64, .seed = 3}};
   std::function<Tensor(const Tensor&)> net;
@@ -117,7 +117,7 @@ struct Problem {
         break;
     }
     y = integers({batch}, classes, data_seed + 1000);
-    // scales, shifts and padding rows that are not 1 or 0
+    // scales, shifts and padding rows other than 1 and 0
     const auto off = no_grad();
     for (const auto& info : params.parameters())
       if (info.name.find("bn") == 0 || info.name.find("norm") == 0)
@@ -157,7 +157,7 @@ inline bool same_bits(const std::vector<Tensor>& a, const std::vector<Tensor>& b
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
                                             [](const Tensor& s, const Tensor& t) { return same_bits(s, t); });
 }
-/// A model and what is open on this thread, to see later whether they are as they were, to the bit.
+/// A model and the open passes of this thread, to check later that they are bit-identical.
 struct Snapshot {
   const ParameterStore params;
   const Tensor theta = params.theta().clone(), gradient = params.gradient().clone();
@@ -181,14 +181,14 @@ inline double buffer_error(const ParameterStore& a, const ParameterStore& b) {
   return worst;
 }
 
-/// The bounds of the slices that M replicas cut a batch into, written out: the longer ones first.
+/// The bounds of the slices into which M replicas cut a batch: the longer ones first.
 inline std::vector<std::int64_t> cut(std::int64_t batch, std::int64_t M) {
   std::vector<std::int64_t> begin{0};
   for (std::int64_t r = 0; r < M; ++r) begin.push_back(begin.back() + batch / M + (r < batch % M ? 1 : 0));
   return begin;
 }
 
-/// One slice at weights of its own: what a replica of a perturbed pass should be.
+/// One slice with its own weights: the expected result of a replica of a perturbed pass.
 struct Slice {
   Tensor gradient;              ///< of the slice's mean loss, in θ's order
   double loss;                  ///< its mean loss
@@ -197,8 +197,8 @@ struct Slice {
   std::vector<Tensor> hv;       ///< H v of the slice's mean loss, if v was given
 };
 
-/// The definition, without anything of the filter but its offsets: each slice of the batch in a network of
-/// its own that is set to θ + offset. Running statistics go from slice to slice. `make` builds the network.
+/// The definition, which uses only the offsets of the filter: each slice of the batch in its own network, set
+/// to θ + offset. Running statistics are passed from slice to slice. `make` builds the network.
 template <class Make>
 std::vector<Slice> slices_by_hand(Make make, const Tensor& theta, const Tensor& offsets,
                                   const std::vector<Tensor>& v = {}) {
@@ -214,7 +214,7 @@ std::vector<Slice> slices_by_hand(Make make, const Tensor& theta, const Tensor& 
       if (r > 0) {
         for (std::size_t i = 0; i < p.params.buffers().size(); ++i)
           p.params.buffers()[i].tensor.copy_(out.back().buffers[i]);
-        for (auto& c : p.params.counters()) *c.value = 1;  // slice 0 has begun the masks of this batch
+        for (auto& c : p.params.counters()) *c.value = 1;  // slice 0 has started the masks of this batch
       }
     }
     const nn::MicroBatch part(from);

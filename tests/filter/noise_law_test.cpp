@@ -1,4 +1,4 @@
-// The noise law Σ: how large the noise of each element is, over training and whatever else the store holds.
+// The noise law Σ: the deviation of each element, during training and independent of the rest of the store.
 #include "lpf/core/gaussian.hpp"
 #include "networks.hpp"
 
@@ -12,7 +12,7 @@ double norm_of(const std::vector<double>& values, std::size_t first, std::size_t
   return static_cast<double>(std::sqrt(squares));
 }
 
-/// s of every row of a parameter, as the scope says.
+/// s of every row of a parameter, from the scope.
 std::vector<double> scales_of(const ParameterStore& params, const filter::Perturbation& scope,
                               std::size_t parameter) {
   std::size_t first = 0;
@@ -56,7 +56,7 @@ TEST_CASE(
     "none") {
   const ParameterStore params({.dtype = float64});
   const nn::Embedding embed(params / "embed", 4, 3, {.padding_idx = 2});
-  const nn::BatchNorm bn(params / "bn", 3);  // its shift starts as 0
+  const nn::BatchNorm bn(params / "bn", 3);  // its shift is initialised to 0
   LowPassFilter filter({.M = 3, .gamma = 0.5});
   auto scope = filter.perturb(params);
   const auto s = scales_of(params, scope, 0);
@@ -96,7 +96,7 @@ TEST_CASE("the scale is of the present θ, and a constant for the gradient") {
   LowPassFilter filter({.M = 1, .gamma = 0.5});
   const auto s = [&] {
     auto scope = filter.perturb(params);
-    sum(linear(ones({1, 2}, {.dtype = float64}), w)).backward();  // d/dw = 1 exactly, whatever s is made of
+    sum(linear(ones({1, 2}, {.dtype = float64}), w)).backward();  // d/dw = 1 exactly, whatever s is
     return scope.scale().item();
   };
   CHECK(s() == doctest::Approx(0.5 * std::sqrt(18.0)));
@@ -192,7 +192,7 @@ TEST_CASE("freezing a layer, leaving it out, or padding changes no number elsewh
                       info.name == first || info.name == third ? none : noise));
     }
   }
-  // the same parameter behind others of other sizes: another offset into θ, other gaps, the same noise
+  // the same parameter after others of other sizes: another offset into θ, other gaps, the same noise
   const auto build = [](std::int64_t out, std::int64_t in, DType dtype) {
     ParameterStore params({.dtype = dtype, .seed = 1});
     const nn::Linear front(params / "front", in, out), behind(params / "behind", 6, 5);
@@ -204,7 +204,7 @@ TEST_CASE("freezing a layer, leaving it out, or padding changes no number elsewh
     for (const char* name : {"behind.weight", "behind.bias"})
       CHECK(same_bits(noise_of(small, filter, name), noise_of(large, filter, name)));
   }
-  // a filter's noise is not that of where it lies: rows of one parameter go on in one stream
+  // a filter's noise does not depend on its address: the rows of one parameter share one stream
   const ParameterStore params = build(3, 4, float64);
   const Tensor noise = on_host(noise_of(params, filter, "front.weight"));
   const auto values = params.theta().to_vector();

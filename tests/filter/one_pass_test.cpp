@@ -1,4 +1,4 @@
-// The one batched pass against the definition: M separate passes, each at weights θ + s ⊙ ε_r of its own.
+// The batched pass compared with the definition: M separate passes, each at its own weights θ + s ⊙ ε_r.
 #include "lpf/core/gaussian.hpp"
 #include "lpf/optim/adam.hpp"
 #include "lpf/optim/sgd.hpp"
@@ -181,7 +181,7 @@ TEST_CASE("batch norm's running statistics under each policy") {
       const auto make = [&] {
         Problem p(kind, batch);
         if (policy == BatchNormPolicy::frozen)
-          p.params.eval();  // no masks, running statistics: so the loop can follow
+          p.params.eval();  // no masks, running statistics: so that the loop is comparable
         return p;
       };
       const Problem one = make();
@@ -194,7 +194,7 @@ TEST_CASE("batch norm's running statistics under each policy") {
         CHECK(loss == doctest::Approx(mean_loss(slices)).epsilon(exact));
         CHECK(distance(one.params.gradient(), mean_gradient(slices)) < exact);
       } else {
-        CHECK(distance(one.params.gradient(), mean_gradient(slices)) > 1e-3);  // another objective
+        CHECK(distance(one.params.gradient(), mean_gradient(slices)) > 1e-3);  // a different objective
       }
       if (policy == BatchNormPolicy::per_replica) {
         for (std::size_t i = 0; i < after.size(); ++i)
@@ -212,7 +212,7 @@ TEST_CASE("batch norm's running statistics under each policy") {
 TEST_CASE("the frozen policy in training: running statistics, masks as ever") {
   const std::int64_t batch = 10, M = 3;
   Problem one(Kind::token, batch), other(Kind::token, batch);
-  for (const Problem* p : {&one, &other}) {  // running statistics that are not those of the start
+  for (const Problem* p : {&one, &other}) {  // running statistics other than the initial ones
     static_cast<void>(p->loss());
     p->params.zero_grad();
   }
@@ -220,7 +220,7 @@ TEST_CASE("the frozen policy in training: running statistics, masks as ever") {
   LowPassFilter frozen({.M = M, .gamma = 0.2, .batch_norm = BatchNormPolicy::frozen, .seed = 8});
   one_pass(one, frozen);
   CHECK(same_bits(buffers_of(one.params), before));
-  // by hand: slices one after another, each a frozen pass of one replica with stored offsets
+  // by hand: slices in sequence, each a frozen pass of one replica with stored offsets
   const Tensor offsets = frozen.offsets(other.params, 0);
   const auto begin = cut(batch, M);
   for (std::int64_t r = 0; r < M; ++r) {
@@ -244,7 +244,7 @@ TEST_CASE("the pooled policy: statistics of the whole batch, each slice scaled b
   const Tensor x = normal({batch, 4}, 2), y = normal({batch, 3}, 3);
   LowPassFilter filter({.M = M, .gamma = 0.3, .batch_norm = BatchNormPolicy::pooled});
   const Tensor offsets = filter.offsets(params, 0), theta = params.theta();
-  // the replicas as leaves of their own, and plain operations
+  // the replicas as separate leaves, and plain operations
   std::vector<std::vector<Tensor>> replica;
   for (std::int64_t r = 0; r < M; ++r) {
     replica.emplace_back();
@@ -375,7 +375,7 @@ TEST_CASE("accumulated micro-batches have draws of their own, and are clipped to
   for (const Kind kind : kinds) {
     CAPTURE(name_of(kind));
     const Problem first(kind, 12, 1), second(kind, 9, 2), expected(kind, 12, 1), later(kind, 9, 2);
-    // one model, two batches: `second` lends its batch
+    // one model, two batches: `second` provides its batch
     Problem micro = first;
     LowPassFilter filter({.M = 3, .gamma = 0.1, .seed = 4});
     for (const Problem* batch : {&first, &second}) {
@@ -509,7 +509,7 @@ TEST_CASE("the clean loss beside the perturbed one") {
                         "the user's");
       CHECK(same_bits(buffers_of(one.params), buffers));
       CHECK(counters_of(one.params) == counters);
-      one.loss().backward();  // perturbed again, as if nothing had been
+      one.loss().backward();  // perturbed again, as before
       CHECK(same_bits(one.params.gradient(), reference.params.gradient()));
       CHECK(same_bits(buffers_of(one.params), buffers_of(reference.params)));
     }
@@ -532,7 +532,7 @@ TEST_CASE("θ keeps its bits when a pass throws, at any moment") {
       CHECK(nn::detail::active_passes.empty());
     };
     const auto fail_here = [] { throw std::runtime_error("the user's"); };
-    at(fail_here);  // before anything was read: not a forgotten scope
+    at(fail_here);  // before any read: not an unused scope
     at([&] {
       static_cast<void>(p.loss());
       fail_here();

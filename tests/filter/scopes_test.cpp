@@ -1,4 +1,4 @@
-// The perturbed pass as a scope: what may be open when, and what is refused.
+// The perturbed pass as a scope: nesting, and errors.
 #include <memory>
 #include <thread>
 
@@ -64,17 +64,17 @@ TEST_CASE("scopes over the same parameters do not nest") {
   {
     const auto scope = filter.perturb(p.params);
     CHECK_ERROR(filter.perturb(p.params), StateError, "[perturb]",
-                "do not nest");  // also before anything was read
+                "do not nest");  // also before any read
     CHECK_ERROR(other.perturb(p.params), StateError, "do not nest");
     p.loss().backward();
     CHECK_ERROR(filter.perturb(p.params), StateError, "do not nest");
-    CHECK(scope.clean([&] {  // not inside it: a perturbed pass of its own beside the clean loss
+    CHECK(scope.clean([&] {  // not inside it: a separate perturbed pass beside the clean loss
       const auto inner = other.perturb(p.params);
       return p.loss().item();
     }) > 0);
     CHECK_ERROR(other.perturb(p.params), StateError, "do not nest");
   }
-  // the outer pass was not disturbed, no draw was used up, and the next pass opens
+  // the outer pass is unaffected, no draw was used, and the next pass opens
   filter::unfused_gradient(reference.params, third, 0, reference.batch(),
                            [&](auto from, auto to) { return reference.loss(from, to); });
   CHECK(distance(p.params.gradient(), reference.params.gradient()) < 1e-12);
@@ -89,15 +89,15 @@ TEST_CASE("scopes over the same parameters do not nest") {
 TEST_CASE("a scope that was not kept is an error at the next pass") {
   const Problem p(Kind::linear);
   LowPassFilter filter({.M = 3, .gamma = 0.1});
-  static_cast<void>(filter.perturb(p.params));  // forgotten: this step is plain SGD
+  static_cast<void>(filter.perturb(p.params));  // unused: this step is plain SGD
   p.loss().backward();
   CHECK_ERROR(filter.perturb(p.params), StateError, "[perturb]", "without reading a parameter", "auto scope");
   CHECK(none_open());
-  {  // it is said once, not for ever
+  {  // warned once only
     const auto scope = filter.perturb(p.params);
     p.loss().backward();
   }
-  {  // any use counts: without gradients, in the per-sample estimator, of a parameter left out
+  {  // any use counts: without gradients, in the per-sample estimator, of an excluded parameter
     const auto scope = filter.perturb(p.params);
     const auto off = no_grad();
     static_cast<void>(p.loss());
@@ -111,7 +111,7 @@ TEST_CASE("a scope that was not kept is an error at the next pass") {
       p.loss().backward();
     }
   }
-  // a pass that ends by an exception was not forgotten
+  // a pass that ends by an exception does not count as unused
   LowPassFilter other({.M = 3, .gamma = 0.1});
   CHECK_THROWS_WITH(
       [&] {
@@ -144,7 +144,7 @@ TEST_CASE("an update of θ inside the scope ends its use; between forward and ba
       p.params.zero_grad();
       {
         const auto scope = filter.perturb(p.params);
-        update();  // before anything was read: the scale is of the old θ
+        update();  // before any read: the scale is that of the old θ
         CHECK_ERROR(p.loss(), StateError, "[perturb]", "updated inside this perturbed pass");
         CHECK_NOTHROW(static_cast<void>(scope.clean([&] { return p.loss(); })));
       }
@@ -201,7 +201,7 @@ TEST_CASE("exceptions leave no open scope behind") {
   CHECK(none_open());
   CHECK_THROWS_AS(thrower(false), Error);
   CHECK(none_open());
-  try {  // a pass of its own while an exception is on its way
+  try {  // a separate pass during stack unwinding
     throw 1;
   } catch (int) {
     const auto scope = filter.perturb(p.params);
@@ -224,7 +224,7 @@ TEST_CASE("two stores at once, each with its own replicas; one filter may serve 
     sum(square(upper(tanh(lower(x))) - y)).backward();
   }
   const Tensor ga = a.gradient().clone(), gb = b.gradient().clone();
-  // sample by sample, at its own pair of replicas
+  // sample by sample, each with its own pair of replicas
   a.zero_grad();
   b.zero_grad();
   const Tensor theta_a = a.theta().clone(), theta_b = b.theta().clone();
@@ -277,7 +277,7 @@ TEST_CASE("threads of the user's own, each with its store") {
   for (auto& t : threads) t.join();
   for (std::size_t i = 0; i < kinds.size(); ++i) CHECK(alone[i] == together[i]);
 
-  // a scope is one of the thread that opened it: evaluation elsewhere reads θ itself
+  // a scope belongs to the thread that opened it: evaluation on other threads reads θ itself
   const Problem p(Kind::linear);
   const double clean = p.loss().item();
   double elsewhere = 0, here = 0;

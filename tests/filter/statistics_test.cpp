@@ -1,5 +1,5 @@
 // The noise that a filter adds, divided by its scale: independent standard Gaussians over steps, replicas,
-// elements and parameters. Seeds are fixed, so these are facts, not chances.
+// elements and parameters. Seeds are fixed, so the results are deterministic.
 #include <algorithm>
 
 #include "networks.hpp"
@@ -30,7 +30,7 @@ Noise noise_of(const ParameterStore& params, const LowPassFilter& filter, std::u
   return out;
 }
 
-/// Kolmogorov's probability of a distance this large between n numbers and the standard normal law.
+/// Kolmogorov's p-value for n numbers under the standard normal distribution.
 double kolmogorov_smirnov(std::vector<double> e) {
   std::sort(e.begin(), e.end());
   const double n = static_cast<double>(e.size());
@@ -44,7 +44,7 @@ double kolmogorov_smirnov(std::vector<double> e) {
   return p;
 }
 
-/// √n times the correlation of pairs about the known mean 0: standard normal where they are independent.
+/// √n times the correlation of pairs about the known mean 0: standard normal if they are independent.
 struct Correlation {
   double aa = 0, bb = 0, ab = 0, n = 0;
   void add(double a, double b) { aa += a * a, bb += b * b, ab += a * b, ++n; }
@@ -75,7 +75,8 @@ void check_law(DType dtype) {
   const std::size_t size = noise[0][0].size();
   REQUIRE(size == static_cast<std::size_t>(params.numel()));
 
-  // the law of all numbers, of each step, of each replica, and of every element over steps and replicas
+  // the distribution of all numbers, of each step, of each replica, and of every
+  // element over steps and replicas
   std::vector<double> all;
   std::vector<std::vector<double>> by_replica(M);
   for (const auto& step : noise) {

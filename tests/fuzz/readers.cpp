@@ -1,5 +1,5 @@
-// The readers of files under libFuzzer: whatever the bytes, a reader gives data that keep its promises or
-// throws one of LPF's errors. The environment variable LPF_FUZZ names the reader; run.sh builds and runs it.
+// The file readers under libFuzzer: for any bytes, a reader returns valid data or throws one of LPF's errors.
+// The environment variable LPF_FUZZ names the reader; run.sh builds and runs it.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -21,7 +21,7 @@ void require(bool ok) {
   if (!ok) std::abort();
 }
 
-/// Looks at every byte, so that memory that was never written, or is not there, is seen.
+/// Reads every byte, so that uninitialised or invalid memory is detected.
 void use(const Tensor& t) {
   const auto* byte = static_cast<const unsigned char*>(t.raw());
   unsigned sum = 0;
@@ -67,7 +67,7 @@ void cifar(std::string_view bytes) {
   use(data.labels);
 }
 
-/// An archive, its files read in pieces whose size the first byte gives.
+/// An archive; its files are read in pieces of the size given by the first byte.
 void tar(std::string_view bytes) {
   if (bytes.empty()) return;
   const std::size_t piece = 1 + static_cast<unsigned char>(bytes[0]) * 7u;
@@ -75,10 +75,10 @@ void tar(std::string_view bytes) {
   std::vector<char> buffer(piece);
   while (archive.next()) {
     std::uint64_t got = 0;
-    if (archive.name().size() % 2 == 0)  // the others are passed over
+    if (archive.name().size() % 2 == 0)  // the others are skipped
       while (const std::size_t n = archive.read(buffer.data(), piece)) got += n;
     require(got == 0 || got == archive.size());
-    require(archive.name().size() <= 256);
+    require(archive.name().size() <= std::size_t{1} << 20);
   }
 }
 

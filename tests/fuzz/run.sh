@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# run.sh SECONDS [TARGET...]: fuzzes the readers of files, each for that long: idx npy npz safetensors cifar tar, all of
-# them unless some are named. Needs clang (libFuzzer, address and undefined-behaviour sanitizers), zlib and liblzma.
-# Works in build/fuzz: corpora stay there, and what breaks a reader is kept as build/fuzz/TARGET-crash-*. Ends with a
-# line a target; exits with 1 if any reader broke.
+# run.sh SECONDS [TARGET...]: fuzzes the file readers for SECONDS each: idx npy npz safetensors cifar tar, by default
+# all. Needs clang (libFuzzer, address and undefined-behaviour sanitizers), zlib and liblzma. Works in build/fuzz:
+# corpora stay there, and failing inputs are stored as build/fuzz/TARGET-crash-*. Ends with one line per target; exits
+# with 1 if any reader failed.
 #   JOBS=1     targets at a time
 #   CXX=clang++
 set -euo pipefail
@@ -45,7 +45,7 @@ if [ ! -e "$program" ] || [ -n "$(find "$root/include" "$root/tests/fuzz/readers
   mv "$program.new" "$program"
 fi
 
-# fuzz TARGET: runs it; its last words are in TARGET.log.
+# fuzz TARGET: runs it; its output is in TARGET.log.
 fuzz() {
   local log=$out/$1.log result=ok
   mkdir -p "$out/corpus/$1"

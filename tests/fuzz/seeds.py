@@ -1,6 +1,6 @@
-"""seeds.py FOLDER: writes a small valid file of each kind that tests/fuzz/readers.cpp reads, to start from.
+"""seeds.py FOLDER: writes a small valid file of each kind that tests/fuzz/readers.cpp reads, as the initial corpus.
 
-Python's own library alone.
+Needs the Python standard library only.
 """
 
 import gzip
@@ -59,6 +59,10 @@ def archive(method):
 
 seed("npz", "stored", archive(zipfile.ZIP_STORED))
 seed("npz", "deflated", archive(zipfile.ZIP_DEFLATED))
+zipfile.ZIP64_LIMIT = zipfile.ZIP_FILECOUNT_LIMIT = 0
+wide = bytearray(archive(zipfile.ZIP_DEFLATED))
+wide[-14:-2] = b"\xff" * 12  # sizes, places and counts are in the zip64 extension
+seed("npz", "zip64", bytes(wide))
 
 
 def safetensors(header, data):

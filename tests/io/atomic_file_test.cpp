@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -16,7 +17,7 @@
 
 using namespace lpf;
 
-// The system's calls, made to fail where a test says so: a disk that refuses does so in fsync or close.
+// System calls that fail on request: a failing disk reports it in fsync or close.
 static thread_local int fsync_error = 0, close_error = 0;
 extern "C" int fsync(int fd) {
   if (fsync_error) return errno = fsync_error, -1;
@@ -30,7 +31,7 @@ extern "C" int close(int fd) {
 
 namespace {
 
-// A folder for one test, removed with what is in it.
+// A folder for one test, removed with its content.
 class Folder {
  public:
   Folder() {
@@ -161,8 +162,7 @@ TEST_CASE("an AtomicFile that is not committed leaves the old file, and can be u
 
 TEST_CASE("a missing folder, a file in the way, a folder, a device") {
   const Folder folder;
-  const std::string pipe =
-      folder / "pipe";  // in the place of a device, which would not survive a failure here
+  const std::string pipe = folder / "pipe";  // instead of a device, which would not survive a failure here
   REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
   write_file_atomically(folder / "file", "x");
   CHECK(io_error([&] { write_file_atomically(folder / "no/a.txt", "x"); }) ==
@@ -187,7 +187,7 @@ TEST_CASE("a folder and a file that may not be written") {
   const std::string path = folder / "a.txt";
   write_file_atomically(path, "old");
   ::chmod(folder.path().c_str(), 0555);
-  const auto denied = [&] {  // root may write everywhere: be somebody else
+  const auto denied = [&] {  // root may write everywhere: use another user
     if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) return 2;
     const std::string words = io_error([&] { write_file_atomically(path, "new"); });
     return words.find("cannot write '" + path + "': Permission denied") != std::string::npos ? 0 : 1;
@@ -256,7 +256,7 @@ TEST_CASE("out of file descriptors") {
       try {
         write_file_atomically(folder / "a.txt", "x");
       } catch (...) {
-        ::setrlimit(RLIMIT_NOFILE, &before);  // a sanitizer needs a descriptor to look at the exception
+        ::setrlimit(RLIMIT_NOFILE, &before);  // a sanitizer needs a descriptor to inspect the exception
         throw;
       }
     });

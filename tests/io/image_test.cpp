@@ -1,4 +1,4 @@
-// Pictures in files, resized, and in folders by class.
+// Image files: decoding, resizing, and folders by class.
 #include "lpf/data/sets/image_folder.hpp"
 
 #include "files.hpp"

@@ -21,7 +21,7 @@ template <class T>
 std::string raw(std::initializer_list<T> values) {
   return {reinterpret_cast<const char*>(values.begin()), values.size() * sizeof(T)};
 }
-/// A .npy file with this header and these bytes behind it.
+/// A .npy file with this header and data.
 std::string npy(const std::string& header, const std::string& data, char major = 1) {
   const auto n = header.size();
   std::string out = "\x93NUMPY";
@@ -177,7 +177,7 @@ TEST_CASE("npy: a file that cannot be read or written") {
   const Tensor w = detail::add_replica_dim(zeros({2, 1}), std::make_shared<ReplicaPlan>(2));
   save_npy(folder / "x.npy", ones({2}));
   CHECK_ERROR(save_npy(folder / "x.npy", w), ReplicaError, "M = 2");
-  CHECK(holds(load_npy(folder / "x.npy"), {2}, {1, 1}));  // what was there is still there
+  CHECK(holds(load_npy(folder / "x.npy"), {2}, {1, 1}));  // the old file is unchanged
 }
 
 TEST_CASE("npy: no bytes whatever crash the reader") {

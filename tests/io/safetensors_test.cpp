@@ -1,5 +1,4 @@
-// The safetensors reader and writer: what goes out comes back, and no file, however broken, does more than
-// throw.
+// The safetensors reader and writer: round trips, and no broken file does more than throw.
 #include "lpf/io/safetensors.hpp"
 
 #include <cmath>
@@ -12,7 +11,7 @@ using namespace lpf;
 
 namespace {
 
-/// A file with this header text and `data` bytes of zeros behind it.
+/// A file with this header text and `data` bytes of zeros.
 std::string file_with(const std::string& header, std::size_t data) {
   std::string out(8, '\0');
   for (std::size_t i = 0; i < 8; ++i) out[i] = static_cast<char>(header.size() >> (8 * i));
@@ -23,7 +22,7 @@ std::string entry(const std::string& dtype, const std::string& shape, const std:
   return R"({"w":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
 }
 
-/// The message of the FormatError that these bytes give.
+/// The message of the FormatError for these bytes.
 std::string message(const std::string& bytes) {
   try {
     parse_safetensors(bytes, "x.safetensors");
@@ -73,14 +72,14 @@ TEST_CASE("safetensors: what is saved is loaded") {
     check_same(file.at(item.first), item.second);
   }
   CHECK(!file.contains("other"));
-  // wide elements first, else in the order given
+  // wide elements first, otherwise in the given order
   CHECK(file.items().front().first == "double");
   CHECK(file.items().back().first == "truths");
 
   std::ifstream stream(path, std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(stream)), {});
   CHECK(bytes == serialize_safetensors(examples(), metadata));
-  CHECK(bytes[0] % 8 == 0);  // so that the data, which are ordered by size, are aligned in the file
+  CHECK(bytes[0] % 8 == 0);  // so that the data, which are sorted by size, are aligned in the file
   CHECK(parse_safetensors(bytes).size() == file.size());
   CHECK(parse_safetensors(serialize_safetensors({})).size() == 0);
 }
@@ -202,7 +201,7 @@ TEST_CASE("safetensors: what cannot be saved leaves the old file") {
 TEST_CASE("safetensors: truncated anywhere or longer, a file is refused") {
   const std::string whole = serialize_safetensors(examples(), {{"a", "b"}});
   for (std::size_t n = 0; n < whole.size(); ++n) {
-    // A copy of its own size, so that the address sanitizer sees every byte read past its end.
+    // A copy of exact size, so that the address sanitizer detects every read past its end.
     const std::vector<char> part(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n));
     CHECK_THROWS_AS(parse_safetensors({part.data(), part.size()}), FormatError);
   }
@@ -221,7 +220,7 @@ TEST_CASE("safetensors: bytes changed at random never do worse than throw") {
     for (std::int64_t i = 1; i <= changes; ++i) {
       const auto at =
           static_cast<std::size_t>(uniform_below_at(key, 3 * i, static_cast<std::int64_t>(header)));
-      // half the changes are to a character that means something
+      // half of the changes are to characters with a meaning
       bytes[at] = uniform_below_at(key, 3 * i + 1, 2) == 0
                       ? static_cast<char>(uniform_below_at(key, 3 * i + 2, 256))
                       : "0123456789[]{},:\"-"[uniform_below_at(key, 3 * i + 2, 18)];

@@ -70,7 +70,7 @@ TEST_CASE("models: networks begin with the paper's initial values") {
   const PyramidNet pyramid(params / "pyramid", {.depth = 11, .alpha = 48});
   const ResNet narrow(params / "narrow", narrow_resnet18(2));
   const ResNet plain(params / "plain", {.width = 16});
-  // √(2/fan_out): 3×3 kernels to so many channels
+  // √(2/fan_out): 3×3 kernels with this number of output channels
   const auto fan_out = [](double channels) {
     return doctest::Approx(std::sqrt(2 / (9 * channels))).epsilon(0.02);
   };

@@ -1,4 +1,4 @@
-// The networks inside perturbed passes, and Shake-Shake's random weights.
+// The networks in perturbed passes, and Shake-Shake's random weights.
 #include <functional>
 #include <vector>
 
@@ -92,7 +92,7 @@ TEST_CASE("models: shake mixes by alpha, and sends back by beta") {
   y.backward(g);
   CHECK(relative_error(a.grad(), beta * g) < 1e-15);
   CHECK(relative_error(b.grad(), (1.0 - beta) * g) < 1e-15);
-  // with alpha = beta it is an ordinary operation, and its derivatives are derivatives
+  // with alpha = beta it is an ordinary operation with consistent derivatives
   const auto f = [&](const std::vector<Tensor>& in) { return models::shake(in[0], in[1], alpha, alpha); };
   CHECK(wrong_derivatives(f, {a.detach(), b.detach()}) == "");
 }
@@ -102,7 +102,7 @@ TEST_CASE(
   const auto run = [](std::uint64_t seed, const char* block, DType dtype, int passes) {
     const ParameterStore params({.dtype = dtype, .seed = seed});
     const models::Shake shake(params / block);
-    Tensor y;  // of ones and zeros it is alpha
+    Tensor y;  // for ones and zeros it equals alpha
     for (int i = 0; i < passes; ++i)
       y = shake(ones({1000, 1, 1, 1}, {.dtype = dtype}), zeros({1000, 1, 1, 1}, {.dtype = dtype}));
     return y;
@@ -126,7 +126,7 @@ TEST_CASE(
     const nn::MicroBatch part(4);
     CHECK_ERROR(shake(one, zero), StateError, "'a'", "begins at sample 4");
   }
-  CHECK(same_bits(shake(one, zero), slice(alpha, 0, 0, 4)));  // evaluation drew nothing
+  CHECK(same_bits(shake(one, zero), slice(alpha, 0, 0, 4)));  // evaluation did not draw
   const nn::MicroBatch part(4);
   CHECK(same_bits(shake(one, zero), slice(alpha, 0, 4, 8)));
 }

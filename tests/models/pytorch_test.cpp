@@ -1,5 +1,5 @@
-// The networks against PyTorch's in tests/fixtures/models.safetensors (make_model_fixtures.py): names and
-// layouts of the weights in both directions, logits, loss, gradients, running statistics.
+// The networks compared with PyTorch's in tests/fixtures/models.safetensors (make_model_fixtures.py): names
+// and layouts of the weights in both directions, logits, loss, gradients, running statistics.
 #include <functional>
 #include <map>
 
@@ -55,7 +55,7 @@ const SafetensorsFile& fixtures() {
   return file;
 }
 
-/// The tensors of a case below a prefix, by the rest of their names.
+/// The tensors of a case with a prefix, by the rest of their names.
 std::map<std::string, Tensor> below(const std::string& prefix) {
   std::map<std::string, Tensor> out;
   for (const auto& [name, tensor] : fixtures())
@@ -67,8 +67,8 @@ Tensor as_torch(const Tensor& t, Layout layout) {
   return layout == Layout::filter ? permute(t, {0, 3, 1, 2}) : t;
 }
 
-/// Largest |a − b| over the largest |b|, or over 1e-3 where b is smaller: a bias before batch norm has no
-/// gradient but rounding errors.
+/// Largest |a − b| over the largest |b|, or over 1e-3 if b is smaller: the gradient of a bias before
+/// batch norm is rounding error only.
 double error(const Tensor& found, const Tensor& b) {
   REQUIRE(found.shape() == b.shape());
   const Tensor a = found.to(b.device());
@@ -89,7 +89,7 @@ TEST_CASE("models: the weights of PyTorch's networks give its logits, losses and
 
     const ParameterStore params({.dtype = float64, .seed = 7});
     const models::Model net = network.second(params);
-    load_weights(path, params);  // strict: no name is missing, none is too many
+    load_weights(path, params);  // strict: names must match exactly
     const Tensor x = fixtures().at(name + "/x").to(default_device()),
                  target = fixtures().at(name + "/target").to(default_device());
     for (const std::string mode : {"eval", "train"}) {

@@ -70,7 +70,7 @@ TEST_CASE("Conv2d layer: each misuse is a clear error") {
   CHECK_THROWS_AS(nn::Conv2d(params / "x", 3, 4, 0), ValueError);
   CHECK_THROWS_AS(nn::Conv2d(params / "x", 3, 4, 3, {.stride = 0}), ValueError);
   CHECK_THROWS_AS(nn::Conv2d(params / "x", 3, 4, 3, {.groups = 0}), ValueError);
-  const nn::Conv2d conv(params / "x", 3, 4, 3);  // the failed ones left nothing behind
+  const nn::Conv2d conv(params / "x", 3, 4, 3);  // the failed ones left no parameters
   CHECK_THROWS_AS(conv(zeros({2, 5, 5, 4})), ShapeError);
 }
 

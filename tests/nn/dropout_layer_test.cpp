@@ -14,7 +14,7 @@ TEST_CASE("Dropout layer: fresh masks in training, nothing in evaluation") {
   CHECK(!same_bits(first, second));
   CHECK(*params.counters().at(0).value == 2);
   CHECK(params.counters().at(0).name == "drop.draws");
-  drop.draws.set_count(0);  // as a checkpoint would set it
+  drop.draws.set_count(0);  // as a checkpoint sets it
   CHECK(same_bits(drop(x), first));
   CHECK(same_bits(drop(x), second));
   params.eval();

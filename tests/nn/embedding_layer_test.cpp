@@ -40,7 +40,7 @@ TEST_CASE("Embedding layer: errors") {
   const nn::Embedding layer(params / "e5", 4, 2);
   if (default_device().is_cpu()) {
     CHECK_ERROR(layer(tensor<std::int64_t>({4})), IndexError, "4", "[0, 4)");
-  } else {  // found by the kernel
+  } else {  // detected by the kernel
     CHECK_ERROR(layer(tensor<std::int64_t>({4})).to_vector(), IndexError, "4");
   }
 }

@@ -74,7 +74,7 @@ TEST_CASE("layers: PyTorch's networks from end to end") {
              });
 }
 
-/// One of every layer with a rule for replicas or a state of its own.
+/// One of every layer with a rule for replicas or with state.
 struct Net {
   nn::Embedding embed;
   nn::LayerNorm norm;
@@ -192,7 +192,7 @@ TEST_CASE("BatchNorm layer: policies of a perturbed pass") {
   CHECK(trained[2].item() == 1);
   CHECK(evaluated[2].item() == 0);
   CHECK(each[2].item() == 3);
-  // evaluation is evaluation under every policy
+  // evaluation does not depend on the policy
   for (const auto policy : {BatchNormPolicy::per_replica, BatchNormPolicy::pooled, BatchNormPolicy::frozen})
     CHECK(relative_error(run(policy, &other, false), y_evaluated) < 1e-14);
 }
@@ -210,7 +210,7 @@ TEST_CASE("BatchNorm layer: without running statistics, and statistics that do n
   const nn::BatchNorm tracked(more / "bn", 4);
   more.eval();
   const Tensor y = tracked(x),
-               weight = tracked.weight.clean();  // the weight's gradient holds the running mean
+               weight = tracked.weight.clean();  // the weight's gradient contains the running mean
   const Tensor before = grad(sum(y), {weight}, {.retain_graph = true})[0];
   more.train();
   static_cast<void>(tracked(normal({5, 4}, 2)));

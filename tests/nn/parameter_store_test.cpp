@@ -1,4 +1,4 @@
-// The store: one vector of all parameters, their names, and what is refused.
+// The store: one vector of all parameters, their names, and errors.
 #include "lpf/float64.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/ops/math.hpp"
@@ -20,7 +20,7 @@ TEST_CASE("ParameterStore: parameters are views into θ, at multiples of 64 byte
     }
     CHECK(sum(abs(params.theta())).item() == doctest::Approx(elements).epsilon(1e-6));
     const auto off = no_grad();
-    params.theta().fill_(2);  // θ is the parameters, not a copy
+    params.theta().fill_(2);  // θ shares memory with the parameters
     CHECK(holds(params.tensor("fc2.weight"), {2, 5}, std::vector<double>(10, 2)));
   }
 }
@@ -42,7 +42,7 @@ TEST_CASE("ParameterStore: freezing a parameter") {
   params.set_trainable("fc.weight", false);
   CHECK(params.leaves().size() == 1);
   CHECK(params.numel(true) == 2);
-  CHECK(sum(abs(params.gradient())).item() == 2 * 4);  // what the weight had collected is gone
+  CHECK(sum(abs(params.gradient())).item() == 2 * 4);  // the weight's old gradient is dropped
   sum(fc(x)).backward();
   CHECK(sum(abs(params.gradient())).item() == 2 * 8);
   params.set_trainable("fc.weight", true);

@@ -68,7 +68,7 @@ TEST_CASE("Sequential: in a perturbed pass every slice meets its own replica") {
   CHECK(relative_error(fused, params.gradient(), 1e-3) < 1e-12);
   params.zero_grad();
   loss(0, 10).backward();
-  CHECK(relative_error(fused, params.gradient(), 1e-3) > 1e-3);  // the filter did something
+  CHECK(relative_error(fused, params.gradient(), 1e-3) > 1e-3);  // the filter has an effect
 }
 
 TEST_CASE("Sequential: empty it is the identity") {

@@ -100,7 +100,7 @@ TEST_CASE("activations: special values") {
     CHECK(std::isnan(op.apply(tensor({std::nanf("")})).item()));
     CHECK_ERROR(op.apply(tensor<std::int64_t>({1})), DTypeError, "int64");
   }
-  const Tensor zero = tensor({0.0}).requires_grad_();  // PyTorch's choices at the kink
+  const Tensor zero = tensor({0.0}).requires_grad_();  // PyTorch's conventions at the kink
   CHECK(grad(relu(zero), {zero})[0].item() == 0);
   CHECK(grad(relu(zero), {zero}, {.create_graph = true})[0].item() == 0);
   CHECK(grad(leaky_relu(zero, 0.1), {zero})[0].item() == 0.1);

@@ -45,7 +45,7 @@ const std::vector<std::pair<Shape, Shape>> shape_pairs = {
     {{2, 3, 1, 2}, {1, 1, 2, 1}},
 };
 
-/// Element of a that stands at position `at` of the broadcast shape.
+/// The element of a at position `at` of the broadcast shape.
 double element(const Tensor& a, const Shape& shape, std::int64_t at) {
   const auto strides = a.shape().strides();
   std::int64_t from = 0;
@@ -88,7 +88,7 @@ TEST_CASE("binary operations: first and second derivatives") {
 TEST_CASE("binary operations: one tensor as both operands") {
   const Tensor x = uniform({2, 3}, 0.5, 2);
   for (const auto& op : binary_cases) {
-    if (std::string(op.name) == "remainder") continue;  // 0 at x = x, where it jumps
+    if (std::string(op.name) == "remainder") continue;  // 0 at x = x, where it is discontinuous
     CAPTURE(op.name);
     const bool tie = std::string(op.name).ends_with("imum");
     const auto f = [&](const std::vector<Tensor>& in) {
@@ -124,7 +124,7 @@ TEST_CASE("binary operations: float32 agrees with float64") {
       const Tensor a = normal(sa, 1, float32), b = uniform(sb, 0.5, 2, 2, float32);
       const Tensor y = op.apply(a, b);
       CHECK(y.dtype() == float32);
-      if (std::string(op.name) == "remainder") continue;  // it jumps: compared below where it is smooth
+      if (std::string(op.name) == "remainder") continue;  // discontinuous: compared below where it is smooth
       CHECK(relative_error(y.to(float64), op.apply(a.to(float64), b.to(float64))) < 1e-6);
     }
 }
@@ -194,7 +194,7 @@ TEST_CASE("remainder has the sign of the divisor, as in Python") {
   CHECK(std::isnan(remainder(tensor({infinity}), tensor({2.0})).item()));
   CHECK(holds(
       remainder(tensor<std::int32_t>({std::numeric_limits<std::int32_t>::min()}), tensor<std::int32_t>({-1})),
-      {1}, {0}));  // not a trap
+      {1}, {0}));  // does not trap
   CHECK_ERROR(remainder(tensor<std::int32_t>({1}), tensor<std::int32_t>({0})), ValueError, "[remainder]",
               "0");
 }
@@ -306,7 +306,7 @@ TEST_CASE("where") {
     const auto f = [&](const std::vector<Tensor>& in) { return where(condition, in[0], in[1]); };
     CHECK(wrong_derivatives(f, {normal(sa, 1), normal(sb, 2)}) == "");
   }
-  // what is not chosen may be NaN, in the gradient too
+  // unselected elements may be NaN, in the gradient too
   const Tensor x = tensor({-1.0, 4.0}).requires_grad_();
   const Tensor y = where(x > 0.0, sqrt(where(x > 0.0, x, ones_like(x))), zeros_like(x));
   CHECK(holds(grad(sum(y), {x})[0], {2}, {0, 0.25}));

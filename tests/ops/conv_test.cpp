@@ -12,10 +12,10 @@ using namespace lpf::test;
 
 namespace {
 
-/// Between a convolution of replicas and one of each alone: on a GPU they may sum in different orders.
+/// Between a convolution of replicas and one of each alone: on a GPU the order of sums may differ.
 double apart() { return default_device().is_cpu() ? 0 : 1e-12; }
 
-/// The definition, and the gradients of ⟨y, dy⟩ that follow from it.
+/// The definition, and the gradients of ⟨y, dy⟩ derived from it.
 struct Reference {
   std::vector<double> y, dx, dw, db;
 
@@ -246,7 +246,7 @@ TEST_CASE("conv2d: M replicas are M convolutions with weights of their own") {
           for (std::size_t i = 0; i < 3; ++i)
             CHECK(largest_difference(one[i].detach(), many[i].detach()) < 1e-12);
 
-          // Second derivatives: those of the length of the gradient.
+          // Second derivatives: those of the norm of the gradient.
           const auto length = [](const std::vector<Tensor>& g) {
             return sum(g[0].square()) + sum(g[1].square());
           };
@@ -396,7 +396,7 @@ TEST_CASE("conv2d: PyTorch's values, gradients and Hessian products") {
     const Conv2dOptions o{pair("stride"), pair("padding"), pair("dilation"), hyper["groups"]};
     const auto get = [&](const std::string& what) {
       const Tensor t = file.at(concat(name, "/", what));
-      return what.ends_with("weight") ? permute(t, {0, 2, 3, 1}) : t;  // OIHW there
+      return what.ends_with("weight") ? permute(t, {0, 2, 3, 1}) : t;  // OIHW in the fixture
     };
     std::vector<std::string> names{"x", "weight"};
     if (hyper["bias"]) names.push_back("bias");

@@ -10,7 +10,7 @@ namespace {
 
 const auto unit_rows = [](const Tensor& w) { return w / sqrt(sum(square(w), {-1}, true)); };
 
-/// Weight normalisation (Salimans & Kingma 2016): rows of length g.
+/// Weight normalisation (Salimans & Kingma 2016): rows of norm g.
 struct NormalizedLinear {
   nn::Parameter v, g;
   explicit NormalizedLinear(const nn::Path& p)

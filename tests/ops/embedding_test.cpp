@@ -24,7 +24,7 @@ TEST_CASE("embedding: rows by their numbers") {
 }
 
 TEST_CASE("embedding: derivatives") {
-  const auto twice = [](const Tensor& y) { return mul(y, y); };  // so that there is a second derivative
+  const auto twice = [](const Tensor& y) { return mul(y, y); };  // with a second derivative
   for (const auto& index :
        {indices({0, 3, 3, 1, 3, 0}, {2, 3}), indices({2}, {}), indices({}, {0}), indices({1}, {1, 1})}) {
     check_derivatives([&](auto& w) { return twice(embedding(index, w[0])); }, {normal({4, 2})});
@@ -47,7 +47,7 @@ TEST_CASE("embedding: the padding row is read, but has no gradient") {
       CHECK(holds(d[2], {2}, {0, 0}));
     }
   }
-  // of the other rows the gradient is differentiable
+  // the gradient of the other rows is differentiable
   const Tensor squares = sum(pow(embedding(index, weight, {.padding_idx = 1}), 3));
   const Tensor first = grad(squares, {weight}, {.create_graph = true})[0];
   const Tensor second = grad(sum(first), {weight})[0];
@@ -64,7 +64,7 @@ TEST_CASE("embedding: one pass over replicas is their separate passes") {
       const auto slices = Slices(plan->count(), 7).boundaries();
       const Tensor all = normal({M, entries, 3}).requires_grad_(), g = normal({7, 2, 3}, 2);
       Tensor w = detail::add_replica_dim(all, plan), arrived;
-      if (summed) {  // a pass that wants one gradient for all replicas
+      if (summed) {  // a pass with one gradient for all replicas
         Tensor t = all.alias({entries, 3});
         t.impl().replicas = plan;
         t.impl().sum_gradient = true;

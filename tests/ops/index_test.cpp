@@ -122,7 +122,7 @@ TEST_CASE("one_hot") {
   CHECK(one_hot(at({2, 0}), 3).dtype() == float32);
   CHECK(one_hot(at({1, 0, 1, 1}, {2, 2}), 2, float64).shape() == Shape{2, 2, 2});
   CHECK(one_hot(at({}), 3).shape() == Shape{0, 3});
-  CHECK(one_hot(at({7}), 1000000).shape() == Shape{1, 1000000});  // not a million squared
+  CHECK(one_hot(at({7}), 1000000).shape() == Shape{1, 1000000});  // needs no memory of a million squared
   CHECK(one_hot(at({1}), 2, int64).dtype() == int64);
   CHECK_INDEX_ERROR(one_hot(at({3}), 3), "[one_hot]", "index 3", "[0, 3)");
   CHECK_ERROR(one_hot(at({}), -1), ValueError, "[one_hot]", "-1");

@@ -85,7 +85,7 @@ TEST_CASE("linear with replicas: each slice of the batch meets its own weights")
           };
           CHECK(relative_error(apply(x, w, b), looped(x, w, b, begin, rw, rb)) < 1e-13);
           if (rw && !rb) CHECK(relative_error(apply(x, w, {}), looped(x, w, {}, begin, rw, rb)) < 1e-13);
-          // gradients, and the gradients of gradients, are the loop's
+          // gradients, and gradients of gradients, equal the loop's
           const Tensor u = normal(apply(x, w, b).shape(), 4);
           const auto all = [&](auto f) {
             const Tensor xl = x.clone().requires_grad_(), wl = w.clone().requires_grad_(),
@@ -119,7 +119,7 @@ TEST_CASE("linear with replicas: first and second derivatives") {
 TEST_CASE("linear: a gradient summed over the replicas is one product") {
   const std::int64_t m = 3, batch = 7;
   const Tensor x = normal({batch, 4}, 1).requires_grad_(), all = normal({m, 2, 4}, 2);
-  // θ read as replicas, once with the sum left to backward and once asked of the product itself
+  // θ read as replicas, once with the sum in backward and once in the product itself
   const auto replicas_of = [&](const Tensor& theta, bool sum_gradient) {
     const auto plan = plan_of(m);
     Tensor w = detail::add_replica_dim(all + expand(theta.detach(), {m, 2, 4}), plan);
@@ -132,8 +132,7 @@ TEST_CASE("linear: a gradient summed over the replicas is one product") {
     const auto gradient = [&](bool sum_gradient) {
       const Tensor w = replicas_of(theta, sum_gradient);
       Tensor y = linear(x, w);
-      if (twice)
-        y = linear(linear(y, w.transpose()), w);  // the transpose's gradient comes replica by replica
+      if (twice) y = linear(linear(y, w.transpose()), w);  // the transpose's gradient arrives per replica
       return grad(sum(y.square()), {theta, x});
     };
     const auto a = gradient(false), b = gradient(true);
@@ -160,9 +159,9 @@ TEST_CASE("linear: errors") {
   CHECK_ERROR(linear(zeros({12}), many), ShapeError, "[linear]", "batch axis", "[12]");
   CHECK_NOTHROW(linear(zeros({16, 12}), many));
   CHECK_ERROR(linear(zeros({17, 12}), many), ShapeError, "[linear]", "16",
-              "17");                                                  // the pass has its batch now
-  CHECK_NOTHROW(linear(zeros({32, 12}), many));                       // two rows a sample
-  CHECK_ERROR(linear(many, zeros({64, 12})), ReplicaError, "M = 8");  // a parameter is no activation
+              "17");                                                  // the pass already has a batch
+  CHECK_NOTHROW(linear(zeros({32, 12}), many));                       // two rows per sample
+  CHECK_ERROR(linear(many, zeros({64, 12})), ReplicaError, "M = 8");  // a parameter is not an activation
 }
 
 TEST_CASE("linear does not depend on the number of threads") {

@@ -68,7 +68,7 @@ TEST_CASE("loss: PyTorch's values") {
   CHECK(cases == 7);
 }
 
-/// Cross-entropy by its definition, one loss for each row of x [rows, classes].
+/// Cross-entropy by its definition, one loss per row of x [rows, classes].
 std::vector<double> naive(const Tensor& x_, const Tensor& target_, double smoothing,
                           std::int64_t ignore_index, const std::vector<double>& weight) {
   const Tensor x = on_host(x_), target = on_host(target_);
@@ -110,7 +110,7 @@ TEST_CASE("cross_entropy: against the definition") {
         CHECK(cross_entropy(x, target, o).item() == doctest::Approx(total).epsilon(1e-13));
         o.reduction = Reduction::mean;
         CHECK(cross_entropy(x, target, o).item() == doctest::Approx(total / count).epsilon(1e-13));
-        // float32 takes the same sweep
+        // float32 uses the same sweep
         if (!weighted) {
           const Tensor small = cross_entropy(x.to(float32), target, o);
           CHECK(small.item() == doctest::Approx(total / count).epsilon(1e-6));
@@ -155,7 +155,7 @@ TEST_CASE("cross_entropy: extreme logits and ignored rows") {
             1e-3);
     }
   }
-  // whatever an ignored row holds does not matter, nor does a class that no row may take
+  // the content of an ignored row does not matter, nor does a class that no row may have
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   const Tensor x = from_vector<double>({1, 2, -inf, nan, nan, nan}, {2, 3}).requires_grad_();
   const Tensor loss = cross_entropy(x, labels({1, ignored}));
@@ -198,7 +198,7 @@ TEST_CASE("losses that are other losses") {
                          cross_entropy(stack({zeros_like(z), z}, 1), stack({1.0 - t, t}, 1),
                                        {.reduction = reduction})) < 1e-14);
   }
-  // soft targets that are one-hot
+  // one-hot soft targets
   const Tensor full_labels = labels({1, 3, 0, 0, 2});
   CHECK(relative_error(cross_entropy(x, one_hot(full_labels, 4, float64), {.label_smoothing = 0.1}),
                        cross_entropy(x, full_labels, {.label_smoothing = 0.1})) < 1e-14);
@@ -230,7 +230,7 @@ TEST_CASE("losses of two tensors: derivatives and extreme values") {
     check_derivatives([&](auto& v) { return bce_with_logits(v[0], v[1], {.reduction = Reduction::sum}); },
                       {normal(shape), uniform(shape, 0, 1)});
   }
-  // digits left where sigmoid(x) is 0 or 1
+  // accurate where sigmoid(x) is 0 or 1
   const Tensor far = from_vector<double>({-1e4, -40, 1e4, 40, -1e4}, {5}).requires_grad_();
   const Tensor loss =
       bce_with_logits(far, from_vector<double>({0, 0, 1, 1, 1}, {5}), {.reduction = Reduction::none});

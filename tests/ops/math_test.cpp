@@ -12,7 +12,7 @@ struct UnaryCase {
   const char* name;
   Tensor (*apply)(const Tensor&);
   double (*expected)(double);
-  double low, high;  // where the derivatives are checked
+  double low, high;  // range in which the derivatives are checked
 };
 const UnaryCase cases[] = {
     {"exp", exp, std::exp, -3, 3},
@@ -125,7 +125,7 @@ TEST_CASE("mathematical functions: special values") {
   CHECK(std::isnan(at(floor, not_a_number)));
   CHECK(at(floor, -1.5) == -2);
   CHECK(at(ceil, -1.5) == -1);
-  CHECK(holds(round(tensor({0.5, 1.5, 2.5, -0.5, -1.5})), {5}, {0, 2, 2, 0, -2}));  // halves to even
+  CHECK(holds(round(tensor({0.5, 1.5, 2.5, -0.5, -1.5})), {5}, {0, 2, 2, 0, -2}));  // ties to even
   CHECK(holds(clamp(tensor({-5.0, 0.0, 5.0}), -1, 2), {3}, {-1, 0, 2}));
   CHECK(std::isnan(clamp(tensor({not_a_number}), -1, 1).item()));
   CHECK(holds(clamp(tensor({-5.0, 5.0}), -infinity, 2), {2}, {-5, 2}));

@@ -176,8 +176,8 @@ TEST_CASE_TEMPLATE("products of few rows and many: every size around the kernels
                               1, 1.0, beta});
             CAPTURE(Shape({m, n, k}).to_string());
             CAPTURE(transposed);
-            // the bound of a sum of k products in any order: (k + 1)·ε·Σ|a||b|, and of the one that it is
-            // added to
+            // the error bound of a sum of k products in any order: (k + 1)·ε·Σ|a||b|, and
+            // of the value that it is added to
             const Tensor bound = add(sizes, abs(expected));
             double ratio = 0;
             for (const double r : div(abs(sub(c.to(float64), expected)), bound).to_vector())

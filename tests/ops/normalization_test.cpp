@@ -9,8 +9,7 @@ namespace {
 
 using Begin = std::vector<std::int64_t>;
 
-/// Replicas of a leaf [M, C] as a perturbed pass gives them: with `summed` their gradient may arrive as one
-/// sum.
+/// Replicas of a leaf [M, C] as in a perturbed pass: with `summed` their gradient may arrive as one sum.
 Tensor replicas_of(const Tensor& leaf, const PlanPtr& plan, bool summed) {
   Tensor t = leaf.alias(leaf.shape().slice(1, leaf.rank()));
   t.impl().replicas = plan;
@@ -18,14 +17,14 @@ Tensor replicas_of(const Tensor& leaf, const PlanPtr& plan, bool summed) {
   return record("replicas_of", std::move(t), {leaf},
                 [M = plan->count(), shape = leaf.shape()](const Tensor& g, Need) {
                   if (g.is_replicated()) return Grads{detail::remove_replica_dim(g)};
-                  // a sum over replicas: put where a test can find it, at replica 0
+                  // a sum over replicas: stored at replica 0, for comparison
                   return Grads{detail::place(reshape(g, g.shape().prepended(1)), shape, 0, 0, M)};
                 });
 }
 
 /// Batch norm by its definition, of plain tensors and elementary operations: sample b is normalised with its
-/// group's statistics, then scaled by row slice[b] of gamma [M, C].
-Tensor reference(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Begin& groups,
+/// group's statistics, then scaled by row slice[b] of weight [M, C].
+Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias, const Begin& groups,
                  const Begin& slices, double eps) {
   std::vector<Tensor> parts;
   Axes over;
@@ -40,8 +39,8 @@ Tensor reference(const Tensor& x, const Tensor& gamma, const Tensor& beta, const
   for (std::size_t r = 0; r + 1 < slices.size(); ++r) {
     Tensor part = slice(normal, 0, slices[r], slices[r + 1]);
     const auto row = [&](const Tensor& t) { return t[t.size(0) == 1 ? 0 : static_cast<std::int64_t>(r)]; };
-    if (gamma.defined()) part = mul(part, row(gamma));
-    if (beta.defined()) part = add(part, row(beta));
+    if (weight.defined()) part = mul(part, row(weight));
+    if (bias.defined()) part = add(part, row(bias));
     parts.push_back(part);
   }
   return concatenate(parts);
@@ -55,10 +54,10 @@ TEST_CASE("batch_norm: statistics and values against the definition") {
       for (const Begin& groups : {Begin{0, shape[0]}, Begin{0, shape[0] / 2, shape[0]}}) {
         const std::int64_t positions = shape.product(1, shape.rank() - 1), c = shape[shape.rank() - 1];
         if (groups[1] * positions < 2) continue;
-        const Tensor x = normal(shape) * 2.0 + 1.0, gamma = normal({1, c}, 2), beta = normal({1, c}, 3);
-        const auto result = affine ? batch_norm_train(x, gamma[0], beta[0], groups, eps)
+        const Tensor x = normal(shape) * 2.0 + 1.0, weight = normal({1, c}, 2), bias = normal({1, c}, 3);
+        const auto result = affine ? batch_norm_train(x, weight[0], bias[0], groups, eps)
                                    : batch_norm_train(x, {}, {}, groups, eps);
-        const Tensor y = affine ? reference(x, gamma, beta, groups, {0, shape[0]}, eps)
+        const Tensor y = affine ? reference(x, weight, bias, groups, {0, shape[0]}, eps)
                                 : reference(x, {}, {}, groups, {0, shape[0]}, eps);
         CHECK(relative_error(result.y, y) < 1e-13);
         CHECK(!result.mean.requires_grad());
@@ -70,14 +69,15 @@ TEST_CASE("batch_norm: statistics and values against the definition") {
           CHECK(result.values[g] == part.size(0));
         }
         const Tensor small =
-            affine ? batch_norm_train(x.to(float32), gamma[0].to(float32), beta[0].to(float32), groups, eps).y
-                   : batch_norm_train(x.to(float32), {}, {}, groups, eps).y;
+            affine
+                ? batch_norm_train(x.to(float32), weight[0].to(float32), bias[0].to(float32), groups, eps).y
+                : batch_norm_train(x.to(float32), {}, {}, groups, eps).y;
         CHECK(relative_error(small.to(float64), y) < 1e-5);
         const Tensor m = normal({c}, 4), v = uniform({c}, 0.5, 2);
-        const Tensor fixed =
-            affine ? batch_norm_eval(x, gamma[0], beta[0], m, v, eps) : batch_norm_eval(x, {}, {}, m, v, eps);
+        const Tensor fixed = affine ? batch_norm_eval(x, weight[0], bias[0], m, v, eps)
+                                    : batch_norm_eval(x, {}, {}, m, v, eps);
         Tensor expected = div(sub(x, m), sqrt(v + eps));
-        if (affine) expected = add(mul(expected, gamma[0]), beta[0]);
+        if (affine) expected = add(mul(expected, weight[0]), bias[0]);
         CHECK(relative_error(fixed, expected) < 1e-13);
       }
 }
@@ -85,22 +85,23 @@ TEST_CASE("batch_norm: statistics and values against the definition") {
 TEST_CASE("batch_norm: derivatives, fused and composed") {
   for (const Shape& shape : {Shape{4, 2}, Shape{2, 1}, Shape{5, 1, 2}, Shape{4, 2, 2, 1}}) {
     const std::int64_t c = shape[shape.rank() - 1], b = shape[0];
-    const Tensor x = normal(shape), gamma = normal({c}, 2), beta = normal({c}, 3);
+    const Tensor x = normal(shape), weight = normal({c}, 2), bias = normal({c}, 3);
     for (const Begin& groups : {Begin{0, b}, Begin{0, 2, b}}) {
       if (b - groups[groups.size() - 2] < 2) continue;
       const auto y = [&](const Tensor& in, const Tensor& scale, const Tensor& shift) {
         return batch_norm_train(in, scale, shift, groups, 0.1).y;
       };
-      check_derivatives([&](auto& v) { return y(v[0], v[1], v[2]); }, {x, gamma, beta});
+      check_derivatives([&](auto& v) { return y(v[0], v[1], v[2]); }, {x, weight, bias});
       check_derivatives([&](auto& v) { return y(v[0], {}, {}); }, {x});
-      check_derivatives([&](auto& v) { return y(v[0], v[1], {}); }, {x, gamma});
-      check_derivatives([&](auto& v) { return y(v[0], {}, v[1]); }, {x, beta});
-      check_derivatives([&](auto& v) { return y(x, v[0], v[1]); }, {gamma, beta});
+      check_derivatives([&](auto& v) { return y(v[0], v[1], {}); }, {x, weight});
+      check_derivatives([&](auto& v) { return y(v[0], {}, v[1]); }, {x, bias});
+      check_derivatives([&](auto& v) { return y(x, v[0], v[1]); }, {weight, bias});
     }
     const Tensor m = normal({c}, 4), v = uniform({c}, 0.5, 2);
-    check_derivatives([&](auto& in) { return batch_norm_eval(in[0], in[1], in[2], m, v); }, {x, gamma, beta});
+    check_derivatives([&](auto& in) { return batch_norm_eval(in[0], in[1], in[2], m, v); },
+                      {x, weight, bias});
     check_derivatives([&](auto& in) { return batch_norm_eval(in[0], {}, {}, m, v); }, {x});
-    check_derivatives([&](auto& in) { return batch_norm_eval(in[0], {}, in[1], m, v); }, {x, beta});
+    check_derivatives([&](auto& in) { return batch_norm_eval(in[0], {}, in[1], m, v); }, {x, bias});
   }
   check_derivatives(
       [](auto& v) {
@@ -116,7 +117,7 @@ TEST_CASE("batch_norm: derivatives, fused and composed") {
 
 TEST_CASE("batch_norm: the sum with a residual and relu in the same sweep") {
   const std::int64_t c = 5;
-  const Tensor x = normal({6, 3, c}), gamma = normal({c}, 2), beta = normal({c}, 3),
+  const Tensor x = normal({6, 3, c}), weight = normal({c}, 2), bias = normal({c}, 3),
                residual = normal(x.shape(), 5);
   const Tensor m = normal({c}, 6), v = uniform({c}, 0.5, 2);
   for (const Begin& groups : {Begin{0, 6}, Begin{0, 2, 3, 6}})
@@ -132,27 +133,27 @@ TEST_CASE("batch_norm: the sum with a residual and relu in the same sweep") {
         const auto fused = [&](auto& in) {
           return batch_norm_train(in[0], in[1], in[2], groups, 0.1, then(in[3])).y;
         };
-        const std::vector<Tensor> in{x, gamma, beta, residual};
-        CHECK(same_bits(fused(in), plain(batch_norm_train(x, gamma, beta, groups, 0.1).y, residual)));
-        CHECK(same_bits(batch_norm_eval(x, gamma, beta, m, v, 0.1, then(residual)),
-                        plain(batch_norm_eval(x, gamma, beta, m, v, 0.1), residual)));
+        const std::vector<Tensor> in{x, weight, bias, residual};
+        CHECK(same_bits(fused(in), plain(batch_norm_train(x, weight, bias, groups, 0.1).y, residual)));
+        CHECK(same_bits(batch_norm_eval(x, weight, bias, m, v, 0.1, then(residual)),
+                        plain(batch_norm_eval(x, weight, bias, m, v, 0.1), residual)));
         check_derivatives(fused, in);
 
-        // The gradients of the fused sweep are those of the operations one by one.
-        const Tensor weight = normal(x.shape(), 7);
+        // The gradients of the fused sweep equal those of the composed operations.
+        const Tensor g = normal(x.shape(), 7);
         std::vector<Tensor> leaves;
         for (const Tensor& t : in) leaves.push_back(t.clone().requires_grad_());
         const Tensor one_by_one =
             plain(batch_norm_train(leaves[0], leaves[1], leaves[2], groups, 0.1).y, leaves[3]);
         const std::size_t count = with_residual ? 4 : 3;
         const std::vector<Tensor> wanted(leaves.begin(), leaves.begin() + static_cast<std::ptrdiff_t>(count));
-        const auto expected = grad(sum(mul(one_by_one, weight)), wanted);
-        const auto found = grad(sum(mul(fused(leaves), weight)), wanted);
+        const auto expected = grad(sum(mul(one_by_one, g)), wanted);
+        const auto found = grad(sum(mul(fused(leaves), g)), wanted);
         for (std::size_t i = 0; i < count; ++i) CHECK(same_bits(found[i], expected[i]));
       }
-  CHECK_ERROR(batch_norm_train(x, gamma, beta, {0, 6}, 0.1, {.residual = normal({6, c})}), ShapeError,
+  CHECK_ERROR(batch_norm_train(x, weight, bias, {0, 6}, 0.1, {.residual = normal({6, c})}), ShapeError,
               "the residual has shape [6, 5], the input [6, 3, 5]");
-  CHECK_ERROR(batch_norm_eval(x, gamma, beta, m, v, 0.1, {.residual = residual.to(float32)}), DTypeError,
+  CHECK_ERROR(batch_norm_eval(x, weight, bias, m, v, 0.1, {.residual = residual.to(float32)}), DTypeError,
               "batch_norm");
 }
 
@@ -161,29 +162,29 @@ TEST_CASE("batch_norm: replicas and groups of statistics in every combination") 
   const Begin slices{0, 3, 5, 7};
   for (const std::int64_t positions : {1, 3})
     for (const Begin& groups : {Begin{0, 7}, slices, Begin{0, 4, 7}})
-      for (const int kind_gamma : {0, 1, 2})  // undefined, plain, replicated
-        for (const int kind_beta : {0, 1, 2})
+      for (const int kind_weight : {0, 1, 2})  // undefined, plain, replicated
+        for (const int kind_bias : {0, 1, 2})
           for (const bool summed : {false, true}) {
-            if (summed && kind_gamma != 2 && kind_beta != 2) continue;
+            if (summed && kind_weight != 2 && kind_bias != 2) continue;
             const Tensor x = normal(positions == 1 ? Shape{batch, c} : Shape{batch, positions, c});
-            const Tensor gamma = normal({kind_gamma == 2 ? 3 : 1, c}, 2),
-                         beta = normal({kind_beta == 2 ? 3 : 1, c}, 3);
+            const Tensor weight = normal({kind_weight == 2 ? 3 : 1, c}, 2),
+                         bias = normal({kind_bias == 2 ? 3 : 1, c}, 3);
             const auto plan = std::make_shared<ReplicaPlan>(3);
             const auto parameter = [&](int kind, const Tensor& leaf) {
               return kind == 0 ? Tensor() : kind == 1 ? leaf[0] : replicas_of(leaf, plan, summed);
             };
             const auto y = [&](const std::vector<Tensor>& v) {
-              return batch_norm_train(v[0], parameter(kind_gamma, v[1]), parameter(kind_beta, v[2]), groups,
+              return batch_norm_train(v[0], parameter(kind_weight, v[1]), parameter(kind_bias, v[2]), groups,
                                       0.1)
                   .y;
             };
-            const std::vector<Tensor> leaves{x.clone().requires_grad_(), gamma.clone().requires_grad_(),
-                                             beta.clone().requires_grad_()};
-            const Tensor expected = reference(leaves[0], kind_gamma ? leaves[1] : Tensor(),
-                                              kind_beta ? leaves[2] : Tensor(), groups, slices, 0.1);
+            const std::vector<Tensor> leaves{x.clone().requires_grad_(), weight.clone().requires_grad_(),
+                                             bias.clone().requires_grad_()};
+            const Tensor expected = reference(leaves[0], kind_weight ? leaves[1] : Tensor(),
+                                              kind_bias ? leaves[2] : Tensor(), groups, slices, 0.1);
             const Tensor g = normal(x.shape(), 5), found = y(leaves);
-            INFO("positions ", positions, ", groups ", groups.size() - 1, ", gamma ", kind_gamma, ", beta ",
-                 kind_beta, ", summed ", summed);
+            INFO("positions ", positions, ", groups ", groups.size() - 1, ", weight ", kind_weight, ", bias ",
+                 kind_bias, ", summed ", summed);
             CHECK(relative_error(found, expected) < 1e-13);
             const auto wanted = grad(expected, leaves, {.gradient = g});
             for (const bool create_graph : {false, true}) {
@@ -198,15 +199,15 @@ TEST_CASE("batch_norm: replicas and groups of statistics in every combination") 
               }
             }
             if (!summed) {
-              const auto second = gradgradcheck(y, {x, gamma, beta});
+              const auto second = gradgradcheck(y, {x, weight, bias});
               CHECK_MESSAGE(second.ok, second.message);
             }
             // evaluation
             const Tensor m = normal({c}, 6), v = uniform({c}, 0.5, 2);
             const auto fixed = [&](const std::vector<Tensor>& t) {
-              return batch_norm_eval(t[0], parameter(kind_gamma, t[1]), parameter(kind_beta, t[2]), m, v);
+              return batch_norm_eval(t[0], parameter(kind_weight, t[1]), parameter(kind_bias, t[2]), m, v);
             };
-            if (!summed && groups.size() == 2) check_derivatives(fixed, {x, gamma, beta});
+            if (!summed && groups.size() == 2) check_derivatives(fixed, {x, weight, bias});
           }
 }
 
@@ -215,19 +216,19 @@ TEST_CASE("batch_norm: one pass over replicas is their separate passes") {
     for (const std::int64_t batch : {16, 19}) {
       const auto plan = std::make_shared<ReplicaPlan>(M);
       const Begin slices = Slices(plan->count(), batch).boundaries();
-      const Tensor x = normal({batch, 2, 3, 5}).requires_grad_(), gamma = normal({M, 5}, 2).requires_grad_(),
-                   beta = normal({M, 5}, 3).requires_grad_(), g = normal(x.shape(), 4);
-      const auto one = batch_norm_train(x, detail::add_replica_dim(gamma, plan),
-                                        detail::add_replica_dim(beta, plan), slices);
-      const auto grads = grad(one.y, {x, gamma, beta}, {.gradient = g});
+      const Tensor x = normal({batch, 2, 3, 5}).requires_grad_(), weight = normal({M, 5}, 2).requires_grad_(),
+                   bias = normal({M, 5}, 3).requires_grad_(), g = normal(x.shape(), 4);
+      const auto one = batch_norm_train(x, detail::add_replica_dim(weight, plan),
+                                        detail::add_replica_dim(bias, plan), slices);
+      const auto grads = grad(one.y, {x, weight, bias}, {.gradient = g});
       for (std::int64_t r = 0; r < M; ++r) {
         const auto from = slices[static_cast<std::size_t>(r)], to = slices[static_cast<std::size_t>(r) + 1];
         const auto part = [&](const Tensor& t) { return slice(t.detach(), 0, from, to); };
         const Tensor own_x = part(x).clone().requires_grad_(),
-                     own_gamma = gamma.detach()[r].clone().requires_grad_(),
-                     own_beta = beta.detach()[r].clone().requires_grad_();
-        const auto own = batch_norm_train(own_x, own_gamma, own_beta, {0, to - from});
-        const auto own_grads = grad(own.y, {own_x, own_gamma, own_beta}, {.gradient = part(g)});
+                     own_weight = weight.detach()[r].clone().requires_grad_(),
+                     own_bias = bias.detach()[r].clone().requires_grad_();
+        const auto own = batch_norm_train(own_x, own_weight, own_bias, {0, to - from});
+        const auto own_grads = grad(own.y, {own_x, own_weight, own_bias}, {.gradient = part(g)});
         CHECK(relative_error(part(one.y), own.y) < 1e-14);
         CHECK(relative_error(one.mean[r], own.mean[0]) < 1e-14);
         CHECK(relative_error(one.variance[r], own.variance[0]) < 1e-14);
@@ -239,10 +240,10 @@ TEST_CASE("batch_norm: one pass over replicas is their separate passes") {
 }
 
 TEST_CASE("batch_norm: a perturbed pass may begin with it") {
-  // the plan learns the batch from the samples, not from the rows
+  // the plan gets the batch size from the samples, not from the rows
   const auto plan = std::make_shared<ReplicaPlan>(3);
-  const Tensor gamma = detail::add_replica_dim(normal({3, 2}), plan);
-  static_cast<void>(batch_norm_train(normal({7, 4, 2}), gamma, {}, {0, 7}));
+  const Tensor weight = detail::add_replica_dim(normal({3, 2}), plan);
+  static_cast<void>(batch_norm_train(normal({7, 4, 2}), weight, {}, {0, 7}));
   CHECK(plan->batch() == 7);
 }
 
@@ -271,14 +272,14 @@ TEST_CASE("batch_norm: the same bits for any number of threads") {
   for (const Shape& shape : {Shape{8, 50, 50, 3}, Shape{300, 130}, Shape{33, 12, 12, 64}}) {
     const std::int64_t c = shape[shape.rank() - 1];
     const Tensor x = normal(shape, 1, float32).requires_grad_(), g = normal(shape, 2, float32),
-                 gamma = normal({c}, 3, float32).requires_grad_(),
-                 beta = normal({c}, 4, float32).requires_grad_();
+                 weight = normal({c}, 3, float32).requires_grad_(),
+                 bias = normal({c}, 4, float32).requires_grad_();
     std::vector<Tensor> results;
     for (const int threads : {1, 2, 3}) {
       set_num_threads(threads);
-      const auto result = batch_norm_train(x, gamma, beta, {0, 3, shape[0]});
+      const auto result = batch_norm_train(x, weight, bias, {0, 3, shape[0]});
       for (const Tensor& t : {result.y.detach(), result.mean, result.variance}) results.push_back(t);
-      for (const Tensor& t : grad(result.y, {x, gamma, beta}, {.gradient = g})) results.push_back(t);
+      for (const Tensor& t : grad(result.y, {x, weight, bias}, {.gradient = g})) results.push_back(t);
     }
     set_num_threads(0);
     for (std::size_t i = 6; i < results.size(); ++i) CHECK(same_bits(results[i], results[i % 6]));
@@ -310,8 +311,8 @@ TEST_CASE("batch_norm: errors") {
   CHECK_ERROR(batch_norm_train(x, {}, {}, {0}), ShapeError, "end at 8");
   CHECK_ERROR(batch_norm_train(x, {}, {}, {0, 6, 3, 8}), ShapeError, "batch_norm");
   CHECK_ERROR(batch_norm_train(normal({8}), {}, {}, {0, 8}), ShapeError, "[B, …, C]", "[8]");
-  CHECK_ERROR(batch_norm_train(x, normal({4}), {}, {0, 8}), ShapeError, "gamma", "[4]", "[3]");
-  CHECK_ERROR(batch_norm_train(x, {}, normal({1, 3}), {0, 8}), ShapeError, "beta", "[1, 3]", "[3]");
+  CHECK_ERROR(batch_norm_train(x, normal({4}), {}, {0, 8}), ShapeError, "weight", "[4]", "[3]");
+  CHECK_ERROR(batch_norm_train(x, {}, normal({1, 3}), {0, 8}), ShapeError, "bias", "[1, 3]", "[3]");
   CHECK_ERROR(batch_norm_train(x, normal({3}, 1, float32), {}, {0, 8}), DTypeError, "batch_norm", "float32");
   CHECK_ERROR(batch_norm_train(reshape(arange(8), {4, 2}), {}, {}, {0, 4}), DTypeError, "batch_norm",
               "int64");

@@ -20,7 +20,7 @@ const std::vector<Pool> pools{{2, 2, 0}, {3, 2, 1},          {3, 1, 1}, {{3, 2},
                               {1, 1, 0}, {{2, 1}, {4, 5}, 0}};
 const std::vector<Shape> images{{2, 5, 6, 3}, {1, 4, 4, 1}, {0, 5, 5, 2}, {3, 7, 3, 17}};
 
-/// The definition; an average over all of the window, or over its pixels inside the image, or the maximum.
+/// The definition; an average over the whole window, or over its pixels inside the image, or the maximum.
 enum class Kind { max, average, average_inside };
 Tensor reference(const Tensor& x_, const Pool& p, Kind kind) {
   const Tensor x = on_host(x_);
@@ -75,7 +75,7 @@ TEST_CASE("max_pool2d: every number of channels, in float32 and float64") {
       for (const DType dtype : {float32, float64}) {
         CAPTURE(channels);
         CAPTURE(concat(p.kernel, p.stride, p.padding));
-        // Few different values: equals meet.
+        // Few different values, so that there are ties.
         const Tensor x = round(normal({2, 6, 7, channels}, 1)).to(dtype).requires_grad_();
         const Tensor y = max_pool2d(x, p.kernel, {p.stride, p.padding});
         CHECK(largest_difference(y.detach().to(float64), reference(x.detach().to(float64), p, Kind::max)) ==

@@ -81,7 +81,7 @@ TEST_CASE("printing: long rows are broken, large tensors summarised") {
                "        [1950., 1951., 1952., …, 1997., 1998., 1999.]], shape=[40, 50])"}));
   CHECK(zeros({500, 2, 2}).to_string().find("shape=[500, 2, 2]") != std::string::npos);
   CHECK(zeros({1001, 1}).to_string().size() < 200);
-  // what is left out has no say in the format
+  // hidden elements do not affect the format
   Tensor x = zeros({3000});
   x.slice(0, 100, 101).fill_(0.123);
   CHECK(x.to_string() == "tensor([0., 0., 0., …, 0., 0., 0.], shape=[3000])");

@@ -118,7 +118,7 @@ TEST_CASE("sum: dtypes, scalars, empties") {
   CHECK(mean(tensor({1.f, 2.f})).dtype() == float32);
   const Tensor scalar = full({}, 3), total = sum(scalar);
   scalar.fill_(5);
-  CHECK(total.item() == 3);  // a result of its own, not a view
+  CHECK(total.item() == 3);  // a new tensor, not a view
   CHECK(tensor({1.0, 2.0}).sum().item() == 3);
   CHECK(tensor({1.0, 2.0}).mean({0}, true).shape() == Shape{1});
   CHECK_ERROR(mean(tensor<std::int64_t>({1})), DTypeError, "[mean]", "int64");
@@ -148,7 +148,7 @@ TEST_CASE("var") {
   const Tensor x = tensor({1.0, 2.0, 4.0, 7.0});
   CHECK(var(x).item() == doctest::Approx(7));
   CHECK(var(x, {}, 0).item() == doctest::Approx(5.25));
-  CHECK(std::isnan(var(tensor({1.0})).item()));  // one value has no unbiased variance
+  CHECK(std::isnan(var(tensor({1.0})).item()));  // undefined for one value
   CHECK(var(tensor({1.0}), {}, 0).item() == 0);
   CHECK(std::isnan(var(zeros({0}), {}, 0).item()));
   const Tensor y = normal({3, 4, 2});
@@ -166,7 +166,7 @@ TEST_CASE("argmax and argmin: ties, NaN, axes, dtypes") {
   CHECK(argmax(x, 0).dtype() == int64);
   CHECK(argmax(x, 0).item() == 1);  // the first of equals
   CHECK(argmin(x, 0).item() == 3);
-  CHECK(argmax(tensor({1.0, not_a_number, 5.0, not_a_number}), 0).item() == 1);  // NaN wins
+  CHECK(argmax(tensor({1.0, not_a_number, 5.0, not_a_number}), 0).item() == 1);  // NaN propagates
   CHECK(argmin(tensor({1.0, not_a_number, 5.0}), 0).item() == 1);
   CHECK(argmax(tensor({-infinity, -infinity}), 0).item() == 0);
   CHECK(argmax(tensor<std::int64_t>({3, 9, 9}), 0).item() == 1);
@@ -192,7 +192,7 @@ TEST_CASE("all and any") {
   CHECK_FALSE(all(tensor({true, false})).item<bool>());
   CHECK(any(tensor({true, false})).item<bool>());
   CHECK_FALSE(any(tensor({false, false})).item<bool>());
-  CHECK(all(zeros({0})).item<bool>());  // as for every statement about nothing
+  CHECK(all(zeros({0})).item<bool>());  // vacuously true
   CHECK_FALSE(any(zeros({0})).item<bool>());
   CHECK(all(tensor({0.5, -1.0})).item<bool>());
   CHECK(all(full({}, 2)).shape() == Shape{});
@@ -213,7 +213,7 @@ TEST_CASE("prod") {
       const Shape shape = axis == 0 ? Shape{n, 2} : Shape{2, n};
       CHECK(wrong_derivatives([axis](auto& in) { return prod(in[0], axis); }, {normal(shape)}) == "");
     }
-  Tensor with_zeros = normal({2, 4});  // where dividing the product by a factor would give NaN
+  Tensor with_zeros = normal({2, 4});  // dividing the product by a factor would give NaN
   with_zeros[0].narrow(0, 1, 1).fill_(0);
   with_zeros[1].narrow(0, 0, 2).fill_(0);
   CHECK(wrong_derivatives([](auto& in) { return prod(in[0], 1); }, {with_zeros}) == "");

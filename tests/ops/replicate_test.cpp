@@ -104,7 +104,7 @@ TEST_CASE("per_sample: a parameter against an activation") {
 }
 
 TEST_CASE("an operation of a user's own, with its rule for replicas") {
-  // the doc's promise: elementwise work on replicas is add_replica_dim(op(remove_replica_dim(x)))
+  // as documented: elementwise work on replicas is add_replica_dim(op(remove_replica_dim(x)))
   const auto scaled_sine = [](const Tensor& t) {
     const auto plain = [](const Tensor& x) {
       Tensor y = detail::unary(backend::Unary::sin, x);

@@ -17,7 +17,7 @@ Tensor counted(const Shape& shape, DType dtype = float64) {
   return arange(shape.numel()).to(dtype).reshape(shape);
 }
 
-/// First and second derivatives of f, linear, seen through a square.
+/// First and second derivatives of a linear f, composed with a square.
 std::string wrong(const std::function<Tensor(const Tensor&)>& f, const Shape& shape) {
   return wrong_derivatives([&f](auto& in) { return f(in[0] * in[0]) * 2.0; }, {normal(shape)});
 }
@@ -248,7 +248,7 @@ TEST_CASE("clone and to") {
   CHECK(holds(tensor<std::int64_t>({300}).to(uint8), {1}, {44}));
   for (const Shape& shape : shapes) CHECK(wrong([](const Tensor& t) { return t.clone(); }, shape) == "");
   const Tensor w = tensor({1.0, 2.0}).requires_grad_();
-  sum(w.to(float32) * tensor({3.f, 4.f})).backward();  // the gradient comes back in the leaf's own dtype
+  sum(w.to(float32) * tensor({3.f, 4.f})).backward();  // the gradient has the leaf's dtype
   CHECK(w.grad().dtype() == float64);
   CHECK(holds(w.grad(), {2}, {3, 4}));
   CHECK_FALSE(w.to(int64).requires_grad());

@@ -1,4 +1,4 @@
-// Adam and AdamW against PyTorch's.
+// Adam and AdamW compared with PyTorch's.
 #include "lpf/optim/adam.hpp"
 
 #include <limits>

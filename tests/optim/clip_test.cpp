@@ -13,7 +13,7 @@ TEST_CASE("clip_grad_norm scales the gradient down to the limit and returns the 
   set_gradient(params, 1, full({4}, -2, f64));
   CHECK(optim::grad_norm(params) == doctest::Approx(8).epsilon(1e-15));
   CHECK(optim::clip_grad_norm(params, 10).item() == doctest::Approx(8).epsilon(1e-15));
-  CHECK(params.tensor("weight").grad().to_vector()[0] == 2);  // below the limit: untouched
+  CHECK(params.tensor("weight").grad().to_vector()[0] == 2);  // below the limit: unchanged
   CHECK(optim::clip_grad_norm(params, 4).item() == doctest::Approx(8).epsilon(1e-15));
   CHECK(optim::grad_norm(params) == doctest::Approx(4 * 8 / (8 + 1e-6)).epsilon(1e-14));
   CHECK(params.tensor("bias").grad().to_vector()[0] == doctest::Approx(-1).epsilon(1e-6));

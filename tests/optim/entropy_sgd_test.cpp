@@ -1,5 +1,5 @@
-// Entropy-SGD against the formula in Python (tests/fixtures/make_fixtures.py), noise handed over; what an
-// update costs, groups, batch norm, clipping, resuming.
+// Entropy-SGD compared with the formula in Python (tests/fixtures/make_fixtures.py), with given noise; the
+// cost of an update, groups, batch norm, clipping, resuming.
 #include "lpf/optim/entropy_sgd.hpp"
 
 #include <limits>
@@ -34,7 +34,7 @@ EntropySGDOptions entropy_sgd_options(const Json& h) {
           .g_max = h["g_max"].is_null() ? none : h["g_max"].get<double>()};
 }
 
-/// The 6-5-3 network on a task of its own; each call of loss() is the next batch.
+/// The 6-5-3 network on its own task; each call of loss() is the next batch.
 struct Run {
   ParameterStore params;
   TanhNet net;
@@ -123,7 +123,7 @@ TEST_CASE("Entropy-SGD: an update costs L passes, during which θ keeps its bits
 }
 
 TEST_CASE("Entropy-SGD: groups, the schedule, frozen parameters") {
-  // the update is linear in lr·schedule, so that half the rate moves half as far
+  // the update is linear in lr·schedule: half the rate moves half as far
   const auto moved = [](const EntropySGDOptions& options, const EntropySGDOptions& biases, double factor) {
     Run run;
     const Tensor before = run.params.theta().clone();
@@ -138,7 +138,7 @@ TEST_CASE("Entropy-SGD: groups, the schedule, frozen parameters") {
   const auto [weight_half, bias_tenth] = moved({}, {.lr = 0.1}, 0.5);
   CHECK(difference(affine(weight, 0.5, 0), weight_half) < 1e-14);
   CHECK(difference(affine(bias, 0.1, 0), bias_tenth) < 1e-14);
-  // dynamics of a group: without an inner rate to speak of, a group stays where it is
+  // dynamics of a group: with a negligible inner rate a group does not move
   const auto [weight_as_before, bias_still] = moved({}, {.inner_lr = 1e-300}, 1);
   CHECK(relative_error(weight_as_before, weight) < 1e-2);
   CHECK(bias_still.abs().max().item() == 0);
@@ -154,7 +154,7 @@ TEST_CASE("Entropy-SGD: groups, the schedule, frozen parameters") {
     std::fill_n(inside.begin() + info.offset, info.numel(), 1.0);
   const auto theta = values_of(run.params);
   for (std::size_t i = 0; i < theta.size(); ++i)
-    if (inside[i] == 0) CHECK(theta[i] == 0);  // what lies between parameters stays zero
+    if (inside[i] == 0) CHECK(theta[i] == 0);  // gaps between parameters stay zero
 }
 
 TEST_CASE("Entropy-SGD: one inner step without noise and scope is a step of SGD on μ") {
@@ -193,8 +193,7 @@ TEST_CASE("Entropy-SGD: the gradients of several batches make one inner step, an
   CHECK(loss.shape() == Shape{});
   CHECK(difference(whole.params.theta(), parts.params.theta()) < 1e-14);
 
-  // Without noise and decay v is at most clip/(1 − m'), so θ' moves by at most η'·L·clip/(1 − m'), and so
-  // does μ.
+  // Without noise and decay v is at most clip/(1 − m'), so θ' and μ move by at most η'·L·clip/(1 − m').
   Run run;
   const Tensor before = run.params.theta().clone();
   EntropySGD clipped(run.params,
@@ -283,7 +282,7 @@ TEST_CASE("Entropy-SGD: what is out of range or out of place is refused") {
               "inner_steps", "a group cannot", "copy");
   EntropySGD noisy(run.params, {.noise = [](std::uint64_t) { return zeros({3}, f64); }});
   CHECK_ERROR(noisy.step([&] { return run.loss(); }), ShapeError, "noise", "[3]");
-  // inside a perturbed pass it cannot make passes of its own
+  // inside a perturbed pass it cannot open its own passes
   LowPassFilter filter({.M = 2});
   const auto scope = filter.perturb(run.params);
   EntropySGD optimizer(run.params);

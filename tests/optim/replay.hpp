@@ -1,5 +1,5 @@
-// What the tests of the optimizers share: the cases of a fixture file, the 6-5-3 network, and a loop that
-// replays a case of PyTorch's optimizers.
+// Common code of the optimizer tests: the cases of a fixture file, the 6-5-3 network, and a loop that replays
+// a case of PyTorch's optimizers.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ inline constexpr struct {
   operator TensorOptions() const { return {.dtype = DType::float64}; }
 } f64{};
 
-/// Values from init.NAME into every parameter of the store.
+/// Copies init.NAME into every parameter of the store.
 inline void initialize(const ParameterStore& params, const FixtureCase& c) {
   const auto off = no_grad();
   for (const auto& info : params.parameters()) params.tensor(info.index).copy_(c.at("init." + info.name));
@@ -38,7 +38,7 @@ inline double difference(const Tensor& a, const Tensor& b) {
   return worst;
 }
 
-/// Parameters after step t, and the difference to the fixture's after.NAME[t].
+/// Difference between the parameters after step t and the fixture's after.NAME[t].
 inline double difference_after(const FixtureCase& c, const ParameterStore& params, std::int64_t t) {
   double worst = 0;
   for (const auto& info : params.parameters())
@@ -46,7 +46,7 @@ inline double difference_after(const FixtureCase& c, const ParameterStore& param
   return worst;
 }
 
-/// A vector of θ's layout, seen as one of its parameters.
+/// The part of a vector of θ's layout that belongs to one parameter.
 inline Tensor part(const Tensor& flat, const ParameterInfo& info) {
   return flat.alias(info.shape, info.offset);
 }
@@ -57,7 +57,7 @@ inline void set_gradient(const ParameterStore& params, std::size_t index, const 
 
 inline bool is_bias(const ParameterInfo& info) { return info.name.ends_with("bias"); }
 
-/// weight [3, 4] and bias [4] with no layer around them: what the optimizer fixtures train.
+/// weight [3, 4] and bias [4] without a layer, as in the optimizer fixtures.
 inline ParameterStore weight_and_bias() {
   ParameterStore params({.dtype = DType::float64});
   const nn::Path p = params;
@@ -73,9 +73,9 @@ struct TanhNet {
   Tensor operator()(const Tensor& x) const { return fc2(tanh(fc1(x))); }
 };
 
-/// Replays a case of optim.safetensors: make(params, [options of each group]) builds the optimizer.
-/// `state_names` are pairs of our and PyTorch's names of the state. Every step and the final state must agree
-/// to 1e-12.
+/// Replays a case of optim.safetensors: make(params, [options of each group]) constructs the
+/// optimizer. `state_names` are pairs of LPF's and PyTorch's names of the state. Every step and the
+/// final state must agree to 1e-12.
 template <class Make>
 void replay(const FixtureCase& c, Make make,
             const std::vector<std::pair<std::string, std::string>>& state_names) {

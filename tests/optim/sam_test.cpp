@@ -1,5 +1,5 @@
-// The flat-minima optimizers against plain implementations in Python (tests/fixtures/make_fixtures.py): SAM,
-// ASAM, m-sharpness, LPF-SGD and LPF-Adam with the noise handed over.
+// The flat-minima optimizers compared with plain implementations in Python (tests/fixtures/make_fixtures.py):
+// SAM, ASAM, m-sharpness, LPF-SGD and LPF-Adam with given noise.
 #include "lpf/optim/sam.hpp"
 
 #include <limits>
@@ -23,7 +23,7 @@ optim::SGDOptions sgd_from(const Json& o) {
 
 const FixtureFile& cases() { return FixtureFile::named("sam.safetensors"); }
 
-/// Replays a case of LPF-SGD or LPF-Adam: s by our law, ε from the file.
+/// Replays a case of LPF-SGD or LPF-Adam: s from LPF's law, ε from the file.
 template <class Optimizer>
 void replay_filter(const FixtureCase& c, ParameterStore params, const TanhNet& net, Optimizer& optimizer) {
   INFO(c.name());
@@ -194,7 +194,7 @@ TEST_CASE("SAM: a gradient that is there already, and parts that are not told ap
   const auto loss = [&] { return cross_entropy(net(task.x[0]), task.y[0]); };
   loss().backward();
   CHECK_ERROR(sam.step(loss), StateError, "there is a gradient already", "accumulate", "zero_grad");
-  CHECK(optim::grad_norm(params) > 0);  // it was not thrown away
+  CHECK(optim::grad_norm(params) > 0);  // it was not cleared
   CHECK_ERROR((params.zero_grad(), parts.step(loss)), ValueError, "accumulate is 2", "number of the part");
   CHECK(values_of(params) == before);
   CHECK_NOTHROW(parts.step([&](auto k) { return cross_entropy(net(task.x[k]), task.y[k]); }));

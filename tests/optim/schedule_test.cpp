@@ -1,4 +1,4 @@
-// Learning-rate schedules against PyTorch's.
+// Learning-rate schedules compared with PyTorch's.
 #include "lpf/optim/schedule.hpp"
 
 #include <limits>
@@ -12,7 +12,7 @@ using schedule::Schedule;
 
 namespace {
 
-/// Our schedule for a case of schedules.safetensors, as a factor of the case's base rate.
+/// LPF's schedule for a case of schedules.safetensors, as a factor of the case's base rate.
 Schedule schedule_of(const std::string& name, const Json& h) {
   const std::string op = h["op"];
   const double base = h["base_lr"];
@@ -29,10 +29,10 @@ Schedule schedule_of(const std::string& name, const Json& h) {
   if (name == "lambda_polynomial")
     return [](std::uint64_t t) { return std::pow(1 - static_cast<double>(t) / 30, 2); };
   if (op == "one_cycle") {
-    // The rate's peak is the base rate here; PyTorch's replaces the base rate by its own.
+    // The peak is the base rate here; PyTorch replaces the base rate by its max_lr.
     const double peak = h["max_lr"].get<double>() / base, low = 1 / h["div_factor"].get<double>();
     Schedule cycle;
-    if (h["anneal_strategy"] == "linear") {  // not an option of ours: two lines
+    if (h["anneal_strategy"] == "linear") {  // not an option of LPF: two lines
       REQUIRE(name == "one_cycle_linear");
       cycle = schedule::chain({{schedule::linear(8, low, 1), 8}},
                               schedule::linear(21, 1, low / h["final_div_factor"].get<double>()));
@@ -51,7 +51,7 @@ Schedule schedule_of(const std::string& name, const Json& h) {
   if (name == "warmup_constant_exponential")
     return schedule::chain({{schedule::warm_up(4, 0.1), 4}, {schedule::constant(), 8}},
                            schedule::exponential(0.8));
-  if (name == "chained_linear_exponential") {  // a product of schedules is a line of the user's
+  if (name == "chained_linear_exponential") {  // a product of schedules is user code
     const auto a = schedule::linear(6, 0.1), b = schedule::exponential(0.9);
     return [=](std::uint64_t t) { return a(t) * b(t); };
   }
@@ -73,7 +73,7 @@ TEST_CASE("schedules agree with PyTorch") {
     const auto lr = c.at("lr").to_vector();
     for (std::size_t t = 0; t < lr.size(); ++t) {
       CAPTURE(t);
-      // PyTorch's cosine goes up again after T_max; ours stays at its end.
+      // PyTorch's cosine rises again after T_max; LPF's stays at its end.
       const bool past = name == "cosine_past_T_max" && t > 12;
       CHECK(base * factor(t) == doctest::Approx(past ? lr[12] : lr[t]).epsilon(1e-12));
     }
@@ -113,7 +113,7 @@ TEST_CASE("one_cycle is finite for every length and share") {
       }
     }
   }
-  // One step of rising: it begins at the peak. (PyTorch divides by zero there.)
+  // One step of increase: the schedule begins at the peak. (PyTorch divides by zero there.)
   CHECK(schedule::one_cycle({.total = 10, .fraction_up = 0.1})(0) == 1);
 }
 

@@ -1,5 +1,5 @@
-// SGD against PyTorch's, and what all optimizers have in common: step() and the gradient, groups, frozen
-// parameters, bits that do not depend on the threads.
+// SGD compared with PyTorch's, and the common behaviour of optimizers: step() and the gradient, groups,
+// frozen parameters, bits that do not depend on the threads.
 #include "lpf/optim/sgd.hpp"
 
 #include <limits>
@@ -82,7 +82,7 @@ TEST_CASE("step() uses the gradient up, several backward() before it accumulate"
   CHECK(params.updates() == 1);
 
   const auto before = values_of(params);
-  sgd.step();  // no gradient, no momentum, no decay: nothing moves
+  sgd.step();  // no gradient, no momentum, no decay: no change
   CHECK(values_of(params) == before);
 }
 
@@ -123,13 +123,13 @@ TEST_CASE("frozen parameters do not move, whatever their size and the dtype") {
       params.set_trainable("b", false);
       SGD sgd(params, {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.1, .nesterov = true});
       for (int t = 0; t < 3; ++t) {
-        params.gradient().fill_(1);  // whatever stands there
+        params.gradient().fill_(1);  // any value
         sgd.step();
       }
       for (const double v : params.tensor("b").to_vector()) CHECK(v == 1);
       for (const char* moved : {"a", "c"})
         for (const double v : params.tensor(moved).to_vector()) CHECK(v < 0.9);
-      // and, trained again, they do
+      // and, made trainable again, they do
       params.set_trainable("b", true);
       params.gradient().fill_(1);
       sgd.step();

@@ -1,5 +1,5 @@
-// SmoothOut against the formula in Python (tests/fixtures/make_fixtures.py), noise handed over; the law of
-// its noise.
+// SmoothOut compared with the formula in Python (tests/fixtures/make_fixtures.py), with given noise;
+// the distribution of its noise.
 #include "lpf/optim/smoothout.hpp"
 
 #include <limits>
@@ -106,7 +106,7 @@ TEST_CASE(
   for (const auto& info : params.parameters())
     CHECK((part(offsets, info).abs().max().item() > 0) == (info.name == "fc1.weight"));
 
-  // two parts of a batch, each in a pass of its own, add up
+  // two parts of a batch, each in its own pass, add up
   const Tensor theta = params.theta().clone();
   Tensor expected = zeros_like(theta);
   for (std::int64_t i = 0; i < 2; ++i) {

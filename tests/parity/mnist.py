@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Trains SGD's and LPF-SGD's rows of a table of docs/results-images.md again, with PyTorch, and prints both sides.
+"""Reproduces SGD's and LPF-SGD's rows of a table of docs/results-images.md with PyTorch, and prints both.
 
     python tests/parity/mnist.py --data DIR --ours out/results/mnist-1000-clean/runs
 
-DIR has MNIST's four files. What is shared with LPF is the recipe, read from the config.json of its runs; network,
-optimizer and noise are written here, from the paper: LPF-SGD is M passes over consecutive slices of the batch, one after
-another, each with fresh noise of deviation gamma ||w_k|| for filter k added to the weights and taken away again. Random
-numbers are PyTorch's, so that a seed is another draw than the same seed of LPF: means are what can agree. Needs torch.
+DIR has MNIST's four files. Only the hyper-parameters are shared with LPF, read from the config.json of its runs;
+network, optimizer and noise are implemented here from the paper: LPF-SGD is M passes in sequence over consecutive
+slices of the batch, each with fresh noise of deviation gamma ||w_k|| for filter k added to the weights and removed
+again. Random numbers are PyTorch's, so a seed gives other draws than in LPF: only means can agree. Needs torch.
 """
 import argparse
 import glob
@@ -49,7 +49,7 @@ def deviation(p, gamma):
 
 
 def lpf_backward(net, x, y, M, gamma):
-    """The mean over samples of the gradients at theta + noise, a fresh one for each of M slices."""
+    """The mean over samples of the gradients at theta + noise, with fresh noise for each of M slices."""
     for xs, ys in zip(x.tensor_split(M), y.tensor_split(M)):
         with torch.no_grad():
             noise = [deviation(p, gamma) * torch.randn_like(p) for p in net.parameters()]

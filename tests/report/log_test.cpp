@@ -18,7 +18,7 @@ using namespace lpf;
 
 namespace {
 
-// A file name that is free, and is removed afterwards.
+// An unused file name; the file is removed at the end.
 class File {
  public:
   explicit File(const std::string& extension) {
@@ -70,7 +70,7 @@ TEST_CASE("a CSV log: header, quoting, gaps") {
   {
     MetricLog log(file.path());
     log.write({{"epoch", 1}, {"loss", 0.5}, {"a, \"b\"", "SGD"}});
-    CHECK(file.text() == "epoch,loss,\"a, \"\"b\"\"\"\n1,0.5,SGD\n");  // on the disk's side at once
+    CHECK(file.text() == "epoch,loss,\"a, \"\"b\"\"\"\n1,0.5,SGD\n");  // flushed at once
     log.write({{"epoch", 2}, {"loss", quiet_nan}, {"a, \"b\"", "say \"hi\", or\nnot"}});
     log.write({{"loss", infinity}, {"a, \"b\"", ""}, {"epoch", 3}});
     CHECK(log.size() == 3);
@@ -86,8 +86,45 @@ TEST_CASE("a JSONL log: escapes, null") {
   MetricLog log(file.path());
   log.write({{"epoch", 1}, {"loss", quiet_nan}, {"no\"te", "a\\b \"c\"\n\t\x01 λ \xFF"}, {"ok", true}});
   CHECK(file.text() ==
-        "{\"epoch\": 1, \"loss\": null, \"no\\\"te\": \"a\\\\b \\\"c\\\"\\n\\u0009\\u0001 λ \xEF\xBF\xBD\", "
-        "\"ok\": true}\n");
+        "{\"epoch\":1,\"loss\":null,\"no\\\"te\":\"a\\\\b \\\"c\\\"\\n\\t\\u0001 λ "
+        "\xEF\xBF\xBD\",\"ok\":true}\n");
+}
+
+TEST_CASE("a JSONL log: numbers read back to the same value") {
+  const File file(".jsonl");
+  const double doubles[] = {0.1,  1.0 / 3, M_PI, 4.9e-324, 1.7976931348623157e308, 1e22, 123456789012345680.0,
+                            1e-7, 5.0,     -2.5, 100000.0};
+  {
+    MetricLog log(file.path());
+    for (const double v : doubles) log.write({{"v", v}});
+    log.write({{"v", 0.1f}});  // with a float's digits
+    log.write({{"v", std::numeric_limits<std::uint64_t>::max()}});
+    log.write({{"v", std::numeric_limits<std::int64_t>::min()}});
+    log.write({{"v", -infinity}});
+    log.write({{"v", std::numeric_limits<long double>::max()}});  // no double holds it
+  }
+  std::ifstream lines(file.path());
+  std::string line;
+  const auto next = [&] {
+    std::getline(lines, line);
+    return nlohmann::json::parse(line).at("v");
+  };
+  for (const double v : doubles) CHECK(next().get<double>() == v);
+  CHECK(next().get<double>() == 0.1);
+  CHECK(next().get<std::uint64_t>() == std::numeric_limits<std::uint64_t>::max());
+  CHECK(next().get<std::int64_t>() == std::numeric_limits<std::int64_t>::min());
+  CHECK(next().is_null());
+  CHECK(next().is_null());
+}
+
+TEST_CASE("a JSONL log that was written with spaces, or by hand, is continued") {
+  const File file(".jsonl");
+  file.put("{\"epoch\": 1, \"no\\\"te \\u00e9\": \"a\", \"list\": [{\"x\": 1}]}\n");
+  MetricLog log(file.path(), {.append = true});
+  CHECK(log.size() == 1);
+  log.write({{"list", 2}, {"no\"te é", "b"}, {"epoch", 2}});
+  CHECK(file.text().ends_with("}\n{\"epoch\":2,\"no\\\"te é\":\"b\",\"list\":2}\n"));
+  CHECK_THROWS_AS(log.write({{"list", 2}, {"x", "b"}, {"epoch", 2}}), StateError);
 }
 
 TEST_CASE("records must have the columns of the first") {
@@ -127,6 +164,7 @@ TEST_CASE("a CSV with one column has no empty lines") {
 TEST_CASE("resuming cuts a torn line, wherever it was torn") {
   const Record one{{"name", "x\n\"y\", z"}, {"loss", 0.25}}, two{{"name", "w\n"}, {"loss", 0.125}};
   for (const char* extension : {".csv", ".jsonl"}) {
+    CAPTURE(extension);
     std::string whole;
     std::size_t first = 0;  // length after the first record
     {
@@ -169,7 +207,7 @@ TEST_CASE("resuming keeps the records that a checkpoint knows") {
     }
     CHECK(MetricLog(file.path(), {.append = true, .keep = 0}).size() == 0);
     CHECK(MetricLog(file.path(), {.append = true}).size() == 0);
-    MetricLog(file.path()).write({{"other", 1}});  // without append the file starts anew
+    MetricLog(file.path()).write({{"other", 1}});  // without append the file is overwritten
     CHECK(file.text().find("epoch") == std::string::npos);
   }
 }
@@ -179,6 +217,10 @@ TEST_CASE("a file that is no such log") {
   file.put("hello\n");
   CHECK_THROWS_AS(MetricLog(file.path(), {.append = true}), FormatError);
   CHECK(file.text() == "hello\n");
+  for (const char* other : {"[1]\n", "{}\n", "{\"a\": 1\n", "\n"}) {
+    file.put(other);
+    CHECK_THROWS_AS(MetricLog(file.path(), {.append = true}), FormatError);
+  }
   CHECK_THROWS_AS(MetricLog("/tmp/lpf.txt"), ValueError);
   CHECK_THROWS_AS(MetricLog("/tmp/no such folder/x.csv"), IOError);
 }
@@ -228,13 +270,13 @@ TEST_CASE("lists of records") {
                                     {{"error", quiet_nan}, {"optimizer", "SAM"}}};
   write_json_records(json.path(), records);
   CHECK(json.text() ==
-        "[\n  {\"optimizer\": \"SGD\", \"error\": 10.4},\n  {\"optimizer\": \"SAM\", \"error\": null}\n]\n");
+        "[\n  {\"optimizer\":\"SGD\",\"error\":10.4},\n  {\"optimizer\":\"SAM\",\"error\":null}\n]\n");
   write_csv_records(csv.path(), records);
   CHECK(csv.text() == "optimizer,error\nSGD,10.4\nSAM,\n");
   const std::vector<Record> mixed{{{"a", 1}}, {{"b", 1}}};
   CHECK_THROWS_AS(write_json_records(json.path(), mixed), StateError);
   CHECK_THROWS_AS(write_csv_records(csv.path(), mixed), StateError);
-  CHECK(csv.text() == "optimizer,error\nSGD,10.4\nSAM,\n");  // the old file stays
+  CHECK(csv.text() == "optimizer,error\nSGD,10.4\nSAM,\n");  // the old file is unchanged
   write_json_records(json.path(), {});
   CHECK(json.text() == "[]\n");
   write_csv_records(csv.path(), {});

@@ -19,7 +19,7 @@ namespace {
 double now = 0;
 double test_clock() { return now; }
 
-// A stream that is no terminal.
+// A stream that is not a terminal.
 class Sink {
  public:
   Sink() : file_(std::tmpfile()) { now = 100; }
@@ -36,7 +36,7 @@ class Sink {
   std::FILE* file_;
 };
 
-// A real terminal of 60 columns; read() takes what was written to it.
+// A real terminal of 60 columns; read() returns what was written to it.
 class Terminal {
  public:
   Terminal() {
@@ -66,7 +66,7 @@ class Terminal {
   std::FILE* file_ = nullptr;
 };
 
-// Sets an environment variable, and puts the old value back.
+// Sets an environment variable, and restores the old value.
 class Environment {
  public:
   Environment(const char* name, const char* value) : name_(name) {
@@ -104,7 +104,7 @@ TEST_CASE("elsewhere than on a terminal: lines, as rare as asked for") {
   {
     ProgressBar progress(100, {.label = "SGD", .stream = sink.file(), .clock = test_clock});
     for (std::size_t i = 1; i <= 100; ++i) {
-      now += 1;  // 10 % take 10 s: the fraction rules
+      now += 1;  // 10 % take 10 s: the fraction decides
       progress.update(i, 1.0 / static_cast<double>(i));
     }
   }
@@ -121,7 +121,7 @@ TEST_CASE("lines of a fast loop are 5 s apart, those of a short one are one") {
   {
     ProgressBar progress(1000, {.stream = fast.file(), .clock = test_clock});
     for (std::size_t i = 1; i <= 1000; ++i) {
-      now += 0.012;  // 10 % take 1.2 s: the 5 s rule
+      now += 0.012;  // 10 % take 1.2 s: the 5 s rule decides
       progress.update(i);
     }
   }

@@ -23,7 +23,7 @@ std::size_t count(const std::string& text, const std::string& what) {
   return n;
 }
 
-// Elements opened and closed in order, attributes quoted, no number that is none: what an XML reader wants.
+// Elements nested correctly, attributes quoted, no NaN or infinity: valid for an XML reader.
 bool well_formed(const std::string& xml) {
   std::vector<std::string> open;
   for (std::size_t i = 0; i < xml.size(); ++i) {
@@ -62,7 +62,7 @@ using Words = std::vector<std::string>;
 
 TEST_CASE("ticks stand at round values") {
   CHECK(labels(0, 60) == Words{"0", "10", "20", "30", "40", "50", "60"});
-  CHECK(labels(-1, 1) == Words{"−1", "0", "1"});  // whole numbers only
+  CHECK(labels(-1, 1) == Words{"−1", "0", "1"});  // integers only
   CHECK(labels(-1, 0.999, {}, 5) == Words{"−1.0", "−0.5", "0", "0.5"});
   CHECK(labels(0.1, 0.3, {}, 3) == Words{"0.1", "0.2", "0.3"});
   CHECK(labels(1, 2) == Words{"1", "2"});
@@ -113,7 +113,7 @@ TEST_CASE("limits that are given hold; those that cannot hold are errors") {
   CHECK(axis.at(2) == doctest::Approx(.2));
   CHECK(inner::Axis(data, {.min = 7}, 5, 0).high > 7);
   CHECK(inner::Axis(data, {.max = 1}, 5, 0).low < 1);
-  CHECK(inner::Axis(data, {.min = 1e16, .max = 1e16 + 4}, 5, 0).ticks.size() <= 50);  // ends
+  CHECK(inner::Axis(data, {.min = 1e16, .max = 1e16 + 4}, 5, 0).ticks.size() <= 50);  // terminates
   CHECK_THROWS_AS(inner::Axis(data, {.min = 3, .max = 3}, 5, 0), ValueError);
   CHECK_THROWS_AS(inner::Axis(data, {.scale = Scale::log, .min = 0}, 5, 0), ValueError);
   CHECK_THROWS_AS(inner::Axis(data, {.min = infinity}, 5, 0), ValueError);
@@ -237,7 +237,7 @@ TEST_CASE("the legend wraps above the plot area and gives way to it") {
   REQUIRE(last != svg.npos);
   const double legend = std::strtod(svg.c_str() + svg.rfind(" y=\"", last) + 4, nullptr);
   CHECK(legend + 4 < top);
-  CHECK(svg.find("viewBox=\"0 0 720.0 200.0\"") == svg.npos);  // taller, so that a plot is left
+  CHECK(svg.find("viewBox=\"0 0 720.0 200.0\"") == svg.npos);  // taller, so that there is room for a plot
 }
 
 TEST_CASE("dots and bars by category") {

@@ -18,8 +18,8 @@ TEST_CASE("display_width counts columns, not bytes") {
   CHECK(display_width("e\u0301") == 1);
   CHECK(display_width("重み") == 4);
   CHECK(display_width("🙂") == 2);
-  CHECK(display_width("\xFFz") == 2);     // not UTF-8: one column a byte
-  CHECK(display_width("\xE2\x82") == 2);  // cut short
+  CHECK(display_width("\xFFz") == 2);     // invalid UTF-8: one column per byte
+  CHECK(display_width("\xE2\x82") == 2);  // truncated
   CHECK(display_width("\xC0\xAF") == 2);  // overlong
   CHECK(display_width("\xE0\x80\xAF") == 3);
   CHECK(display_width("\xF0\x80\x80\xAF") == 4);

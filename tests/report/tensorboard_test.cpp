@@ -1,4 +1,4 @@
-// TensorBoard's event files, read back here and by TensorBoard itself.
+// TensorBoard's event files, read back here and by TensorBoard.
 #include "lpf/report/tensorboard.hpp"
 
 #include <bit>
@@ -33,7 +33,7 @@ std::uint64_t take_varint(std::string_view& bytes) {
   }
 }
 
-/// Bit by bit, from the polynomial as it is written.
+/// Bit by bit, directly from the polynomial.
 std::uint32_t slow_crc32c(std::string_view bytes) {
   std::uint32_t c = ~0u;
   for (const char byte : bytes)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Tests scripts/get-data against a server of its own, with small files in place of the official ones.
+"""Tests scripts/get-data with a local server and small files instead of the official ones.
 
-    python3 get_data_test.py          exits with 77 where there is no curl
+    python3 get_data_test.py          exits with 77 if there is no curl
 
-The script is run from a copy in which the archive's SHA-256 is that of the small one.
+Runs a copy of the script in which the archive's SHA-256 is that of the small one.
 """
 import hashlib
 import http.server
@@ -32,7 +32,7 @@ FILES = {"train.bin": b"\1\2" + bytes(3072), "test.bin": b"\3\4" + bytes(3072)}
 def archive():
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        # What does not compress makes it large enough to be interrupted.
+        # Incompressible data make it large enough to be interrupted.
         noise = b"".join(hashlib.sha256(bytes([i & 255, i >> 8])).digest() for i in range(20_000))
         for name, data in (FILES | {"noise": noise}).items():
             info = tarfile.TarInfo("cifar-100-binary/" + name)
@@ -42,7 +42,7 @@ def archive():
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; `asked` are the Range headers that came."""
+    """Serves `files`; `asked` are the Range headers received."""
 
     def __init__(self, files, ranges=True, pause=0.0):
         self.files, self.ranges, self.pause, self.asked = files, ranges, pause, []
@@ -93,7 +93,7 @@ class GetData(unittest.TestCase):
         return ["bash", str(script), "--no-install", "--to", str(self.out), *map(str, arguments), "cifar100"]
 
     def get(self, *arguments):
-        """Exit status and what was said."""
+        """Exit status and output."""
         done = subprocess.run(self.command(*arguments), capture_output=True, text=True, errors="replace", env=HERE)
         return done.returncode, done.stdout + done.stderr
 

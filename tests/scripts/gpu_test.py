@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Tests what scripts/gpu makes of its steps, on any machine: with programs that do nothing in place of the GPU's, CMake's
-and the library's own.
+"""Tests how scripts/gpu reports its steps, on any machine, with programs that do nothing instead of the GPU's,
+CMake's and the library's.
 
     python3 gpu_test.py
 """

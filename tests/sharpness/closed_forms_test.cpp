@@ -1,4 +1,4 @@
-// Every measure on a quadratic with known Hessian, where it has a closed form.
+// Every measure on a quadratic with known Hessian, compared with its closed form.
 #include "lpf/nn/linear.hpp"
 #include "lpf/sharpness/measure.hpp"
 #include "quadratic.hpp"
@@ -8,7 +8,7 @@ namespace {
 
 using namespace sharpness;
 
-/// Five eigenvalues from 0.2 to 4, any directions; as it is and after filter normalisation.
+/// Five eigenvalues from 0.2 to 4, random directions; as it is and after filter normalisation.
 struct Case {
   bool normalize;
   Quadratic q{with_eigenvalues({0.2, 0.5, 1, 2, 4}, 3)};
@@ -29,7 +29,7 @@ TEST_CASE("closed forms: LPF is L + σ²/2 tr(CAC)") {
     const Estimate e = low_pass(c.l, 0.4, {.draws = 2000, .key = 3});
     CHECK(agrees(e, c.q.loss() + 0.08 * c.B.trace()));
     CHECK(e.standard_error < 0.03 * e.value);
-    // to the draw: the same draws by hand
+    // draw by draw: the same draws by hand
     const Estimate few = low_pass(c.l, 0.4, {.draws = 13, .key = 3});
     REQUIRE(few.per_draw.size() == 13);
     for (std::int64_t i = 0; i < 13; ++i)
@@ -178,7 +178,7 @@ TEST_CASE("closed forms: gradient of local entropy is a linear recursion without
       v = v - 0.1 * (c.g + c.B * v + 0.5 * v);
       mean = 0.75 * mean + 0.25 * v;
     }
-    // one batch is all samples
+    // one batch has all samples
     const LocalEntropyGradientOptions o{.gamma = 0.5, .noise = 0, .batch_size = 1000};
     const Estimate e = local_entropy_gradient(c.l, o, {.draws = 3});
     CHECK(e.value == doctest::Approx(0.5 * mean.norm()).epsilon(1e-10));
@@ -196,7 +196,7 @@ TEST_CASE("gradient of local entropy: fresh batches or one, noise of its size, c
   CHECK(fresh.standard_error > 0);
   const Estimate one = local_entropy_gradient(c.l, {.gamma = 1, .batch_size = 5, .published = true});
   CHECK(one.draws == 4);                             // 20 samples
-  CHECK(one.standard_error > fresh.standard_error);  // a batch that stays pulls further
+  CHECK(one.standard_error > fresh.standard_error);  // a fixed batch has more influence
   // a flat loss: the chain is a random walk of 20 steps of 1e-2·√0.2, and μ its weighted sum
   const Quadratic flat(Matrix(5, 5));
   const Landscape l = flat.landscape();

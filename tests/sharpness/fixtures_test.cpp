@@ -1,4 +1,4 @@
-// Every measure against an independent float64 PyTorch script with the same draws
+// Every measure compared with an independent float64 PyTorch script with the same draws
 // (tests/fixtures/make_sharpness_fixtures.py).
 #include "lpf/nn/linear.hpp"
 #include "lpf/sharpness/measure.hpp"
@@ -10,7 +10,7 @@ namespace {
 
 using namespace sharpness;
 
-/// The network of a case: linear layers, an activation between.
+/// The network of a case: linear layers with activations between them.
 struct Net {
   std::vector<nn::Linear> layers;
   bool smooth;
@@ -30,7 +30,7 @@ struct Net {
   }
 };
 
-/// A vector over θ without what lies between the parameters.
+/// A vector over θ without the gaps between the parameters.
 std::vector<double> packed(const ParameterStore& params, const Tensor& v) {
   std::vector<double> out;
   for (const auto& info : params.parameters()) {
@@ -66,7 +66,7 @@ TEST_CASE("PyTorch's values of every measure, with the same draws") {
     const std::int64_t draws = c.hyper["draws"];
     CHECK(l.losses().mean(0) == doctest::Approx(c.at("loss").item()).epsilon(1e-13));
     CHECK(error_of_values(packed(params, l.weights()), c.at("normalized")) < 1e-14);
-    for (std::int64_t i = 0; i < draws; ++i) {  // what was handed over is what we draw
+    for (std::int64_t i = 0; i < draws; ++i) {  // the given draws are LPF's
       std::vector<double> eps;
       for (const auto& info : params.parameters())
         for (std::int64_t k = 0; k < info.numel(); ++k)

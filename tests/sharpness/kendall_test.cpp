@@ -1,4 +1,4 @@
-// Kendall's τ against values by hand and against its definition, and the bootstrap's intervals.
+// Kendall's τ compared with values by hand and with its definition, and the bootstrap's intervals.
 #include "lpf/sharpness/kendall.hpp"
 
 #include "tensor_test.hpp"
@@ -83,7 +83,7 @@ TEST_CASE("kendall: an interval holds its value, is repeated with its seed, and 
 
 TEST_CASE(
     "kendall: the granulated coefficient is the mean over groups, and does not see what lies between them") {
-  // Within groups τ is 1, 1/3 and −1; over all y falls with the group while x rises.
+  // Within groups τ is 1, 1/3 and −1; overall y falls with the group while x rises.
   const std::vector<std::size_t> group{0, 5, 0, 5, 0, 5, 9, 9, 7};
   const Values x{1, 11, 2, 12, 3, 13, 21, 22, 30}, y{91, 81, 92, 83, 93, 82, 72, 71, 60};
   const auto found = sharpness::granulated_kendall(group, x, y);  // group 7 has one model
@@ -93,7 +93,7 @@ TEST_CASE(
   CHECK(found.high == 1);
   CHECK(std::isnan(
       sharpness::granulated_kendall(std::vector<std::size_t>{0, 1}, Values{1, 2}, Values{1, 2}).value));
-  // y the same within a group has no order: it is left out, not counted as 0.
+  // If y is constant within a group there is no order: the group is left out, not counted as 0.
   CHECK(sharpness::granulated_kendall(std::vector<std::size_t>{0, 0, 1, 1}, Values{1, 2, 1, 2},
                                       Values{3, 4, 5, 5})
             .value == 1);

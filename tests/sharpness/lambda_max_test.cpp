@@ -1,4 +1,4 @@
-// λ_max by Lanczos against dense eigenvalues of the Hessian.
+// λ_max by Lanczos compared with dense eigenvalues of the Hessian.
 #include "filter/networks.hpp"
 #include "lpf/sharpness/lanczos.hpp"
 #include "matrix.hpp"
@@ -6,8 +6,7 @@
 namespace lpf::test {
 namespace {
 
-/// The Hessian over the trainable parameters, one after another, column by column from products with unit
-/// vectors.
+/// The Hessian over the trainable parameters in order, column by column from products with unit vectors.
 Matrix hessian_of(const ParameterStore& params, const Tensor& loss) {
   const auto leaves = params.leaves();
   const HessianVectorProduct product(loss, leaves);
@@ -35,7 +34,8 @@ Matrix sizes_of(const ParameterStore& params) {
 }
 double largest_of(const Matrix& m) { return eigenvalues_of(m).max(); }
 
-/// Largest difference between ours and Eigen's, in units of the matrix' size, over shifts of its diagonal.
+/// Largest difference from the value of a dense solver, in units of the matrix' size, over shifts of its
+/// diagonal.
 double tridiagonal_error(const std::vector<double>& diagonal, const std::vector<double>& off) {
   double worst = 0;
   for (const double shift : {0.0, 100.0, -100.0}) {
@@ -47,7 +47,7 @@ double tridiagonal_error(const std::vector<double>& diagonal, const std::vector<
     for (std::int64_t i = 0; i + 1 < n; ++i) m(i, i + 1) = m(i + 1, i) = off[static_cast<std::size_t>(i)];
     const double scale = m.max_abs() + 1e-300;
     worst = std::max(worst,
-                     std::abs(sharpness::detail::largest_eigenvalue(shifted, off) - largest_of(m)) / scale);
+                     std::abs(sharpness::detail::largest_eigenvalue({shifted, off}) - largest_of(m)) / scale);
   }
   return worst;
 }
@@ -60,13 +60,13 @@ TEST_CASE("the largest eigenvalue of a tridiagonal matrix") {
       CHECK(tridiagonal_error(diagonal, off) < 1e-12);
       CHECK(tridiagonal_error(diagonal, std::vector<double>(off.size(), 0.0)) < 1e-12);
     }
-  CHECK(sharpness::detail::largest_eigenvalue({0, 0, 0}, {0, 0}) == doctest::Approx(0));
-  CHECK(sharpness::detail::largest_eigenvalue({-3, -2}, {0}) == doctest::Approx(-2).epsilon(1e-13));
-  CHECK(sharpness::detail::largest_eigenvalue({1e-200, 2e-200}, {0}) ==
+  CHECK(sharpness::detail::largest_eigenvalue({{0, 0, 0}, {0, 0}}) == doctest::Approx(0));
+  CHECK(sharpness::detail::largest_eigenvalue({{-3, -2}, {0}}) == doctest::Approx(-2).epsilon(1e-13));
+  CHECK(sharpness::detail::largest_eigenvalue({{1e-200, 2e-200}, {0}}) ==
         doctest::Approx(2e-200).epsilon(1e-10));
 }
 
-TEST_CASE("the largest eigenvalue of a tridiagonal matrix whose Sturm sequence meets 0") {
+TEST_CASE("the largest eigenvalue of a tridiagonal matrix with zeros on its diagonal") {
   for (const std::int64_t n : {2, 3, 4, 10, 60})
     for (const std::uint64_t seed : {1, 2, 3}) {
       CAPTURE(n);
@@ -100,7 +100,7 @@ TEST_CASE("λ_max is that of the dense Hessian, with and without filter normalis
     };
     CHECK(lanczos({.tolerance = 0, .filter_normalize = false}) == doctest::Approx(plain).epsilon(1e-9));
     CHECK(lanczos({.tolerance = 0, .filter_normalize = true}) == doctest::Approx(normalized).epsilon(1e-9));
-    // as it is called: it stops early, and errs on the low side
+    // with default options: it stops early, with an error towards the low side
     for (const std::uint64_t seed : {0, 1, 2}) {
       const double found = lanczos({.seed = seed});
       CHECK(found == doctest::Approx(normalized).epsilon(2e-3));

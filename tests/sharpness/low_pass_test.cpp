@@ -1,4 +1,4 @@
-// The low-pass-filter measure and points of a landscape: right values, and a model that is left as it was.
+// The low-pass-filter measure and points of a landscape: correct values, and an unchanged model.
 #include "lpf/sharpness/low_pass.hpp"
 
 #include "filter/networks.hpp"
@@ -8,7 +8,7 @@ namespace {
 
 using sharpness::Data;
 
-/// Mean squared error of a linear layer, a loss a sample.
+/// Mean squared error of a linear layer, one loss per sample.
 struct LinearProblem {
   ParameterStore params{{.dtype = float64, .seed = 2}};
   nn::Linear fc{params / "fc", 4, 3};
@@ -95,7 +95,7 @@ TEST_CASE("a measure leaves θ, its gradient, buffers, counters and the training
     for (const bool training : {true, false}) {
       CAPTURE(name_of(kind));
       const Problem p(kind);
-      static_cast<void>(p.loss());  // running statistics and counters that are not those of the start
+      static_cast<void>(p.loss());  // running statistics and counters other than the initial ones
       p.loss().backward();
       p.params.train(training);
       const Snapshot before{p.params};

@@ -1,5 +1,5 @@
-// Small matrices of doubles for exact results. Eigen does what is not elementary, in matrix.cpp alone: its
-// decompositions take long to compile.
+// Small matrices of doubles for exact results. Decompositions use Eigen, in matrix.cpp
+// only: they take long to compile.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace lpf::test {
 
-/// Row-major; a vector is a column. All zeros to begin with.
+/// Row-major; a vector is a column. Initialised to zeros.
 class Matrix {
  public:
   explicit Matrix(std::int64_t rows = 0, std::int64_t cols = 1);
@@ -26,7 +26,7 @@ class Matrix {
   Matrix inverse() const;
   Matrix block(std::int64_t row, std::int64_t col, std::int64_t rows, std::int64_t cols) const;
   Matrix col(std::int64_t j) const { return block(0, j, rows_, 1); }
-  /// f of every element.
+  /// f applied to every element.
   Matrix map(const std::function<double(double)>& f) const;
 
   double sum() const;
@@ -53,7 +53,7 @@ Matrix operator*(double factor, const Matrix& a);
 Matrix matrix_of(const Tensor& t);
 Tensor tensor_of(const Matrix& m);
 
-/// Of a symmetric matrix, ascending; the vectors are columns.
+/// The eigensystem of a symmetric matrix, ascending; the vectors are columns.
 struct Eigensystem {
   Vector values;
   Matrix vectors;

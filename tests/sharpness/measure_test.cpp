@@ -1,4 +1,4 @@
-// measure() and compare(): what they share, stop at, split, pair and leave alone; roots; honest errors.
+// measure() and compare(): shared draws, stopping, splitting, pairing, side effects; roots; error estimates.
 #include "lpf/sharpness/compare.hpp"
 
 #include "filter/networks.hpp"
@@ -73,7 +73,7 @@ TEST_CASE("measure: the model is the same to the bit before and after, also wher
       const Report a = measure_problem(p, o);
       CHECK(before.holds());
       {
-        const auto off = no_grad();  // measures record what they need themselves
+        const auto off = no_grad();  // measures enable recording where they need it
         const Report b = measure_problem(p, o);
         CHECK_FALSE(is_grad_enabled());
         for (std::size_t i = 0; i < a.measurements.size(); ++i) {
@@ -106,7 +106,7 @@ TEST_CASE("filter normalisation leaves the function as it is, and a rescaled net
   for (std::int64_t i = 0; i < 40; ++i) y.data<std::int64_t>()[i] = i % 3;
   const Tensor before = net(x).detach();
   {
-    // θ' = θ/c in the layers, and the factor given back after each as a constant
+    // θ' = θ/c in the layers, and the factor restored after each as a constant
     const Landscape l(params, {x, y},
                       [&](const Tensor& a, const Tensor& b) { return cross_entropy(net(a), b); });
     const Tensor w = l.weights(), c = l.units();
@@ -149,7 +149,7 @@ TEST_CASE("until: draws are made until the relative error is reached, or the mos
     CHECK(e.draws < 10000);
     const Estimate less = low_pass(l, 0.8, {.draws = e.draws / 3, .key = 1});
     CHECK(less.standard_error > wanted * less.value);
-    // the draws are those that a fixed number makes
+    // the draws are those of a fixed number of draws
     CHECK(low_pass(l, 0.8, {.draws = e.draws, .key = 1}).value == e.value);
   }
   CHECK(low_pass(l, 0.8, {.until = {.relative_error = 1e-9, .max_draws = 100}}).draws == 100);
@@ -182,7 +182,7 @@ TEST_CASE("the variance is split between draws and data, and the advised draws m
   const double enough = std::max(e.data_error * e.data_error / 10, std::pow(0.05 * e.value, 2));
   CHECK(std::pow(advised.standard_error, 2) < 2 * enough);
   CHECK(e.advised_draws > 2);
-  // asked for a relative error that the data do not limit, the advice is what reaches it
+  // for a relative error that the data do not limit, the advice gives the number that reaches it
   const Estimate exact = low_pass(q.landscape(), 0.3, {.until = {.relative_error = 0.2}});
   CHECK(exact.advised_draws <= 2 * exact.draws);
 }

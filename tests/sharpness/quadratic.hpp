@@ -33,7 +33,7 @@ struct Quadratic {
   Vector draw(std::uint64_t key, std::int64_t i) const;  ///< draw i of key `key`, groups of 8
 };
 
-/// Whether an estimate has an error, and is within so many of `exact`.
+/// True if an estimate has an error, and is within `errors` of them of `exact`.
 bool agrees(const sharpness::Estimate& e, double exact, double errors = 4.5);
 
 }  // namespace lpf::test

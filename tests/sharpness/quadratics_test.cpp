@@ -1,5 +1,5 @@
-// The paper's synthetic quadratics (supplement, figure 6) at a small size, and its two statements about what
-// measures see: apps/quadratics.cpp shows them at full size.
+// The paper's synthetic quadratics (supplement, figure 6) at a small size, and its two statements about the
+// measures; apps/quadratics.cpp shows them at full size.
 #include <numeric>
 
 #include "lpf/sharpness/measure.hpp"
@@ -12,7 +12,7 @@ using namespace sharpness;
 
 constexpr std::int64_t dimension = 20;
 
-/// The measures at the minimum of a quadratic, a little off it along the steepest direction.
+/// The measures near the minimum of a quadratic, displaced along the steepest direction.
 std::map<std::string, double> measures_of(const Vector& eigenvalues, const Matrix& vectors) {
   const Quadratic q(vectors * Matrix::diagonal(eigenvalues) * vectors.transpose(), 1, 0);
   std::int64_t steepest = 0;
@@ -32,7 +32,7 @@ std::map<std::string, double> measures_of(const Vector& eigenvalues, const Matri
   return out;
 }
 
-/// How far each measure's curve, over its largest value, lies below 1 in the mean.
+/// The mean distance below 1 of each measure's curve, divided by its maximum.
 std::map<std::string, double> reactions(const std::vector<std::map<std::string, double>>& sweep) {
   std::map<std::string, double> out;
   for (const auto& [name, first] : sweep[0]) {
@@ -87,7 +87,7 @@ TEST_CASE(
     const double value = found.second;
     CAPTURE(name);
     if (name == "epsilon" || name == "effective_dimension") continue;
-    CHECK(value == doctest::Approx(1 - 301.0 / 600).epsilon(0.01));  // they follow κ itself
+    CHECK(value == doctest::Approx(1 - 301.0 / 600).epsilon(0.01));  // they are proportional to κ
     CHECK(value > r.at("epsilon") + 0.1);
     CHECK(value > r.at("effective_dimension") + 0.1);
   }

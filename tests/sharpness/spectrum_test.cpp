@@ -1,5 +1,5 @@
-// Hessian products, eigenpairs and density of a small network against the full eigendecomposition (Eigen,
-// float64), and the eigenvalues of tridiagonal matrices.
+// Hessian products, eigenpairs and density of a small network compared with the full eigendecomposition
+// (Eigen, float64), and the eigenvalues of tridiagonal matrices.
 #include "lpf/sharpness/spectrum.hpp"
 
 #include "filter/networks.hpp"
@@ -20,7 +20,7 @@ Landscape landscape_of(const Problem& p, const LandscapeOptions& o = {}) {
       o);
 }
 
-/// The whole matrix, from products with unit vectors; rows and columns of padding are left out.
+/// The whole matrix, from products with unit vectors, without the rows and columns of padding.
 Matrix dense(const Hessian& h) {
   std::vector<std::int64_t> places;
   for (const auto& info : h.landscape().params().parameters())
@@ -59,7 +59,66 @@ TEST_CASE("all eigenvalues and vectors of tridiagonal matrices") {
       }
       CHECK((vectors.transpose() * vectors - Matrix::identity(n)).norm() < 1e-12);
     }
-  CHECK_THROWS_AS(eigen_of({{1, not_a_number}, {1}}), NumericError);
+}
+
+TEST_CASE("tridiagonal matrices of known spectrum, at every scale") {
+  // Diagonal a, off-diagonals b: λ_k = a + 2b cos((k + 1)π/(n + 1)), v_k[i] ∝ sin((i + 1)(k + 1)π/(n + 1)).
+  for (const std::size_t n : {1u, 2u, 100u})
+    for (const double scale : {1e-200, 1e-9, 1.0, 1e9, 1e200})
+      for (const double b : {-1.0, 0.0}) {  // 0: one value n times
+        CAPTURE(n);
+        CAPTURE(scale);
+        CAPTURE(b);
+        const Tridiagonal t{std::vector<double>(n, 2 * scale), std::vector<double>(n - 1, b * scale)};
+        const SmallEigen found = eigen_of(t);
+        REQUIRE(found.values.size() == n);
+        REQUIRE(found.vectors.size() == n);
+        const double step = std::numbers::pi / static_cast<double>(n + 1);
+        double worst_value = 0, worst_vector = 0;
+        for (std::size_t k = 0; k < n; ++k) {
+          const double angle = step * static_cast<double>(k + 1);
+          worst_value =
+              std::max(worst_value, std::abs(found.values[k] / scale - (2 + 2 * b * std::cos(angle))));
+          double along = 0, length = 0;
+          for (std::size_t i = 0; i < n; ++i) {
+            const double exact =
+                std::sqrt(2 * step / std::numbers::pi) * std::sin(static_cast<double>(i + 1) * angle);
+            along += exact * found.vectors[k][i];
+            length += found.vectors[k][i] * found.vectors[k][i];
+          }
+          worst_vector = std::max(worst_vector, std::abs(length - 1));
+          if (b != 0) worst_vector = std::max(worst_vector, std::abs(std::abs(along) - 1));
+        }
+        CHECK(worst_value < 1e-13);
+        CHECK(worst_vector < 1e-12);
+        CHECK(sharpness::detail::largest_eigenvalue(t) / scale ==
+              doctest::Approx(found.values.back() / scale).epsilon(1e-13));
+      }
+  // Blocks that touch in zeros: each value twice, but for the one by one block.
+  const SmallEigen twice = eigen_of({{1, 1, 5, 1, 1}, {3, 0, 0, 3, 7}});  // the fifth is ignored
+  const double exact[] = {-2, -2, 4, 4, 5};
+  for (std::size_t k = 0; k < 5; ++k) CHECK(std::abs(twice.values[k] - exact[k]) < 1e-14);
+  const SmallEigen nothing = eigen_of({std::vector<double>(4, 0.0), std::vector<double>(3, 0.0)});
+  CHECK(nothing.values == std::vector<double>(4, 0.0));
+  CHECK(eigen_of({}).values.empty());
+}
+
+TEST_CASE("tridiagonal matrices that are not finite have no eigenvalues") {
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const double bad : {not_a_number, infinity, -infinity})
+    for (const std::size_t n : {1u, 2u, 100u}) {
+      CAPTURE(bad);
+      CAPTURE(n);
+      Tridiagonal t{std::vector<double>(n, 1.0), std::vector<double>(n - 1, 1.0)};
+      t.diagonal.back() = bad;
+      CHECK_ERROR(eigen_of(t), NumericError, "tridiagonal matrix that holds");
+      CHECK_ERROR(sharpness::detail::largest_eigenvalue(t), NumericError, "tridiagonal matrix that holds");
+      t.diagonal.back() = 1;
+      if (n == 1) continue;
+      t.off.front() = bad;
+      CHECK_ERROR(eigen_of(t), NumericError, "tridiagonal matrix that holds");
+      CHECK_ERROR(sharpness::detail::largest_eigenvalue(t), NumericError, "tridiagonal matrix that holds");
+    }
 }
 
 TEST_CASE("the Hessian of batches is that of all samples, each with the same weight") {
@@ -155,7 +214,7 @@ TEST_CASE("blocks: traces of their own Hessians, rows of the Frobenius norm") {
 
 TEST_CASE("memory does not grow with the number of Hessian products") {
   const Problem p(Kind::linear, 12);
-  for (const std::int64_t samples : {0, 5}) {  // one graph that is kept, and one a product and batch
+  for (const std::int64_t samples : {0, 5}) {  // one retained graph, or one per product and batch
     const Landscape l = landscape_of(p, {.samples = samples});
     const Hessian h(l);
     const Tensor v = l.random_vector(1, Stream::probes, 0);

@@ -1,4 +1,4 @@
-// Loss surfaces: the losses at weights set by hand, the model left as it was, and the directions.
+// Loss surfaces: compared with losses at weights set by hand; the model is unchanged; the directions.
 #include "lpf/sharpness/surface.hpp"
 
 #include "filter/networks.hpp"
@@ -24,7 +24,7 @@ struct Problem {
       return cross_entropy(net(x), y, {.reduction = Reduction::none});
     };
   }
-  /// The mean loss with θ = `weights` written into a model of its own.
+  /// The mean loss of a separate model with θ = `weights`.
   static double loss_at(const Tensor& weights) {
     const Problem own;
     const auto off = no_grad();

@@ -87,11 +87,11 @@ TEST_CASE("a tensor is a handle") {
   CHECK(holds(c, {2}, {0, 0}));
   CHECK(holds(d, {2}, {3, 3}));
   Tensor e = a;
-  e = e;  // NOLINT: on purpose
+  e = e;  // NOLINT: deliberate
   CHECK(e.is_same(a));
   Tensor f = std::move(e);
   CHECK(f.is_same(a));
-  CHECK_FALSE(e.defined());  // NOLINT: on purpose
+  CHECK_FALSE(e.defined());  // NOLINT: deliberate
   CHECK(a.use_count() == 3);
   CHECK(a.alias({1}, 1).item() == 3);
 }
@@ -121,7 +121,7 @@ TEST_CASE("wrap: a pointer and a span, without a copy") {
   x[1].fill_(0);
   CHECK(memory[3] == 0);
   CHECK(holds(x * 2.0, {2, 3}, {18, 4, 6, 0, 0, 0}));
-  CHECK(memory[0] == 9);  // results are new
+  CHECK(memory[0] == 9);  // results have their own memory
   std::vector<std::int64_t> labels{3, 1};
   const Tensor y = wrap(std::span(labels), {2});
   CHECK(y.dtype() == int64);

@@ -1,5 +1,5 @@
-// Weights in PyTorch's names and layouts, and checkpoints: what comes back is what went out, a broken or
-// foreign file does no more than throw, and a process killed at any moment leaves a checkpoint that loads.
+// Weights in PyTorch's names and layouts, and checkpoints: round trips, broken or foreign files do no more
+// than throw, and a process killed at any moment leaves a checkpoint that loads.
 #include "lpf/train/checkpoint.hpp"
 
 #include <signal.h>
@@ -30,7 +30,7 @@ using lpf::test::TempDir;
 
 namespace {
 
-/// A small network with everything that has a layout of its own.
+/// A small network with every layout.
 struct ConvNet {
   nn::Conv2d conv;
   nn::BatchNorm2d bn;
@@ -43,7 +43,7 @@ struct ConvNet {
         fc(p / "fc", 4 * 3 * 2, classes) {}
   Tensor operator()(const Tensor& x) const {  // x [B, 4, 4, 3]
     const Tensor h = relu(bn(conv(x)));
-    return fc(drop(permute(h, {0, 3, 1, 2}).flatten(1)));  // as PyTorch flattens it: (C, H, W)
+    return fc(drop(permute(h, {0, 3, 1, 2}).flatten(1)));  // flattened as in PyTorch: (C, H, W)
   }
 };
 
@@ -53,7 +53,7 @@ Tensor random_tensor(const Shape& shape, std::uint64_t seed, DType dtype = DType
   return x;
 }
 
-/// Runs the network in training mode, so that running statistics and counters are not as they were made.
+/// Runs the network in training mode, so that running statistics and counters are not the initial ones.
 void warm_up(const ConvNet& net, DType dtype = DType::float32) {
   const auto off = no_grad();
   for (std::uint64_t i = 0; i < 3; ++i) net(random_tensor({5, 4, 4, 3}, i, dtype));
@@ -91,7 +91,7 @@ void check_mentions(const std::string& text, std::initializer_list<const char*> 
   }
 }
 
-/// A path that is usually in another file system than a TempDir, where hard links from there do not reach.
+/// A path that is usually in another file system than a TempDir, where hard links from there are impossible.
 struct Elsewhere {
   std::filesystem::path path;
   Elsewhere() {
@@ -122,7 +122,7 @@ TEST_CASE("save_weights: PyTorch's names and layouts") {
   ParameterStore params({.seed = 1});
   const ConvNet net(params);
   warm_up(net);
-  params.set_trainable("conv.bias", false);  // a frozen parameter is a weight like the others
+  params.set_trainable("conv.bias", false);  // a frozen parameter is stored like the others
   save_weights(path, params);
 
   const auto file = load_safetensors(path);
@@ -203,7 +203,7 @@ TEST_CASE("load_weights: what does not fit is listed, and nothing is changed") {
                  {"net.safetensors", "lacks 'extra.weight', 'extra.bias'", "no 'more",
                   "'fc.weight' [2, 24] in the file", "[5, 24] in the model", "'fc.bias'"});
   CHECK(message<ValueError>([&] { load_weights(path, other); }).find("conv") == std::string::npos);
-  // The shapes must fit in any case.
+  // The shapes must match in any case.
   check_mentions(message<ValueError>([&] { load_weights(path, other, {.strict = false}); }), {"'fc.weight'"});
   CHECK(message<ValueError>([&] { load_weights(path, other, {.strict = false}); }).find("extra") ==
         std::string::npos);
@@ -260,7 +260,7 @@ TEST_CASE("load_weights: no damaged byte goes unnoticed") {
         load_weights(path, params);
       } catch (const Error&) { ++refused; }
       CHECK(everything(params) ==
-            before);  // where the damage is in the digest's own name the weights are as they were
+            before);  // if the digest's name itself is damaged, the weights are unchanged
     }
   }
   CHECK(refused > tried * 9 / 10);
@@ -272,7 +272,7 @@ TEST_CASE("load_weights: no damaged byte goes unnoticed") {
 
 namespace {
 
-/// A training run with all that has a state.
+/// A training run with everything that has state.
 struct Run {
   ParameterStore params;
   ConvNet net;
@@ -325,17 +325,17 @@ struct Run {
     }
     ++epoch;
   }
-  /// All that a checkpoint restores, as text and numbers.
+  /// Everything that a checkpoint restores, as text and numbers.
   std::pair<std::string, std::vector<double>> snapshot() const {
     std::vector<double> numbers = everything(params);
     for (const auto& [name, state] : sgd.state())
       for (const double v : state.to_vector()) numbers.push_back(v);
     for (const Tensor& t : {curve, half})
       for (const double v : t.to_vector()) numbers.push_back(v);
-    return {
-        concat(epoch, ' ', best, ' ', note, ' ', done, ' ', rate, ' ', filter.draws(), ' ', sgd.steps(), ' ',
-               params.updates(), ' ', net.drop.draws.count(), ' ', loader.state().epoch, ' ', loader.state().batch),
-        numbers};
+    return {concat(epoch, ' ', best, ' ', note, ' ', done, ' ', rate, ' ', filter.draws(), ' ', sgd.steps(),
+                   ' ', params.updates(), ' ', net.drop.draws.count(), ' ', loader.state().epoch, ' ',
+                   loader.state().batch),
+            numbers};
   }
 };
 
@@ -367,7 +367,7 @@ TEST_CASE("Checkpoint: everything that was added comes back") {
   CHECK(resumed.best == 0.1 + 0.2);
   CHECK(resumed.rate == 1.0f / 3);
   CHECK(resumed.loader.state() == run.loader.state());
-  resumed.checkpoint.load(name + ".safetensors");  // the name of the weights will do
+  resumed.checkpoint.load(name + ".safetensors");  // the name of the weights is accepted
   CHECK(resumed.snapshot() == saved);
 
   run.best = std::numeric_limits<double>::quiet_NaN();
@@ -397,7 +397,7 @@ TEST_CASE("Checkpoint: another run's checkpoint is a ValueError that says why, a
   refused({.loader_seed = 5}, {"loader/seed", "was 3"});
   refused({.extra = true}, {"lacks 'extra'"});
 
-  Run small({.samples = 8});  // two batches an epoch, the checkpoint is at the third
+  Run small({.samples = 8});  // two batches per epoch, the checkpoint is at the third
   {
     Run middle({});
     for (auto it = middle.loader.begin(); middle.loader.state().batch < 3; ++it) {}
@@ -438,9 +438,9 @@ TEST_CASE("Checkpoint: misuse") {
   CHECK_THROWS_AS(c.add("lpf.digest", n), ValueError);
   CHECK_THROWS_AS(c.save(""), ValueError);
   CHECK_THROWS_AS(c.save(dir.path().string() + "/"), ValueError);
-  CHECK_THROWS_AS(c.load(name), IOError);  // there is none
+  CHECK_THROWS_AS(c.load(name), IOError);  // it does not exist
   CHECK_THROWS_AS(c.save((dir / "no folder/run").string()), IOError);
-  std::string text = "\xff";  // not UTF-8
+  std::string text = "\xff";  // invalid UTF-8
   c.add("text", text);
   CHECK_THROWS_AS(c.save(name), ValueError);
   CHECK(files_in(dir.path()).empty());
@@ -482,7 +482,7 @@ TEST_CASE("Checkpoint: no damaged byte in either file goes unnoticed, a cut-off 
       write_bytes(path, damaged);
       try {
         c.load(name);
-      } catch (const Error&) {}  // or the damage is in the digest's name, and all is as it was
+      } catch (const Error&) {}  // or the digest's name is damaged, and nothing changes
       const bool unchanged = n == 1 && sgd.steps() == 0 && everything(params) == before &&
                              velocity.to_vector() == std::vector<double>(velocity.to_vector().size(), 0.0);
       CHECK(unchanged);
@@ -506,7 +506,7 @@ TEST_CASE("Checkpoint: weights of another save beside the state are a FormatErro
   load_weights(weights, params);
   std::filesystem::remove(weights);
   CHECK_THROWS_AS(c.load(name), IOError);
-  c.save(name);  // and it can be saved over
+  c.save(name);  // and it can be overwritten
   c.load(name);
   save_safetensors(name + ".state.safetensors", state_dict(params));
   check_mentions(message<FormatError>([&] { c.load(name); }), {"is not the state of a checkpoint"});
@@ -540,7 +540,7 @@ TEST_CASE("Checkpoint: a weights file that is a symbolic link stays one, also in
 
 namespace {
 
-/// A checkpoint whose every part holds one number, so that parts of different saves show.
+/// A checkpoint all of whose parts contain one number, so that mixed saves are detected.
 struct Marked {
   ParameterStore params;
   nn::Linear fc;
@@ -559,7 +559,7 @@ struct Marked {
     sgd.state()[0].second.fill_(value);
     sgd.set_steps(static_cast<std::uint64_t>(value));
   }
-  /// The number that all parts hold; −1 if they differ.
+  /// The number in all parts; −1 if they differ.
   int value() const {
     const auto all = [&](const Tensor& t) {
       for (const double v : t.to_vector())
@@ -572,7 +572,8 @@ struct Marked {
       same = same && all(params.tensor(info.index)) && all(velocity.alias(info.shape, info.offset));
     return same ? mark : -1;
   }
-  /// What a fresh process would load; 0 if there is no checkpoint, −1 if parts differ or it does not load.
+  /// The value that a new process would load; 0 if there is no checkpoint, −1 if
+  /// parts differ or it does not load.
   static int loaded(const std::string& name) {
     Marked fresh;
     if (!Checkpoint::exists(name)) return 0;
@@ -596,7 +597,7 @@ template <class F>
 pid_t in_child(F f) {
   const pid_t child = ::fork();
   if (child == 0) {
-    set_num_threads(1);  // OpenMP's threads are not there after a fork
+    set_num_threads(1);  // OpenMP's threads do not exist after a fork
     int status = 3;
     try {
       status = f();
@@ -613,8 +614,8 @@ int wait_for(pid_t child) {
 
 enum class End { killed, finished, refused, untraceable };
 
-/// Saves `value` in a child process, which stops before each system call: at the n-th, before(n) says whether
-/// it goes on or is killed there.
+/// Saves `value` in a child process that stops before each system call: at the n-th, before(n) decides
+/// whether it continues or is killed there.
 template <class Before>
 End save_stepwise(const std::string& name, int value, Before before) {
   const pid_t child = in_child([&] {
@@ -644,7 +645,7 @@ End save_stepwise(const std::string& name, int value, Before before) {
 void remove_all_in(const std::filesystem::path& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) std::filesystem::remove(entry.path());
 }
-/// Copies the files, of which two may be names of one: they are again.
+/// Copies the files; two names of one file stay two names of one file.
 void copy_folder(const std::filesystem::path& from, const std::filesystem::path& to) {
   remove_all_in(to);
   for (const auto& entry : std::filesystem::directory_iterator(from)) {
@@ -668,8 +669,7 @@ TEST_CASE(
   if (save_stepwise(name, 1, [](int) { return false; }) == End::untraceable)
     return lpf::test::skip("ptrace is not allowed here");
 
-  // From the files in `start`, whose checkpoint is `old` (0: none): save `value` and kill at each step in
-  // turn.
+  // From the files in `start`, with checkpoint `old` (0: none): save `value` and kill at each step in turn.
   const auto sweep = [&](const std::filesystem::path& start, int old, int value) {
     bool has_window = false, has_after = false;
     for (int n = 1;; ++n) {
@@ -688,7 +688,7 @@ TEST_CASE(
         if (!has_after) copy_folder(dir.path(), after.path());
         has_after = true;
       }
-      // The weights alone are whole at any moment, and the next save puts everything right.
+      // The weights alone are valid at any moment, and the next save repairs everything.
       if (std::filesystem::exists(name + ".safetensors")) {
         Marked fresh;
         CHECK_NOTHROW(load_weights(name + ".safetensors", fresh.params));
@@ -710,7 +710,7 @@ TEST_CASE(
   Marked::save(name, 7);
   copy_folder(dir.path(), begin.path());
   CHECK(sweep(begin.path(), 7, 9) == std::pair(true, true));
-  // Killed again, after a death between the two renames, and after one just before the end.
+  // Killed again, after a kill between the two renames, and after one just before the end.
   const TempDir between, late;
   copy_folder(window.path(), between.path());
   copy_folder(after.path(), late.path());
@@ -772,7 +772,7 @@ TEST_CASE("Checkpoint: a full disk, a read-only folder or file: an IOError, and 
     } catch (const IOError&) { return 0; }
     return 1;
   };
-  // No more room after n bytes of a file.
+  // No space left after n bytes of a file.
   const auto weights = std::filesystem::file_size(name + ".safetensors"),
              state = std::filesystem::file_size(name + ".state.safetensors");
   CHECK(weights < state);
@@ -788,7 +788,7 @@ TEST_CASE("Checkpoint: a full disk, a read-only folder or file: an IOError, and 
     CHECK(WEXITSTATUS(status) == 0);
     CHECK(same_as_before());
   }
-  const auto as_somebody = [&] {  // root may write everywhere: be somebody else
+  const auto as_somebody = [&] {  // root may write everywhere: use another user
     if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) return 2;
     return refused();
   };
@@ -827,7 +827,7 @@ TEST_CASE("Checkpoint: a failure between the two renames leaves the old checkpoi
     const std::string before = bytes_of(weights);
     bool replaced = false;
     const auto lose_state =
-        [&](int) {  // as soon as the new weights are in place, somebody removes the new state
+        [&](int) {  // as soon as the new weights are in place, another process removes the new state
           if (replaced || bytes_of(weights) == before) return true;
           replaced = true;
           for (const auto& file : files_in(dir.path()))
@@ -842,7 +842,7 @@ TEST_CASE("Checkpoint: a failure between the two renames leaves the old checkpoi
     if (!linked) {
       CHECK(files_in(dir.path()) == names);
       CHECK(bytes_of(weights) == before);
-    } else {  // a link is not replaced: the old weights stay under their second name until the next save
+    } else {  // a link is not replaced: the old weights keep their second name until the next save
       CHECK(std::filesystem::is_symlink(weights));
       Marked::save(name, 11);
       CHECK(Marked::loaded(name) == 11);
@@ -867,7 +867,7 @@ TEST_CASE("PyTorch opens the weights, and its file loads here") {
   const std::string command = concat(python, " '", lpf::test::fixture("check_checkpoint.py").string(), "' '",
                                      dir.path().string(), "'");
   REQUIRE(std::system(command.c_str()) == 0);
-  // It wrote weights of its own, and what its network makes of x.
+  // It wrote its own weights, and the output of its network for x.
   load_weights((dir / "torch.safetensors").string(), params);
   const Tensor wanted = load_safetensors((dir / "torch_example.safetensors").string()).at("y");
   const auto a = net(x).to_vector(), b = wanted.to_vector();

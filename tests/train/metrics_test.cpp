@@ -67,7 +67,7 @@ TEST_CASE("RunningMean weights what it is given") {
   mean.add(5);
   CHECK(mean.value() == 2);
   CHECK(mean.weight() == 4);
-  mean.add(not_a_number, 0);  // nothing of it
+  mean.add(not_a_number, 0);  // weight 0: ignored
   CHECK(mean.value() == 2);
   mean.add(not_a_number);
   CHECK(std::isnan(mean.value()));
@@ -130,7 +130,7 @@ TEST_CASE("evaluate: in evaluation mode, without recording, the same for any bat
   CHECK(whole.loss == doctest::Approx(cross_entropy(out, y).item()).epsilon(1e-6));
   CHECK(whole.error == doctest::Approx(1 - accuracy(out, y)));
   evaluate(params, net, x, y);
-  CHECK_FALSE(params.training());  // as it was
+  CHECK_FALSE(params.training());  // restored
 }
 
 TEST_CASE("evaluate: over a loader, with a loss of one's own, and after an exception") {

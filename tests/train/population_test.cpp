@@ -1,4 +1,5 @@
-// A population is K runs side by side: each member's trajectory must be that of its run alone, to the bit.
+// A population is K runs in parallel: each member's trajectory must be
+// bit-identical to that of its run alone.
 #include "lpf/train/population.hpp"
 
 #include <chrono>
@@ -22,17 +23,17 @@ using namespace lpf::test;
 
 namespace {
 
-/// The number of threads, restored at the end of the block.
+/// Sets the number of threads until the end of the scope.
 struct Threads {
   explicit Threads(int n) { set_num_threads(n); }
   ~Threads() { set_num_threads(0); }
 };
 
-/// Threads that wait for one another: nobody goes on before n are here.
+/// A barrier: no thread continues before n have arrived.
 class Meeting {
  public:
   explicit Meeting(int n) : n_(n) {}
-  /// False if some did not come within a few seconds.
+  /// False if some did not arrive within a few seconds.
   bool all_came() {
     ++came_;
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
@@ -53,7 +54,7 @@ const TensorDataset& training_set() {
   return data;
 }
 
-/// A run with seed and hyper-parameters of its own, which keeps θ as it was after every step.
+/// A run with its own seed and hyper-parameters, which records θ after every step.
 struct Member {
   ParameterStore params;
   models::MLP net;
@@ -259,7 +260,7 @@ TEST_CASE("population: an exception is that of the first member, after all have 
     CHECK_ERROR(members.each(some_fail), NumericError, "member 1 diverged");
     CHECK(turns == 5);
     CHECK(num_threads() == threads);
-    members.each([](Member& m) { m.epoch(true); });  // and it goes on
+    members.each([](Member& m) { m.epoch(true); });  // and it continues
     Member alone(4);
     alone.epoch(true);
     CHECK(members[4].trajectory == alone.trajectory);
@@ -273,7 +274,7 @@ TEST_CASE("population: errors name the member and leave the others alone") {
     Bare(const ParameterStore& store, std::string_view name, std::int64_t out)
         : params(store), fc(store / name, 4, out) {}
   };
-  /// A population whose second member is another.
+  /// A population whose second member differs.
   const auto with = [](auto second) {
     return Population(2, [&](std::int64_t k) { return k == 0 ? Bare(ParameterStore(), "fc", 3) : second(); });
   };

@@ -1,4 +1,4 @@
-// Mixed precision on CUDA: products in bfloat16, everything that sums in float32.
+// Mixed precision on CUDA: products in bfloat16, all sums in float32.
 //
 //   {
 //     const auto scope = autocast();
@@ -8,14 +8,15 @@
 //
 // Parameters, their gradients and the optimizer's state stay float32. While a scope is open on this thread:
 //
-//   linear, matmul, conv2d             in bfloat16: float32 operands are rounded to it, a bias as it is added
-//   batch norm                         takes either; statistics, scale and shift are float32
-//   activations, pooling, dropout,     in what they get; where bfloat16 meets float32 both become float32
-//   arithmetic, rearranging
-//   softmax, losses, layer norm, sums  in float32: bfloat16 operands are converted
-//   and means, exp, log, pow, …
+//   linear, matmul, conv2d             in bfloat16: float32 operands are rounded, the bias when it is added
+//   batch norm                         either dtype; statistics, scale and shift are float32
+//   activations, pooling, dropout,     in the dtype of the operands; where bfloat16 meets float32 both
+//   arithmetic, rearranging            become float32
+//   softmax, losses, layer norm,       in float32: bfloat16 operands are converted
+//   RMS norm, sums and means, exp,
+//   log, pow, …
 //
-// float64 is left alone. Backward follows what forward did, in a scope or after it.
+// float64 is unchanged. Backward uses the dtypes of forward, whether or not a scope is open.
 #pragma once
 
 #include <string_view>
@@ -31,14 +32,14 @@ namespace detail {
 inline thread_local bool autocasting = false;
 inline thread_local int autocast_depth = 0;
 
-/// A parameter and what it was rounded to.
+/// A parameter and its bfloat16 copy.
 struct RoundedLeaf {
   Tensor leaf;
-  std::shared_ptr<Node> node;  // the leaf's, which collects its gradient
+  std::shared_ptr<Node> node;  // of the leaf, which accumulates the gradient
   std::uint64_t version;       // of its storage
   Tensor rounded;
 };
-/// Each parameter is rounded once a pass.
+/// One copy per parameter and pass.
 inline std::vector<RoundedLeaf>& rounded_leaves() {
   thread_local std::vector<RoundedLeaf> all;
   return all;
@@ -46,10 +47,10 @@ inline std::vector<RoundedLeaf>& rounded_leaves() {
 
 }  // namespace detail
 
-/// Whether products on this thread are in bfloat16.
+/// True if products on this thread are computed in bfloat16.
 inline bool is_autocast_enabled() { return detail::autocasting; }
 
-/// Sets the type of products on this thread, until the end of the block.
+/// Sets the dtype of products on this thread until the end of the scope.
 class Autocast {
  public:
   explicit Autocast(DType dtype) : before_(detail::autocasting) {
@@ -69,20 +70,24 @@ class Autocast {
   bool before_;
 };
 
-/// auto scope = autocast();  — mixed precision until the end of the block; autocast(float32) within it: none.
-/// @throws DTypeError for another type. An operation on CPU tensors that it would round is a DeviceError.
+/// `auto scope = autocast();` enables mixed precision until the end of the block;
+/// autocast(float32) disables it.
+/// @throws DTypeError for another dtype. Inside the scope, an operation that would round a
+/// CPU tensor throws DeviceError.
 [[nodiscard]] inline Autocast autocast(DType dtype = bfloat16) { return Autocast(dtype); }
 
 namespace detail {
 
-/// What an operation does with float32 and bfloat16 operands while autocast() is open.
+/// How autocast() converts the float32 and bfloat16 operands of an operation.
 enum class CastRule {
   to_bfloat16,  ///< products: float32 operands are rounded
-  to_float32,  ///< sums, and functions that turn small errors of x into large ones: bfloat16 operands are converted
-  to_widest  ///< where the two dtypes meet, both become float32
+  /// sums, and functions that amplify errors of x: bfloat16 operands are converted
+  to_float32,
+  to_widest  ///< mixed operands become float32
 };
 
-/// The rule of each operation that has one: the table at the head of this page. All others compute in what they get.
+/// The rule of each operation that has one (the table at the head of this file);
+/// others keep their operands' dtype.
 struct CastEntry {
   std::string_view operation;
   CastRule rule;
@@ -92,6 +97,7 @@ inline constexpr CastEntry cast_table[] = {{"linear", CastRule::to_bfloat16},
                                            {"conv2d", CastRule::to_bfloat16},
                                            {"softmax", CastRule::to_float32},
                                            {"layer_norm", CastRule::to_float32},
+                                           {"rms_norm", CastRule::to_float32},
                                            {"cross_entropy", CastRule::to_float32},
                                            {"nll_loss", CastRule::to_float32},
                                            {"mse_loss", CastRule::to_float32},
@@ -110,34 +116,34 @@ inline constexpr CastEntry cast_table[] = {{"linear", CastRule::to_bfloat16},
                                            {"comparison", CastRule::to_widest},
                                            {"concatenate", CastRule::to_widest},
                                            {"batch_norm residual", CastRule::to_widest}};
-/// The "sensitive functions", as PyTorch's list has them.
+/// The "sensitive functions", which are those of PyTorch's autocast list.
 constexpr bool is_sensitive(backend::Unary f) {
   using enum backend::Unary;
   return f == exp || f == expm1 || f == log || f == log1p || f == power || f == reciprocal || f == rsqrt ||
          f == softplus;
 }
 
-/// The name of an operation of the table. It is looked up when the program is compiled.
+/// The name of an operation in the table, looked up at compile time.
 struct CastName {
   const char* name;
   CastRule rule{};
   consteval CastName(const char* operation)
       : name(operation) {  // NOLINT: implicit: cast_operands("linear", x, w)
     const auto* entry = cast_table;
-    while (entry->operation != operation) ++entry;  // past the end: no constant, so no program
+    while (entry->operation != operation) ++entry;  // an unknown name does not compile
     rule = entry->rule;
   }
 };
 
-/// bfloat16 as float32; what is something else as it is.
+/// bfloat16 converted to float32; other dtypes unchanged.
 inline Tensor to_float32(const Tensor& t) { return t.defined() && t.dtype() == bfloat16 ? t.to(float32) : t; }
-/// The dtype of sums of elements.
+/// The dtype in which elements of dtype t are summed.
 inline DType accumulation_dtype(DType t) { return t == bfloat16 ? float32 : t; }
 inline TensorOptions accumulation_options(const Tensor& t) {
   return {accumulation_dtype(t.dtype()), t.device()};
 }
 
-/// A parameter as bfloat16. Its gradient may be written where the parameter's is collected.
+/// A bfloat16 copy of a parameter. Its gradient may be accumulated directly in the parameter's buffer.
 LPF_ONCE Tensor rounded_leaf(const Tensor& leaf) {
   const std::uint64_t version = leaf.impl().storage->version();
   auto& all = rounded_leaves();
@@ -154,7 +160,7 @@ LPF_ONCE Tensor rounded_leaf(const Tensor& leaf) {
   return t;
 }
 
-/// float32 as bfloat16; what is something else as it is. DeviceError on the CPU.
+/// float32 rounded to bfloat16; other dtypes unchanged. DeviceError on the CPU.
 LPF_ONCE Tensor to_bfloat16(const char* operation, const Tensor& t) {
   if (!t.defined() || t.dtype() != float32) return t;
   check<DeviceError>(!t.device().is_cpu(), operation,
@@ -163,7 +169,7 @@ LPF_ONCE Tensor to_bfloat16(const char* operation, const Tensor& t) {
   return t.requires_grad() && t.is_leaf() ? rounded_leaf(t) : t.to(bfloat16);
 }
 
-/// Whether autocast() converts one of these operands. b may be undefined.
+/// True if autocast() converts one of these operands. b may be undefined.
 inline bool is_cast(CastName operation, const Tensor& a, const Tensor& b = {}) {
   if (!autocasting) [[likely]]
     return false;
@@ -175,12 +181,12 @@ inline bool is_cast(CastName operation, const Tensor& a, const Tensor& b = {}) {
   }
 }
 
-/// Operands that were converted, or none.
+/// The converted operands; undefined if none needs conversion.
 struct CastOperands {
   Tensor a, b;
   explicit operator bool() const { return a.defined(); }
 };
-/// An operation asks this first, and calls itself with what it is given:
+/// Called first in an operation, which then calls itself with the converted operands:
 ///   if (const auto cast = cast_operands("add", a, b)) return add(cast.a, cast.b);
 inline CastOperands cast_operands(CastName operation, const Tensor& a, const Tensor& b = {}) {
   if (!is_cast(operation, a, b)) [[likely]]
@@ -190,14 +196,15 @@ inline CastOperands cast_operands(CastName operation, const Tensor& a, const Ten
   return {to_float32(a), to_float32(b)};
 }
 
-/// Whether a parameter that a product reads is rounded to bfloat16.
+/// True if a parameter is rounded to bfloat16 when a product reads it.
 inline bool autocasts_product(const Tensor& parameter) {
   return autocasting && parameter.dtype() == float32 && !parameter.device().is_cpu();
 }
-/// A parameter, which may have been rounded while autocast() was open, as operations on this thread expect it now.
+/// A parameter in the dtype that operations on this thread expect: if autocast()
+/// has since ended, back in float32.
 inline Tensor as_operand(const Tensor& parameter) { return autocasting ? parameter : to_float32(parameter); }
 
-/// Of the channels' arrays (bias, scale, statistics): x's dtype, or float32 where x is bfloat16.
+/// Checks per-channel arrays (bias, scale, statistics): x's dtype, or float32 where x is bfloat16.
 LPF_ONCE void check_accumulation_kind(const char* operation, const Tensor& x, const Tensor& t) {
   const DType wanted = accumulation_dtype(x.dtype());
   check<DTypeError>(t.dtype() == wanted, operation, "the input is ", name_of(x.dtype()), ", which goes with ",

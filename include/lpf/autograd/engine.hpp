@@ -1,5 +1,4 @@
-// Backward: nodes are visited from the last recorded to the first, each once, when all of its gradient has
-// arrived.
+// Backward visits the nodes from the last recorded to the first, each once, when its gradient is complete.
 #pragma once
 
 #include <iterator>
@@ -11,20 +10,20 @@ namespace lpf {
 
 namespace detail {
 
-/// a + b of two gradients of one tensor, either of which may be replicas, or already the sum over them. An operation
-/// itself, so that it can be differentiated: it is defined in ops/replicate.hpp.
+/// a + b of two gradients of one tensor, each either replicated or already summed over the replicas. It is
+/// differentiable, so it is defined in ops/replicate.hpp.
 Tensor add_gradients(const Tensor& a, const Tensor& b);
 
-/// What backward knows of a node.
+/// The state of a node during backward.
 struct Visit {
   std::shared_ptr<Node> node;
-  Tensor gradient;     // what has arrived so far
-  bool leads = false;  // to one of the nodes whose gradients are asked for
+  Tensor gradient;     // accumulated so far
+  bool leads = false;  // to one of the requested nodes
 };
 /// By sequence number: operands come before results.
 using Visits = std::map<std::uint64_t, Visit>;
 
-/// Adds a gradient that arrives at `node`.
+/// Adds a gradient to the sum at `node`.
 LPF_ONCE void arrive(Visits& visits, const std::shared_ptr<Node>& node, Tensor g) {
   Visit& visit = visits[node->sequence()];
   Tensor& sum = visit.gradient;
@@ -32,7 +31,7 @@ LPF_ONCE void arrive(Visits& visits, const std::shared_ptr<Node>& node, Tensor g
   if (!visit.node) {
     visit.node = node;
     sum = std::move(g);
-  } else if (leaf && leaf->is_grad_buffer(g)) {  // it is where it was to go
+  } else if (leaf && leaf->is_grad_buffer(g)) {  // already accumulated in place
   } else if (leaf && leaf->is_grad_buffer(sum)) {
     sum = std::move(g);
   } else if (sum.is_replicated() == g.is_replicated() && !grad_enabled && sum.use_count() == 1 &&
@@ -49,7 +48,7 @@ LPF_ONCE void check_not_released(const Node& node) {
                     "' was freed by an earlier backward: pass retain_graph = true to the first");
 }
 
-/// The nodes below `root`, and which of them lead to one of `targets`.
+/// The nodes reachable from `root`, marked where they lead to one of `targets`.
 LPF_ONCE Visits nodes_leading_to(const std::shared_ptr<Node>& root, const Visits& targets) {
   Visits reachable;
   std::vector<Node*> waiting;
@@ -75,10 +74,10 @@ LPF_ONCE Visits nodes_leading_to(const std::shared_ptr<Node>& root, const Visits
   return reachable;
 }
 
-/// Runs backward from `root`. With `targets`, collects the gradients of those nodes and touches no leaf;
-/// without, adds to the gradients of all leaves.
+/// Runs backward from `root`. With `targets`, collects the gradients of those nodes and changes no leaf;
+/// without, accumulates into all leaves.
 LPF_ONCE void run_backward(const Tensor& root, Tensor gradient, Visits* targets, bool retain_graph) {
-  const Autocast as_recorded(float32);  // whatever scope is open now
+  const Autocast as_recorded(float32);  // ignores the scope that is open now
   Visits reachable, arrived;
   if (targets) reachable = nodes_leading_to(root.node(), *targets);
   arrive(arrived, root.node(), std::move(gradient));
@@ -90,7 +89,7 @@ LPF_ONCE void run_backward(const Tensor& root, Tensor gradient, Visits* targets,
     arrived.erase(last);
     if (targets) {
       if (auto it = targets->find(node->sequence()); it != targets->end()) it->second.gradient = g;
-    } else if (node->is_leaf()) {  // backward() called on a leaf itself
+    } else if (node->is_leaf()) {  // also if backward() was called on a leaf
       static_cast<LeafNode&>(*node).accumulate(g);
     }
     if (node->is_leaf()) continue;
@@ -110,11 +109,11 @@ LPF_ONCE void run_backward(const Tensor& root, Tensor gradient, Visits* targets,
     if (!any) continue;
     Grads grads;
     {
-      const AnomalyMode off(false);  // what is found below is named after the operation itself
-      const struct Landing {
+      const AnomalyMode off(false);  // errors below are reported under the operation's own name
+      const struct BackwardOf {
         const Node* before;
-        explicit Landing(const Node* n) : before(std::exchange(backward_node, n)) {}
-        ~Landing() { backward_node = before; }
+        explicit BackwardOf(const Node* n) : before(std::exchange(backward_node, n)) {}
+        ~BackwardOf() { backward_node = before; }
       } here(targets ? nullptr : node.get());
       grads = node->backward(g, need);
     }
@@ -159,14 +158,14 @@ LPF_ONCE void Tensor::backward(const Tensor& gradient, bool retain_graph) const 
 }
 
 struct GradOptions {
-  bool create_graph =
-      false;  ///< the gradients have history and can be differentiated again (implies retain_graph)
+  /// The gradients have history and can be differentiated again; implies retain_graph.
+  bool create_graph = false;
   bool retain_graph = false;
   Tensor gradient = {};  ///< of the output; 1 if undefined
 };
 
-/// d(output)/d(inputs), one tensor each (zeros where the output does not depend on an input). Leaves' own
-/// gradients and the flat gradient buffer are not touched.
+/// d(output)/d(inputs), one tensor per input; zeros where the output does not depend on it. The leaves' own
+/// gradients and the flat gradient buffer are not changed.
 LPF_ONCE std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs,
                                   const GradOptions& options = {}) {
   detail::Visits targets;

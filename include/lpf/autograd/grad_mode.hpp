@@ -1,4 +1,4 @@
-// Thread-local switches: whether operations are recorded, and whether each is searched for NaN.
+// Thread-local switches: recording of operations, and detection of NaN and infinity.
 #pragma once
 
 #include <utility>
@@ -13,7 +13,7 @@ inline thread_local bool anomaly_enabled = false;
 inline bool is_grad_enabled() { return detail::grad_enabled; }
 inline bool is_anomaly_enabled() { return detail::anomaly_enabled; }
 
-/// Sets whether operations are recorded on this thread, until the end of the block.
+/// Enables or disables recording on this thread until the end of the scope.
 class GradMode {
  public:
   explicit GradMode(bool enabled) : before_(std::exchange(detail::grad_enabled, enabled)) {}
@@ -25,11 +25,11 @@ class GradMode {
   bool before_;
 };
 
-/// auto guard = no_grad();  — nothing is recorded until the end of the block.
+/// `auto guard = no_grad();` disables recording until the end of the block.
 [[nodiscard]] inline GradMode no_grad() { return GradMode(false); }
 
-/// Until the end of the block every operation and every gradient is searched for NaN and infinity, and the
-/// first one found is a NumericError that names the operation. Slow: for finding a mistake.
+/// Until the end of the scope, checks every result and every gradient for NaN and infinity; the first one
+/// found throws a NumericError that names the operation. Slow: for debugging.
 class AnomalyMode {
  public:
   explicit AnomalyMode(bool enabled = true) : before_(std::exchange(detail::anomaly_enabled, enabled)) {}

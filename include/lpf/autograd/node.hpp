@@ -1,5 +1,5 @@
-// The tape: every recorded operation is a node that knows how to turn the gradient of its result into the
-// gradients of its operands, and which nodes made those operands.
+// The tape. Every recorded operation is a node: it computes its operands' gradients from its result's, and
+// has edges to the nodes that produced the operands.
 #pragma once
 
 #include <atomic>
@@ -13,14 +13,14 @@
 
 namespace lpf {
 
-/// Which operands' gradients a backward function has to compute.
+/// The operands whose gradients a backward function must compute.
 using Need = std::span<const char>;
-/// One gradient for each operand; an undefined tensor where none is needed.
+/// One gradient per operand; undefined where it is not needed.
 using Grads = std::vector<Tensor>;
 
 class LeafNode;
 
-/// One operation on the tape: where its gradient comes from and where it goes.
+/// One recorded operation.
 class Node {
  public:
   explicit Node(const char* name) : name_(name), sequence_(next_sequence()) {}
@@ -34,20 +34,20 @@ class Node {
   };
 
   const char* name() const { return name_; }
-  /// Grows in the order of recording: a node's operands have smaller numbers than the node.
+  /// Increases in the order of recording: a node's operands have smaller numbers.
   std::uint64_t sequence() const { return sequence_; }
   std::span<const Edge> edges() const { return edges_; }
   void set_edges(std::vector<Edge> edges) { edges_ = std::move(edges); }
 
   virtual bool is_leaf() const { return false; }
   virtual Grads backward(const Tensor& gradient, Need need) = 0;
-  /// Drops what was saved for backward, and the edges.
+  /// Frees what was saved for backward, and the edges.
   virtual void release() { edges_.clear(); }
   virtual bool released() const { return false; }
-  /// The leaf to which this node's gradient goes as it is; null if there is none.
+  /// The leaf that receives this node's gradient unchanged; null if none.
   virtual LeafNode* grad_sink() { return nullptr; }
-  /// Of the gradient that backward() is given: the result's dtype. Where a result was rounded to bfloat16 it
-  /// may be that of what was rounded, so that no sum of gradients is.
+  /// The dtype of the gradient passed to backward(): that of the result. Where the result was rounded to
+  /// bfloat16 it may be the dtype before rounding, so that sums of gradients are not rounded.
   DType gradient_dtype() const { return gradient_dtype_; }
   void set_gradient_dtype(DType dtype) { gradient_dtype_ = dtype; }
 
@@ -65,8 +65,8 @@ class Node {
   Node* next_to_delete_ = nullptr;
 };
 
-/// Deleter that makes destruction of a long graph iterative: a node that dies while another is being deleted
-/// waits in a list instead of adding a stack frame.
+/// Deleter that destroys a long graph iteratively: a node released while another is being deleted is queued,
+/// without a further stack frame.
 struct DeleteLater {
   void operator()(Node* node) const noexcept {
     thread_local Node* waiting = nullptr;
@@ -84,7 +84,7 @@ struct DeleteLater {
   }
 };
 
-/// End of the tape at a tensor that collects a gradient.
+/// The end of the tape at a tensor that accumulates a gradient.
 class LeafNode final : public Node {
  public:
   explicit LeafNode(const detail::TensorImpl& leaf)
@@ -99,7 +99,7 @@ class LeafNode final : public Node {
 
   const Storage& storage() const { return *storage_; }
   const Tensor& gradient() const { return gradient_; }
-  /// The buffer as backward functions see it that add to it themselves; undefined without one.
+  /// The buffer for backward functions that accumulate in place; undefined if there is none.
   const Tensor& grad_buffer() const {
     if (has_buffer_) gradient_.impl().storage->bump_version();
     return grad_buffer_;
@@ -107,14 +107,14 @@ class LeafNode final : public Node {
   bool is_grad_buffer(const Tensor& g) const {
     return grad_buffer_.defined() && &g.impl() == &grad_buffer_.impl();
   }
-  /// Gradients are accumulated into this tensor, which zero_grad() zeroes and never drops.
+  /// Gradients are accumulated into this tensor; zero_grad() zeroes it instead of dropping it.
   void set_buffer(Tensor buffer) {
     gradient_ = std::move(buffer);
     grad_buffer_ = gradient_.alias(gradient_.shape());
     has_buffer_ = true;
   }
   void accumulate(const Tensor& g) {
-    if (is_grad_buffer(g)) return;  // it is there
+    if (is_grad_buffer(g)) return;  // already accumulated in place
     check<ShapeError>(g.shape() == shape_ && g.dtype() == dtype_, "backward", "a gradient of shape ",
                       g.shape(), " and dtype ", name_of(g.dtype()), " arrived at a leaf of shape ", shape_,
                       " and dtype ", name_of(dtype_));
@@ -143,8 +143,8 @@ class LeafNode final : public Node {
 
 namespace detail {
 
-/// A recorded operation: a backward function with what it saved, its type erased so that nodes are compiled
-/// once.
+/// A recorded operation: a backward function with its saved state, type-erased
+/// so that nodes are compiled once.
 class FunctionNode final : public Node {
  public:
   using Call = Grads (*)(void* function, const Tensor& gradient, Need need);
@@ -159,7 +159,7 @@ class FunctionNode final : public Node {
     Node::release();
   }
   LeafNode* grad_sink() override { return grad_sink_; }
-  /// Says that the gradient goes as it is to `leaf`, which an edge leads to.
+  /// Sets the leaf that receives the gradient unchanged; an edge leads to it.
   void set_grad_sink(LeafNode* leaf) { grad_sink_ = leaf; }
   bool released() const override { return function_ == nullptr; }
 
@@ -173,12 +173,12 @@ class FunctionNode final : public Node {
   LeafNode* grad_sink_ = nullptr;
 };
 
-/// The node whose backward function runs in backward() on this thread; null otherwise, in grad() too.
+/// The node whose backward function is running on this thread; null otherwise, and in grad().
 inline thread_local const Node* backward_node = nullptr;
 
-/// Where the gradient of an operand of that node is collected, if it goes straight to a parameter's buffer:
-/// the backward function may add to it there and return it, which spares a sweep or two over the gradient.
-/// Otherwise undefined.
+/// The buffer in which the gradient of an operand of that node is accumulated, if it goes directly to a
+/// parameter's buffer: the backward function may add to it and return it, which saves one or two sweeps over
+/// the gradient. Otherwise undefined.
 inline Tensor grad_buffer(std::size_t operand) {
   if (!backward_node || grad_enabled) return {};
   const auto& node = backward_node->edges()[operand].node;
@@ -192,15 +192,16 @@ LPF_ONCE Node::Edge edge_to(const Tensor& t) {
   return {node, node->is_leaf() ? static_cast<const LeafNode&>(*node).storage().version() : 0};
 }
 
-/// Says of a result y of recorded operations that its gradient goes to `leaf` as it is, in the leaf's dtype; if `direct`, it
-/// may be written where the leaf's is collected (grad_buffer()). Nothing where y has no history.
+/// Declares that the gradient of y, a result of recorded operations, goes to `leaf` unchanged,
+/// in the leaf's dtype; if `direct`, it may be accumulated in the leaf's buffer (grad_buffer()).
+/// No effect if y has no history.
 LPF_ONCE void set_gradient_destination(const Tensor& y, const Tensor& leaf, bool direct) {
   if (!y.node()) return;
   y.node()->set_gradient_dtype(leaf.dtype());
   if (direct) static_cast<FunctionNode&>(*y.node()).set_grad_sink(leaf.node()->grad_sink());
 }
 
-/// NumericError naming `operation` if `t` holds a NaN or an infinity.
+/// NumericError naming `operation` if `t` contains NaN or infinity.
 LPF_ONCE void check_finite(const char* operation, const char* what, const Tensor& t) {
   if (!t.defined() || !is_floating(t.dtype())) return;
   const std::int64_t n = t.numel() * (t.is_replicated() ? t.impl().replicas->count() : 1);
@@ -212,7 +213,7 @@ LPF_ONCE void check_finite(const char* operation, const char* what, const Tensor
 
 }  // namespace detail
 
-/// An operand of an operation: a reference to a tensor, for the time of a call.
+/// An operand of an operation: a reference to a tensor, valid during the call.
 class Operand {
  public:
   Operand(const Tensor& t) : tensor_(&t) {}  // NOLINT: implicit on purpose
@@ -222,7 +223,7 @@ class Operand {
   const Tensor* tensor_;
 };
 
-/// The operands of an operation, {x, weight, bias} or a list of tensors, for the time of a call.
+/// The operands of an operation, {x, weight, bias} or a list of tensors, valid during the call.
 class Operands {
  public:
   Operands(std::initializer_list<Operand> list) : size_(list.size()) { list_ = list.begin(); }
@@ -239,7 +240,7 @@ class Operands {
 
 namespace detail {
 
-/// Whether an operation on `operands` with result y has to be recorded.
+/// True if an operation on `operands` with result y must be recorded.
 [[gnu::noinline]] inline bool needs_record(const char* name, const Tensor& y, const Operands& operands) {
   if (anomaly_enabled) check_finite(name, "the result", y);
   if (!grad_enabled || !is_floating(y.dtype())) return false;
@@ -270,9 +271,9 @@ void delete_backward(void* backward) {
 
 }  // namespace detail
 
-/// Records that `y` was computed from `operands`, and how to go back: backward(g, need) returns one gradient
-/// for each operand. It is written with differentiable operations, so that gradients can be differentiated
-/// again.
+/// Records that `y` was computed from `operands`, with its backward function: backward(g, need)
+/// returns one gradient per operand. It consists of differentiable operations, so that
+/// gradients can be differentiated again.
 template <class Backward>
 Tensor record(const char* name, Tensor y, Operands operands, Backward backward) {
   if (detail::needs_record(name, y, operands))
@@ -305,7 +306,7 @@ LPF_ONCE Tensor Tensor::detach() const {
 }
 
 namespace detail {
-/// In-place changes are for tensors outside any graph: leaves under no_grad, and plain data.
+/// In-place changes need a tensor outside any graph: plain data, or a leaf under no_grad().
 LPF_ONCE void check_in_place(const char* operation, const Tensor& t) {
   check<StateError>(t.is_leaf(), operation,
                     "would change a result of an operation in place: clone() or detach() it first");

@@ -1,12 +1,12 @@
-// Brings in the backends: the CPU's code, or, in a program linked with lpf::compiled, its declaration; and,
-// in one linked with lpf::cuda, that one's declaration.
+// Registers the backends: the CPU's kernels (only declared in a program linked with lpf::compiled) and, in a
+// program linked with lpf::cuda, the CUDA backend.
 #pragma once
 
 #include "lpf/backend/registry.hpp"
 
 #ifdef LPF_COMPILED
 namespace lpf::backend::cpu {
-bool register_compiled();  // src/compiled.cpp: all families
+bool register_compiled();  // src/compiled.cpp: all kernel groups
 inline const bool compiled_registered = register_compiled();
 }  // namespace lpf::backend::cpu
 #else

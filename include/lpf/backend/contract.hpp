@@ -160,7 +160,7 @@ struct BatchNorm {
   DType dtype;
   std::int64_t groups, channels;
   const std::int64_t* row_begin;  // groups + 1 values
-  std::int64_t affine_stride;     // elements between groups in gamma and beta (0: shared); gamma may be null
+  std::int64_t affine_stride;  // elements between groups in weight and bias (0: shared); weight may be null
   double epsilon;
 };
 
@@ -291,23 +291,23 @@ struct Table {
   // Normalisation; mean and rstd [groups, channels].
   void (*batch_norm_statistics)(const BatchNorm&, const void* x, void* mean,
                                 void* variance);  // biased variance
-  // y = f((x − mean)·rstd·gamma + beta + residual): residual may be null, f is max(·, 0) if relu
-  void (*batch_norm)(const BatchNorm&, const void* x, const void* mean, const void* rstd, const void* gamma,
-                     const void* beta, const void* residual, bool relu, void* y);
-  // dx of the normalisation with its statistics; dgamma, dbeta [groups, channels] (not summed over groups).
+  // y = f((x − mean)·rstd·weight + bias + residual): residual may be null, f is max(·, 0) if relu
+  void (*batch_norm)(const BatchNorm&, const void* x, const void* mean, const void* rstd, const void* weight,
+                     const void* bias, const void* residual, bool relu, void* y);
+  // dx of the normalisation with its statistics; dweight, dbias [groups, channels] (not summed over groups).
   // y, of a batch_norm() with relu: dy counts where y > 0, and is written so to dresidual, unless that is
   // null
   void (*batch_norm_backward)(const BatchNorm&, const void* x, const void* y, const void* dy,
-                              const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
-                              void* dbeta, void* dresidual);
+                              const void* mean, const void* rstd, const void* weight, void* dx, void* dweight,
+                              void* dbias, void* dresidual);
   // y[c] = keep·y[c] + Σ_r weight[r]·x[r, c] for x [rows, channels]: running statistics; weight on the host
   void (*weighted_rows)(DType, std::int64_t rows, std::int64_t channels, double keep, const double* weight,
                         const void* x, void* y);
   void (*layer_norm)(DType, std::int64_t rows, std::int64_t n, double epsilon, const void* x,
-                     const void* gamma, const void* beta, void* y, void* mean, void* rstd);
+                     const void* weight, const void* bias, void* y, void* mean, void* rstd);
   void (*layer_norm_backward)(DType, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
-                              const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
-                              void* dbeta);
+                              const void* mean, const void* rstd, const void* weight, void* dx, void* dweight,
+                              void* dbias);
 
   // Rows [rows, n].
   void (*softmax)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y);

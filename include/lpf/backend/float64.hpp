@@ -1,5 +1,5 @@
-// float64 arithmetic for programs built from headers alone. What a dense network needs (lpf/dense.hpp) comes for float32
-// and integers; this adds double. lpf/lpf.hpp includes it, and lpf::compiled has it.
+// float64 arithmetic for header-only programs. A dense network (lpf/dense.hpp) brings float32 and integers;
+// this header adds double. lpf/lpf.hpp includes it, and lpf::compiled contains it.
 #pragma once
 
 #include "lpf/backend/backend.hpp"

@@ -1,4 +1,4 @@
-// Which backends this program has.
+// The backends of this program.
 #pragma once
 
 #include <atomic>
@@ -8,7 +8,7 @@
 
 namespace lpf::backend {
 
-/// Kernels come in families, each brought in by the operations that use it: a program that never includes
+/// Groups of kernels, each registered by the operations that use it: a program that never includes
 /// ops/conv.hpp does not compile convolutions.
 enum class KernelGroup : int {
   core,
@@ -22,10 +22,10 @@ enum class KernelGroup : int {
 };
 
 inline Table cpu_table{};
-inline int cpu_level[] = {-1, -1, -1, -1, -1, -1, -1, -1};  // of each family; -1: not there
+inline int cpu_level[] = {-1, -1, -1, -1, -1, -1, -1, -1};  // of each group; -1: not registered
 
-/// The CPU's kernels for one element type each; entries that do not depend on a type are in cpu_table only.
-/// For bfloat16 there are none.
+/// The CPU's kernels for one element type each; entries that do not depend on a type are in
+/// cpu_table only. bfloat16 has none.
 inline Table cpu_float32{}, cpu_float64{}, cpu_bfloat16{}, cpu_int64{}, cpu_narrow_integers{};
 inline const Table& cpu_typed_table(DType type) {
   switch (type) {
@@ -37,13 +37,13 @@ inline const Table& cpu_typed_table(DType type) {
   }
 }
 
-/// The CUDA backend of this program: makes GPU `index` ready and returns its table, or throws DeviceError
-/// saying why there is none. Null in a program without one.
+/// Opens GPU `index` and returns its table, or throws a DeviceError with the reason. Null in a
+/// program without a CUDA backend.
 using CudaOpener = const Table& (*)(int index);
 inline std::atomic<CudaOpener> cuda_opener{nullptr};
 inline std::atomic<const Table*> cuda_table_in_use{nullptr};  // of cuda:0, once it has been opened
 
-/// Called before main(): nothing asks for a GPU until a program does.
+/// Called before main(); the GPU is opened at its first use.
 inline bool register_cuda(CudaOpener opener) {
   cuda_opener.store(opener);
   return true;
@@ -62,10 +62,10 @@ inline bool register_cuda(CudaOpener opener) {
   return table;
 }
 
-/// Fills in a family of CPU kernels. Of several (translation units built for different processors) that of
-/// the highest level serves. Called before main().
-inline bool register_cpu(KernelGroup family, int level, void (*fill)(Table&)) {
-  int& current = cpu_level[static_cast<int>(family)];
+/// Registers a group of CPU kernels. Of several (translation units compiled for different processors) the one
+/// with the highest level is used. Called before main().
+inline bool register_cpu(KernelGroup group, int level, void (*fill)(Table&)) {
+  int& current = cpu_level[static_cast<int>(group)];
   if (level > current) {
     fill(cpu_table);
     current = level;
@@ -73,7 +73,7 @@ inline bool register_cpu(KernelGroup family, int level, void (*fill)(Table&)) {
   return true;
 }
 
-/// The table of a device; DeviceError where there is none.
+/// The table of a device; DeviceError if there is none.
 inline const Table& get(Device device) {
   if (device.is_cpu()) [[likely]]
     return cpu_table;
@@ -98,7 +98,7 @@ inline void set_default_device(Device device) {
   detail::default_gpu.store(device.is_cpu() ? -1 : device.index);
 }
 
-/// True if this program has a CUDA backend, and this machine a GPU that it can use.
+/// True if this program has a CUDA backend and this machine a GPU that it can use.
 inline bool cuda_is_available() {
   try {
     backend::get({DeviceType::cuda, 0});

@@ -1,4 +1,4 @@
-// How many threads the CPU kernels use.
+// The number of threads of the CPU kernels.
 #pragma once
 
 #include <algorithm>
@@ -10,26 +10,26 @@
 namespace lpf {
 
 namespace detail {
-inline std::atomic<int> thread_count{0};   // 0: as many as the backend offers
-inline thread_local int thread_limit = 0;  // of the kernels that this thread calls; 0: none
+inline std::atomic<int> thread_count{0};   // 0: the backend's default
+inline thread_local int thread_limit = 0;  // for kernels called by this thread; 0: none
 }  // namespace detail
 
-/// Number of threads that CPU kernels called here use; by default what OpenMP offers (OMP_NUM_THREADS), 1
-/// without OpenMP.
+/// Number of threads for CPU kernels called on this thread; by default that of OpenMP
+/// (OMP_NUM_THREADS), 1 without OpenMP.
 inline int num_threads() {
   const int wanted = detail::thread_count.load(std::memory_order_relaxed);
   const int all = wanted > 0 ? wanted : backend::get(Device::cpu()).max_threads();
   return detail::thread_limit > 0 ? std::min(all, detail::thread_limit) : all;
 }
-/// Sets it for the whole program; 0 restores the default. Results do not depend on it. ValueError if
-/// negative.
+/// Sets it for the whole program; 0 restores the default. Results do not depend
+/// on it. ValueError if negative.
 inline void set_num_threads(int n) {
   check(n >= 0, "set_num_threads", "the number of threads cannot be negative, got ", n);
   detail::thread_count = n;
 }
 
-/// Until the end of the block, kernels that this thread calls use at most n ≥ 1 threads: for programs that
-/// have threads of their own.
+/// Until the end of the scope, kernels called by this thread use at most n ≥ 1 threads: for
+/// programs with threads of their own.
 class ThreadLimit {
  public:
   explicit ThreadLimit(int n) : before_(std::exchange(detail::thread_limit, n)) {}

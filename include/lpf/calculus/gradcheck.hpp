@@ -1,5 +1,5 @@
-// The one checker of derivatives, for every differentiable operation: what backward says against what finite
-// differences say, in float64.
+// The checker of derivatives for every differentiable operation: compares backward with
+// finite differences, in float64.
 //
 //   auto r = gradcheck([](auto& x) { return mul(x[0], x[1]); }, {a, b});
 //   CHECK_MESSAGE(r.ok, r.message);
@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "lpf/autograd/engine.hpp"
-#include "lpf/ops/shape.hpp"
 #include "lpf/backend/float64.hpp"
 #include "lpf/core/gaussian.hpp"
+#include "lpf/ops/shape.hpp"
 
 namespace lpf {
 
@@ -25,15 +25,15 @@ struct GradCheckOptions {
   std::uint64_t seed = 0;   ///< of the random cotangent
 };
 
-/// What a check found. `worst` is the largest |a − b| / max(1, |a|, |b|) between backward and finite
-/// differences, at element `element` of input `input` (−1 where there was nothing to compare).
+/// The result of a check. `worst` is the largest |a − b| / max(1, |a|, |b|) between backward and finite
+/// differences, at element `element` of input `input` (−1 if nothing was compared).
 struct GradCheckResult {
   bool ok = true;
   double worst = 0;
   int input = -1;
   std::int64_t element = -1;
   double analytic = 0, numeric = 0;
-  std::string message;  ///< what disagrees and where, or that all is well
+  std::string message;  ///< where and how the two differ, or a confirmation
 
   explicit operator bool() const { return ok; }
   friend std::ostream& operator<<(std::ostream& out, const GradCheckResult& r) { return out << r.message; }
@@ -48,8 +48,7 @@ inline double scaled_error(double a, double b) {
   return std::abs(a - b) / std::max({1.0, std::abs(a), std::abs(b)});
 }
 
-/// True if the two are equal up to rounding: to 1e-12 of the largest element. Otherwise says where they are
-/// not.
+/// True if the two are equal up to rounding: to 1e-12 of the largest element. Otherwise sets *where.
 inline bool agree(const std::vector<double>& a, const std::vector<double>& b, std::size_t* where = nullptr) {
   if (a.size() != b.size()) return false;
   double largest = 1;
@@ -91,11 +90,11 @@ inline std::vector<Tensor> gradients_of(const Tensor& y, const std::vector<Tenso
 /// Compares the gradient of f with central finite differences. With a random cotangent v (normal, from
 /// `seed`), every element of Jᵀv for every input is compared with
 ///   Σ_k v_k (f_k(x + h e_i) − f_k(x − h e_i)) / 2h,
-/// whose own error is about h²|f‴|/6 + 2⁻⁵³|f|/h. Also checked: each gradient has its input's shape and
+/// which has an error of about h²|f‴|/6 + 2⁻⁵³|f|/h. Also checked: each gradient has its input's shape and
 /// dtype, f gives the same values twice (to 1e-12), and the gradient under create_graph (composed of
 /// differentiable operations) equals the plain one (fused) to 1e-12 of its largest element. Inputs are
-/// copied, and may be empty. At a kink, a tie or the edge of a domain finite differences mean nothing: keep
-/// the inputs a step away from them.
+/// copied, and may be empty. Finite differences are meaningless at a kink, a tie or the edge of a domain:
+/// keep the inputs at least a step away from them.
 /// @throws DTypeError unless inputs and result are float64.
 inline GradCheckResult gradcheck(const GradCheckFunction& f, const std::vector<Tensor>& inputs,
                                  const GradCheckOptions& options = {}) {
@@ -182,16 +181,16 @@ inline GradCheckResult gradcheck(const GradCheckFunction& f, const std::vector<T
   return result;
 }
 
-/// Compares second derivatives: gradcheck() of (x, v) ↦ Jᵀv, that is the gradients of ⟨∇⟨f(x), v⟩, u⟩ for
-/// random v and u with respect to x and to v, as backward through create_graph gives them. In the result,
-/// inputs are f's, then v.
+/// Compares second derivatives: gradcheck() of (x, v) ↦ Jᵀv, that is, the gradients of ⟨∇⟨f(x), v⟩, u⟩ for
+/// random v and u with respect to x and to v, as backward through create_graph computes them. In the
+/// result, inputs are f's, then v.
 inline GradCheckResult gradgradcheck(const GradCheckFunction& f, const std::vector<Tensor>& inputs,
                                      const GradCheckOptions& options = {}) {
   std::vector<Tensor> x;
   for (const Tensor& t : inputs) x.push_back(t.detach().requires_grad_());
   x.push_back(detail::normal_tensor(f(x).shape(), options.seed, 1));
   const auto gradient = [&f](const std::vector<Tensor>& all) {
-    const bool differentiable = all.back().requires_grad();  // false where finite differences ask
+    const bool differentiable = all.back().requires_grad();  // false during finite differences
     std::vector<Tensor> leaves(all.begin(), all.end() - 1);
     if (!differentiable)
       for (Tensor& t : leaves) t = t.detach().requires_grad_();

@@ -1,8 +1,8 @@
-// Products with the Hessian, exact, without the Hessian:
+// Exact products with the Hessian, without forming it:
 //
 //   H v = ∇⟨∇L, v⟩    (Pearlmutter, "Fast exact multiplication by the Hessian", 1994)
 //
-// One backward records the gradient's own graph; each product is one more backward through it.
+// One backward records the graph of the gradient; each product is one more backward through it.
 #pragma once
 
 #include <algorithm>
@@ -11,18 +11,20 @@
 #include <vector>
 
 #include "lpf/autograd/engine.hpp"
+#include "lpf/ops/arithmetic.hpp"
+#include "lpf/ops/reduce.hpp"
 
 namespace lpf {
 
-/// v ↦ H v for the Hessian H of a scalar loss with respect to a list of tensors, seen as one long vector.
-/// Keeps the graph of the gradient, so that many products (Lanczos, conjugate gradients) cost one backward
-/// each:
+/// v ↦ H v for the Hessian H of a scalar loss with respect to a list of tensors, concatenated to one
+/// vector. Stores the graph of the gradient, so that each of many products (Lanczos, conjugate
+/// gradients) costs one backward:
 ///
 ///   const HessianVectorProduct h(loss, parameters);
 ///   for (…) v = h(v);
 ///
-/// The loss's graph is kept too; leaves' own gradients are not touched. A parameter that is changed in place
-/// makes the object useless: the next product is a StateError.
+/// The loss's graph is retained too; the leaves' own gradients are not changed. After an in-place change of a
+/// parameter the next product throws StateError.
 class HessianVectorProduct {
  public:
   /// @throws ShapeError unless the loss has one element; StateError if an input, or the loss, has no history.
@@ -31,8 +33,8 @@ class HessianVectorProduct {
   HessianVectorProduct(const Tensor& loss, std::initializer_list<Tensor> inputs)
       : HessianVectorProduct(loss, std::span(inputs.begin(), inputs.size())) {}
 
-  /// H v, one tensor for each input; v has the inputs' shapes and dtypes. No history.
-  /// @throws ShapeError, DTypeError where v does not fit the inputs.
+  /// H v, one tensor per input; v has the inputs' shapes and dtypes. No history.
+  /// @throws ShapeError, DTypeError if v does not fit the inputs.
   std::vector<Tensor> operator()(std::span<const Tensor> v) const {
     check<ShapeError>(v.size() == inputs_.size(), "hvp", "the vector has ", v.size(), " parts for ",
                       inputs_.size(), " inputs");
@@ -43,7 +45,7 @@ class HessianVectorProduct {
       check<DTypeError>(v[i].dtype() == inputs_[i].dtype(), "hvp", "part ", i, " of the vector is ",
                         name_of(v[i].dtype()), ", the input ", name_of(inputs_[i].dtype()));
     }
-    Tensor along;  // ⟨∇L, v⟩, of the parts that depend on the inputs at all
+    Tensor along;  // ⟨∇L, v⟩, over the parts that depend on the inputs
     {
       const GradMode on(true);
       for (std::size_t i = 0; i < inputs_.size(); ++i) {
@@ -60,7 +62,7 @@ class HessianVectorProduct {
     return (*this)(std::span(v.begin(), v.size()));
   }
 
-  /// ∇L, which the first backward gave.
+  /// ∇L, computed by the constructor.
   std::vector<Tensor> gradient() const {
     std::vector<Tensor> out;
     for (const Tensor& g : gradient_) out.push_back(g.detach());
@@ -73,7 +75,7 @@ class HessianVectorProduct {
 };
 
 /// H v for one v: the product of the Hessian of `loss` with respect to `inputs` and a vector given in parts
-/// of the inputs' shapes. The loss's graph is kept. For many v make one HessianVectorProduct.
+/// of the inputs' shapes. The loss's graph is retained. For many v use one HessianVectorProduct.
 inline std::vector<Tensor> hvp(const Tensor& loss, std::span<const Tensor> inputs,
                                std::span<const Tensor> v) {
   return HessianVectorProduct(loss, inputs)(v);

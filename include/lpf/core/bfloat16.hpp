@@ -1,5 +1,5 @@
-// bfloat16: the upper 16 bits of a float32, so its range with 8 significant bits. Elements are stored in it;
-// what computes with them computes in float. One text for the processor and the GPU: the same bits on both.
+// bfloat16: the upper 16 bits of a float32, so its range with 8 significant bits. It is a storage format;
+// arithmetic is in float. One definition for CPU and GPU: the same bits on both.
 #pragma once
 
 #include <bit>
@@ -10,16 +10,16 @@
 
 namespace lpf {
 
-/// Converts to float exactly, and from any number by one rounding to the nearest, ties to even. NaN stays
-/// NaN, with its sign; what is too large becomes infinite.
+/// Converts to float exactly, and from any number with one rounding to nearest, ties to even. NaN stays NaN
+/// with its sign; overflow gives infinity.
 struct BFloat16 {
   std::uint16_t bits;
 
   BFloat16() = default;
   LPF_HD explicit BFloat16(float v) : bits(rounded(std::bit_cast<std::uint32_t>(v))) {}
   LPF_HD explicit BFloat16(double v) {
-    // float with the last bit set where anything was cut off: the second rounding sees that, and is the only
-    // one.
+    // Round to odd: float with the last bit set if anything was cut off, so that the second
+    // rounding sees it and is the only one.
     const float near = static_cast<float>(v);
     auto word = std::bit_cast<std::uint32_t>(near);
     if (v == v && static_cast<double>(near) != v) {
@@ -28,7 +28,7 @@ struct BFloat16 {
     }
     bits = rounded(word);
   }
-  /// Integers by way of double, which holds those up to 2^53.
+  /// Integers are converted through double, which is exact up to 2^53.
   template <class T>
   requires std::is_integral_v<T> LPF_HD explicit BFloat16(T v) : BFloat16(static_cast<double>(v)) {}
 

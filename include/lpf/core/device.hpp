@@ -1,4 +1,4 @@
-// Where a tensor lives.
+// The device of a tensor.
 #pragma once
 
 #include <atomic>
@@ -10,14 +10,14 @@ namespace lpf {
 
 enum class DeviceType : int { cpu = 0, cuda = 1 };
 
-/// A device; Device::cpu() by default. Asking for one that is not there is a DeviceError when memory is first
-/// needed.
+/// A device; Device::cpu() by default. An absent device throws a DeviceError when
+/// memory is first allocated on it.
 struct Device {
   DeviceType type = DeviceType::cpu;
   int index = 0;
 
   static constexpr Device cpu() { return {}; }
-  static Device cuda(int index = 0);  // defined in backend/registry.hpp: it looks whether there is one
+  static Device cuda(int index = 0);  // defined in backend/registry.hpp, which checks that it exists
 
   constexpr bool is_cpu() const { return type == DeviceType::cpu; }
   constexpr bool is_cuda() const { return type == DeviceType::cuda; }
@@ -28,13 +28,13 @@ struct Device {
 namespace detail {
 inline std::atomic<int> default_gpu{-1};  // its index; −1: the CPU
 }
-/// Where new tensors, parameter stores and batches are, unless a device is named: the CPU, or what
-/// set_default_device() said last.
+/// The device of new tensors, parameter stores and batches if none is named: the CPU, or that of
+/// the last set_default_device().
 inline Device default_device() {
   const int gpu = detail::default_gpu.load(std::memory_order_relaxed);
   return gpu < 0 ? Device::cpu() : Device{DeviceType::cuda, gpu};
 }
-/// For all threads, from now on. DeviceError, and no change, if there is no such device.
+/// For all threads. DeviceError, and no change, if there is no such device.
 void set_default_device(Device device);  // defined in backend/registry.hpp
 
 }  // namespace lpf

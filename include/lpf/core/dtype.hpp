@@ -1,5 +1,4 @@
-// Element types. A tensor carries its dtype at run time; kernels are written as templates and reached through
-// visit().
+// Element types. A tensor's dtype is a run-time value; kernels are templates, selected by visit().
 #pragma once
 
 #include <cstddef>
@@ -11,8 +10,8 @@
 
 namespace lpf {
 
-/// Element type of a tensor. float32 is the default; float64 is complete on the CPU; integers hold labels and
-/// tokens; bfloat16 is stored and converted everywhere, and computed with on CUDA, under autocast().
+/// Element type of a tensor. float32 is the default; float64 is complete on the CPU; integers are for labels
+/// and tokens; bfloat16 is stored and converted everywhere, and computed with on CUDA, under autocast().
 enum class DType : std::uint8_t { bool_, uint8, int32, int64, float32, float64, bfloat16 };
 
 inline constexpr DType float32 = DType::float32;
@@ -65,7 +64,7 @@ constexpr DType dtype_of() {
   if constexpr (std::is_integral_v<U> && std::is_signed_v<U> && sizeof(U) == 8) return DType::int64;
 }
 
-/// Calls f(T{}) with T the C++ type of a dtype.
+/// Calls f(T{}) with T the C++ type of the dtype.
 template <class F>
 decltype(auto) visit(DType t, F&& f) {
   switch (t) {

@@ -1,4 +1,4 @@
-// Typed errors. Each names the operation, the rule that was broken and the values, and says what to do:
+// Typed errors. The message names the operation, the violated rule, the values and the remedy:
 //   [linear] input has 12 features, weight expects 10: x is [32, 12], weight is [64, 10]
 #pragma once
 
@@ -13,17 +13,17 @@
 
 namespace lpf {
 
-/// Base of everything that LPF throws on purpose.
+/// Base of all exceptions that LPF throws deliberately.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// Shapes, ranks or sizes that do not fit together.
+/// Incompatible shapes, ranks or sizes.
 class ShapeError : public Error {
   using Error::Error;
 };
-/// An element type the operation does not take.
+/// An element type that the operation does not accept.
 class DTypeError : public Error {
   using Error::Error;
 };
@@ -35,28 +35,28 @@ class DeviceError : public Error {
 class ValueError : public Error {
   using Error::Error;
 };
-/// An index outside its axis, or a label outside its classes.
+/// An index outside its axis, or a label outside the classes.
 class IndexError : public Error {
   using Error::Error;
 };
-/// A call that is not allowed now: a freed graph, a nested perturbation scope, parameters that changed.
+/// A call in the wrong state: a freed graph, a nested perturbation scope, parameters that changed.
 class StateError : public Error {
   using Error::Error;
 };
-/// A NaN or infinity where a finite number is needed.
+/// NaN or infinity where a finite number is required.
 class NumericError : public Error {
   using Error::Error;
 };
-/// A replicated parameter reached an operation that has no rule for it.
+/// A replicated parameter in an operation that has no rule for it.
 class ReplicaError : public Error {
   using Error::Error;
 };
-/// The operating system refused: missing file, full disk, read-only folder.
+/// The operating system reported an error: missing file, full disk, read-only folder.
 class IOError : public Error {
   using Error::Error;
 };
 using IoError [[deprecated("use IOError")]] = IOError;
-/// A file that is truncated, corrupt, or not of the expected kind.
+/// A file that is truncated, corrupt, or of another format.
 class FormatError : public Error {
   using Error::Error;
 };
@@ -66,7 +66,7 @@ namespace detail {
 LPF_ONCE void append_integer(std::string& out, long long value) { out += std::to_string(value); }
 LPF_ONCE void append_unsigned(std::string& out, unsigned long long value) { out += std::to_string(value); }
 LPF_ONCE void append_real(std::string& out, double value) {
-  if (value != value) {  // printf would show the sign, which says nothing
+  if (value != value) {  // printf would print the sign, which is meaningless
     out += "nan";
     return;
   }
@@ -94,8 +94,8 @@ void append(std::string& out, const T& value) {
   }
 }
 
-/// A value and how it is printed. Messages are lists of these, so that the compiler meets each type once and
-/// not each combination of types.
+/// A value and the function that prints it. Messages are lists of these, so that code is generated once per
+/// type, not once per combination of types.
 struct Printable {
   const void* value;
   void (*append_to)(std::string&, const void*);
@@ -122,7 +122,7 @@ template <class E>
 
 }  // namespace detail
 
-/// Text of several values one after another; anything with to_string() prints itself.
+/// Concatenates the text of several values; anything with to_string() can be printed.
 template <class... Args>
 std::string concat(const Args&... args) {
   return detail::join({detail::Printable(args)...});

@@ -1,13 +1,13 @@
-// Uniform and Gaussian numbers from Philox' words, the same to the bit on every instruction set and on the
-// GPU.
+// Uniform and Gaussian numbers from the words of Philox, bit-identical on every
+// instruction set and on the GPU.
 //
-// Box and Muller (1958): if u and v are uniform in (0, 1], the radius r = sqrt(-2 ln u) and the angle 2 pi v
-// give two independent standard Gaussians, r cos(2 pi v) and r sin(2 pi v). Logarithm and sine are
-// polynomials of our own (minimax in relative error, by Remez' exchange) in Horner's form, with explicit
-// fused multiply-adds.
+// Box and Muller (1958): if u and v are uniform in (0, 1], the radius r = sqrt(-2 ln u) and the
+// angle 2 pi v give two independent standard Gaussians, r cos(2 pi v) and r sin(2 pi v). Logarithm
+// and sine are minimax polynomials in relative error (Remez' exchange), evaluated by Horner's rule
+// with explicit fused multiply-adds.
 //
-// The functions in `detail` are written once for a real type F and the unsigned type U of the same width:
-// scalars here, vectors in backend/cpu/simd_noise.hpp.
+// The functions in `detail` are templates on a real type F and the unsigned type U of the same width: scalars
+// here, vectors in backend/cpu/simd_noise.hpp.
 #pragma once
 
 #include <bit>
@@ -20,7 +20,7 @@
 namespace lpf {
 namespace detail {
 
-// What the text below needs besides +, -, *, <<, >>, &, |; vectors bring overloads of the same names.
+// The operations needed below besides +, -, *, <<, >>, &, |; vectors provide overloads of the same names.
 
 /// A number in [-2^31, 2^31) as float; one in [0, 2^53) as double.
 LPF_HD_INLINE float to_real(std::uint32_t x) { return static_cast<float>(static_cast<std::int32_t>(x)); }
@@ -52,13 +52,13 @@ LPF_HD_INLINE F horner(F x, C c0, Rest... rest) {
   }
 }
 
-/// -2 ln u for u = (w + 1) / 2^32 in (0, 1], with w's full resolution also where u is close to 1. Error: 2.2
-/// ulp.
+/// -2 ln u for u = (w + 1) / 2^32 in (0, 1], with the full resolution of w also where u
+/// is close to 1. Error: 2.2 ulp.
 template <class F, class U>
 LPF_HD_INLINE F minus_two_log_f32(U w) {
-  // u = 2^-j (1 + f) with 1 + f in [sqrt 1/2, sqrt 2): 0x4FB504F2 is the float below 2^32 sqrt 2, and j
-  // counts octaves down from there. (w + 1) 2^j is 2^32 (1 + f); modulo 2^32 it is 2^32 f, as a signed
-  // number, exactly.
+  // u = 2^-j (1 + f) with 1 + f in [sqrt 1/2, sqrt 2): 0x4FB504F2 is the float below 2^32 sqrt
+  // 2, and j counts octaves down from there. (w + 1) 2^j is 2^32 (1 + f); modulo 2^32 it is
+  // exactly 2^32 f, as a signed number.
   const U j = (U(0x4FB504F2u) - bits_of(unsigned_to_real(w) + F(1.0f))) >> 23;
   const F f = to_real(shift_left(w + U(1u), j)) * F(0x1p-32f);
   const F slope = horner(f, -2.0f, 0x1.fffff8p-1f, -0x1.55555p-1f, 0x1.000428p-1f, -0x1.99a3f8p-2f,
@@ -73,7 +73,7 @@ LPF_HD_INLINE F minus_two_log_f64(U w) {
   const U bits = bits_of(to_real(w) + F(1.0));
   const U j = (U(0x4346A09E667F3BCCu) - bits) >> 52;
   const F f = real_of_bits(bits + (j << 52) - U(std::uint64_t{53} << 52)) - F(1.0);
-  // ln(1 + f) = 2 artanh(s) = f - s (f - s^2 P(s^2)): P needs a third of the terms that a series in f would.
+  // ln(1 + f) = 2 artanh(s) = f - s (f - s^2 P(s^2)): P needs a third of the terms of a series in f.
   const F s = divide(f, f + F(2.0)), s2 = s * s;
   const F p = horner(s2, 0x1.5555555555592p-1, 0x1.999999997feb3p-2, 0x1.24924941e3f22p-2,
                      0x1.c71c5213893aap-3, 0x1.74663ced69bcep-3, 0x1.39a1eb3e035ffp-3, 0x1.2f0392f45ab7fp-3);
@@ -94,8 +94,8 @@ LPF_HD_INLINE F sin_quarter_f64(F y) {
 }
 
 /// Two independent standard Gaussians. `a` gives the radius. `b` gives the angle: its top bits are the signs
-/// of cosine and sine, and the bits below, as the midpoint y of an interval, are the angle within a quarter
-/// turn. Since cos(pi/2 y) = sin(pi/2 (1 - y)), and 1 - y is exact, neither loses digits near its zeros.
+/// of cosine and sine; the bits below, as the midpoint y of an interval, are the angle within a quarter turn.
+/// Since cos(pi/2 y) = sin(pi/2 (1 - y)), and 1 - y is exact, neither loses digits near its zeros.
 template <class F, class U>
 LPF_HD_INLINE void box_muller_f32(U a, U b, F& cosine, F& sine) {
   const F r = square_root(minus_two_log_f32<F>(a));
@@ -125,14 +125,14 @@ LPF_HD_INLINE F uniform_f64(U w) {
   return to_real(w >> 11) * F(0x1p-53);
 }
 
-/// Words 2 i and 2 i + 1 of a block as one of 64 bits.
+/// Words 2 i and 2 i + 1 of a block as one 64-bit word.
 LPF_HD_INLINE std::uint64_t wide_word(const PhiloxWords& words, int i) {
   return words.word[2 * i] | std::uint64_t{words.word[2 * i + 1]} << 32;
 }
 
 }  // namespace detail
 
-/// The numbers that one block of a stream gives: four floats or two doubles.
+/// The numbers that one block of a stream yields: four floats or two doubles.
 template <class T>
 struct NoiseBlock {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
@@ -140,9 +140,9 @@ struct NoiseBlock {
   T value[size];
 };
 
-/// The standard Gaussians of a block: both numbers of two Box-Muller pairs (float) or of one (double). They
-/// reach 6.66 (float) and 8.57 (double) and are within 5 (4) units in the last place of the exact formula,
-/// measured over 10^9 (2 10^7) blocks. The key is taken as checked.
+/// The standard Gaussians of a block: both numbers of two Box-Muller pairs (float) or of one (double). Their
+/// magnitude is at most 6.66 (float) or 8.57 (double), and they are within 5 (4) units in the last place of
+/// the exact formula, measured over 10^9 (2 10^7) blocks. The key must have been checked.
 template <class T>
 LPF_HD_INLINE NoiseBlock<T> normal_block(const NoiseKey& key, std::uint32_t block) {
   const PhiloxWords words = noise_words(key, block);
@@ -157,8 +157,8 @@ LPF_HD_INLINE NoiseBlock<T> normal_block(const NoiseKey& key, std::uint32_t bloc
   return out;
 }
 
-/// The uniforms of a block, in [0, 1): multiples of 2^-24 (float) or 2^-53 (double). The key is taken as
-/// checked.
+/// The uniforms of a block, in [0, 1): multiples of 2^-24 (float) or 2^-53 (double).
+/// The key must have been checked.
 template <class T>
 LPF_HD_INLINE NoiseBlock<T> uniform_block(const NoiseKey& key, std::uint32_t block) {
   const PhiloxWords words = noise_words(key, block);
@@ -173,8 +173,8 @@ LPF_HD_INLINE NoiseBlock<T> uniform_block(const NoiseKey& key, std::uint32_t blo
   return out;
 }
 
-/// Element `element` of the stream as a standard Gaussian: the definition that every fast path repeats to the
-/// bit. Throws ValueError where the stream has no such element.
+/// Element `element` of the stream as a standard Gaussian: the definition that all fast paths reproduce bit
+/// for bit. Throws ValueError if the stream has no such element.
 template <class T>
 T normal_at(const NoiseKey& key, std::int64_t element) {
   constexpr int size = NoiseBlock<T>::size;
@@ -182,7 +182,7 @@ T normal_at(const NoiseKey& key, std::int64_t element) {
   return normal_block<T>(key, static_cast<std::uint32_t>(element / size)).value[element % size];
 }
 
-/// Element `element` of the stream as a uniform number in [0, 1). Throws ValueError as normal_at does.
+/// Element `element` of the stream as a uniform number in [0, 1). Throws ValueError as normal_at() does.
 template <class T>
 T uniform_at(const NoiseKey& key, std::int64_t element) {
   constexpr int size = NoiseBlock<T>::size;

@@ -1,9 +1,9 @@
-// Arithmetic that is compiled from one text for the processor and for the GPU, and has the same bits on both.
+// Arithmetic compiled from one definition for CPU and GPU, with the same bits on both.
 //
-// The compilers' own habits would break that: GCC and nvcc contract a * b + c into a fused multiply-add where
-// they find one, clang within one expression, and libm differs from system to system. So code that promises
-// bits calls fmadd() where it wants a fused multiply-add, never lets a product run into a sum otherwise, and
-// uses nothing else but +, *, / and the square root, which IEEE 754 rounds correctly.
+// Compiler defaults would break that: GCC and nvcc contract a * b + c into a fused multiply-add where
+// they can, clang within one expression, and libm differs between systems. So bit-exact code calls
+// fmadd() for a fused multiply-add, never adds a product otherwise, and uses only +, *, / and the square
+// root, which IEEE 754 rounds correctly.
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// Shapes: up to eight axes, held in place.
+// Shapes: up to eight axes, stored inline.
 #pragma once
 
 #include <array>
@@ -45,7 +45,7 @@ class Shape {
     for (int i = from; i < to; ++i) n *= (*this)[i];
     return n;
   }
-  /// Axes [from, to) as a shape of their own.
+  /// Axes [from, to) as a shape.
   Shape slice(int from, int to) const {
     return Shape(std::span(begin() + from, static_cast<std::size_t>(to - from)));
   }
@@ -55,7 +55,7 @@ class Shape {
     for (auto s : *this) out.push_back(s);
     return out;
   }
-  /// This shape with axis `axis` of another size.
+  /// This shape with another size of axis `axis`.
   Shape with(int axis, std::int64_t size) const {
     Shape out = *this;
     out[axis] = size;
@@ -94,7 +94,8 @@ class Shape {
   }
 
  private:
-  /// Whether the sizes other than 0 multiply to at most 2^60, so that neither elements nor bytes overflow.
+  /// True if the sizes other than 0 multiply to at most 2^60, so that neither
+  /// element nor byte counts overflow.
   bool countable() const {
     std::int64_t room = std::int64_t{1} << 60;
     for (auto s : *this)
@@ -106,14 +107,14 @@ class Shape {
   int rank_ = 0;
 };
 
-/// Axis counted from the end if negative; ShapeError outside [-rank, rank).
+/// The axis, counted from the end if negative; ShapeError outside [-rank, rank).
 inline int normalize_axis(const char* operation, int axis, int rank) {
   check<ShapeError>(axis >= -rank && axis < rank, operation, "axis ", axis, " is outside a tensor of rank ",
                     rank);
   return axis < 0 ? axis + rank : axis;
 }
 
-/// The shape both operands broadcast to (NumPy's rule); ShapeError where they do not fit.
+/// The shape to which both operands broadcast (NumPy's rule); ShapeError if they do not.
 inline Shape broadcast(const char* operation, const Shape& a, const Shape& b) {
   const Shape& longer = a.rank() >= b.rank() ? a : b;
   const Shape& shorter = a.rank() >= b.rank() ? b : a;

@@ -1,4 +1,4 @@
-// Data in memory: samples and their labels, parts of them, and their scale.
+// Data in memory: samples with labels, subsets, and normalisation.
 #pragma once
 
 #include <algorithm>
@@ -16,14 +16,14 @@
 
 namespace lpf {
 
-/// Some samples and their labels: `auto [x, y] = batch`.
+/// A batch of samples and their labels: `auto [x, y] = batch`.
 struct Batch {
   Tensor x, y;
 };
 
 namespace detail {
 
-/// Entries `index` of the first axis of a tensor on the CPU, copied.
+/// Copies entries `index` of the first axis of a tensor on the CPU.
 LPF_ONCE Tensor gather_rows(const Tensor& x, std::span<const std::int64_t> index) {
   const std::int64_t n = x.size(0);
   const std::size_t bytes = static_cast<std::size_t>(x.shape().product(1, x.rank())) * size_of(x.dtype());
@@ -41,12 +41,12 @@ LPF_ONCE Tensor gather_rows(const Tensor& x, std::span<const std::int64_t> index
 
 }  // namespace detail
 
-/// Samples in memory (on the CPU): images [n, …] and one label, or one target of any shape, for each.
+/// Samples in memory (on the CPU): images [n, …] and one label, or one target of any shape, per image.
 struct TensorDataset {
   Tensor images, labels;
 
-  /// Throws ShapeError unless there is a label for each image, IndexError for an integer label outside
-  /// [0, classes). Without `classes`, that is one more than the largest label.
+  /// Throws ShapeError unless there is one label per image, IndexError for an integer label outside
+  /// [0, classes). `classes` defaults to the largest label plus one.
   LPF_ONCE TensorDataset(Tensor images_, Tensor labels_, std::int64_t classes = 0)
       : images(std::move(images_)), labels(std::move(labels_)), classes_(classes) {
     check<ShapeError>(images.rank() >= 1 && labels.rank() >= 1 && images.size(0) == labels.size(0), "dataset",
@@ -65,7 +65,7 @@ struct TensorDataset {
   }
 
   std::int64_t size() const { return images.size(0); }
-  /// Number of classes; 0 where the labels are not integers.
+  /// Number of classes; 0 if the labels are not integers.
   std::int64_t classes() const { return classes_; }
   /// Number of samples of each class.
   std::vector<std::int64_t> class_counts() const {
@@ -75,7 +75,7 @@ struct TensorDataset {
     return counts;
   }
 
-  /// These samples, copied, in this order. Throws IndexError.
+  /// Copies the samples of these indices, in this order. Throws IndexError.
   Batch batch(std::span<const std::int64_t> index) const {
     return {detail::gather_rows(images, index), detail::gather_rows(labels, index)};
   }
@@ -96,9 +96,9 @@ struct TensorDataset {
   std::int64_t classes_;
 };
 
-/// Parts of the given sizes, disjoint and at random: `auto [train, test] = split(data, {1000, 500}, seed)`.
-/// One size may be -1, it is what remains; otherwise what remains is left out. Throws ValueError if there are
-/// not enough samples.
+/// Random disjoint parts of the given sizes: `auto [train, test] = split(data, {1000, 500}, seed)`. One
+/// size may be -1 for the remaining samples; otherwise the remaining samples are left out. Throws
+/// ValueError if there are not enough samples.
 template <std::size_t N>
 std::array<TensorDataset, N> split(const TensorDataset& data, const std::int64_t (&sizes)[N],
                                    std::uint64_t seed) {
@@ -125,15 +125,15 @@ std::array<TensorDataset, N> split(const TensorDataset& data, const std::int64_t
 
 struct KFoldOptions {
   std::int64_t folds = 5;
-  std::int64_t fold = 0;  ///< which of them is the validation set
+  std::int64_t fold = 0;  ///< index of the validation set
   std::uint64_t seed = 0;
 };
 struct Fold {
   TensorDataset train, validation;
 };
-/// One round of k-fold cross-validation: the samples fall at random into k parts whose sizes differ by at
-/// most one; part `fold` is the validation set, the others are the training set. Throws ValueError unless 2
-/// <= k <= size().
+/// One round of k-fold cross-validation: the samples are split at random into k parts whose sizes
+/// differ by at most one; part `fold` is the validation set, the others are the training set. Throws
+/// ValueError unless 2 <= k <= size().
 LPF_ONCE Fold k_fold(const TensorDataset& data, KFoldOptions options) {
   const std::int64_t n = data.size(), k = options.folds, i = options.fold;
   check(k >= 2 && k <= n, "k_fold", "needs 2 <= folds <= ", n, " (the samples), got ", k);
@@ -146,8 +146,8 @@ LPF_ONCE Fold k_fold(const TensorDataset& data, KFoldOptions options) {
   return {data.subset(all.subspan(held)), data.subset(all.first(held))};
 }
 
-/// Mean and standard deviation of each channel (the last axis of images [n, h, w, c]), or of all numbers of
-/// [n, d].
+/// Mean and standard deviation of each channel (the last axis of images [n, h, w, c]), or of all
+/// numbers of [n, d].
 struct ChannelStatistics {
   std::vector<double> mean, sd;
 };
@@ -169,7 +169,7 @@ LPF_ONCE ChannelStatistics channel_statistics(const Tensor& images) {
   return {std::move(mean), std::move(sd)};
 }
 
-/// (x - mean) / sd, channel by channel; a single mean and sd serve all channels.
+/// (x - mean) / sd per channel; a single mean and sd apply to all channels.
 LPF_ONCE Tensor normalize(const Tensor& images, const ChannelStatistics& statistics) {
   const std::vector<double>&mean = statistics.mean, &sd = statistics.sd;
   check<ShapeError>(mean.size() == sd.size() && !mean.empty() && images.rank() >= 1 &&

@@ -1,4 +1,4 @@
-// Batches in random order, ready before they are needed:
+// Batches in random order, prefetched:
 //
 //   DataLoader loader(dataset, {.batch_size = 128, .seed = 1});
 //   for (int epoch = 0; epoch < 10; ++epoch)
@@ -22,37 +22,36 @@
 
 namespace lpf {
 
-/// What a DataLoader can load from: size() samples, of which batch() gives those it is asked for, as tensors
-/// on the CPU. With workers, several threads may call batch() at once.
+/// A data source for DataLoader: size() samples, of which batch() returns those with the given indices, as
+/// tensors on the CPU. With workers, several threads may call batch() concurrently.
 template <class D>
 concept BatchSource = requires(const D& data, std::span<const std::int64_t> samples) {
   { data.size() } -> std::convertible_to<std::int64_t>;
   { data.batch(samples) } -> std::same_as<Batch>;
 };
 
-/// Changes a batch before it is handed out (augmentation, another dtype). What is random in it should be
-/// keyed by the epoch and the number of the sample: then it depends neither on the threads nor on the order.
-/// Runs without autograd, with workers on several threads at once.
+/// Changes a batch before it is returned (augmentation, another dtype). Random numbers should be keyed by the
+/// epoch and the index of the sample: then they depend neither on the threads nor on the order. Runs without
+/// autograd, and with workers on several threads concurrently.
 using BatchTransform =
     std::function<void(Batch& batch, std::int64_t epoch, std::span<const std::int64_t> samples)>;
 
 struct LoaderOptions {
   std::int64_t batch_size = 64;
   bool shuffle = true;     ///< a new order each epoch, else the order of the data set
-  bool drop_last = false;  ///< leaves out the last batch of an epoch if it is smaller than the others
+  bool drop_last = false;  ///< drops the last batch of an epoch if it is smaller than the others
   std::uint64_t seed = 0;  ///< of the order
   BatchTransform transform = nullptr;
-  Device device = default_device();  ///< where batches are handed out
-  /// Threads that make batches ahead; 0 makes each when it is asked for; -1 chooses. That is 1 where making a
-  /// batch is work (there is a transform, or the data are not a TensorDataset) or where the batches go to
-  /// another device, else 0: for 64 digits, copying the rows takes 4 µs and the handing over by a thread 15;
-  /// and where all cores compute, a thread that copies larger rows takes its time from them (measured on two
-  /// cores).
+  Device device = default_device();  ///< of the returned batches
+  /// Threads that make batches ahead; 0 makes each on demand; -1 chooses: 1 if making a batch is expensive
+  /// (there is a transform, or the source is not a TensorDataset) or batches go to another device, else 0.
+  /// For 64 digits, copying the rows takes 4 µs and passing them between threads 15; and where all cores
+  /// compute, a thread that copies larger rows competes with them (measured on two cores).
   int workers = -1;
-  int prefetch = 2;  ///< batches each worker makes ahead
+  int prefetch = 2;  ///< batches that each worker makes ahead
 };
 
-/// Where in its sequence of batches a loader is: `batch` batches of epoch `epoch` have been handed out.
+/// The position of a loader: `batch` batches of epoch `epoch` have been returned.
 struct LoaderState {
   std::int64_t epoch = 0, batch = 0;
   bool operator==(const LoaderState&) const = default;
@@ -60,9 +59,9 @@ struct LoaderState {
 
 /// Cuts a data set into batches, in an order that is a function of (seed, epoch) alone.
 ///
-/// Each loop over the loader is one epoch, and the next loop is the next one, also after a `break`. state()
-/// and restore() carry the position over to another run, which then gives the same batches as this one would
-/// have. A loader serves one loop at a time.
+/// Each loop over the loader is one epoch, and the next loop is the next epoch, also after a `break`. state()
+/// and restore() transfer the position to another run, which then returns the same batches as this one would
+/// have. Only one loop at a time.
 class DataLoader {
  public:
   /// Throws ValueError for options out of range, or if there would be no batch at all.
@@ -82,9 +81,9 @@ class DataLoader {
   }
   const LoaderOptions& options() const { return options_; }
 
-  /// The position. Within a loop the batch at hand counts as done: save the state when it is.
+  /// The position. Within a loop the current batch counts as done: save the state when it is.
   LoaderState state() const { return state_; }
-  /// Makes the next loop go on from this position. Throws ValueError if there is none such.
+  /// Continues from this position in the next loop. Throws ValueError if it does not exist.
   LPF_ONCE void restore(LoaderState state) {
     check(state.epoch >= 0 && state.epoch <= 0xFFFFFFFF && state.batch >= 0 && state.batch <= batches(),
           "loader", "there is no batch ", state.batch, " of epoch ", state.epoch, ": an epoch has ",
@@ -92,17 +91,17 @@ class DataLoader {
     stop();
     state_ = state;
   }
-  /// Makes the next loop epoch `epoch`, from its first batch.
+  /// The next loop is epoch `epoch`, from its first batch.
   void set_epoch(std::int64_t epoch) { restore({epoch, 0}); }
 
-  /// The samples of the batch at hand, as numbers in the data set. Throws StateError outside a loop.
+  /// The indices of the samples in the current batch. Throws StateError outside a loop.
   std::span<const std::int64_t> samples() const {
     check<StateError>(looping_, "loader", "there is no batch at hand outside a loop");
     return samples_of(*order_, options_.batch_size, state_.batch - 1);
   }
 
   class Iterator;
-  /// Starts an epoch, or goes on with the one that was restored.
+  /// Starts an epoch, or continues the restored one.
   Iterator begin();
   std::default_sentinel_t end() const { return {}; }
 
@@ -164,7 +163,7 @@ class DataLoader {
   }
 
   LPF_ONCE void advance() {
-    current_ = {};  // before the next is made: its memory can serve again
+    current_ = {};  // first: the next batch may reuse its memory
     if (state_.batch == batches()) {
       const LoaderState next{state_.epoch + 1, 0};
       stop();
@@ -175,22 +174,22 @@ class DataLoader {
       if (transfer_) {
         if (!transfer_->under_way()) transfer_->start(make());
         current_ = transfer_->finish();
-        // Before the step on this batch is queued: then the copy of the next one runs beside it.
+        // Before the step on this batch is queued, so that the copy of the next one overlaps with it.
         if (ahead_ && ahead_->is_ready()) transfer_->start(make());
       } else {
         current_ = make();
       }
     } catch (...) {
-      stop();  // the next loop takes this batch up again
+      stop();  // the next loop repeats this batch
       throw;
     }
     ++state_.batch;
   }
 
-  /// The next batch that is not under way.
+  /// The next batch that is not yet being transferred.
   Batch make() { return ahead_ ? ahead_->next() : make_(state_.batch); }
 
-  /// Ends the loop under way; its iterators are done.
+  /// Ends the current loop and invalidates its iterators.
   LPF_ONCE void stop() {
     ahead_.reset();
     if (transfer_) transfer_->drop();
@@ -203,8 +202,8 @@ class DataLoader {
   std::int64_t size_;
   std::function<Batch(std::span<const std::int64_t>)> source_;
   LoaderState state_;
-  bool looping_ = false;    // a loop has begun and not reached its end
-  std::uint64_t loop_ = 0;  // which
+  bool looping_ = false;    // a loop has begun and not finished
+  std::uint64_t loop_ = 0;  // its number
   std::shared_ptr<const Order> order_ = std::make_shared<const Order>();
   std::function<Batch(std::int64_t)> make_;
   std::unique_ptr<detail::Prefetcher<Batch>> ahead_;
@@ -212,7 +211,7 @@ class DataLoader {
   Batch current_;
 };
 
-/// Goes through the batches of one epoch.
+/// Iterates over the batches of one epoch.
 class DataLoader::Iterator {
  public:
   using value_type = Batch;

@@ -1,5 +1,5 @@
-// Noise that a data set gets once, when it is made: wrong labels, or grain on the images. Each number is
-// named by the seed and the sample's place in the data set, so it depends on nothing else.
+// Noise added to a data set once, on construction: wrong labels, or noise on the images. Each random number
+// is a function of the seed and the index of the sample alone.
 #pragma once
 
 #include <cmath>
@@ -14,10 +14,10 @@ struct LabelNoiseOptions {
   std::uint64_t seed = 0;
 };
 
-/// The data set with wrong labels: with the given probability a label becomes uniform over all classes, the
-/// right one included (so that p (C - 1) / C of them end up wrong). For one seed, the labels drawn anew at a
-/// smaller probability are among those at a larger. The images are shared. Throws ValueError, DTypeError for
-/// labels that are no classes.
+/// The data set with label noise: with the given probability a label is replaced by a uniform one, the right
+/// one included (so that p (C - 1) / C of them are wrong). For one seed, the labels replaced at a smaller
+/// probability are a subset of those at a larger one. The images are shared. Throws ValueError, DTypeError
+/// if the labels are not classes.
 LPF_ONCE TensorDataset with_label_noise(const TensorDataset& data, LabelNoiseOptions options) {
   check<DTypeError>(data.labels.dtype() == DType::int64 && data.labels.rank() == 1, "label noise",
                     "needs one int64 label for each sample, labels are ", name_of(data.labels.dtype()),
@@ -39,7 +39,7 @@ struct DataNoiseOptions {
   std::uint64_t seed = 0;
 };
 
-/// The data set with images x + sigma e, e from N(0, 1), which are not clipped. The labels are shared. Throws
+/// The data set with images x + sigma e, e from N(0, 1), not clipped. The labels are shared. Throws
 /// ValueError for a negative sigma, DTypeError unless the images are float.
 LPF_ONCE TensorDataset with_data_noise(const TensorDataset& data, DataNoiseOptions options) {
   check(options.sigma >= 0 && std::isfinite(options.sigma), "data noise", "sigma must be at least 0, got ",

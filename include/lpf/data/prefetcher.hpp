@@ -1,4 +1,4 @@
-// Items made by threads in the background, taken in order.
+// Items made by background threads, returned in order.
 #pragma once
 
 #include <condition_variable>
@@ -15,9 +15,9 @@
 
 namespace lpf::detail {
 
-/// Makes make(first) … make(end - 1) on `workers` threads, up to `ahead` of them before they are asked for;
-/// next() gives them in order. An exception of make(i) is thrown by the call of next() that would have given
-/// item i. The destructor waits for items under way and drops what was made.
+/// Makes make(first) … make(end - 1) on `workers` threads, up to `ahead` of them in advance; next() returns
+/// them in order. An exception of make(i) is thrown by the call of next() for item i. The destructor waits
+/// for items in progress and discards all items.
 template <class T>
 class Prefetcher {
  public:
@@ -39,7 +39,7 @@ class Prefetcher {
   Prefetcher& operator=(const Prefetcher&) = delete;
   ~Prefetcher() { stop(); }
 
-  /// Whether next() would return an item at once.
+  /// True if next() would return without waiting.
   bool is_ready() {
     const std::lock_guard lock(mutex_);
     return to_take_ < end_ && slot(to_take_).value.has_value();

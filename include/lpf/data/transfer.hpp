@@ -1,4 +1,4 @@
-// Batches on their way to a device: from page-locked memory, beside the work that is queued there.
+// Transfer of batches to a device from page-locked memory, concurrent with the work queued there.
 #pragma once
 
 #include <cstring>
@@ -10,10 +10,9 @@
 
 namespace lpf::detail {
 
-/// Copies batches to a device, one ahead of the one at hand. start(k + 1) before the step on batch k is
-/// queued copies while that step computes, in memory that no earlier step uses any more, since the copy
-/// begins after what is queued when it is started; finish() makes what is queued later wait for it, not the
-/// host.
+/// Copies batches to a device, one ahead of the current one. If start(k + 1) is called before the step on
+/// batch k is queued, the copy overlaps with that step. Its memory is free by then: the copy begins after the
+/// work queued before it. finish() makes later work wait for the copy, without blocking the host.
 class Transfer {
  public:
   explicit Transfer(Device device) : device_(device), table_(&backend::get(device)) {}
@@ -22,17 +21,17 @@ class Transfer {
   ~Transfer() {
     try {
       drop();
-    } catch (...) {}  // the device has failed, and says so at its next use
+    } catch (...) {}  // the device has failed; its next use reports it
   }
 
-  /// The batch in memory from which it can be copied beside other work. On any thread.
+  /// The batch in page-locked memory, from which it can be copied asynchronously. Callable on any thread.
   LPF_ONCE static Batch pinned(const Batch& batch, Device device) {
     return {pinned(batch.x, backend::get(device)), pinned(batch.y, backend::get(device))};
   }
 
-  /// Queues the copy of a pinned batch; the one before must have been finished.
+  /// Queues the copy of a pinned batch; the previous one must have been finished.
   LPF_ONCE void start(Batch batch) {
-    // The host may be a few batches ahead of the device, whose copies still read its memory.
+    // The host may be several batches ahead of the device, whose copies still read its memory.
     while (std::ssize(reading_) >= 4) release_oldest();
     Batch there{like(batch.x), like(batch.y)};
     copy_ = copy(batch.x, there.x, 0);
@@ -41,12 +40,12 @@ class Transfer {
     under_way_ = std::move(there);
   }
   bool under_way() const { return under_way_.has_value(); }
-  /// The batch on the device, for what is queued from now on.
+  /// The batch on the device, for work queued from now on.
   Batch finish() {
     table_->queue_after(copy_);
     return *std::exchange(under_way_, std::nullopt);
   }
-  /// Forgets what is under way, and waits until nothing is read any more.
+  /// Drops the batch in transfer, and waits until no copy reads its memory any more.
   LPF_ONCE void drop() {
     if (under_way()) finish();
     while (!reading_.empty()) release_oldest();
@@ -63,7 +62,7 @@ class Transfer {
     return on(std::make_shared<Storage>(memory, bytes, owner), t.shape(), t.dtype());
   }
   static bool is_on_host(const Tensor& t) { return t.defined() && t.device().is_cpu(); }
-  /// Where `t` goes; what a transform has put on a device stays there.
+  /// The destination of `t`; tensors that a transform has put on a device stay there.
   Tensor like(const Tensor& t) const { return is_on_host(t) ? empty(t.shape(), {t.dtype(), device_}) : t; }
   std::uint64_t copy(const Tensor& from, const Tensor& to, std::uint64_t before) const {
     if (!is_on_host(from) || from.numel() == 0) return before;
@@ -81,9 +80,9 @@ class Transfer {
   };
   Device device_;
   const backend::Table* table_;
-  std::uint64_t copy_ = 0;  // the last
+  std::uint64_t copy_ = 0;  // number of the last copy
   std::optional<Batch> under_way_;
-  std::vector<Read> reading_;  // from which copies may still read
+  std::vector<Read> reading_;  // sources of copies that may still be running
 };
 
 }  // namespace lpf::detail

@@ -24,6 +24,7 @@ struct DataSplits {
 
   Shape input() const { return train.images.shape().slice(1, 4); }
 };
+using Task [[deprecated("use DataSplits")]] = DataSplits;
 
 namespace detail {
 

@@ -55,15 +55,14 @@ inline const Epoch& best_epoch(const std::vector<Epoch>& history) {
 }
 
 inline void write_config(const std::string& path, const Settings& s) {
-  std::string out;
+  nlohmann::ordered_json out;
   for_each_setting(s, [&](const char* name, const auto& value, const char*) {
-    using T = std::remove_cvref_t<decltype(value)>;
-    const bool text = std::is_same_v<T, std::string> || std::is_same_v<T, Milestones>;
-    const std::string written = detail::setting_text(value);
-    out += concat(out.empty() ? "{\n" : ",\n", "  \"", name,
-                  "\": ", text ? lpf::detail::json_string(written) : written);
+    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(value)>>)
+      out[name] = value;
+    else
+      out[name] = detail::setting_text(value);
   });
-  write_file_atomically(path, out + "\n}\n");
+  write_file_atomically(path, out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
 }
 
 /// The settings of a run. Those that the file does not have keep their defaults. IOError; FormatError for a

@@ -126,6 +126,7 @@ struct PaperResult {
   Settings settings;
   double error, sd;  ///< published, in per cent: mean of five seeds' best epochs; sd 0 where it is not given
 };
+using Recipe [[deprecated("use PaperResult")]] = PaperResult;
 
 namespace detail {
 

@@ -1,13 +1,12 @@
-// LPF around a loss and an optimizer of the user's own: the gradient of the smoothed loss for a black-box
-// function of a flat vector, without tensors or layers. The definition as it stands, M calls one after
-// another, with the noise that a perturbed pass over a ParameterStore of these rows would draw.
+// LPF for a loss and an optimizer outside this library: the gradient of the smoothed loss for a black-box
+// function of a flat vector, without tensors or layers. It implements the definition, M calls in sequence,
+// with the noise that a perturbed pass over a ParameterStore of these rows would draw.
 //
 //   std::vector<double> theta = …, g(theta.size());
 //   for (std::uint64_t step = 0; step < steps; ++step) {
 //     const auto smoothed = lpf_gradient(
 //         [&](std::span<const double> at, std::span<double> gradient, std::int64_t r) {
-//           return my_loss_and_gradient(at, my_batch.slice(r), gradient);  // replica r has a slice of its
-//           own
+//           return my_loss_and_gradient(at, my_batch.slice(r), gradient);  // replica r has its own slice
 //         },
 //         theta, g, {.M = 8, .gamma = 0.05, .rows = {{64, 784}, {1, 64}}, .key = {.seed = 1, .draw = step}});
 //     my_optimizer.update(theta, g);
@@ -26,34 +25,34 @@
 
 namespace lpf {
 
-/// A parameter of a flat vector, `rows` filters of `length` elements; a vector (biases) is one row.
+/// A parameter in a flat vector: `rows` filters of `length` elements; a vector (biases) is one row.
 struct FilterRows {
   std::int64_t rows = 1, length = 0;
 };
 
 struct LPFGradientOptions {
   std::int64_t M = 8;  ///< replicas: calls of the function
-  double gamma =
-      0;  ///< each element of a row w has standard deviation γ‖w‖₂, of a single row γ(‖w‖₂ + 1e-16)
+  /// Elements of a row w have standard deviation γ‖w‖₂; of a single row, γ(‖w‖₂ + 1e-16).
+  double gamma = 0;
   double sigma = 0;  ///< instead of gamma: σ for every element
-  std::vector<FilterRows> rows =
-      {};                   ///< the parameters, one after another over all of θ; empty: θ is one row
+  /// The parameters, which cover θ in order; empty: θ is one row.
+  std::vector<FilterRows> rows = {};
   bool antithetic = false;  ///< M/2 draws, each used with both signs by two neighbours; M must be even
-  /// Names the noise: give each step a draw of its own. `replica` and `parameter` are set here.
+  /// The key of the noise: use another draw in each step. `replica` and `parameter` are set internally.
   NoiseKey key = {.purpose = Purpose::perturbation};
 };
 using LpfGradientOptions [[deprecated("use LPFGradientOptions")]] = LPFGradientOptions;
 
-/// What lpf_gradient() returns beside the gradient.
+/// The result of lpf_gradient(), besides the gradient.
 struct SmoothedLoss {
-  double value;                        ///< mean of the replicas' losses, an estimate of E L(θ + ε)
-  double standard_error;               ///< of it, from the differences between draws; NaN for a single draw
+  double value;           ///< mean of the replicas' losses, an estimate of E L(θ + ε)
+  double standard_error;  ///< of the mean, from the differences between draws; NaN for a single draw
   std::vector<double> replica_losses;  ///< M values
 };
 
 namespace detail {
 
-/// The segments that `rows` cut a vector of n elements into, and the standard deviation of each row.
+/// The segments into which `rows` cut a vector of n elements, and the standard deviation of each row.
 template <class T>
 struct RowScales {
   std::vector<backend::Segment> segments;
@@ -124,7 +123,7 @@ SmoothedLoss lpf_gradient(F& f, std::span<const T> theta, std::span<T> gradient,
   }
   for (std::size_t i = 0; i < total.size(); ++i) gradient[i] = total[i] / static_cast<T>(o.M);
 
-  const std::size_t together = o.antithetic ? 2 : 1;  // the two losses of a pair are one independent value
+  const std::size_t together = o.antithetic ? 2 : 1;  // the two losses of a pair count as one value
   const auto draws = static_cast<double>(out.replica_losses.size() / together);
   for (const double loss : out.replica_losses) out.value += loss / static_cast<double>(o.M);
   double squares = 0;
@@ -140,16 +139,16 @@ SmoothedLoss lpf_gradient(F& f, std::span<const T> theta, std::span<T> gradient,
 
 }  // namespace detail
 
-/// The smoothed gradient g = (1/M) Σ_r ∇L_r(θ + s ⊙ ε_r) of a function of a flat vector (Bisla et al. 2022,
-/// algorithm 1): writes g to `gradient`, and returns the mean loss. θ is not changed, and neither is
-/// `gradient` if f throws.
+/// The smoothed gradient g = (1/M) Σ_r ∇L_r(θ + s ⊙ ε_r) of a function of a flat vector (Bisla et al.
+/// 2022, algorithm 1). Writes g to `gradient` and returns the mean loss. θ is not changed, and
+/// `gradient` is not changed if f throws.
 ///
-/// f(θ_r, gradient_r) returns the loss at θ_r and writes its gradient there, into zeros; f(θ_r, gradient_r,
-/// r) may also take the number of the replica, to choose its slice of a batch. The estimate weights all
-/// replicas alike: it is unbiased for slices of equal size. `theta` is a vector, array or span of float or
-/// double, `gradient` one to write to.
-/// @throws ShapeError where gradient or rows do not fit theta; ValueError for options out of range, or both
-/// gamma and sigma.
+/// f(θ_r, gradient_r) returns the loss at θ_r and writes its gradient to gradient_r, which is zero on entry;
+/// f(θ_r, gradient_r, r) also takes the index of the replica, to choose its slice of a batch. All replicas
+/// have equal weight: the estimate is unbiased for slices of equal size. `theta` is a vector, array or span
+/// of float or double, `gradient` a writable one.
+/// @throws ShapeError if gradient or rows do not fit theta; ValueError for options out of
+/// range, or both gamma and sigma.
 template <class F, class Theta, class Gradient>
 SmoothedLoss lpf_gradient(F&& f, const Theta& theta, Gradient&& gradient, const LPFGradientOptions& options) {
   using T = typename decltype(std::span(gradient))::element_type;

@@ -2,15 +2,13 @@
 #pragma once
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstddef>
-#include <cstdlib>
-#include <memory>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -83,17 +81,15 @@ inline int write_fully(int fd, std::string_view bytes) {
 /// Throws IOError naming the folder that could not be made and the system's reason.
 inline void create_directories(const std::string& path) {
   check(!path.empty(), "create_directories", "the path is empty: name a folder");
-  std::size_t end = 0;
-  do {
-    end = path.find('/', end + 1);
-    const std::string folder = path.substr(0, end);
-    if (::mkdir(folder.c_str(), 0777) == 0) continue;
-    const int error = errno;
-    struct stat found {};
-    const bool exists = ::stat(folder.c_str(), &found) == 0;
-    if (exists && S_ISDIR(found.st_mode)) continue;
-    detail::file_error("create_directories", "create the folder", folder, exists ? ENOTDIR : error);
-  } while (end != std::string::npos);
+  std::filesystem::path folder;
+  for (const auto& part : std::filesystem::path(path)) {
+    folder /= part;
+    std::error_code error;
+    if (std::filesystem::is_directory(folder, error)) continue;
+    std::filesystem::create_directory(folder, error);
+    if (error == std::errc::file_exists) error = std::make_error_code(std::errc::not_a_directory);
+    if (error) detail::file_error("create_directories", "create the folder", folder.string(), error.value());
+  }
 }
 
 /// A file under construction. Its bytes go to a temporary file in the same folder; commit() puts that in
@@ -107,35 +103,32 @@ class AtomicFile {
   explicit AtomicFile(std::string path, std::string_view operation = "AtomicFile")
       : path_(std::move(path)), operation_(operation) {
     check(!path_.empty(), operation_, "the path is empty: name a file");
-    struct stat found {};
-    const bool exists = ::stat(path_.c_str(), &found) == 0;
-    if (exists && !S_ISREG(found.st_mode)) {
-      if (S_ISDIR(found.st_mode)) error("write", EISDIR);
+    std::error_code reason;
+    const std::filesystem::file_status found = std::filesystem::status(path_, reason);
+    const bool exists = std::filesystem::exists(found);
+    if (exists && !std::filesystem::is_regular_file(found)) {
+      if (std::filesystem::is_directory(found)) error("write", EISDIR);
       fail<IOError>(operation_, "cannot replace '", path_, "': it is a device or a pipe, not a file");
     }
     if (exists && ::access(path_.c_str(), W_OK) != 0) error("write", errno);
-    target_ = path_;
-    if (exists) {
-      const std::unique_ptr<char, void (*)(void*)> real(::realpath(path_.c_str(), nullptr), std::free);
-      if (!real) error("write", errno);
-      target_ = real.get();
-    }
-    const std::size_t slash = target_.rfind('/');
-    folder_ = slash == std::string::npos ? "./" : target_.substr(0, slash + 1);
-    const std::string name = slash == std::string::npos ? target_ : target_.substr(slash + 1);
+    target_ = exists ? std::filesystem::canonical(path_, reason) : std::filesystem::path(path_);
+    if (target_.empty()) error("write", reason.value());
+    folder_ = target_.has_parent_path() ? target_.parent_path() : ".";
+    const std::string name = target_.filename().string();
     if (name.empty()) error("write", EISDIR);
     if (name.size() > NAME_MAX) error("write", ENAMETOOLONG);
 
     static std::atomic<unsigned> serial{0};
     do {  // a name of our own: another process, or one killed earlier, may hold the first choice
-      temporary_ = concat(folder_, ".", name.substr(0, 200), ".", ::getpid(), "-", serial++, ".tmp");
+      temporary_ = folder_ / concat(".", name.substr(0, 200), ".", ::getpid(), "-", serial++, ".tmp");
       file_.reset(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     } while (!file_ && (errno == EEXIST || errno == EINTR));
     if (!file_) {
       temporary_.clear();
       error("write", errno);
     }
-    if (exists && ::fchmod(file_.get(), found.st_mode & 07777) != 0) abandon("write", errno);
+    if (exists) std::filesystem::permissions(temporary_, found.permissions(), reason);
+    if (exists && reason) abandon("write", reason.value());
   }
 
   AtomicFile(const AtomicFile&) = delete;
@@ -153,7 +146,9 @@ class AtomicFile {
     check<StateError>(bool(file_), operation_, "'", path_, "' is already committed or failed: open it again");
     if (::fsync(file_.get()) != 0) abandon("write", errno);
     if (::close(file_.release()) != 0 && errno != EINTR) abandon("write", errno);
-    if (::rename(temporary_.c_str(), target_.c_str()) != 0) abandon("write", errno);
+    std::error_code reason;
+    std::filesystem::rename(temporary_, target_, reason);
+    if (reason) abandon("write", reason.value());
     temporary_.clear();
     sync_folder();
   }
@@ -168,7 +163,8 @@ class AtomicFile {
   }
   void discard() noexcept {
     file_.reset();
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+    std::error_code ignored;
+    if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
     temporary_.clear();
   }
   // The rename itself survives a loss of power only once the folder is on the disk. Some file systems
@@ -181,8 +177,8 @@ class AtomicFile {
     if (number != 0 && number != EINVAL && number != ENOTSUP) error("sync the folder of", number);
   }
 
-  std::string path_, target_, folder_, temporary_;
-  std::string operation_;
+  std::string path_, operation_;
+  std::filesystem::path target_, folder_, temporary_;
   detail::FileDescriptor file_;
 };
 

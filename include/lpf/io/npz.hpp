@@ -5,6 +5,10 @@
 //   central          for each file a header of 46 bytes, name, extra field, comment
 //   end              "PK\5\6", …, number of files, size and offset of the central headers, comment
 //
+// What is too large for its place there (all bits are ones) is in the zip64 extension: of a file in the extra
+// field 1 of its central header, of the archive in an end of 56 bytes, "PK\6\6", to which 20 bytes before the
+// other end point, "PK\6\7".
+//
 // Sizes, places and checksums are taken from the central headers
 // (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT).
 #pragma once
@@ -43,12 +47,17 @@ class ZipReader {
       : path_(std::move(path)), size_(size), read_(std::move(read)) {
     const std::uint64_t end = find_end();
     const std::string last = get(end, 22, "its end");
-    const std::uint64_t count = number(last, 10, 2), central_size = number(last, 12, 4),
-                        central = number(last, 16, 4);
-    if (count == 0xFFFF || central_size == largest || central == largest)
-      error(
-          "has the zip format's 64-bit extension, which is not read here: save arrays of 4 GB or more as "
-          ".npy or .safetensors");
+    std::uint64_t count = number(last, 10, 2), central_size = number(last, 12, 4),
+                  central = number(last, 16, 4);
+    if (count == 0xFFFF || central_size == largest || central == largest) {
+      const std::string locator = end < 20 ? std::string(20, '\0') : get(end - 20, 20, "its locator");
+      const std::string wide = number(locator, 0, 4) == 0x07064B50
+                                   ? get(number(locator, 8, 8), 56, "its 64-bit end")
+                                   : std::string(56, '\0');
+      if (number(wide, 0, 4) != 0x06064B50)
+        error("is corrupt: its end names a 64-bit extension that is not there");
+      count = number(wide, 32, 8), central_size = number(wide, 40, 8), central = number(wide, 48, 8);
+    }
     if (central > end || central_size > end - central)
       error("is corrupt: its table of contents would lie at ", central, " … ", central + central_size,
             ", beyond ", end);
@@ -57,13 +66,14 @@ class ZipReader {
     for (std::uint64_t i = 0; i < count; ++i) {
       if (table.size() - at < 46 || number(table, at, 4) != 0x02014B50)
         error("is corrupt: its table of contents has no entry ", i, " of ", count);
-      const std::size_t name = number(table, at + 28, 2),
-                        rest = number(table, at + 30, 2) + number(table, at + 32, 2);
+      const std::size_t name = number(table, at + 28, 2), extra = number(table, at + 30, 2),
+                        rest = extra + number(table, at + 32, 2);
       if (table.size() - at - 46 < name + rest) error("is corrupt: entry ", i, " of its contents is cut off");
       if ((number(table, at + 8, 2) & 1) != 0) error("is encrypted");
       entries_.push_back({table.substr(at + 46, name), static_cast<std::uint32_t>(number(table, at + 10, 2)),
                           static_cast<std::uint32_t>(number(table, at + 16, 4)), number(table, at + 20, 4),
                           number(table, at + 24, 4), number(table, at + 42, 4)});
+      widen(entries_.back(), std::string_view(table).substr(at + 46 + name, extra));
       at += 46 + name + rest;
     }
   }
@@ -72,8 +82,6 @@ class ZipReader {
 
   /// The bytes of a file, unpacked and checked.
   std::string bytes(const ZipEntry& e) const {
-    if (e.packed == largest || e.size == largest || e.header == largest)
-      error("has '", e.name, "' of 4 GB or more, which is not read here: save it as .npy or .safetensors");
     const std::string header = get(e.header, 30, "the header of '" + e.name + "'");
     if (number(header, 0, 4) != 0x04034B50) error("is corrupt: there is no header for '", e.name, "'");
     const std::uint64_t data = e.header + 30 + number(header, 26, 2) + number(header, 28, 2);
@@ -97,6 +105,21 @@ class ZipReader {
     for (int i = n; i-- > 0;)
       value = value << 8 | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
     return value;
+  }
+  /// Reads the numbers that are too large for the central header from its extra fields: id, size, content.
+  void widen(ZipEntry& e, std::string_view extra) const {
+    std::string_view wide;
+    while (extra.size() >= 4) {
+      const std::string_view field = extra.substr(4, number(extra, 2, 2));
+      if (number(extra, 0, 2) == 1) wide = field;
+      extra.remove_prefix(4 + field.size());
+    }
+    for (std::uint64_t* value : {&e.size, &e.packed, &e.header}) {
+      if (*value != largest) continue;
+      if (wide.size() < 8) error("is corrupt: '", e.name, "' has 4 GB or more, and no 64-bit sizes");
+      *value = number(wide, 0, 8);
+      wide.remove_prefix(8);
+    }
   }
   std::string get(std::uint64_t offset, std::uint64_t n, const std::string& what) const {
     if (offset > size_ || n > size_ - offset)
@@ -127,14 +150,21 @@ class ZipReader {
     std::string out(e.size, '\0');
     z_stream stream{};
     stream.next_in = reinterpret_cast<Bytef*>(packed.data());
-    stream.avail_in = static_cast<uInt>(packed.size());
     char nothing = 0;  // zlib wants a place even for no bytes
     stream.next_out = reinterpret_cast<Bytef*>(out.empty() ? &nothing : out.data());
-    stream.avail_out = static_cast<uInt>(out.size());
     check<Error>(inflateInit2(&stream, -MAX_WBITS) == Z_OK, "load_npz", "zlib cannot start: out of memory");
-    const int status = inflate(&stream, Z_FINISH);
+    const auto piece = [](std::uint64_t left) {  // zlib counts with 32 bits
+      return static_cast<uInt>(std::min<std::uint64_t>(left, 1u << 30));
+    };
+    int status = Z_OK;
+    while (status == Z_OK) {
+      stream.avail_in = piece(packed.size() - stream.total_in);
+      stream.avail_out = piece(out.size() - stream.total_out);
+      status = inflate(&stream, Z_NO_FLUSH);
+    }
     const std::string reason = stream.msg ? stream.msg : "its size is another";
-    const bool whole = status == Z_STREAM_END && stream.avail_in == 0 && stream.avail_out == 0;
+    const bool whole =
+        status == Z_STREAM_END && stream.total_in == packed.size() && stream.total_out == out.size();
     inflateEnd(&stream);
     if (!whole) error("is corrupt: '", e.name, "' cannot be unpacked: ", reason);
     return out;

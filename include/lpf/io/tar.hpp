@@ -1,25 +1,31 @@
-// Files in a tar archive, one after another (POSIX ustar and GNU tar; the archive may be packed):
+// Files in a tar archive, one after another (POSIX ustar and pax, GNU tar; the archive may be packed):
 //
 //   512 bytes    header: name 100, mode 8, owner 8, group 8, size 12 (octal), time 12, checksum 8, type 1, …,
 //                "ustar" 6, …, prefix of the name 155 (at 345)
 //   size bytes   the file, filled up with zeros to a multiple of 512
 //   …            the next one; a block of zeros ends the archive
+//
+// A name that does not fit is in a file of its own, an extended header, before the file that has it: of type L
+// it is the name (GNU), of type x it is records such as "27 path=cifar-10/name.bin\n", the number being the
+// record's length (pax).
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "lpf/io/compressed.hpp"
 
 namespace lpf::detail {
 
-/// Goes through the regular files of an archive; folders, links and extended headers are passed over, so
-/// names are those of the plain header (up to 255 bytes). Every broken rule is a FormatError.
+/// Goes through the regular files of an archive; folders and links are passed over, and so are extended
+/// headers of more than 1 MiB. Every broken rule is a FormatError.
 class TarReader {
  public:
   TarReader(std::unique_ptr<ByteSource> from, std::string path, std::string operation)
@@ -27,7 +33,7 @@ class TarReader {
 
   /// Goes to the next file; false at the end of the archive, which is then known to be whole.
   bool next() {
-    for (;;) {
+    for (std::string long_name;;) {
       skip(left_ + padding_);
       left_ = padding_ = 0;
       Block header;
@@ -44,7 +50,15 @@ class TarReader {
         const std::string prefix = text(header, 345, 155);
         if (!prefix.empty()) name_ = prefix + "/" + name_;
       }
-      if (header[156] == '0' || header[156] == '\0') return true;
+      const char type = header[156];
+      if ((type == 'L' || type == 'x') && size_ <= std::uint64_t{1} << 20) {
+        std::string name = extended_name(type);
+        if (!name.empty()) long_name = std::move(name);
+      }
+      if (type == 'L' || type == 'x' || type == 'K' || type == 'g')
+        continue;  // what follows belongs to a file
+      if (!long_name.empty()) name_ = std::exchange(long_name, {});
+      if (type == '0' || type == '\0') return true;
     }
   }
   const std::string& name() const { return name_; }
@@ -77,6 +91,24 @@ class TarReader {
     std::array<char, 1 << 14> unused;
     for (; n > 0; n -= std::min<std::uint64_t>(n, unused.size()))
       read_exactly(unused.data(), static_cast<std::size_t>(std::min<std::uint64_t>(n, unused.size())));
+  }
+  /// The name in an extended header; empty where it has none, or no records.
+  std::string extended_name(char type) {
+    std::string content(size_, '\0');
+    read(content.data(), content.size());
+    if (type == 'L') return content.substr(0, content.find('\0'));
+    std::string name;
+    for (std::string_view rest = content; !rest.empty();) {
+      std::size_t length = 0;
+      const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), length);
+      const auto digits = static_cast<std::size_t>(end - rest.data());
+      if (error != std::errc() || length > rest.size() || length < digits + 2) break;
+      const std::string_view record =
+          rest.substr(digits + 1, length - digits - 2);  // without space and newline
+      if (record.starts_with("path=")) name = record.substr(5);
+      rest.remove_prefix(length);
+    }
+    return name;
   }
   static std::string text(const Block& header, std::size_t at, std::size_t n) {
     const std::string_view field(&header[at], n);

@@ -21,6 +21,7 @@
 #include "lpf/nn/normalization.hpp"
 #include "lpf/ops/activation.hpp"
 #include "lpf/ops/pool.hpp"
+#include "lpf/ops/random.hpp"
 
 namespace lpf::models {
 
@@ -61,8 +62,8 @@ struct Shake {
     }
     const NoiseKey key = draws.next_of_batch("ShakeShake", path.name());
     const std::int64_t first = nn::MicroBatch::first_sample();
-    const Tensor drawn = empty({batch, 2}, {float64, x.device()});  // α and β, alike for every dtype
-    drawn.backend().uniform(float64, key, 2 * first, 2 * batch, drawn.raw());
+    const Tensor drawn =
+        rand({batch, 2}, key, {float64, x.device()}, 2 * first);  // α and β, alike for every dtype
     const auto column = [&](int i) {
       return reshape(slice(drawn, 1, i, i + 1), {batch, 1, 1, 1}).to(x.dtype());
     };

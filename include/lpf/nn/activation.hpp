@@ -1,4 +1,4 @@
-// Activations, and Flatten, as layers: they have no parameters and need no place in a store.
+// Activations, and Flatten, as layers: they have no parameters and no place in a store.
 #pragma once
 
 #include "lpf/ops/activation.hpp"
@@ -52,9 +52,9 @@ struct LogSoftmax {
   Tensor operator()(const Tensor& x) const { return log_softmax(x, axis); }
 };
 
-/// A row for each sample: x [B, …] gives [B, n]. An image [B, H, W, C] is flattened in the order C, H, W, as
-/// PyTorch's torch.nn.Flatten has it behind a convolution, so that the weight of the linear layer that
-/// follows is PyTorch's.
+/// One row per sample: x [B, …] gives [B, n]. An image [B, H, W, C] is flattened in the order C,
+/// H, W, like PyTorch's torch.nn.Flatten after a convolution, so that the weight of the
+/// following linear layer is PyTorch's.
 struct Flatten {
   Tensor operator()(const Tensor& x) const {
     check<ShapeError>(x.rank() >= 2, "Flatten", "the input needs a batch axis and one more, got ", x.shape());

@@ -12,8 +12,8 @@ struct Conv2dOptions {
   Size2d dilation = 1;
   std::int64_t groups = 1;
   bool bias = true;
-  init::Initializer weight_init = {};  ///< PyTorch's default if empty: U(±1/√(kh·kw·C/groups))
-  init::Initializer bias_init = {};    ///< likewise
+  init::Initializer weight_init = {};  ///< default: PyTorch's, U(±1/√(kh·kw·C/groups))
+  init::Initializer bias_init = {};    ///< default: likewise
 };
 
 /// y = conv2d(x, weight) + bias. x [B, H, W, in], weight [out, kh, kw, in/groups], y [B, P, Q, out].
@@ -22,7 +22,7 @@ struct Conv2d {
   Parameter weight, bias;
   lpf::Conv2dOptions options;
 
-  /// @throws ValueError for sizes or options out of their range, ShapeError unless groups divide in and out.
+  /// @throws ValueError for sizes or options out of range, ShapeError unless groups divide in and out.
   Conv2d(const Path& p, std::int64_t in, std::int64_t out, Size2d kernel, const Conv2dOptions& o = {})
       : options{o.stride, o.padding, o.dilation, o.groups} {
     check(in > 0 && out > 0, "Conv2d", "'", p.name(), "' needs at least one channel in and out, got ", in,

@@ -6,11 +6,11 @@
 
 namespace lpf::nn {
 
-/// Zeros each element with probability p and divides the others by 1 − p while the store trains; returns x unchanged in
-/// evaluation. PyTorch's torch.nn.Dropout. The masks are a function of the store's seed, the layer's path and the number
-/// of its forward passes so far, a counter of the store: a resumed run goes on with the masks of an uninterrupted one.
-/// Every sample has a mask of its own, which does not depend on how the batch is cut (MicroBatch); for that use a layer at
-/// one place of a network only.
+/// Zeros each element with probability p and divides the others by 1 − p while the store trains; returns x
+/// unchanged in evaluation. PyTorch's torch.nn.Dropout. The masks are a function of the store's seed, the
+/// layer's path and the number of its forward passes so far, a counter of the store: a resumed run continues
+/// with the same masks. Every sample has its own mask, independent of how the batch is cut (MicroBatch); this
+/// requires that a layer is used in only one place of a network.
 struct Dropout {
   Path path;
   double p;

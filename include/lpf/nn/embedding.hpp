@@ -7,9 +7,9 @@
 namespace lpf::nn {
 
 struct EmbeddingOptions {
-  std::optional<std::int64_t> padding_idx =
-      {};  ///< a row that starts as 0 and has no gradient; negative counts from the end
-  init::Initializer weight_init = {};  ///< PyTorch's default if empty: N(0, 1)
+  /// A row that is initialised to 0 and has no gradient; negative counts from the end.
+  std::optional<std::int64_t> padding_idx = {};
+  init::Initializer weight_init = {};  ///< default: PyTorch's, N(0, 1)
 };
 
 /// Rows of a table: int64 indices [B, …] give [B, …, dim]. PyTorch's torch.nn.Embedding. The rows are the

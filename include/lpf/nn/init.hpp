@@ -1,5 +1,5 @@
-// Initial values of parameters. An initialiser is a function of the shape; its numbers come from the store's
-// seed and the parameter's index, so that adding a layer at the end changes no other.
+// Initial values of parameters. An initialiser is a function of the shape; its random numbers depend on the
+// store's seed and the parameter's index, so that a layer added at the end does not change the others.
 #pragma once
 
 #include <cmath>
@@ -13,8 +13,8 @@ namespace lpf::init {
 using Initializer = std::function<void(const Tensor& parameter, const NoiseKey& key)>;
 
 namespace detail {
-/// values[i] = f(stream element i), drawn in float64 and rounded, so that float32 and float64 models begin
-/// alike.
+/// values[i] = f(stream element i), drawn in float64 and rounded, so that float32 and float64
+/// models have the same initial values.
 LPF_ONCE void draw(const Tensor& t, const NoiseKey& key, bool gaussian, double scale, double shift) {
   const auto& cpu = backend::get(Device::cpu());
   std::vector<double> values(static_cast<std::size_t>(t.numel()));
@@ -46,7 +46,8 @@ LPF_ONCE Initializer normal(double mean = 0, double sd = 1) {
 struct Fans {
   double in, out;
 };
-/// Inputs and outputs of one unit of a weight [out, …, in]: the receptive field counts in both.
+/// Inputs and outputs of one unit of a weight [out, …, in], both multiplied by
+/// the size of the receptive field.
 LPF_ONCE Fans fans(const Shape& shape) {
   check<ShapeError>(shape.rank() >= 2, "init", "fans need a weight of at least two axes, got ", shape);
   const auto field = static_cast<double>(shape.product(1, shape.rank() - 1));

@@ -8,8 +8,8 @@ namespace lpf::nn {
 
 struct LinearOptions {
   bool bias = true;
-  init::Initializer weight_init = {};  ///< PyTorch's default if empty: U(±1/√in)
-  init::Initializer bias_init = {};    ///< likewise
+  init::Initializer weight_init = {};  ///< default: PyTorch's, U(±1/√in)
+  init::Initializer bias_init = {};    ///< default: likewise
 };
 
 /// y = x·Wᵀ + b. x [B, …, in], W [out, in], y [B, …, out]. PyTorch's torch.nn.Linear.

@@ -20,7 +20,7 @@ struct BatchNormOptions {
 
 /// Batch norm over x [B, …, C] (Ioffe & Szegedy 2015): batch_norm_train() while the store trains, and
 /// batch_norm_eval() with the running statistics otherwise. PyTorch's torch.nn.BatchNorm1d and 2d, channels
-/// last; its names: weight, bias [C], which are the paper's γ and β, and the buffers running_mean,
+/// last; its names: weight, bias [C] (the paper calls them γ and β), and the buffers running_mean,
 /// running_var [C] (the unbiased variance), num_batches_tracked. In a perturbed pass BatchNormPolicy says
 /// whose statistics are used. A slice is then a batch of its own: it must leave more than one value a channel
 /// (ShapeError), and it counts as one in the running statistics.

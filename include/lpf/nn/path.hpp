@@ -53,8 +53,8 @@ class Path {
     return state_->counters.back().value;
   }
 
-  /// A counter of a layer's random draws, whose stream is named by the store's seed and this path, so that adding a layer
-  /// changes no other's numbers. A checkpoint keeps it.
+  /// A counter of a layer's random draws. Its stream is named by the store's seed and this path (not by `name`), so
+  /// that adding a layer changes no other's numbers. A checkpoint keeps it.
   LPF_ONCE DrawCounter draw_counter(std::string_view name = "draws") const {
     std::uint32_t hash = 2166136261u;  // FNV-1a
     for (const char c : prefix_) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;

@@ -5,10 +5,10 @@
 
 namespace lpf::nn {
 
-/// The largest value of each window: MaxPool2d{.kernel = 2}. PyTorch's torch.nn.MaxPool2d.
+/// The maximum of each window: MaxPool2d{.kernel = 2}. PyTorch's torch.nn.MaxPool2d.
 struct MaxPool2d {
   Size2d kernel;
-  Size2d stride = kernel_size;  ///< the kernel's by default
+  Size2d stride = kernel_size;  ///< default: the kernel's size
   Size2d padding = 0;           ///< counts as −∞
   Tensor operator()(const Tensor& x) const { return max_pool2d(x, kernel, {stride, padding}); }
 };
@@ -16,7 +16,7 @@ struct MaxPool2d {
 /// The mean of each window: AvgPool2d{.kernel = 2}. PyTorch's torch.nn.AvgPool2d.
 struct AvgPool2d {
   Size2d kernel;
-  Size2d stride = kernel_size;    ///< the kernel's by default
+  Size2d stride = kernel_size;    ///< default: the kernel's size
   Size2d padding = 0;             ///< counts as 0
   bool count_include_pad = true;  ///< false: divide by the number of pixels inside the image
   Tensor operator()(const Tensor& x) const {

@@ -1,5 +1,5 @@
-// What a layer may ask about the pass it is part of: whether its parameters stand for M perturbed replicas,
-// how batch norm is to be done then, and which part of a batch this is.
+// The pass that a layer is part of: whether its parameters are M perturbed replicas, how batch norm is
+// computed then, and which part of a batch this is.
 #pragma once
 
 #include <utility>
@@ -13,22 +13,24 @@ using PlanPtr = std::shared_ptr<ReplicaPlan>;
 
 /// Batch norm in a perturbed pass.
 enum class BatchNormPolicy {
-  per_replica,  ///< each slice by its own statistics; running statistics updated once a slice, in order (the
-                ///< definition)
-  pooled,       ///< statistics of the whole batch; one update
-  frozen,       ///< the running statistics, as in evaluation; no update
-  recomputed    ///< statistics of each slice, but running statistics are left to a clean pass of yours
+  /// each slice by its own statistics; running statistics updated once per slice, in order (the definition)
+  per_replica,
+  pooled,  ///< statistics of the whole batch; one update
+  frozen,  ///< the running statistics, as in evaluation; no update
+  /// statistics of each slice; running statistics are not updated, but left to a clean pass of the caller
+  recomputed
 };
 
 namespace nn {
 
-/// A perturbed pass over the parameters of one store, seen from a layer. Implemented by filter::Perturbation.
+/// A perturbed pass over the parameters of one store, as seen by a layer.
+/// Implemented by filter::Perturbation.
 class ReplicaContext {
  public:
   virtual ~ReplicaContext() = default;
-  /// The parameter as this pass sees it: replicated, or the plain leaf where it is left out of the filter.
+  /// The parameter in this pass: replicated, or the plain leaf if it is excluded from the filter.
   virtual Tensor read(std::size_t parameter) = 0;
-  /// Noise of the pre-activations x·wᵀ + b of shape [B, out], if this pass draws it there instead of on the
+  /// Noise of the pre-activations x·wᵀ + b of shape [B, out], if this pass adds it there instead of to the
   /// weights (local reparameterisation); undefined otherwise.
   virtual Tensor pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) = 0;
   virtual BatchNormPolicy batch_norm_policy() const = 0;
@@ -44,7 +46,7 @@ struct ActivePass {
 };
 inline thread_local std::vector<ActivePass> active_passes;
 
-/// The perturbed pass over a store that this thread is in, or null.
+/// The perturbed pass over a store that is active on this thread, or null.
 inline ReplicaContext* pass_over(const void* store) {
   for (const auto& active : active_passes)
     if (active.store == store) return active.pass;
@@ -53,9 +55,9 @@ inline ReplicaContext* pass_over(const void* store) {
 
 }  // namespace detail
 
-/// Until the end of the block, forward passes on this thread are of a part of a batch that begins at sample
-/// `first_sample`: layers that draw random numbers (dropout) go on where the part before ended, so that a
-/// batch in parts sees the same numbers as the batch in one piece.
+/// Until the end of the scope, forward passes on this thread process a part of a batch that begins at sample
+/// `first_sample`: layers that draw random numbers (dropout) continue where the previous part ended, so that
+/// a batch in parts gets the same numbers as the whole batch.
 class MicroBatch {
  public:
   explicit MicroBatch(std::int64_t first_sample) : before_(std::exchange(first_sample_, first_sample)) {}
@@ -63,7 +65,7 @@ class MicroBatch {
   MicroBatch(const MicroBatch&) = delete;
   MicroBatch& operator=(const MicroBatch&) = delete;
 
-  /// First sample of the part this thread works on; 0 for a whole batch or the first part.
+  /// First sample of this thread's part; 0 for a whole batch or the first part.
   static std::int64_t first_sample() { return first_sample_; }
 
  private:

@@ -10,13 +10,14 @@
 
 namespace lpf::nn {
 
-/// y = f_n(… f_2(f_1(x))) for anything that takes a tensor and returns one: layers, functions, lambdas, other
-/// Sequentials. PyTorch's torch.nn.Sequential; with each layer at the path of its position its names are
+/// y = f_n(… f_2(f_1(x))) for anything that maps a tensor to a tensor: layers, functions, lambdas, other
+/// Sequentials. PyTorch's torch.nn.Sequential; with each layer at the path of its position the names are
 /// PyTorch's ("0.weight", "2.weight"):
 ///
 ///   nn::Sequential net({nn::Linear(p / 0, 64, 128), nn::ReLU(), nn::Linear(p / 2, 128, 10)});
 ///
-/// Empty it is the identity. A copy has layers of its own on the same parameters, as any copy of a layer has.
+/// Without layers it is the identity. A copy has its own layers on the same
+/// parameters, like any copy of a layer.
 class Sequential {
  public:
   using Layer = std::function<Tensor(const Tensor&)>;
@@ -28,7 +29,7 @@ class Sequential {
     for (const Layer& layer : layers) append(layer);
   }
 
-  /// One more layer at the end. @throws ValueError if it is an empty function.
+  /// Appends a layer. @throws ValueError if it is an empty function.
   Sequential& append(Layer layer) {
     check(layer != nullptr, "Sequential", "layer ", layers_.size(), " is an empty function");
     layers_.push_back(std::move(layer));

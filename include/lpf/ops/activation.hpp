@@ -1,5 +1,5 @@
-// Activations. Backward is one fused sweep over memory; where gradients are differentiated again it is the
-// same formula composed of differentiable operations.
+// Activations. Backward is one fused sweep; if gradients are differentiated again, it is the same formula
+// composed of differentiable operations.
 #pragma once
 
 #include "lpf/ops/math.hpp"

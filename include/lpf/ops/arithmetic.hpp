@@ -1,4 +1,4 @@
-// Addition, multiplication and their kin, with NumPy's broadcasting.
+// Elementwise arithmetic with NumPy's broadcasting.
 #pragma once
 
 #include "lpf/ops/reduce.hpp"
@@ -8,14 +8,14 @@ namespace lpf {
 
 namespace detail {
 
-/// One elementwise operation of one operand, without history.
+/// An elementwise operation of one operand, without history.
 LPF_ONCE Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0, bool to_bool = false) {
   Tensor y = empty(x.shape(), {to_bool ? DType::bool_ : x.dtype(), x.device()});
   x.backend().unary(op, x.dtype(), x.numel(), x.raw(), y.raw(), a, b);
   return y;
 }
 
-/// One elementwise operation of two operands with broadcasting, without history.
+/// An elementwise operation of two operands with broadcasting, without history.
 LPF_ONCE Tensor binary(const char* name, backend::Binary op, const Tensor& a, const Tensor& b,
                        bool to_bool = false, double alpha = 0) {
   check_plain(name, a);
@@ -27,9 +27,9 @@ LPF_ONCE Tensor binary(const char* name, backend::Binary op, const Tensor& a, co
   return y;
 }
 
-/// The rule of elementwise operations on replicated operands: replicas with replicas, or replicas with a
-/// single number. A replicated parameter with an activation or a constant is refused: which replica serves
-/// which row must be said.
+/// Elementwise operations on replicated operands: replicas with replicas, or replicas with a single
+/// number. A replicated parameter with an activation or a constant throws ReplicaError: the replica
+/// of each row would be ambiguous.
 template <class Op>
 Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
   const PlanPtr plan = a.is_replicated() ? a.impl().replicas : b.impl().replicas;
@@ -59,7 +59,7 @@ LPF_ONCE void check_arithmetic(const char* operation, const Tensor& x) {
       x.dtype() != DType::bool_, operation,
       "bool tensors have no arithmetic: convert with .to(float32), or use logical_and and logical_or");
 }
-/// Whether the dtype holds the number as it is; floats hold all.
+/// True if the dtype represents the number exactly; floating dtypes accept any number.
 LPF_ONCE bool holds_number(DType dtype, double s) {
   if (is_floating(dtype)) return true;
   if (!(s > -0x1p63 && s < 0x1p63) || static_cast<double>(static_cast<std::int64_t>(s)) != s) return false;
@@ -122,7 +122,8 @@ LPF_ONCE Tensor div(const Tensor& a, const Tensor& b) {
   });
 }
 
-/// The remainder of a / b with the sign of b, as Python's % and NumPy's. Integers: ValueError if some b is 0.
+/// The remainder of a / b with the sign of b, like Python's % and NumPy's.
+/// Integers: ValueError if some b is 0.
 LPF_ONCE Tensor remainder(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("remainder", a, b, remainder);
   if (const auto cast = detail::cast_operands("remainder", a, b)) return remainder(cast.a, cast.b);
@@ -141,7 +142,7 @@ LPF_ONCE Tensor remainder(const Tensor& a, const Tensor& b) {
   });
 }
 
-/// a·x + b with numbers a and b, whole ones for integers.
+/// a·x + b with numbers a and b, which must be integers for integer x.
 LPF_ONCE Tensor affine(const Tensor& x, double a, double b) {
   if (x.is_replicated())
     return detail::add_replica_dim(affine(detail::remove_replica_dim(x), a, b), x.impl().replicas);
@@ -183,7 +184,7 @@ LPF_ONCE Tensor compare(const char* name, backend::Binary op, const Tensor& a, d
 }
 }  // namespace detail
 
-// Comparisons give bool tensors and have no gradient.
+// Comparisons return bool tensors and have no gradient.
 LPF_ONCE Tensor operator==(const Tensor& a, const Tensor& b) {
   return detail::compare("equal", backend::Binary::equal, a, b);
 }
@@ -235,7 +236,7 @@ LPF_ONCE Tensor logical_not(const Tensor& x) {
 LPF_ONCE Tensor is_nan(const Tensor& x) { return detail::unary(backend::Unary::is_nan, x, 0, 0, true); }
 LPF_ONCE Tensor is_finite(const Tensor& x) { return detail::unary(backend::Unary::is_finite, x, 0, 0, true); }
 
-/// a where `condition` (bool) holds, b elsewhere, all three broadcast together.
+/// a where `condition` (bool) is true, b elsewhere; the three are broadcast together.
 LPF_ONCE Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   for (const Tensor* t : {&condition, &a, &b}) detail::check_plain("where", *t);
   if (const auto cast = detail::cast_operands("where", a, b)) return where(condition, cast.a, cast.b);
@@ -265,7 +266,7 @@ LPF_ONCE Tensor extremum(const char* name, bool larger, const Tensor& a, const T
 }
 }  // namespace detail
 
-/// Elementwise larger (smaller) operand, NaN if one is; where they are equal the first takes the gradient.
+/// Elementwise maximum (minimum); NaN propagates; of equal operands the first receives the gradient.
 LPF_ONCE Tensor maximum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("maximum", a, b, maximum);
   if (const auto cast = detail::cast_operands("maximum", a, b)) return maximum(cast.a, cast.b);

@@ -1,10 +1,10 @@
 // Convolution of images, channels last. Three operations, each linear in both of its operands, are closed
-// under differentiation: the derivative of one is made of the other two.
+// under differentiation: the derivatives of one consist of the other two.
 //   conv          y  = x ⋆ w              forward
 //   conv_data     dx = dy, w               gradient of the input
 //   conv_filter   dw = x, dy               gradient of the filters
-// Slice r of the batch meets replica r of w in one call. The gradient of w, summed over replicas, is one call
-// over the whole batch.
+// Slice r of the batch is convolved with replica r of w, all in one call. The gradient of w, summed over
+// replicas, is one call over the whole batch.
 #pragma once
 
 #include "lpf/ops/replicate.hpp"
@@ -16,10 +16,10 @@
 namespace lpf {
 
 struct Conv2dOptions {
-  Size2d stride = 1;        ///< pixels between neighbouring windows
-  Size2d padding = 0;       ///< zeros around the image, on either side
-  Size2d dilation = 1;      ///< pixels between neighbouring taps of the kernel
-  std::int64_t groups = 1;  ///< channels are cut into this many groups, each convolved by itself
+  Size2d stride = 1;        ///< distance between neighbouring windows in pixels
+  Size2d padding = 0;       ///< zeros around the image, on each side
+  Size2d dilation = 1;      ///< distance between neighbouring taps of the kernel in pixels
+  std::int64_t groups = 1;  ///< channels are cut into this many groups, each convolved separately
 };
 
 namespace detail {
@@ -27,7 +27,7 @@ namespace detail {
 Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c);
 Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c, const PlanPtr& plan);
 
-/// f(description with these replicas); the slices live as long as the call.
+/// Calls f(description with these replicas); the slices are valid during the call.
 template <class F>
 void with_slices(backend::Conv2d c, const PlanPtr& plan, F f) {
   std::vector<std::int64_t> begin{0, c.n};
@@ -75,7 +75,7 @@ LPF_ONCE Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv
   });
 }
 
-/// The adjoint of w ↦ x ⋆ w: over the whole batch, or with a plan one for each slice, as a replicated tensor.
+/// The adjoint of w ↦ x ⋆ w over the whole batch, or with a plan over each slice, as a replicated tensor.
 LPF_ONCE Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Conv2d& c,
                             const PlanPtr& plan) {
   const Shape shape{c.k, c.kh, c.kw, c.c / c.groups};
@@ -93,7 +93,7 @@ LPF_ONCE Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Co
   });
 }
 
-/// The call that these operands describe; every rule of conv2d() is checked here.
+/// The description of the call; checks every rule of conv2d().
 LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Tensor& bias,
                                        const Conv2dOptions& o) {
   constexpr const char* op = "conv2d";
@@ -144,11 +144,12 @@ LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const T
 
 }  // namespace detail
 
-/// y[b, p, q, k] = bias[k] + Σ_{r,s,c} x[b, p·stride + r·dilation − padding, …, c] · w[k, r, s, c], zero
-/// outside x. x [B, H, W, C], w [K, kh, kw, C/groups], bias [K] or undefined; y [B, P, Q, K] with P = ⌊(H +
-/// 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. Filter k sees the channels of group ⌊k·groups/K⌋. w and
-/// bias may be replicated: the samples of slice r meet replica r. PyTorch's conv2d, channels last.
-/// @throws ShapeError where sizes do not fit, ValueError for a stride, dilation or groups below 1 or a
+/// y[b, p, q, k] = bias[k] + Σ_{r,s,c} x[b, p·stride + r·dilation − padding, …, c] · w[k, r, s, c], with x
+/// zero outside. x [B, H, W, C], w [K, kh, kw, C/groups], bias [K] or undefined; y [B, P, Q, K] with
+/// P = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. Filter k reads the channels of group
+/// ⌊k·groups/K⌋. w and bias may be replicated: replica r applies to the samples of slice r. PyTorch's conv2d,
+/// channels last.
+/// @throws ShapeError for incompatible sizes, ValueError for a stride, dilation or groups below 1 or a
 /// negative padding, DTypeError unless all are float32 or all float64, or all bfloat16 with a float32 bias.
 LPF_ONCE Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
                        const Conv2dOptions& options = {}) {

@@ -4,12 +4,21 @@
 //                                          can be differentiated again
 //   map_replicas(f, parameter)             its rule for perturbed parameters
 //   per_sample(parameter, x)               a parameter ready to meet an activation (replicate.hpp)
-// examples/custom_op.cpp shows all three.
+//   check_floating, check_same_kind,       typed errors for what it does not take
+//   check_plain
+// examples/custom_op.cpp shows the first three, examples/custom_training.cpp an operation in a captured step.
 #pragma once
 
 #include "lpf/ops/replicate.hpp"
 
 namespace lpf {
+
+/// check_floating("name", x): DTypeError unless x is floating.
+using detail::check_floating;
+/// check_same_kind("name", a, b): DTypeError or DeviceError unless a and b have one dtype and one device.
+using detail::check_same_kind;
+/// check_plain("name", x): ReplicaError where x is a perturbed parameter, for an operation without a rule for replicas.
+using detail::check_plain;
 
 namespace detail {
 /// y [M, result…] as replicas of a tensor of shape [result…], or as that tensor itself outside a pass.

@@ -1,5 +1,5 @@
-// Dropout (Srivastava et al. 2014). The mask is a function of a counter, so nothing is stored for backward,
-// and it is the same for any number of threads and however the batch is cut.
+// Dropout (Srivastava et al. 2014). The mask is a function of a counter: nothing is stored for backward, and
+// it does not depend on the number of threads or on how the batch is cut.
 #pragma once
 
 #include "lpf/core/philox.hpp"
@@ -10,9 +10,9 @@
 
 namespace lpf {
 
-/// x·keep/(1 − p), each element kept with probability 1 − p: element i by number `first_element` + i of the
-/// stream `key` (Purpose::dropout). A part of a batch that begins at its element f has the mask of the whole
-/// with first_element = f. p = 1 gives zeros, p = 0 x itself.
+/// x·keep/(1 − p), where each element is kept with probability 1 − p: element i by number `first_element` + i
+/// of the stream `key` (Purpose::dropout). With first_element = f, a part of a batch that begins at element f
+/// has the same mask as in the whole batch. p = 1 gives zeros, p = 0 returns x.
 /// @throws ValueError for p outside [0, 1], DTypeError unless x is floating.
 LPF_ONCE Tensor dropout(const Tensor& x, double p, const NoiseKey& key, std::int64_t first_element = 0) {
   check(p >= 0 && p <= 1, "dropout", "p must be in [0, 1], got ", p);

@@ -1,5 +1,5 @@
-// Rows of a table by their numbers. In a perturbed pass the samples of slice r read replica r; the gradient,
-// summed over replicas, is one scatter into one table. The two functions below are each other's derivative.
+// Rows of a table by index. In a perturbed pass the samples of slice r read replica r; the gradient, summed
+// over replicas, is one scatter into one table. The two functions below are each other's derivatives.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,7 @@ struct EmbeddingOptions {
 
 namespace detail {
 
-/// Row numbers into a table of all replicas' rows: r·entries is added for the samples of slice r.
+/// Row indices into the rows of all replicas: r·entries is added for the samples of slice r.
 LPF_ONCE Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int64_t entries) {
   const Slices slices = plan->slices("embedding", index.numel());
   const Tensor rows = empty_like(index);
@@ -28,7 +28,7 @@ LPF_ONCE Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int6
 
 Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries, const PlanPtr& plan);
 
-/// y[i] = weight[index[i]], of each sample's own replica. weight [V, D], index [rows], y [rows, D].
+/// y[i] = weight[index[i]], in each sample's replica. weight [V, D], index [rows], y [rows, D].
 LPF_ONCE Tensor embedding_rows(const Tensor& weight, const Tensor& index,
                                std::optional<std::int64_t> padding) {
   const std::int64_t entries = weight.shape()[0], d = weight.shape()[1], rows = index.numel();
@@ -46,8 +46,8 @@ LPF_ONCE Tensor embedding_rows(const Tensor& weight, const Tensor& index,
       });
 }
 
-/// The sum of the rows of y [rows, D] that have one index, [V, D]; with a plan the sum over each slice, as
-/// replicas.
+/// The sum of the rows of y [rows, D] of each index, [V, D]; with a plan the
+/// sum over each slice, as replicas.
 LPF_ONCE Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries,
                                   const PlanPtr& plan) {
   if (y.dtype() == bfloat16) return embedding_scatter(to_float32(y), index, entries, plan);
@@ -63,8 +63,8 @@ LPF_ONCE Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int
 
 }  // namespace detail
 
-/// Rows of `weight` [V, D] by their numbers: int64 indices [B, …] give [B, …, D]. PyTorch's
-/// functional.embedding, with the indices first as there.
+/// Rows of `weight` [V, D] by index: int64 indices [B, …] give [B, …, D]. PyTorch's functional.embedding,
+/// with the same order of arguments.
 /// @throws IndexError for an index (or a padding_idx) outside [0, V), ShapeError unless the weight has two
 /// axes, DTypeError unless indices are int64.
 LPF_ONCE Tensor embedding(const Tensor& indices, const Tensor& weight, const EmbeddingOptions& options = {}) {

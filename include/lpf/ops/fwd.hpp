@@ -1,4 +1,4 @@
-// Declarations of the operations that other operations' backward functions are written with.
+// Declarations of the operations that are used in other operations' backward functions.
 #pragma once
 
 #include <span>

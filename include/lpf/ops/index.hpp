@@ -1,4 +1,4 @@
-// Reading and adding by index. Indices are int64 tensors; every one is checked against its axis.
+// Gather and scatter by index. Indices are int64 tensors; each is checked against its axis.
 #pragma once
 
 #include "lpf/ops/arithmetic.hpp"
@@ -7,7 +7,8 @@ namespace lpf {
 
 namespace detail {
 
-/// IndexError unless every index lies in [0, n), DeviceError unless they are where the indexed is.
+/// IndexError unless every index is in [0, n), DeviceError unless they are on
+/// the device of the indexed tensor.
 LPF_ONCE void check_indices(const char* operation, const Tensor& index, std::int64_t n,
                             const Tensor& indexed) {
   check<DTypeError>(index.dtype() == DType::int64, operation, "indices are ", name_of(index.dtype()),
@@ -15,7 +16,7 @@ LPF_ONCE void check_indices(const char* operation, const Tensor& index, std::int
   check<DeviceError>(index.device() == indexed.device(), operation, "the indices are on ", index.device(),
                      ", what they index is on ", indexed.device(), ": move one with .to(device)");
   if (index.numel() == 0 || !index.device().is_cpu())
-    return;  // a device checks in its own kernels, without waiting
+    return;  // on a device, the kernels check, without synchronisation
   const std::int64_t* i = index.data<std::int64_t>();
   for (std::int64_t k = 0; k < index.numel(); ++k)
     check<IndexError>(i[k] >= 0 && i[k] < n, operation, "index ", i[k], " is outside [0, ", n, ")");
@@ -30,7 +31,7 @@ Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& 
 
 }  // namespace detail
 
-/// Entries `index` (rank 1) of one axis: NumPy's take, PyTorch's index_select.
+/// Entries `index` (rank 1) of one axis. NumPy's take, PyTorch's index_select.
 LPF_ONCE Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   detail::check_plain("index_select", x);
   axis = normalize_axis("index_select", axis, x.rank());
@@ -46,8 +47,8 @@ LPF_ONCE Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   });
 }
 
-/// y[…, j, …] = x[…, index[…, j, …], …]: index has x's shape but along `axis`. PyTorch's gather, NumPy's
-/// take_along_axis.
+/// y[…, j, …] = x[…, index[…, j, …], …]: index has x's shape except along `axis`. PyTorch's
+/// gather, NumPy's take_along_axis.
 LPF_ONCE Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   detail::check_plain("gather", x);
   axis = normalize_axis("gather", axis, x.rank());
@@ -66,7 +67,7 @@ LPF_ONCE Tensor gather(const Tensor& x, int axis, const Tensor& index) {
 
 namespace detail {
 
-/// Zeros of `shape` to whose entries `index` of one axis y is added: the adjoint of index_select.
+/// Adds y to the entries `index` of one axis of zeros of `shape`: the adjoint of index_select().
 LPF_ONCE Tensor index_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
   if (y.dtype() == bfloat16) return index_add(to_float32(y), shape, axis, index);
   Tensor x = zeros(shape, y.options());
@@ -76,7 +77,7 @@ LPF_ONCE Tensor index_add(const Tensor& y, const Shape& shape, int axis, const T
                 [axis, index](const Tensor& g, Need) { return Grads{index_select(g, axis, index)}; });
 }
 
-/// The adjoint of gather.
+/// The adjoint of gather().
 LPF_ONCE Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& index) {
   if (y.dtype() == bfloat16) return scatter_add(to_float32(y), shape, axis, index);
   Tensor x = zeros(shape, y.options());
@@ -89,7 +90,7 @@ LPF_ONCE Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const
 
 }  // namespace detail
 
-/// Largest (smallest) element along an axis, NaN if there is one; the first of equals takes the gradient.
+/// Maximum (minimum) along an axis, NaN if there is one; the first of equals receives the gradient.
 LPF_ONCE Tensor amax(const Tensor& x, int axis, bool keepdim = false) {
   axis = detail::extremum_axis("amax", x, axis);
   const Tensor y = gather(x, axis, argmax(x, axis, true));
@@ -109,7 +110,7 @@ LPF_ONCE Tensor Tensor::min() const {
   return amin(lpf::reshape(*this, {numel()}), 0);
 }
 
-/// Rows of one-hot vectors: [shape…, classes] of `dtype`.
+/// One-hot vectors: [shape…, classes] of `dtype`.
 LPF_ONCE Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {
   check(classes > 0, "one_hot", "the number of classes must be positive, got ", classes);
   detail::check_indices("one_hot", labels, classes, labels);

@@ -11,13 +11,13 @@ namespace lpf {
 namespace detail {
 
 /// The gradients of layer_norm_rows(), composed of differentiable operations.
-LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& gamma, double epsilon, const Tensor& g,
-                                        Need need) {
+LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& weight, double epsilon,
+                                        const Tensor& g, Need need) {
   const auto row_mean = [](const Tensor& t) { return mean(t, {1}, true); };
   const Tensor centred = sub(x, row_mean(x));
   const Tensor rstd = rsqrt(row_mean(square(centred)) + epsilon);
   const Tensor normal = mul(centred, rstd);
-  const Tensor scaled = gamma.defined() ? mul(g, gamma) : g;
+  const Tensor scaled = weight.defined() ? mul(g, weight) : g;
   Grads grads(3);
   if (need[0])
     grads[0] = mul(rstd, sub(sub(scaled, row_mean(scaled)), mul(normal, row_mean(mul(scaled, normal)))));
@@ -26,54 +26,54 @@ LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& gamma, do
   return grads;
 }
 
-/// Each row of x [rows, n] normalised, then scaled and shifted by gamma and beta [n], plain or undefined.
-LPF_ONCE Tensor layer_norm_rows(const Tensor& x, const Tensor& gamma, const Tensor& beta, double epsilon) {
+/// Each row of x [rows, n] normalised, then scaled and shifted by weight and bias [n], plain or undefined.
+LPF_ONCE Tensor layer_norm_rows(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
   Tensor y = empty_like(x);
   const Tensor mean = empty({rows}, x.options()), rstd = empty_like(mean);
-  x.backend().layer_norm(x.dtype(), rows, n, epsilon, x.raw(), data_or_null(gamma), data_or_null(beta),
+  x.backend().layer_norm(x.dtype(), rows, n, epsilon, x.raw(), data_or_null(weight), data_or_null(bias),
                          y.raw(), mean.raw(), rstd.raw());
-  return record("layer_norm", std::move(y), {x, gamma, beta}, [=](const Tensor& g, Need need) {
-    if (is_grad_enabled()) return layer_norm_rows_backward(x, gamma, epsilon, g, need);
-    const Tensor dx = empty_like(x), dgamma = empty({n}, x.options()), dbeta = empty_like(dgamma);
+  return record("layer_norm", std::move(y), {x, weight, bias}, [=](const Tensor& g, Need need) {
+    if (is_grad_enabled()) return layer_norm_rows_backward(x, weight, epsilon, g, need);
+    const Tensor dx = empty_like(x), dweight = empty({n}, x.options()), dbias = empty_like(dweight);
     x.backend().layer_norm_backward(x.dtype(), rows, n, x.raw(), g.raw(), mean.raw(), rstd.raw(),
-                                    data_or_null(gamma), dx.raw(), dgamma.raw(), dbeta.raw());
-    return Grads{dx, dgamma, dbeta};
+                                    data_or_null(weight), dx.raw(), dweight.raw(), dbias.raw());
+    return Grads{dx, dweight, dbias};
   });
 }
 
 }  // namespace detail
 
-/// (x − mean)/√(variance + eps)·gamma + beta (Ba, Kiros & Hinton 2016), with the mean and the biased variance
-/// of each sample over its last axes, of sizes `normalized_shape`. gamma, beta of that shape, plain or
+/// (x − mean)/√(variance + eps)·weight + bias (Ba, Kiros & Hinton 2016), with the mean and the biased variance
+/// of each sample over its last axes, of sizes `normalized_shape`. weight, bias of that shape, plain or
 /// replicated, or undefined.
 /// @throws ShapeError where shapes do not fit.
-LPF_ONCE Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma,
-                           const Tensor& beta, double eps = 1e-5) {
+LPF_ONCE Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight,
+                           const Tensor& bias, double eps = 1e-5) {
   if (const auto cast = detail::cast_operands("layer_norm", x))
-    return layer_norm(cast.a, normalized_shape, gamma, beta, eps);
+    return layer_norm(cast.a, normalized_shape, weight, bias, eps);
   const int axis = x.rank() - normalized_shape.rank();
   const std::int64_t n = normalized_shape.numel();
   detail::check_floating("layer_norm", x);
   check<ShapeError>(
       normalized_shape.rank() > 0 && axis >= 0 && x.shape().slice(axis, x.rank()) == normalized_shape,
       "layer_norm", "the input ", x.shape(), " must end in the normalised shape ", normalized_shape);
-  const detail::Affine affine("layer_norm", x, normalized_shape, gamma, beta);
+  const detail::Affine affine("layer_norm", x, normalized_shape, weight, bias);
   const Tensor rows = reshape(x, {x.shape().product(0, axis), n});
   if (!affine.plan) {
     const auto flat = [n](const Tensor& t) { return t.defined() ? reshape(t, {n}) : t; };
-    return reshape(detail::layer_norm_rows(rows, flat(affine.gamma), flat(affine.beta), eps), x.shape());
+    return reshape(detail::layer_norm_rows(rows, flat(affine.weight), flat(affine.bias), eps), x.shape());
   }
   const Tensor normal = detail::layer_norm_rows(rows, {}, {}, eps);
   return reshape(detail::scale_shift(normal, zeros({n}, x.options()), ones({n}, x.options()), affine),
                  x.shape());
 }
 
-/// layer_norm() over the axes that gamma (or else beta) has; over the last axis if both are undefined.
-LPF_ONCE Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps = 1e-5) {
-  const Tensor& of = gamma.defined() ? gamma : beta;
+/// layer_norm() over the axes that weight (or else bias) has; over the last axis if both are undefined.
+LPF_ONCE Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps = 1e-5) {
+  const Tensor& of = weight.defined() ? weight : bias;
   check<ShapeError>(x.rank() >= 1, "layer_norm", "the input is a scalar");
-  return layer_norm(x, of.defined() ? of.shape() : Shape{x.shape()[x.rank() - 1]}, gamma, beta, eps);
+  return layer_norm(x, of.defined() ? of.shape() : Shape{x.shape()[x.rank() - 1]}, weight, bias, eps);
 }
 
 }  // namespace lpf

@@ -1,5 +1,5 @@
-// Losses, with PyTorch's meanings. Classes are the last axis, [B, …, classes], as everything here is channels
-// last; PyTorch has them second.
+// Losses, as defined by PyTorch. Classes are the last axis, [B, …, classes], since everything here is
+// channels last; in PyTorch they are the second.
 #pragma once
 
 #include <optional>
@@ -10,25 +10,25 @@
 
 namespace lpf {
 
-/// What becomes of the losses of a batch: their mean (NaN over none), their sum, or one for each element.
+/// The reduction of the losses of a batch: their mean (NaN over none), their sum, or none.
 enum class Reduction { mean, sum, none };
 
 struct CrossEntropyOptions {
   Reduction reduction = Reduction::mean;
   double label_smoothing = 0;        ///< a in [0, 1]: the target becomes (1 − a)·target + a/classes
-  std::int64_t ignore_index = -100;  ///< rows with this label have no loss and do not count in the mean
-  Tensor weight = {};  ///< of each class, [classes], constant; the mean is then the weighted one
+  std::int64_t ignore_index = -100;  ///< rows with this label are excluded from the loss and the mean
+  Tensor weight = {};                ///< of each class, [classes], constant; the mean is weighted by it
 };
 
 struct NLLOptions {
   Reduction reduction = Reduction::mean;
-  std::int64_t ignore_index = -100;  ///< rows with this label have no loss and do not count in the mean
+  std::int64_t ignore_index = -100;  ///< rows with this label are excluded from the loss and the mean
   Tensor weight = {};                ///< of each class, [classes], constant
 };
 using NllOptions [[deprecated("use NLLOptions")]] = NLLOptions;
 
 struct SmoothL1Options {
-  double beta = 1;  ///< where |x − t| turns from quadratic to linear; 0 gives l1_loss
+  double beta = 1;  ///< |x − t| at which quadratic turns into linear; 0 gives l1_loss
   Reduction reduction = Reduction::mean;
 };
 
@@ -61,8 +61,8 @@ LPF_ONCE void check_class_weight(const char* operation, const Tensor& x, const T
   check_same_kind(operation, x, weight);
 }
 
-/// Checks labels [B, …] against x [B, …, classes], and counts those that are not ignored; labels on a device
-/// are checked by its kernels and counted by mean_of(), without waiting for either.
+/// Checks labels [B, …] against x [B, …, classes], and counts those that are not ignored. Labels on a device
+/// are checked by its kernels and counted by mean_of(), without synchronisation.
 LPF_ONCE std::optional<std::int64_t> check_labels(const char* operation, const Tensor& x,
                                                   const Tensor& target, std::int64_t ignore_index) {
   check_floating(operation, x);
@@ -91,14 +91,14 @@ LPF_ONCE std::optional<std::int64_t> check_labels(const char* operation, const T
   return count;
 }
 
-/// The mean of losses over the labels that are not ignored, NaN where there are none.
+/// The mean of losses over the labels that are not ignored, NaN if there are none.
 LPF_ONCE Tensor mean_of(const Tensor& loss, const Tensor& target, std::int64_t ignore_index,
                         std::optional<std::int64_t> count) {
   if (count) return affine(sum(loss), 1 / static_cast<double>(*count), 0);
   return div(sum(loss), sum((target != static_cast<double>(ignore_index)).to(loss.dtype())));
 }
 
-/// Labels [rows] that may stand for an index: 0 where ignored. `kept` is false there.
+/// Labels [rows] that are valid as indices: 0 where ignored, and `kept` is false there.
 struct KnownLabels {
   Tensor index, kept;
   KnownLabels(const Tensor& label, std::int64_t ignore_index)
@@ -115,12 +115,12 @@ LPF_ONCE Tensor nll_rows(const Tensor& x, const KnownLabels& labels, const Tenso
   return weight.defined() ? mul(loss, index_select(weight, 0, labels.index)) : loss;
 }
 
-/// The sum of the weights of the classes that the labels name.
+/// The sum of the weights of the labels' classes.
 LPF_ONCE Tensor total_weight(const KnownLabels& labels, const Tensor& weight) {
   return sum(mul(index_select(weight, 0, labels.index), labels.kept.to(weight.dtype())));
 }
 
-/// One loss for each row of logits x [rows, classes]: one fused sweep forward, one backward.
+/// One loss per row of logits x [rows, classes]: one fused sweep forward, one backward.
 LPF_ONCE Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double smoothing,
                                    std::int64_t ignore_index) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
@@ -136,7 +136,7 @@ LPF_ONCE Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double 
                                          g.raw(), dx.raw());
       return Grads{dx};
     }
-    // g·(softmax(x) − q) with q the smoothed one-hot target
+    // g·(softmax(x) − q), where q is the smoothed one-hot target
     const KnownLabels labels(label, ignore_index);
     const Tensor kept = reshape(labels.kept, {rows, 1});
     const Tensor p = softmax_rows(where(kept, x, zeros({}, x.options())), false);
@@ -159,11 +159,11 @@ LPF_ONCE Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
 
 }  // namespace detail
 
-/// −Σ_k q_k log softmax(x)_k of logits x [B, …, classes]. The target q is given by labels, int64 [B, …], or
-/// by probabilities of x's shape and dtype. With class weights w each term has the factor w_k. The mean
+/// −Σ_k q_k log softmax(x)_k for logits x [B, …, classes]. The target q is given by labels, int64 [B, …], or
+/// by probabilities of x's shape and dtype. With class weights w each term is multiplied by w_k. The mean
 /// divides by the number of labels that are not ignored (with weights: by the sum of theirs), or by the
 /// number of rows for probabilities.
-/// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit;
+/// @throws IndexError for a label outside its classes; ShapeError, DTypeError if x and target do not fit;
 /// ValueError for a label smoothing outside [0, 1].
 LPF_ONCE Tensor cross_entropy(const Tensor& x, const Tensor& target,
                               const CrossEntropyOptions& options = {}) {
@@ -197,9 +197,9 @@ LPF_ONCE Tensor cross_entropy(const Tensor& x, const Tensor& target,
                                              : div(sum(loss), detail::total_weight(labels, weight));
 }
 
-/// −w[t]·x[t] of log-probabilities x [B, …, classes] with labels t, int64 [B, …]; the mean divides by Σ w[t]
-/// over labels that are not ignored. With x = log_softmax(z) it is cross_entropy(z, t).
-/// @throws IndexError for a label outside its classes; ShapeError, DTypeError where x and target do not fit.
+/// −w[t]·x[t] for log-probabilities x [B, …, classes] with labels t, int64 [B, …]; the mean divides by Σ w[t]
+/// over labels that are not ignored. With x = log_softmax(z) it equals cross_entropy(z, t).
+/// @throws IndexError for a label outside its classes; ShapeError, DTypeError if x and target do not fit.
 LPF_ONCE Tensor nll_loss(const Tensor& x, const Tensor& target, const NLLOptions& options = {}) {
   if (const auto cast = detail::cast_operands("nll_loss", x)) return nll_loss(cast.a, target, options);
   const auto count = detail::check_labels("nll_loss", x, target, options.ignore_index);
@@ -215,7 +215,7 @@ LPF_ONCE Tensor nll_loss(const Tensor& x, const Tensor& target, const NLLOptions
                           : detail::mean_of(loss, target, options.ignore_index, count);
 }
 
-/// (x − t)², of two tensors of one shape. @throws ShapeError, DTypeError where they differ.
+/// (x − t)² of two tensors of one shape. @throws ShapeError, DTypeError if they differ.
 LPF_ONCE Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
   if (const auto cast = detail::cast_operands("mse_loss", x, target))
     return mse_loss(cast.a, cast.b, reduction);
@@ -223,8 +223,8 @@ LPF_ONCE Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduct
   return detail::reduced(square(sub(x, target)), reduction);
 }
 
-/// |x − t|, of two tensors of one shape; the derivative at 0 is 0. @throws ShapeError, DTypeError where they
-/// differ.
+/// |x − t| of two tensors of one shape; the derivative at 0 is 0.
+/// @throws ShapeError, DTypeError if they differ.
 LPF_ONCE Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::mean) {
   if (const auto cast = detail::cast_operands("l1_loss", x, target))
     return l1_loss(cast.a, cast.b, reduction);
@@ -233,7 +233,7 @@ LPF_ONCE Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reducti
 }
 
 /// d²/(2β) where |d| < β, |d| − β/2 elsewhere, d = x − t (Girshick 2015; Huber's loss divided by β).
-/// @throws ShapeError, DTypeError where x and target differ; ValueError for a negative beta.
+/// @throws ShapeError, DTypeError if x and target differ; ValueError for a negative beta.
 LPF_ONCE Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const SmoothL1Options& options = {}) {
   check(options.beta >= 0, "smooth_l1_loss", "beta must not be negative, got ", options.beta);
   if (const auto cast = detail::cast_operands("smooth_l1_loss", x, target))
@@ -247,8 +247,8 @@ LPF_ONCE Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const Smoo
 }
 
 /// w·(p·t·softplus(−x) + (1 − t)·softplus(x)): binary cross-entropy of sigmoid(x) with targets t in [0, 1] of
-/// x's shape, with digits left also where the sigmoid is rounded to 0 or 1. @throws ShapeError, DTypeError
-/// where they do not fit.
+/// x's shape, accurate also where the sigmoid is rounded to 0 or 1.
+/// @throws ShapeError, DTypeError if they do not fit.
 LPF_ONCE Tensor bce_with_logits(const Tensor& x, const Tensor& target, const BCEOptions& options = {}) {
   if (const auto cast = detail::cast_operands("bce_with_logits", x, target))
     return bce_with_logits(cast.a, cast.b, options);

@@ -1,5 +1,5 @@
-// Elementwise mathematics. Each derivative is written with differentiable operations, so it has derivatives
-// of its own.
+// Elementwise mathematical functions. Each derivative consists of differentiable operations, so that
+// it can be differentiated again.
 #pragma once
 
 #include <numbers>
@@ -10,7 +10,7 @@ namespace lpf {
 
 namespace detail {
 
-/// A differentiable elementwise operation: forward by `op`, gradient by derivative(g, x, y).
+/// A differentiable elementwise operation: `op` forward, derivative(g, x, y) backward.
 template <class Derivative>
 Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double a, double b,
                    Derivative derivative) {
@@ -24,7 +24,7 @@ Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double 
                 [x, derivative](const Tensor& g, Need) { return Grads{derivative(g, x)}; });
 }
 
-/// One sweep over g and x (or y): a fused backward, which has no history.
+/// A fused backward, one sweep over g and x (or y), without history.
 LPF_ONCE Tensor fused_backward(backend::Binary op, const Tensor& g, const Tensor& x, double alpha = 0) {
   return binary("backward", op, g, x, false, alpha);
 }
@@ -123,7 +123,7 @@ LPF_ONCE Tensor floor(const Tensor& input) {
 LPF_ONCE Tensor ceil(const Tensor& input) {
   return detail::elementwise("ceil", backend::Unary::ceil, input, 0, 0, detail::zero_gradient);
 }
-/// Nearest integer, halves to even.
+/// Nearest integer, ties to even.
 LPF_ONCE Tensor round(const Tensor& input) {
   return detail::elementwise("round", backend::Unary::round, input, 0, 0, detail::zero_gradient);
 }

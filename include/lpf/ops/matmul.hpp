@@ -7,7 +7,8 @@ namespace lpf {
 
 namespace detail {
 
-/// op(A)·op(B) for A [batch…, ., .] and B [batch…, ., .], batch axes broadcast; closed under differentiation.
+/// op(A)·op(B) for A [batch…, ., .] and B [batch…, ., .], with broadcast batch
+/// axes; closed under differentiation.
 LPF_ONCE Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
   check_same_kind("matmul", a, b);
   check_floating("matmul", a);
@@ -18,7 +19,7 @@ LPF_ONCE Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
                     ta ? " (transposed)" : "", " and ", b.shape(), tb ? " (transposed)" : "");
   const Shape batch_a = a.shape().slice(0, ra - 2), batch_b = b.shape().slice(0, rb - 2);
   const Shape batch = broadcast("matmul", batch_a, batch_b);
-  const auto one_or_all = [&](const Tensor& t, const Shape& own) {  // a strided batch needs one stride
+  const auto one_or_all = [&](const Tensor& t, const Shape& own) {  // a strided batch has one stride
     if (own.numel() == 1 || own == batch) return t.detach();
     Shape full = batch;
     full.push_back(t.shape()[t.rank() - 2]);
@@ -48,7 +49,7 @@ LPF_ONCE Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
                      batch.numel(),
                      1.0,
                      0.0};
-  if (batch_b.numel() == 1 && !ta && gemm.stride_a != 0) {  // one B for all: one tall product
+  if (batch_b.numel() == 1 && !ta && gemm.stride_a != 0) {  // one B for all: a single tall product
     gemm.m *= gemm.batch;
     gemm.batch = 1;
   }
@@ -63,8 +64,8 @@ LPF_ONCE Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
 
 }  // namespace detail
 
-/// Matrix product of the last two axes, batch axes broadcast; a rank-1 operand is a row (left) or a column
-/// (right).
+/// Matrix product of the last two axes, with broadcast batch axes; a rank-1 operand is a
+/// row (left) or a column (right).
 LPF_ONCE Tensor matmul(const Tensor& a, const Tensor& b) {
   detail::check_plain("matmul", a);
   detail::check_plain("matmul", b);

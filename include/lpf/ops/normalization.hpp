@@ -1,8 +1,8 @@
 // Batch and layer normalisation. Batch norm sees x [B, …, C] as rows of C channels. Two things are cut into
 // slices, independently of each other: the statistics (one mean and variance for each group of samples, or
-// one for all), and gamma and beta (replicated in a perturbed pass). Backward is fused; where gradients are
+// one for all), and weight and bias (replicated in a perturbed pass). Backward is fused; where gradients are
 // differentiated again it is the same formula composed of differentiable operations. Of bfloat16 activations
-// statistics, gamma and beta are float32.
+// statistics, weight and bias are float32.
 #pragma once
 
 #include "lpf/ops/activation.hpp"
@@ -54,18 +54,18 @@ LPF_ONCE Tensor sum_of_groups(const Tensor& groups, const Tensor& parameter) {
 
 LPF_ONCE const void* data_or_null(const Tensor& t) { return t.defined() ? t.raw_with_replicas() : nullptr; }
 
-/// gamma and beta of an activation's channels, checked; either may be undefined, and either may be
+/// weight and bias of an activation's channels, checked; either may be undefined, and either may be
 /// replicated.
 struct Affine {
-  Tensor gamma, beta;
+  Tensor weight, bias;
   PlanPtr plan;  // of both, if one is replicated
 
   Affine() = default;
   Affine(const char* operation, const Tensor& x, const Shape& shape, Tensor scale, Tensor shift)
-      : gamma(std::move(scale)), beta(std::move(shift)) {
-    for (Tensor* t : {&gamma, &beta}) {
+      : weight(std::move(scale)), bias(std::move(shift)) {
+    for (Tensor* t : {&weight, &bias}) {
       if (!t->defined()) continue;
-      check<ShapeError>(t->shape() == shape, operation, t == &gamma ? "gamma" : "beta", " has shape ",
+      check<ShapeError>(t->shape() == shape, operation, t == &weight ? "weight" : "bias", " has shape ",
                         t->shape(), ", the input ", x.shape(), " needs ", shape);
       *t = to_float32(*t);  // replicas may be rounded
       check_accumulation_kind(operation, x, *t);
@@ -75,9 +75,9 @@ struct Affine {
     check<ShapeError>(x.rank() > shape.rank(), operation,
                       "a perturbed pass needs a batch axis, the input is ", x.shape());
     plan->slices(operation, x.shape()[0]);
-    for (Tensor* t : {&gamma, &beta}) {
+    for (Tensor* t : {&weight, &bias}) {
       check<ReplicaError>(!t->defined() || !t->is_replicated() || t->impl().replicas == plan, operation,
-                          "gamma and beta are replicas of two different perturbed passes");
+                          "weight and bias are replicas of two different perturbed passes");
       if (t->defined() && !t->is_replicated()) *t = replicate(*t, plan);
       if (t->defined() && shape.rank() != 1) *t = reshape(*t, {shape.numel()});
     }
@@ -90,7 +90,7 @@ LPF_ONCE backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, 
   return {rows.dtype(), std::ssize(begin) - 1, c, begin.data(), replicated ? c : 0, epsilon};
 }
 
-/// (x − mean)·rstd·gamma + beta of x [rows, C] with constants mean and rstd [C]; closed under
+/// (x − mean)·rstd·weight + bias of x [rows, C] with constants mean and rstd [C]; closed under
 /// differentiation.
 LPF_ONCE Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Affine& affine) {
   const RowBegin begin =
@@ -99,17 +99,19 @@ LPF_ONCE Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& r
   const Tensor m = expand(mean, each), r = expand(rstd, each);
   Tensor y = empty_like(x);
   x.backend().batch_norm(describe(x, begin, affine.plan != nullptr, 0), x.raw(), m.raw(), r.raw(),
-                         data_or_null(affine.gamma), data_or_null(affine.beta), nullptr, false, y.raw());
-  return record("scale_shift", std::move(y), {x, affine.gamma, affine.beta}, [=](const Tensor& g, Need need) {
-    Grads grads(3);
-    Affine scale = affine;
-    scale.beta = Tensor();
-    if (need[0]) grads[0] = scale_shift(g, zeros_like(mean), rstd, scale);
-    if (need[1])
-      grads[1] = sum_of_rows(mul(to_float32(g), scale_shift(to_float32(x), mean, rstd, {})), affine.gamma);
-    if (need[2]) grads[2] = sum_of_rows(g, affine.beta);
-    return grads;
-  });
+                         data_or_null(affine.weight), data_or_null(affine.bias), nullptr, false, y.raw());
+  return record(
+      "scale_shift", std::move(y), {x, affine.weight, affine.bias}, [=](const Tensor& g, Need need) {
+        Grads grads(3);
+        Affine scale = affine;
+        scale.bias = Tensor();
+        if (need[0]) grads[0] = scale_shift(g, zeros_like(mean), rstd, scale);
+        if (need[1])
+          grads[1] =
+              sum_of_rows(mul(to_float32(g), scale_shift(to_float32(x), mean, rstd, {})), affine.weight);
+        if (need[2]) grads[2] = sum_of_rows(g, affine.bias);
+        return grads;
+      });
 }
 
 /// The gradients of normalize_rows(), composed of differentiable operations.
@@ -124,16 +126,16 @@ LPF_ONCE Grads normalize_rows_backward(const Tensor& x, const Affine& affine, co
   const Tensor centred = sub(x, mean(x));
   const Tensor rstd = group_expand(rsqrt(group_mean(square(centred)) + epsilon), begin);
   const Tensor normal = mul(centred, rstd);
-  const Tensor scaled = affine.gamma.defined() ? mul(g, per_sample(affine.gamma, g)) : g;
+  const Tensor scaled = affine.weight.defined() ? mul(g, per_sample(affine.weight, g)) : g;
   Grads grads(3);
   if (need[0]) grads[0] = mul(rstd, sub(sub(scaled, mean(scaled)), mul(normal, mean(mul(scaled, normal)))));
-  if (need[1]) grads[1] = sum_of_rows(mul(g, normal), affine.gamma);
-  if (need[2]) grads[2] = sum_of_rows(g, affine.beta);
+  if (need[1]) grads[1] = sum_of_rows(mul(g, normal), affine.weight);
+  if (need[2]) grads[2] = sum_of_rows(g, affine.bias);
   return grads;
 }
 
 /// x [rows, C] normalised with the mean and variance [groups, C] of each group, then scaled and shifted;
-/// then plus residual (may be undefined), and its positive part if relu. Replicas of gamma and beta must be
+/// then plus residual (may be undefined), and its positive part if relu. Replicas of weight and bias must be
 /// cut as the groups are.
 LPF_ONCE Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
                                const Tensor& mean, const Tensor& variance, const Tensor& residual,
@@ -142,25 +144,25 @@ LPF_ONCE Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowB
   const Tensor rstd = rsqrt(variance + epsilon);
   Tensor y = empty_like(x);
   x.backend().batch_norm(describe(x, begin, replicated, epsilon), x.raw(), mean.raw(), rstd.raw(),
-                         data_or_null(affine.gamma), data_or_null(affine.beta), data_or_null(residual), relu,
+                         data_or_null(affine.weight), data_or_null(affine.bias), data_or_null(residual), relu,
                          y.raw());
   const Tensor positive = relu ? y.detach() : Tensor();
   return record(
-      "batch_norm", std::move(y), {x, affine.gamma, affine.beta, residual}, [=](const Tensor& g, Need need) {
+      "batch_norm", std::move(y), {x, affine.weight, affine.bias, residual}, [=](const Tensor& g, Need need) {
         if (is_grad_enabled()) {
           const Tensor d = relu ? where(positive > 0.0, g, zeros({}, g.options())) : g;
           Grads grads = normalize_rows_backward(to_float32(x), affine, begin, epsilon, to_float32(d), need);
           grads.push_back(d);
           return grads;
         }
-        const Tensor dx = empty_like(x), dgamma = empty_like(mean), dbeta = empty_like(mean);
+        const Tensor dx = empty_like(x), dweight = empty_like(mean), dbias = empty_like(mean);
         const Tensor masked = relu && need[3] ? empty_like(x) : Tensor();
         x.backend().batch_norm_backward(describe(x, begin, replicated, epsilon), x.raw(),
                                         data_or_null(positive), g.raw(), mean.raw(), rstd.raw(),
-                                        data_or_null(affine.gamma), dx.raw(), dgamma.raw(), dbeta.raw(),
+                                        data_or_null(affine.weight), dx.raw(), dweight.raw(), dbias.raw(),
                                         masked.defined() ? masked.raw() : nullptr);
-        return Grads{dx, need[1] ? sum_of_groups(dgamma, affine.gamma) : Tensor(),
-                     need[2] ? sum_of_groups(dbeta, affine.beta) : Tensor(), masked.defined() ? masked : g};
+        return Grads{dx, need[1] ? sum_of_groups(dweight, affine.weight) : Tensor(),
+                     need[2] ? sum_of_groups(dbias, affine.bias) : Tensor(), masked.defined() ? masked : g};
       });
 }
 
@@ -202,17 +204,17 @@ struct BatchNormResult {
       values;  ///< of each channel in each group; the unbiased variance is values/(values − 1) of this
 };
 
-/// (x − mean)/√(variance + eps)·gamma + beta (Ioffe & Szegedy 2015) of x [B, …, C], with the mean and the
+/// (x − mean)/√(variance + eps)·weight + bias (Ioffe & Szegedy 2015) of x [B, …, C], with the mean and the
 /// biased variance of each channel over the samples [sample_begin[g], sample_begin[g + 1]) of each group: {0,
-/// B} pools the batch. gamma, beta [C], plain or replicated, or undefined. Then what `then` says.
+/// B} pools the batch. weight, bias [C], plain or replicated, or undefined. Then what `then` says.
 /// @throws ShapeError where shapes do not fit, or if a group has less than two values a channel.
-LPF_ONCE BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+LPF_ONCE BatchNormResult batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                           const std::vector<std::int64_t>& sample_begin, double eps = 1e-5,
                                           const BatchNormEpilogue& then = {}) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const std::int64_t samples = x.shape()[0], c = rows.shape()[1],
                      positions = x.shape().product(1, x.rank() - 1);
-  const detail::Affine affine("batch_norm", x, {c}, gamma, beta);
+  const detail::Affine affine("batch_norm", x, {c}, weight, bias);
   check<ShapeError>(sample_begin.size() >= 2 && sample_begin.front() == 0 && sample_begin.back() == samples,
                     "batch_norm", "groups must begin at sample 0 and end at ", samples, ", the batch of ",
                     x.shape());
@@ -248,15 +250,15 @@ LPF_ONCE BatchNormResult batch_norm_train(const Tensor& x, const Tensor& gamma, 
   return result;
 }
 
-/// (x − running_mean)/√(running_var + eps)·gamma + beta of x [B, …, C]: batch norm with given statistics [C],
-/// constants for the gradient. gamma, beta [C], plain or replicated, or undefined. Then what `then` says.
+/// (x − running_mean)/√(running_var + eps)·weight + bias of x [B, …, C]: batch norm with given statistics [C],
+/// constants for the gradient. weight, bias [C], plain or replicated, or undefined. Then what `then` says.
 /// @throws ShapeError where shapes do not fit.
-LPF_ONCE Tensor batch_norm_eval(const Tensor& x, const Tensor& gamma, const Tensor& beta,
+LPF_ONCE Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                 const Tensor& running_mean, const Tensor& running_var, double eps = 1e-5,
                                 const BatchNormEpilogue& then = {}) {
   const Tensor rows = detail::as_rows("batch_norm", x);
   const Shape channels{rows.shape()[1]};
-  const detail::Affine affine("batch_norm", x, channels, gamma, beta);
+  const detail::Affine affine("batch_norm", x, channels, weight, bias);
   for (const Tensor& t : {running_mean, running_var}) {
     check<ShapeError>(t.shape() == channels, "batch_norm", "running statistics have shape ", t.shape(),
                       ", the input ", x.shape(), " needs ", channels);

@@ -9,7 +9,7 @@
 
 namespace lpf {
 
-/// As a stride: the kernel's own size, so that windows tile the image.
+/// Value of `stride` for the size of the kernel, so that windows tile the image.
 inline constexpr Size2d kernel_size{INT64_MIN};
 
 struct MaxPool2dOptions {
@@ -49,7 +49,7 @@ LPF_ONCE backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d k
           .count_include_pad = count_include_pad};
 }
 
-/// Zeros to which each output's gradient is added where its maximum was: the adjoint of reading x there.
+/// Adds each output's gradient to zeros at the place of its maximum: the adjoint of reading x there.
 LPF_ONCE Tensor max_pool_adjoint(const Tensor& dy, const Tensor& index, const backend::Pool2d& d) {
   Tensor dx = empty({d.n, d.h, d.w, d.c}, dy.options());
   dy.backend().max_pool2d_backward(d, dy.raw(), static_cast<std::int64_t*>(index.raw()), dx.raw());
@@ -87,10 +87,10 @@ LPF_ONCE Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
 
 }  // namespace detail
 
-/// The largest value of each window and channel. x [B, H, W, C], y [B, P, Q, C] with
-/// P = ⌊(H + 2·padding − kernel) / stride⌋ + 1. Of equal values the first in the window, row by row, takes
+/// The maximum of each window and channel. x [B, H, W, C], y [B, P, Q, C] with
+/// P = ⌊(H + 2·padding − kernel) / stride⌋ + 1. Of equal values the first in the window, row by row, receives
 /// the gradient; a NaN in the window is the result. PyTorch's max_pool2d.
-/// @throws ShapeError where the kernel does not fit, ValueError for a kernel or stride below 1, or a padding
+/// @throws ShapeError if the kernel does not fit, ValueError for a kernel or stride below 1, or a padding
 /// that is negative or more than half the kernel.
 LPF_ONCE Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOptions& options = {}) {
   const backend::Pool2d d =
@@ -101,14 +101,14 @@ LPF_ONCE Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOption
                 [index, d](const Tensor& g, Need) { return Grads{detail::max_pool_adjoint(g, index, d)}; });
 }
 
-/// The mean of each window and channel; shapes and errors as of max_pool2d(). PyTorch's avg_pool2d.
+/// The mean of each window and channel; shapes and errors as in max_pool2d(). PyTorch's avg_pool2d.
 LPF_ONCE Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOptions& options = {}) {
   return detail::avg_pool(x, detail::describe_pool("avg_pool2d", x, kernel, options.stride, options.padding,
                                                    options.count_include_pad));
 }
 
-/// Means over a grid of output.h × output.w cells: cell i of n reads rows ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉. x [B, H,
-/// W, C], y [B, output.h, output.w, C]. PyTorch's adaptive_avg_pool2d.
+/// Means over a grid of output.h × output.w cells: cell i of n reads rows ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉.
+/// x [B, H, W, C], y [B, output.h, output.w, C]. PyTorch's adaptive_avg_pool2d.
 /// @throws ShapeError if x has no pixels, ValueError if the output has none.
 LPF_ONCE Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
   constexpr const char* op = "adaptive_avg_pool2d";

@@ -1,5 +1,5 @@
-// Tensors as text, in the way of PyTorch and NumPy: nested brackets, columns aligned, the middle of large
-// ones left out.
+// Tensors as text in the style of PyTorch and NumPy: nested brackets, aligned
+// columns, large tensors summarised.
 //
 //   tensor([[ 1.0000,  0.5000],
 //           [-2.2500, 10.0000]], dtype=float64)
@@ -20,17 +20,17 @@ namespace lpf {
 
 struct PrintOptions {
   int precision = 4;              ///< digits after the point
-  std::int64_t threshold = 1000;  ///< a tensor of more elements is summarised:
-  std::int64_t edge_items = 3;    ///< so many at both ends of each axis, … between them
-  int line_width = 80;            ///< rows are broken there
+  std::int64_t threshold = 1000;  ///< tensors with more elements are summarised
+  std::int64_t edge_items = 3;    ///< elements shown at both ends of each axis, with … between them
+  int line_width = 80;            ///< longer rows are wrapped
 };
 
 namespace detail {
 
-/// How the elements of one tensor are written: fixed or with an exponent, and how wide.
+/// Number format of one tensor: fixed or scientific, and the width.
 struct NumberFormat {
   int precision;
-  bool integral = true;  // every finite element is a whole number: written as 3.
+  bool integral = true;  // all finite elements are integers, written as "3."
   bool scientific = false;
 
   NumberFormat(const std::vector<double>& values, int digits) : precision(digits) {
@@ -56,7 +56,7 @@ struct NumberFormat {
   }
 };
 
-/// Writes the elements of a tensor on the host that `options` wants to be seen.
+/// Writes the elements of a tensor on the host as `options` requires.
 class TensorPrinter {
  public:
   TensorPrinter(const Shape& shape, DType dtype, const void* data, const PrintOptions& options)
@@ -81,13 +81,13 @@ class TensorPrinter {
 
   bool summarised() const { return summarised_; }
 
-  /// The nested brackets, continued lines indented by `indent`.
+  /// The nested brackets, with continuation lines indented by `indent`.
   std::string text(std::size_t indent) { return nested(0, indent); }
 
  private:
-  /// Whether the entries in the middle of an axis are left out.
+  /// True if the middle entries of an axis are left out.
   bool gap(int axis) const { return summarised_ && shape_[axis] > 2 * options_.edge_items; }
-  /// Entries of an axis that are shown.
+  /// Number of entries of an axis that are shown.
   std::int64_t shown(int axis) const { return gap(axis) ? 2 * options_.edge_items : shape_[axis]; }
 
   void collect(int axis, std::int64_t offset, std::vector<std::int64_t>& out) const {
@@ -137,10 +137,10 @@ class TensorPrinter {
 
 }  // namespace detail
 
-/// A tensor as text. dtype is named unless it is float32, shape where it does not show; M replicas of a
-/// parameter are printed as [M, shape…] with a note. Whole numbers are written "3."; an exponent is used
-/// where magnitudes differ by more than 1000, or leave [1e-4, 1e8). True to PyTorch's habits, not to be
-/// parsed.
+/// A tensor as text. The dtype is shown unless it is float32, the shape if the elements do not show it; M
+/// replicas of a parameter are printed as [M, shape…] with a note. Integers are written "3."; scientific
+/// notation is used where magnitudes differ by more than a factor of 1000, or leave [1e-4, 1e8). The format
+/// follows PyTorch's and is not meant to be parsed.
 inline std::string to_string(const Tensor& t, const PrintOptions& options = {}) {
   if (!t.defined()) return "tensor(undefined)";
   check(options.edge_items > 0 && options.precision >= 0, "to_string",

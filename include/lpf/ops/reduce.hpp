@@ -1,5 +1,5 @@
-// Sums, means, extrema. Reductions are trees cut from the shape alone: the same bits for any number of
-// threads.
+// Sums, means, extrema. Reductions are trees cut from the shape alone: the same
+// bits for any number of threads.
 #pragma once
 
 #include <array>
@@ -10,7 +10,7 @@ namespace lpf {
 
 namespace detail {
 
-/// Axes normalised, ascending, unique; all of them for an empty list.
+/// Normalised axes, ascending and unique; all of them for an empty list.
 LPF_ONCE Axes reduced_axes(const char* operation, const Axes& axes, int rank) {
   std::array<bool, max_rank> named{};
   for (int a : axes) {
@@ -24,7 +24,7 @@ LPF_ONCE Axes reduced_axes(const char* operation, const Axes& axes, int rank) {
   return out;
 }
 
-/// One reduction over `count` neighbouring axes from `axis` on, which stay with size 1 merged into one.
+/// One reduction over `count` adjacent axes from `axis` on, which become one axis of size 1.
 LPF_ONCE Tensor reduce_run(backend::Reduce op, const Tensor& x, int axis, int count, DType result) {
   const auto outer = x.shape().product(0, axis), n = x.shape().product(axis, axis + count),
              inner = x.shape().product(axis + count, x.rank());
@@ -35,7 +35,7 @@ LPF_ONCE Tensor reduce_run(backend::Reduce op, const Tensor& x, int axis, int co
   return y;
 }
 
-/// Reduction over several axes, a run of neighbouring ones at a time; reduced axes stay with size 1.
+/// Reduction over several axes, one run of adjacent axes at a time; reduced axes stay with size 1.
 LPF_ONCE Tensor reduce(backend::Reduce op, Tensor x, const Axes& axes, DType result) {
   for (std::size_t i = axes.size(); i > 0;) {
     std::size_t first = i - 1;
@@ -55,7 +55,7 @@ LPF_ONCE Shape without_axes(const Shape& shape, const Axes& axes) {
 
 }  // namespace detail
 
-/// Sum over the given axes (all if empty). Integers and bools are summed as int64, bfloat16 as float32.
+/// Sum over the given axes (all if empty). Integers and bools are summed in int64, bfloat16 in float32.
 LPF_ONCE Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
   detail::check_plain("sum", x);
   const Axes over = detail::reduced_axes("sum", axes, x.rank());
@@ -73,7 +73,7 @@ LPF_ONCE Tensor Tensor::sum(std::initializer_list<int> axes, bool keepdim) const
   return lpf::sum(*this, Axes(axes), keepdim);
 }
 
-/// x summed over the axes along which `shape` was broadcast to x's: the adjoint of expand().
+/// Sums x over the axes along which `shape` was broadcast to x's: the adjoint of expand().
 LPF_ONCE Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   const int lead = x.rank() - shape.rank();
@@ -83,7 +83,7 @@ LPF_ONCE Tensor sum_to(const Tensor& x, const Shape& shape) {
   return reshape(axes.empty() ? x : sum(x, axes), shape);
 }
 
-/// Mean over the given axes (all if empty), of bfloat16 in float32; NaN over no elements.
+/// Mean over the given axes (all if empty), for bfloat16 in float32; NaN over no elements.
 LPF_ONCE Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
   detail::check_floating("mean", x);
   std::int64_t n = 1;
@@ -95,7 +95,7 @@ LPF_ONCE Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) cons
   return lpf::mean(*this, Axes(axes), keepdim);
 }
 
-/// Variance over the given axes, divided by n − correction (PyTorch's default is 1).
+/// Variance over the given axes, with divisor n − correction (PyTorch's default is 1).
 LPF_ONCE Tensor var(const Tensor& input, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
   detail::check_floating("var", input);
   const Tensor x = detail::to_float32(input);
@@ -108,7 +108,7 @@ LPF_ONCE Tensor var(const Tensor& input, const Axes& axes = {}, double correctio
 
 namespace detail {
 
-/// `axis`, normalised, along which an extremum can be looked for.
+/// The normalised `axis` for an extremum, which must not be empty.
 LPF_ONCE int extremum_axis(const char* operation, const Tensor& x, int axis) {
   check_plain(operation, x);
   axis = normalize_axis(operation, axis, x.rank());
@@ -124,7 +124,7 @@ LPF_ONCE Tensor arg_extremum(const char* operation, backend::Reduce op, const Te
 
 }  // namespace detail
 
-/// Index of the largest (smallest) element along an axis, the first of equals; int64.
+/// Index of the maximum (minimum) along an axis, the first of equals; int64.
 LPF_ONCE Tensor argmax(const Tensor& x, int axis, bool keepdim = false) {
   return detail::arg_extremum("argmax", backend::Reduce::argmax, x, axis, keepdim);
 }
@@ -139,11 +139,11 @@ LPF_ONCE Tensor of_bools(backend::Reduce op, const Tensor& x) {
 }
 }  // namespace detail
 
-/// Whether all (any) elements are true, of rank 0.
+/// True if all (any) elements are true; of rank 0.
 LPF_ONCE Tensor all(const Tensor& x) { return detail::of_bools(backend::Reduce::all, x); }
 LPF_ONCE Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::any, x); }
 
-/// Product over one axis, by halves: exact derivatives of any order also where factors are 0.
+/// Product over one axis, by halving: derivatives of any order are exact, also where factors are 0.
 LPF_ONCE Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("prod", axis, x.rank());
   Tensor y = detail::to_float32(x);

@@ -1,5 +1,6 @@
-// Replicated tensors seen as plain ones: remove_replica_dim() turns the hidden axis of M replicas into a plain first
-// axis, add_replica_dim() turns it back. With them an elementwise operation on replicas is add_replica_dim(op(remove_replica_dim(x))).
+// Conversion between replicated and plain tensors: remove_replica_dim() turns the hidden axis of M replicas
+// into a plain first axis, add_replica_dim() turns it back. An elementwise operation on replicas is
+// add_replica_dim(op(remove_replica_dim(x))).
 #pragma once
 
 #include "lpf/ops/fwd.hpp"
@@ -10,7 +11,7 @@ using PlanPtr = std::shared_ptr<ReplicaPlan>;
 
 namespace detail {
 
-/// The plan by which the gradient of a parameter stays one for each replica; null where one sum is wanted.
+/// The plan by which the gradient of a parameter is computed per replica; null if one sum is wanted.
 inline PlanPtr gradient_plan(const Tensor& t) {
   return t.is_replicated() && !t.impl().sum_gradient ? t.impl().replicas : nullptr;
 }

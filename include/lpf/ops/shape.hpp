@@ -1,5 +1,5 @@
-// Operations that only rearrange elements. Reshaping and slices of the first axis share memory; the rest
-// copy.
+// Operations that only rearrange elements. Reshaping and slices of the first axis
+// share memory; the others copy.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ LPF_ONCE Tensor reshape(const Tensor& x, const Shape& shape) {
                 [from = x.shape()](const Tensor& g, Need) { return Grads{reshape(g, from)}; });
 }
 LPF_ONCE Tensor Tensor::reshape(Shape shape) const { return lpf::reshape(*this, shape); }
-/// One of the sizes may be −1: it is what remains.
+/// One of the sizes may be −1: it is inferred.
 LPF_ONCE Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const {
   std::int64_t known = 1;
   int open = 0;
@@ -35,7 +35,7 @@ LPF_ONCE Tensor Tensor::reshape(std::initializer_list<std::int64_t> sizes) const
   return lpf::reshape(*this, to);
 }
 
-/// Axes from … to merged into one.
+/// Merges axes from … to into one.
 LPF_ONCE Tensor flatten(const Tensor& x, int from = 0, int to = -1) {
   if (x.rank() == 0) return reshape(x, {1});
   from = normalize_axis("flatten", from, x.rank());
@@ -64,7 +64,7 @@ LPF_ONCE Tensor unsqueeze(const Tensor& x, int axis) {
 LPF_ONCE Tensor Tensor::squeeze(int axis) const { return lpf::squeeze(*this, axis); }
 LPF_ONCE Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze(*this, axis); }
 
-/// x repeated along axes of size 1 and new leading axes until it has `shape`.
+/// Repeats x along axes of size 1 and new leading axes up to `shape`.
 LPF_ONCE Tensor expand(const Tensor& x, const Shape& shape) {
   detail::check_plain("expand", x);
   if (x.shape() == shape) return x;
@@ -106,7 +106,7 @@ LPF_ONCE Tensor Tensor::permute(std::initializer_list<int> axes) const {
   return lpf::permute(*this, Axes(axes));
 }
 
-/// Two axes exchanged; the last two by default.
+/// Exchanges two axes; by default the last two.
 LPF_ONCE Tensor transpose(const Tensor& x, int axis0 = -2, int axis1 = -1) {
   axis0 = normalize_axis("transpose", axis0, x.rank());
   axis1 = normalize_axis("transpose", axis1, x.rank());
@@ -119,7 +119,7 @@ LPF_ONCE Tensor Tensor::transpose(int axis0, int axis1) const { return lpf::tran
 
 namespace detail {
 
-/// The part of x that slice() names, as a strided view.
+/// The part of x that slice() returns, as a strided view.
 LPF_ONCE backend::View strided_part(const Tensor& x, int axis, std::int64_t start, std::int64_t count,
                                     std::int64_t step) {
   backend::View v = view_of(x);
@@ -130,7 +130,7 @@ LPF_ONCE backend::View strided_part(const Tensor& x, int axis, std::int64_t star
   return v;
 }
 
-/// Zeros of `shape` with x in the places that slice() would read: the adjoint of slice().
+/// Zeros of `shape` with x in the places that slice() reads: the adjoint of slice().
 LPF_ONCE Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_t start, std::int64_t step) {
   Tensor y = zeros(shape, x.options());
   if (x.numel() > 0) x.backend().assign(strided_part(y, axis, start, x.shape()[axis], step), view_of(x));
@@ -142,8 +142,8 @@ LPF_ONCE Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_
 
 }  // namespace detail
 
-/// Elements start, start + step, … below stop of one axis; negative bounds count from the end. The first axis
-/// with step 1 gives a view.
+/// Elements start, start + step, … of one axis, up to but excluding stop; negative bounds count from the end.
+/// A slice of the first axis with step 1 is a view.
 LPF_ONCE Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
   detail::check_plain("slice", x);
   axis = normalize_axis("slice", axis, x.rank());
@@ -151,7 +151,7 @@ LPF_ONCE Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_
   const std::int64_t n = x.shape()[axis];
   start = std::clamp<std::int64_t>(start < 0 ? start + n : start, 0, n);
   stop = std::clamp<std::int64_t>(stop < 0 ? stop + n : stop, start, n);
-  step = std::min(step, std::max<std::int64_t>(n, 1));  // reaches nothing else, and cannot overflow
+  step = std::min(step, std::max<std::int64_t>(n, 1));  // selects the same elements, and cannot overflow
   const std::int64_t count = (stop - start + step - 1) / step;
   const Shape shape = x.shape().with(axis, count);
   Tensor y;
@@ -171,7 +171,7 @@ LPF_ONCE Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t stop, s
   return lpf::slice(*this, axis, start, stop, step);
 }
 
-/// `length` elements of one axis from `start`; IndexError where they do not exist.
+/// `length` elements of one axis from `start`; IndexError if they do not exist.
 LPF_ONCE Tensor narrow(const Tensor& x, int axis, std::int64_t start, std::int64_t length) {
   axis = normalize_axis("narrow", axis, x.rank());
   check<IndexError>(
@@ -190,7 +190,7 @@ LPF_ONCE Tensor Tensor::operator[](std::int64_t index) const {
   return lpf::squeeze(lpf::slice(*this, 0, i, i + 1), 0);
 }
 
-/// Tensors joined along an existing axis; the other sizes must agree.
+/// Joins tensors along an existing axis; the other sizes must agree.
 LPF_ONCE Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
   check<ShapeError>(!parts.empty(), "concatenate", "there is nothing to join");
   axis = normalize_axis("concatenate", axis, parts[0].rank());
@@ -229,7 +229,7 @@ LPF_ONCE Tensor concatenate(std::initializer_list<Tensor> parts, int axis = 0) {
   return concatenate(std::span(parts.begin(), parts.size()), axis);
 }
 
-/// Tensors of one shape joined along a new axis.
+/// Joins tensors of one shape along a new axis.
 LPF_ONCE Tensor stack(std::span<const Tensor> parts, int axis = 0) {
   check<ShapeError>(!parts.empty(), "stack", "there is nothing to stack");
   std::vector<Tensor> expanded;
@@ -255,7 +255,7 @@ LPF_ONCE std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis 
   return parts;
 }
 
-/// A copy on memory of its own.
+/// A copy with its own memory.
 LPF_ONCE Tensor clone(const Tensor& x) {
   if (x.is_replicated())
     return detail::add_replica_dim(clone(detail::remove_replica_dim(x)), x.impl().replicas);
@@ -265,7 +265,7 @@ LPF_ONCE Tensor clone(const Tensor& x) {
 }
 LPF_ONCE Tensor Tensor::clone() const { return lpf::clone(*this); }
 
-/// The elements (of replicas, all of them) converted to another dtype; x itself if it has it already.
+/// The elements (of all replicas) converted to another dtype; x itself if it already has it.
 LPF_ONCE Tensor Tensor::to(DType dtype) const {
   if (dtype == this->dtype()) return *this;
   const PlanPtr plan = impl().replicas;
@@ -288,7 +288,7 @@ LPF_ONCE void Tensor::copy_to_host(DType type, void* to) const {
   backend().copy_to_host(to, x.raw(), static_cast<std::size_t>(x.numel()) * size_of(type));
 }
 
-/// The elements on another device; x itself if it is there already.
+/// The elements on another device; x itself if it is already there.
 LPF_ONCE Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;
   Tensor y = empty(shape(), {dtype(), device});

@@ -1,4 +1,4 @@
-// Softmax and its logarithm. Backward is one fused sweep; where gradients are differentiated again it is the
+// Softmax and its logarithm. Backward is one fused sweep; if gradients are differentiated again, it is the
 // same formula composed of differentiable operations.
 #pragma once
 
@@ -8,12 +8,12 @@ namespace lpf {
 
 namespace detail {
 
-/// (log-)softmax over the last axis, by rows.
+/// (log-)softmax over the last axis, row by row.
 LPF_ONCE Tensor softmax_rows(const Tensor& x, bool logarithm) {
   const std::int64_t n = x.shape()[x.rank() - 1], rows = x.shape().product(0, x.rank() - 1);
   Tensor y = empty_like(x);
   x.backend().softmax(x.dtype(), rows, n, logarithm, x.raw(), y.raw());
-  // The node keeps y without its history, which would be a cycle; second derivatives compute y again.
+  // The node stores y without its history, which would be a cycle; second derivatives recompute y.
   return record(logarithm ? "log_softmax" : "softmax", y, {x},
                 [x, y = y.detach(), rows, n, logarithm](const Tensor& g, Need) {
                   if (!is_grad_enabled()) {

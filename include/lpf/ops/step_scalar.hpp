@@ -1,4 +1,4 @@
-// A number of the training step at hand as a tensor, for what is composed of operations.
+// A scalar of the current training step as a tensor, for composed operations.
 #pragma once
 
 #include "lpf/backend/capture.hpp"

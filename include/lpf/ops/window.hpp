@@ -1,14 +1,14 @@
-// Windows that slide over the height and width of an image: what convolution and pooling have in common.
+// Sliding windows over the height and width of an image, common to convolution and pooling.
 #pragma once
 
 #include "lpf/ops/fwd.hpp"
 
 namespace lpf {
 
-/// A number for height and one for width: {2, 3}, or 2 for both.
+/// One number for height and one for width: {2, 3}, or 2 for both.
 struct Size2d {
   std::int64_t h, w;
-  constexpr Size2d(std::int64_t both) : h(both), w(both) {}  // NOLINT: kernels are written .stride = 2
+  constexpr Size2d(std::int64_t both) : h(both), w(both) {}  // NOLINT: implicit, for .stride = 2
   constexpr Size2d(std::int64_t height, std::int64_t width) : h(height), w(width) {}
   friend constexpr bool operator==(const Size2d&, const Size2d&) = default;
   std::string to_string() const { return concat("{", h, ", ", w, "}"); }
@@ -25,7 +25,7 @@ LPF_ONCE void check_window(const char* operation, Size2d kernel, Size2d stride, 
   check(dilation.h > 0 && dilation.w > 0, operation, "the dilation must be positive, got ", dilation);
 }
 
-/// Positions of a window along one axis.
+/// Number of positions of a window along one axis.
 LPF_ONCE std::int64_t window_positions(const char* operation, const char* axis, const Shape& x,
                                        std::int64_t size, std::int64_t kernel, std::int64_t stride,
                                        std::int64_t padding, std::int64_t dilation) {
@@ -39,7 +39,7 @@ LPF_ONCE std::int64_t window_positions(const char* operation, const char* axis, 
 LPF_ONCE void check_image(const char* operation, const Tensor& x) {
   check_floating(operation, x);
   check<ShapeError>(x.rank() == 4, operation, "x needs shape [B, H, W, C] (channels last), got ", x.shape());
-  static_cast<void>(x.raw());  // refuses replicas
+  static_cast<void>(x.raw());  // throws for replicas
 }
 
 }  // namespace detail

@@ -1,4 +1,4 @@
-// Records of a run, line by line or all at once, as CSV or JSON.
+// Records of a run, line by line or all at once, as CSV or JSON. Needs nlohmann-json (CMake's target lpf::io).
 #pragma once
 
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,7 +36,7 @@ class MetricValue {
       text_ = value ? "true" : "false";
     } else {
       if constexpr (std::is_floating_point_v<T>) {
-        if (!std::isfinite(value)) return;
+        if (!std::isfinite(static_cast<double>(value))) return;
       }
       char buffer[64];
       text_.assign(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
@@ -58,24 +59,18 @@ using Record = std::vector<std::pair<std::string, MetricValue>>;
 
 namespace detail {
 
-/// A JSON string: quotes, backslashes and control characters escaped, invalid UTF-8 replaced by U+FFFD.
-inline std::string json_string(std::string_view text) {
-  std::string out = "\"";
-  while (!text.empty()) {
-    const CodePoint c = decode_utf8(text);
-    if (c.value == '"' || c.value == '\\') {
-      out += {'\\', static_cast<char>(c.value)};
-    } else if (c.value == '\n') {
-      out += "\\n";
-    } else if (c.value < 0x20 || c.value == 0x7F) {
-      constexpr char hex[] = "0123456789abcdef";
-      out += {'\\', 'u', '0', '0', hex[c.value >> 4], hex[c.value & 15]};
-    } else {
-      out += c.value == 0xFFFD ? std::string_view("\xEF\xBF\xBD") : text.substr(0, c.bytes);
-    }
-    text.remove_prefix(c.bytes);
-  }
-  return out + '"';
+/// JSON keeps the order of a record's columns.
+using Json = nlohmann::ordered_json;
+
+/// The text of a JSON value on one line; invalid UTF-8 is replaced by U+FFFD.
+inline std::string json_text(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// A number is parsed from its text, so that a float keeps its few digits. NaN and infinities are null.
+inline Json json_of(const MetricValue& value) {
+  if (value.is_text()) return value.text();
+  return value.text().empty() ? Json() : Json::parse(value.text());
 }
 
 /// A CSV cell (RFC 4180): quoted where it holds a comma, a quote or a line break.
@@ -100,22 +95,21 @@ class RecordColumns {
   std::string line(std::string_view operation, const Record& record) {
     if (empty()) fix(operation, record);
     bool same = record.size() == names_.size();
-    std::string out;
+    std::string cells;
+    Json object;
     for (const auto& name : names_) {
       const auto found = std::find_if(record.begin(), record.end(),
                                       [&](const auto& field) { return encode(field.first) == name; });
       if (!(same = same && found != record.end())) break;
-      const MetricValue& value = found->second;
-      if (&name != &names_[0]) out += json_ ? ", " : ",";
-      if (!json_)
-        out += csv_cell(value.text());
+      if (json_)
+        object[found->first] = json_of(found->second);
       else
-        out += name + ": " + (value.is_text() ? json_string(value.text()) : or_null(value.text()));
+        cells += (&name == &names_[0] ? "" : ",") + csv_cell(found->second.text());
     }
     check<StateError>(same, operation, "a record has the columns ", list(encode_all(record)),
                       ", the first one had ", list(names_), ": give every record the same ones");
-    if (json_) return '{' + out + '}';
-    return out.empty() ? "\"\"" : out;  // an empty line would be no record
+    if (json_) return json_text(object);
+    return cells.empty() ? "\"\"" : cells;  // an empty line would be no record
   }
   /// The header of a CSV file, without its newline.
   std::string header() const {
@@ -126,8 +120,7 @@ class RecordColumns {
   void clear() { names_.clear(); }
 
  private:
-  std::string encode(const std::string& name) const { return json_ ? json_string(name) : csv_cell(name); }
-  static std::string or_null(const std::string& number) { return number.empty() ? "null" : number; }
+  std::string encode(const std::string& name) const { return json_ ? json_text(name) : csv_cell(name); }
   std::vector<std::string> encode_all(const Record& record) const {
     std::vector<std::string> names;
     for (const auto& field : record) names.push_back(encode(field.first));
@@ -161,18 +154,12 @@ class RecordColumns {
     }
     return cells;
   }
+  /// No keys where the line is no JSON object.
   static std::vector<std::string> json_keys(std::string_view line) {
     std::vector<std::string> keys;
-    std::string token;
-    for (std::size_t i = 0, depth = 0; i < line.size(); ++i) {
-      if (line[i] == '{' || line[i] == '[') ++depth;
-      if (line[i] == '}' || line[i] == ']') --depth;
-      if (line[i] == ':' && depth == 1) keys.push_back(token);
-      if (line[i] != '"') continue;
-      const std::size_t start = i++;
-      while (i < line.size() && line[i] != '"') i += line[i] == '\\' ? 2 : 1;
-      token = line.substr(start, i + 1 - start);
-    }
+    const Json object = Json::parse(line, nullptr, false);
+    if (object.is_object())
+      for (const auto& [key, value] : object.items()) keys.push_back(json_text(key));
     return keys;
   }
 

@@ -44,35 +44,36 @@ class SurfacePage {
   /// A figure that shows one of the surfaces at a time. ShapeError for heights that do not fit.
   SurfacePage& surfaces(std::string_view heading, std::string_view words,
                         const std::vector<PageSurface>& all) {
-    std::string data = "[";
+    Json data = Json::array();
     for (const PageSurface& s : all) {
       check<ShapeError>(s.x.size() >= 2 && s.y.size() >= 2 && s.height.size() == s.x.size() * s.y.size(),
                         "SurfacePage", "'", s.name, "' has ", s.height.size(), " heights over ", s.x.size(),
                         " x ", s.y.size(), " points");
       std::vector<double> path;
       for (const auto& p : s.path) path.insert(path.end(), p.begin(), p.end());
-      data += concat(data.size() > 1 ? ",\n" : "", "{name:", text(s.name), ",x:", list(s.x), ",y:", list(s.y),
-                     ",z:", list(s.height), ",path:", list(path), "}");
+      data.push_back({{"name", s.name},
+                      {"x", list(s.x)},
+                      {"y", list(s.y)},
+                      {"z", list(s.height)},
+                      {"path", list(path)}});
     }
-    return figure(heading, words, concat("surfaces(", id(), ",", data, "])"));
+    return figure(heading, words, "surfaces", data);
   }
 
   /// A figure that plays the frames.
   SurfacePage& animation(std::string_view heading, std::string_view words, const PageAnimation& a) {
-    std::string frames = "[", names = "[";
-    for (const std::string& name : a.names) names += concat(names.size() > 1 ? "," : "", text(name));
+    Json frames = Json::array();
     for (const PageFrame& f : a.frames) {
       check<ShapeError>(f.y.size() == a.x.size() && f.paths.size() == a.names.size(), "SurfacePage",
                         "frame '", f.label, "' has ", f.y.size(), " values for ", a.x.size(), " x, and ",
                         f.paths.size(), " paths for ", a.names.size(), " names");
-      std::string paths;
-      for (const auto& p : f.paths) paths += concat(paths.empty() ? "" : ",", list(p));
-      frames += concat(frames.size() > 1 ? ",\n" : "", "{label:", text(f.label), ",y:", list(f.y), ",paths:[",
-                       paths, "]}");
+      Json paths = Json::array();
+      for (const auto& p : f.paths) paths.push_back(list(p));
+      frames.push_back({{"label", f.label}, {"y", list(f.y)}, {"paths", std::move(paths)}});
     }
-    return figure(heading, words,
-                  concat("animation(", id(), ",{x:", list(a.x), ",ghost:", list(a.ghost), ",names:", names,
-                         "],frames:", frames, "]})"));
+    return figure(
+        heading, words, "animation",
+        {{"x", list(a.x)}, {"ghost", list(a.ghost)}, {"names", a.names}, {"frames", std::move(frames)}});
   }
 
   std::string to_string() const {
@@ -90,25 +91,25 @@ class SurfacePage {
   void write(const std::string& path) const { write_file_atomically(path, to_string()); }
 
  private:
-  std::string id() const { return concat("\"f", figures_, "\""); }
-  SurfacePage& figure(std::string_view heading, std::string_view words, std::string call) {
+  using Json = lpf::detail::Json;
+
+  /// A figure that the script's `function` fills from `data`.
+  SurfacePage& figure(std::string_view heading, std::string_view words, std::string_view function,
+                      const Json& data) {
     body_ += concat("<h2>", plot::detail::escape(heading), "</h2>\n<p>", plot::detail::escape(words),
-                    "</p>\n<div class=\"figure\" id=\"f", figures_++,
+                    "</p>\n<div class=\"figure\" id=\"f", figures_,
                     "\"><div class=\"bar\"></div><canvas></canvas><p class=\"say\">&nbsp;</p></div>\n");
-    calls_ += call + ";\n";
+    std::string text;  // as in the JSON, but for what could end the script element that it stands in
+    for (const char c : lpf::detail::json_text(data)) c == '<' ? text += "\\u003c" : text += c;
+    calls_ += concat(function, "(\"f", figures_++, "\",", text, ");\n");
     return *this;
   }
-  /// A string of JavaScript that cannot end the script element it stands in.
-  static std::string text(std::string_view words) {
-    std::string out;
-    for (const char c : lpf::detail::json_string(words)) c == '<' ? out += "\\u003c" : out += c;
-    return out;
-  }
-  static std::string list(const std::vector<double>& values) {
-    std::string out = "[";
+  /// Six digits of each number, more than a screen shows; NaN and infinities are null.
+  static Json list(const std::vector<double>& values) {
+    Json out = Json::array();
     for (const double v : values)
-      out += concat(out.size() > 1 ? "," : "", std::isfinite(v) ? format_general(v, 6) : "null");
-    return out + "]";
+      out.push_back(std::isfinite(v) ? Json::parse(format_general(v, 6)) : Json());
+    return out;
   }
 
   static std::string style() {

@@ -75,14 +75,14 @@ double lambda_max(const ParameterStore& params, Loss loss, const LanczosOptions&
   for (int start = 0; start < options.starts; ++start) {
     std::vector<double> found;
     const auto done = [&](const Tridiagonal& t) {
-      found.push_back(detail::largest_eigenvalue(t.diagonal, t.off));
+      found.push_back(detail::largest_eigenvalue(t));
       return found.size() > 3 &&
              std::abs(found.back() - found[found.size() - 4]) < options.tolerance * std::abs(found.back());
     };
     const Tensor first =
         space.random_vector(options.seed, Stream::lanczos, static_cast<std::uint32_t>(start));
     const Tridiagonal t = lanczos(product, first, options.steps, space.dimension(), done).matrix;
-    best = std::max(best, detail::largest_eigenvalue(t.diagonal, t.off));
+    best = std::max(best, detail::largest_eigenvalue(t));
   }
   return best;
 }

@@ -1,13 +1,19 @@
-// Eigenvalues and eigenvectors of a symmetric tridiagonal matrix, what Lanczos' method leaves.
+// Eigenvalues and eigenvectors of a symmetric tridiagonal matrix, which is what Lanczos' method leaves. Eigen's QR
+// iteration computes them, in double.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <numeric>
 #include <vector>
 
 #include "lpf/core/error.hpp"
+
+#ifndef LPF_COMPILED
+#  include <Eigen/Eigenvalues>
+#  include <algorithm>
+#  include <cmath>
+#  include <cstddef>
+#  include <iterator>
+#  include <utility>
+#endif
 
 namespace lpf::sharpness {
 
@@ -22,88 +28,56 @@ struct SmallEigen {
   std::vector<std::vector<double>> vectors;
 };
 
-/// All of them, by the QL method with implicit shifts (Golub & Van Loan, section 8.3).
-LPF_ONCE SmallEigen eigen_of(const Tridiagonal& t) {
-  const std::size_t m = t.diagonal.size();
-  std::vector<double> d = t.diagonal, e(m, 0.0);
-  for (std::size_t i = 0; i + 1 < m; ++i) e[i] = t.off[i];
-  std::vector<std::vector<double>> z(m, std::vector<double>(m, 0.0));  // z[k]: column k of the rotations
-  for (std::size_t k = 0; k < m; ++k) z[k][k] = 1;
-  for (std::size_t l = 0; l < m; ++l)
-    for (int sweep = 0;; ++sweep) {
-      std::size_t end = l;  // the first off-diagonal from l on that is nothing
-      while (end + 1 < m && !(std::abs(e[end]) <= 1e-17 * (std::abs(d[end]) + std::abs(d[end + 1])))) ++end;
-      if (end == l) break;
-      check<NumericError>(sweep < 100 && std::isfinite(d[l]), "sharpness",
-                          "the eigenvalues of a tridiagonal matrix do not converge: it holds ", d[l]);
-      const double half = (d[l + 1] - d[l]) / (2 * e[l]);
-      double g = d[end] - d[l] + e[l] / (half + std::copysign(std::hypot(half, 1.0), half));
-      double sine = 1, cosine = 1, shift = 0;
-      std::size_t i = end;
-      for (; i-- > l;) {
-        const double f = sine * e[i], b = cosine * e[i], r = std::hypot(f, g);
-        e[i + 1] = r;
-        if (r == 0) {  // the matrix falls apart here
-          d[i + 1] -= shift;
-          e[end] = 0;
-          break;
-        }
-        sine = f / r;
-        cosine = g / r;
-        g = d[i + 1] - shift;
-        const double p = (d[i] - g) * sine + 2 * cosine * b;
-        shift = sine * p;
-        d[i + 1] = g + shift;
-        g = cosine * p - b;
-        for (std::size_t k = 0; k < m; ++k) {
-          const double next = z[i + 1][k], here = z[i][k];
-          z[i + 1][k] = sine * here + cosine * next;
-          z[i][k] = cosine * here - sine * next;
-        }
-      }
-      if (i + 1 > l) continue;  // left early
-      d[l] -= shift;
-      e[l] = g;
-      e[end] = 0;
-    }
-  std::vector<std::size_t> order(m);
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return d[a] < d[b]; });
-  SmallEigen out;
-  for (const std::size_t k : order) {
-    out.values.push_back(d[k]);
-    out.vectors.push_back(std::move(z[k]));
-  }
-  return out;
-}
-
 namespace detail {
 
-/// Largest eigenvalue of the symmetric tridiagonal matrix with this diagonal and these off-diagonals, by
-/// bisection on the number of eigenvalues above a point (Sturm's sequence).
-LPF_ONCE double largest_eigenvalue(const std::vector<double>& diagonal, const std::vector<double>& off) {
-  double low = diagonal[0], high = diagonal[0];
-  for (std::size_t i = 0; i < diagonal.size(); ++i) {  // Gershgorin
-    const double radius =
-        (i > 0 ? std::abs(off[i - 1]) : 0) + (i + 1 < diagonal.size() ? std::abs(off[i]) : 0);
-    low = std::min(low, diagonal[i] - radius);
-    high = std::max(high, diagonal[i] + radius);
-  }
-  for (int iteration = 0; iteration < 200 && high - low > 1e-14 * std::max(std::abs(low), std::abs(high));
-       ++iteration) {
-    const double x = low + (high - low) / 2;
-    bool any_above = false;
-    double q = diagonal[0] - x;
-    for (std::size_t i = 0;; ++i) {
-      if (q == 0) q = 1e-300;  // an eigenvalue of a leading block: count it above
-      any_above |= q > 0;
-      if (i + 1 >= diagonal.size()) break;
-      q = diagonal[i + 1] - x - off[i] * off[i] / q;
+#ifdef LPF_COMPILED
+SmallEigen solve_tridiagonal(const Tridiagonal& t, bool with_vectors);
+#else
+/// The eigenvalues of t, and the eigenvectors if asked for. Throws NumericError if t holds NaN or infinity.
+LPF_ONCE SmallEigen solve_tridiagonal(const Tridiagonal& t, bool with_vectors) {
+  const std::size_t m = t.diagonal.size();
+  std::vector<double> diagonal = t.diagonal,
+                      off(t.off.begin(), t.off.begin() + std::ssize(diagonal) - (m > 0));
+  double scale = 0;
+  for (const auto* elements : {&diagonal, &off})
+    for (const double x : *elements) {
+      check<NumericError>(std::isfinite(x), "sharpness", "a tridiagonal matrix that holds ", x,
+                          " has no eigenvalues");
+      scale = std::max(scale, std::abs(x));
     }
-    (any_above ? low : high) = x;
-  }
-  return (low + high) / 2;
+  if (scale == 0) scale = 1;
+  // Eigen takes an off-diagonal for zero by an absolute bound, which fits elements up to 1.
+  for (auto* elements : {&diagonal, &off})
+    for (double& x : *elements) x /= scale;
+
+  // What SelfAdjointEigenSolver::computeFromTridiagonal calls. The solver itself keeps Eigen matrices, whose
+  // alignment a user's macros and processor flags decide in each file; this works on our memory.
+  using Matrix = Eigen::Map<Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>>;
+  using Vector = Eigen::Map<Eigen::Matrix<double, Eigen::Dynamic, 1>>;
+  const auto n = static_cast<Eigen::Index>(m), sweeps = Eigen::Index{30};
+  std::vector<double> columns(with_vectors ? m * m : 0);
+  for (std::size_t k = 0; k < columns.size(); k += m + 1) columns[k] = 1;
+  Vector values(diagonal.data(), n), beside(off.data(), n - (n > 0));
+  Matrix vectors(columns.data(), with_vectors ? n : 0, with_vectors ? n : 0);
+  const auto info =
+      Eigen::internal::computeFromTridiagonal_impl(values, beside, sweeps, with_vectors, vectors);
+  check<NumericError>(info == Eigen::Success, "sharpness", "the eigenvalues of a tridiagonal matrix, ", m,
+                      " by ", m, ", do not converge");
+
+  SmallEigen out{std::move(diagonal), {}};
+  for (double& value : out.values) value *= scale;
+  for (auto column = columns.begin(); column != columns.end(); column += n)
+    out.vectors.emplace_back(column, column + n);
+  return out;
 }
+#endif
+
+/// The largest eigenvalue of t. Throws NumericError if t holds NaN or infinity.
+inline double largest_eigenvalue(const Tridiagonal& t) { return solve_tridiagonal(t, false).values.back(); }
 
 }  // namespace detail
+
+/// All eigenvalues and eigenvectors of t. Throws NumericError if t holds NaN or infinity.
+inline SmallEigen eigen_of(const Tridiagonal& t) { return detail::solve_tridiagonal(t, true); }
+
 }  // namespace lpf::sharpness

@@ -10,25 +10,26 @@
 
 namespace lpf {
 
-/// How the content of a storage is computed, once more each time that it is needed.
+/// Computes the content of a storage whenever it is needed.
 struct Rematerializer {
   virtual ~Rematerializer() = default;
-  /// Writes all of it.
+  /// Writes the whole content.
   virtual void make(void* memory) const = 0;
-  /// The content as Table::gemm_replicas takes it, which does without the memory; null where it is something else.
+  /// The content in the form that Table::gemm_replicas takes without materialising it; null if it has none.
   virtual const backend::Replicas* replicas() const { return nullptr; }
 };
 
-/// A block of device memory, from the backend's caching allocator or wrapped from the user. One with a rematerializer
-/// takes memory only from its first use until release_recomputed(), and again from the next use.
+/// A block of device memory, from the backend's caching allocator or owned by the caller. With a
+/// rematerializer, memory is allocated at the first use, freed by release_recomputed(), and
+/// allocated again at the next use.
 class Storage : public std::enable_shared_from_this<Storage> {
  public:
   Storage(std::size_t bytes, Device device)
       : backend_(&backend::get(device)), data_(backend_->allocate(bytes)), bytes_(bytes), device_(device) {}
-  /// Memory of somebody else's: kept alive by `owner` (may be null), never freed here.
+  /// Memory owned by the caller: kept alive by `owner` (may be null), never freed here.
   Storage(void* data, std::size_t bytes, std::shared_ptr<void> owner)
       : backend_(nullptr), data_(data), bytes_(bytes), owner_(std::move(owner)) {}
-  /// Memory whose content is computed when it is used.
+  /// Memory whose content is computed on first use.
   Storage(std::size_t bytes, Device device, std::shared_ptr<const Rematerializer> rematerializer)
       : backend_(&backend::get(device)),
         bytes_(bytes),
@@ -45,16 +46,16 @@ class Storage : public std::enable_shared_from_this<Storage> {
       recompute();
     return static_cast<std::byte*>(data_);
   }
-  /// Its rematerializer while the content is not in memory; otherwise null.
+  /// The rematerializer while the content is not in memory; otherwise null.
   const Rematerializer* pending() const { return data_ ? nullptr : rematerializer_.get(); }
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
-  /// Counts in-place changes; a graph that was recorded before a change refuses to run backward after it.
+  /// Counts in-place changes; backward fails on a graph recorded before the last one.
   std::uint64_t version() const { return version_; }
   void bump_version() { ++version_; }
 
-  /// Frees the memory of what this thread recomputed. Called between operations, never within one.
+  /// Frees the memory that this thread recomputed. Must be called between operations, never within one.
   static void release_recomputed() {
     for (const auto& one : recomputed())
       if (const auto s = one.lock()) s->backend_->deallocate(std::exchange(s->data_, nullptr), s->bytes_);
@@ -73,7 +74,7 @@ class Storage : public std::enable_shared_from_this<Storage> {
     }
     data_ = memory;
   }
-  /// Not owned: a graph may be destroyed on another thread than the one that ran it.
+  /// Weak references: a graph may be destroyed on another thread than the one that ran it.
   static std::vector<std::weak_ptr<const Storage>>& recomputed() {
     thread_local std::vector<std::weak_ptr<const Storage>> storages;
     return storages;

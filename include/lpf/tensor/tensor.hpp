@@ -1,9 +1,9 @@
 // The one tensor type: dynamic shape and dtype, reference-counted row-major storage, autograd built in.
 //
-// A Tensor is a handle: copying it copies a pointer. Its elements are always contiguous, so t.data<float>()
-// is a plain array; reshape, and slices of the first axis, share memory, every other rearrangement copies.
-// Operations are free functions (ops/), the usual ones also members; they return new tensors and never change
-// their operands.
+// A Tensor is a handle: copying it copies a pointer. Its elements are always contiguous, so
+// t.data<float>() is a plain array. reshape() and slices of the first axis share memory; every other
+// rearrangement copies. Operations are free functions (ops/), the common ones also members; they return
+// new tensors and never change their operands.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,7 @@ namespace lpf {
 class Node;  // autograd/node.hpp
 class Tensor;
 
-/// What a new tensor is made of: zeros({2, 3}, {.dtype = float64}).
+/// Dtype and device of a new tensor: zeros({2, 3}, {.dtype = float64}).
 struct TensorOptions {
   DType dtype = DType::float32;
   Device device = default_device();
@@ -38,17 +38,17 @@ struct TensorImpl {
   DType dtype = DType::float32;
   std::int64_t offset = 0;  // in elements
   std::shared_ptr<Storage> storage;
-  std::shared_ptr<Node> node;             // what made it, or its leaf node if it requires a gradient
-  std::shared_ptr<ReplicaPlan> replicas;  // set on replicated tensors: the data is [M, shape…]
-  bool sum_gradient = false;  // replicated, and its gradient may arrive already summed over the replicas
+  std::shared_ptr<Node> node;             // of its operation, or its leaf node if it requires a gradient
+  std::shared_ptr<ReplicaPlan> replicas;  // of a replicated tensor: the data is [M, shape…]
+  bool sum_gradient = false;  // replicated, and the gradient may arrive already summed over the replicas
 };
 
-/// Not inlined on purpose: it is the last line of every function that holds a tensor.
+/// Deliberately not inlined: every function that holds a tensor ends with it.
 [[gnu::noinline]] inline void destroy(TensorImpl* impl) { delete impl; }
 
 }  // namespace detail
 
-/// A handle on an array of numbers, its shape and its history.
+/// A handle to an array of numbers, its shape and its history.
 class Tensor {
  public:
   /// An undefined tensor: no shape, no data.
@@ -64,7 +64,7 @@ class Tensor {
   ~Tensor() {
     if (impl_ && impl_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) detail::destroy(impl_);
   }
-  /// Takes over a new implementation, of which this is the first reference.
+  /// Takes ownership of a new implementation, as its first reference.
   explicit Tensor(detail::TensorImpl* impl) : impl_(impl) {}
 
   bool defined() const { return impl_ != nullptr; }
@@ -91,25 +91,24 @@ class Tensor {
   std::span<T> span() const {
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
-  /// The only element, converted to T. ShapeError if there are several.
+  /// The only element, converted to T. ShapeError unless there is exactly one.
   template <class T = double>
   T item() const;
-  /// All elements, converted to T and copied to the host.
+  /// All elements, converted to T, as a vector on the host.
   template <class T = double>
   std::vector<T> to_vector() const;
-  /// All elements, converted to `type`, to an array on the host.
+  /// Copies all elements, converted to `type`, to an array on the host.
   void copy_to_host(DType type, void* to) const;
   std::string to_string() const;  // ops/print.hpp
 
   // --- autograd
-  // -----------------------------------------------------------------------------------------------------
   bool requires_grad() const { return defined() && impl_->node != nullptr; }
-  /// Makes this leaf collect a gradient. StateError on the result of an operation, DTypeError on integers.
+  /// Makes this leaf accumulate a gradient. StateError on the result of an operation, DTypeError on integers.
   const Tensor& requires_grad_(bool on = true) const;
   bool is_leaf() const;
-  /// The gradient that backward() left here; undefined before.
+  /// The gradient accumulated by backward(); undefined before.
   Tensor grad() const;
-  /// Forgets the gradient (or zeroes it where it is a view into a store's buffer).
+  /// Drops the gradient, or zeroes it where it is a view into a store's buffer.
   void zero_grad() const;
   /// Adds d(this)/d(leaf) to the gradient of every leaf. `gradient` defaults to 1 for a one-element tensor.
   void backward(const Tensor& gradient = {}, bool retain_graph = false) const;
@@ -117,18 +116,16 @@ class Tensor {
   Tensor detach() const;
 
   // --- in place (only without history, or under no_grad)
-  // --------------------------------------------------------------
   /// Copies the values of `source` (same shape; any dtype and device) into this tensor.
   const Tensor& copy_(const Tensor& source) const;
   const Tensor& fill_(double value) const;
   const Tensor& zero_() const { return fill_(0); }
 
-  // --- the usual operations as members (ops/)
-  // -------------------------------------------------------------------------
+  // --- common operations as members (ops/)
   Tensor clone() const;
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
-  Tensor reshape(Shape shape) const;  // one size may be -1: use reshape(std::initializer_list)
+  Tensor reshape(Shape shape) const;  // no −1; the overload below allows one
   Tensor reshape(std::initializer_list<std::int64_t> sizes) const;
   Tensor flatten(int from = 0, int to = -1) const;
   Tensor permute(std::initializer_list<int> axes) const;
@@ -155,10 +152,9 @@ class Tensor {
   Tensor operator-() const;
 
   // --- for operations
-  // -------------------------------------------------------------------------------------------------
   bool is_replicated() const { return impl_ && impl_->replicas != nullptr; }
-  /// First element. ReplicaError on a replicated tensor: an operation without a rule for it ends here at the
-  /// latest.
+  /// The first element. ReplicaError on a replicated tensor, so every operation without a rule for
+  /// replicas fails here at the latest.
   void* raw() const {
     check<ReplicaError>(
         !is_replicated(), "data", "a replicated parameter of shape ", shape(),
@@ -174,7 +170,7 @@ class Tensor {
   detail::TensorImpl& impl() const { return get(); }
   const std::shared_ptr<Node>& node() const { return get().node; }
   void set_node(std::shared_ptr<Node> node) const { get().node = std::move(node); }
-  /// Another tensor on the same memory: shape and offset (relative, in elements) of its own, no history.
+  /// Another tensor on the same memory, with its own shape and offset (relative, in elements) and no history.
   Tensor alias(Shape shape, std::int64_t offset = 0) const {
     auto* out = new detail::TensorImpl;
     out->shape = shape;
@@ -199,7 +195,7 @@ namespace detail {
 LPF_ONCE void* element(const Tensor& t, std::int64_t i) {
   return static_cast<std::byte*>(t.raw_with_replicas()) + static_cast<std::size_t>(i) * size_of(t.dtype());
 }
-/// The tensor that a storage holds from its first element on.
+/// The tensor at the beginning of a storage.
 inline Tensor on(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype) {
   auto* impl = new TensorImpl;
   Tensor out(impl);
@@ -210,7 +206,7 @@ inline Tensor on(std::shared_ptr<Storage> storage, const Shape& shape, DType dty
 }
 }  // namespace detail
 
-/// Uninitialised elements.
+/// A new tensor with uninitialised elements.
 LPF_ONCE Tensor empty(Shape shape, TensorOptions options = {}) {
   const auto bytes = static_cast<std::size_t>(shape.numel()) * size_of(options.dtype);
   return detail::on(std::make_shared<Storage>(bytes, options.device), shape, options.dtype);
@@ -241,15 +237,15 @@ template <class T>
 Tensor from_vector(const std::vector<T>& values, Shape shape, Device device = default_device()) {
   return from_span(std::span<const T>(values), shape, device);
 }
-/// tensor({1.f, 2.f, 3.f}): a rank-1 tensor of these values.
+/// tensor({1.f, 2.f, 3.f}) is a rank-1 tensor of these values.
 template <class T>
 Tensor tensor(std::initializer_list<T> values) {
   return from_span(std::span<const T>(values.begin(), values.size()),
                    {static_cast<std::int64_t>(values.size())});
 }
 
-/// Memory of the user's own as a tensor, without a copy. It must stay valid as long as the tensor lives,
-/// which `owner`, if given, sees to. Writing through the tensor writes there.
+/// A tensor on memory owned by the caller, without a copy. The memory must stay valid as long as the tensor
+/// lives; `owner`, if given, keeps it alive. Writing to the tensor writes to that memory.
 template <class T>
 Tensor wrap(T* data, Shape shape, std::shared_ptr<void> owner = nullptr) {
   check<ValueError>(data != nullptr || shape.numel() == 0, "wrap", "null pointer for a tensor of shape ",
@@ -264,7 +260,7 @@ Tensor wrap(std::span<T> data, Shape shape) {
   return wrap(data.data(), shape);
 }
 /// A matrix object with data(), rows(), cols(), innerStride(), outerStride(), IsRowMajor (an Eigen Matrix or
-/// Map) as a [rows, cols] tensor on its memory. ShapeError unless its elements lie row by row without gaps.
+/// Map) as a [rows, cols] tensor on its memory. ShapeError unless its elements are row-major and contiguous.
 template <class Matrix>
 requires requires(Matrix& m) {
   m.data();
@@ -285,10 +281,10 @@ Tensor wrap(Matrix& m) {
   return wrap(m.data(), {static_cast<std::int64_t>(m.rows()), static_cast<std::int64_t>(m.cols())});
 }
 
-/// start, start + step, … below stop.
+/// start, start + step, … up to, but excluding, stop.
 inline Tensor arange(std::int64_t start, std::int64_t stop, std::int64_t step = 1) {
   check(step != 0, "arange", "step is 0");
-  // Unsigned: the distance between two int64 may not fit into one.
+  // Unsigned: the distance between two int64 may overflow int64.
   const auto from = static_cast<std::uint64_t>(start), to = static_cast<std::uint64_t>(stop),
              by = static_cast<std::uint64_t>(step);
   const bool up = step > 0, none = up ? start >= stop : start <= stop;
@@ -305,7 +301,7 @@ inline Tensor arange(std::int64_t stop) { return arange(0, stop); }
 template <class T>
 std::vector<T> Tensor::to_vector() const {
   std::vector<T> out(static_cast<std::size_t>(numel()));
-  if constexpr (std::is_same_v<T, bool>) {  // a vector of bool is no array
+  if constexpr (std::is_same_v<T, bool>) {  // std::vector<bool> is not contiguous
     const auto bytes = to_vector<std::uint8_t>();
     for (std::size_t i = 0; i < out.size(); ++i) out[i] = bytes[i] != 0;
   } else {

@@ -1,6 +1,5 @@
-// A training step that a GPU replays by itself. A step on a GPU is hundreds of small pieces of work, which
-// the host queues one after another, often more slowly than the GPU does them. Captured once, the step is one
-// piece:
+// A training step captured as a CUDA graph. A step on a GPU is hundreds of small kernels, which the host
+// often queues more slowly than the GPU runs them. Once captured, the step is a single launch:
 //
 //   CapturedStep step([&](const Tensor& x, const Tensor& y) {
 //     auto scope = filter.perturb(params);
@@ -11,22 +10,23 @@
 //   });
 //   for (auto [x, y] : loader) loss_sum += step(x, y).item();
 //
-// On the CPU that calls the function. On a GPU the first calls with arguments of some shapes do too; the next
-// is captured (as a CUDA graph), and from then on a call copies its arguments to where the captured step
-// finds them and replays it. The numbers are the same to the bit: learning rates, radii and draws of noise
-// are inputs of the graph, computed anew in each replay, and counters go on (backend/capture.hpp).
+// On the CPU each call runs the function. On a GPU the first calls with arguments of given shapes do too; the
+// next is captured, and from then on a call copies its arguments to the inputs of the graph and replays it.
+// The results are bit-identical: learning rates, radii and draws of noise are inputs of the graph, recomputed
+// for each replay, and counters advance (backend/capture.hpp).
 //
-// The function's code is not run in a replay. So whatever it decides on the host (an if, a size, a learning
-// rate of its own) stays as it was when it was captured (with another mode, training or evaluation, or
-// another autocast() around it, it is captured anew); and what it does besides queueing work is not done
-// again, but for what the library's own optimizers, filters and layers count. It may not wait for the device
-// (item(), to_vector(), printing a tensor) or copy from the host: that is a StateError. Return what you want
-// to see, and read it outside. What it uses must stay where it is as long as it is replayed: the model, the
-// optimizer, the filter, tensors from outside. Tensors made inside are gone when it returns, but for those
-// returned.
+// A replay does not run the function's code. Its decisions on the host (an if, a size, a learning rate of
+// its own) stay as they were captured (under another mode, training or evaluation, or another autocast(),
+// it is captured anew), and its side effects other than queued work are not repeated, except the counters
+// of the library's own optimizers, filters and layers, and what the function does by run_and_replay() and
+// step_scalar() (examples/custom_training.cpp). It must not wait for the device (item(), to_vector(),
+// printing a tensor) or copy from the host: that throws a StateError. Return such values, and read them
+// outside. Everything it uses must stay at its address as long as the step is replayed: the model, the
+// optimizer, the filter, tensors from outside. Tensors created inside are invalid when it returns, except
+// those returned.
 //
-// A captured step has memory of its own, as much as its activations take, for each of the shapes (the last,
-// smaller batch of an epoch is another).
+// A captured step has its own memory, as much as its activations take, for each set of shapes (the smaller
+// last batch of an epoch is another).
 #pragma once
 
 #include <algorithm>
@@ -46,16 +46,16 @@
 namespace lpf {
 
 struct CaptureOptions {
-  bool enabled = true;  ///< false: the function is called, on a GPU too
-  /// Calls that run as usual before one with the same shapes is captured; at least 1, in which the backend
-  /// chooses its algorithms and optimizers make their state.
+  bool enabled = true;  ///< false: always runs the function, on a GPU too
+  /// Ordinary calls before one with the same shapes is captured; at least 1, in which the backend chooses its
+  /// algorithms and optimizers create their state.
   int warm_up = 2;
-  std::size_t most_shapes = 8;  ///< sets of shapes that are captured; calls with others run as usual
+  std::size_t most_shapes = 8;  ///< maximum number of captured sets of shapes; other calls run uncaptured
 };
 
 namespace detail {
 
-/// The captured forms of one function of tensors, one for each set of shapes.
+/// The captured forms of one function of tensors, one per set of shapes.
 class CapturedSteps {
  public:
   using Tensors = std::vector<Tensor>;
@@ -72,7 +72,7 @@ class CapturedSteps {
                       "that every replay draws its own noise");
     Form* form = form_of(arguments);
     if (!form) return f(arguments);
-    if (form->graph && !form->script->conditions_hold()) *form = Form{form->shapes};
+    if (form->graph && !form->log->conditions_hold()) *form = Form{form->shapes};
     if (form->graph) return replay(*form, arguments);
     if (form->runs >= options_.warm_up) return capture(*form, arguments, f);
     Tensors results = f(arguments);
@@ -80,7 +80,7 @@ class CapturedSteps {
     return results;
   }
 
-  /// How many sets of shapes have been captured.
+  /// Number of captured sets of shapes.
   std::int64_t captured() const {
     return std::count_if(forms_.begin(), forms_.end(), [](const Form& f) { return f.graph != nullptr; });
   }
@@ -90,9 +90,9 @@ class CapturedSteps {
   struct Form {
     std::vector<std::pair<Shape, DType>> shapes;
     int runs = 0;
-    Tensor words = {};  // the script's, on the device
+    Tensor words = {};  // of the capture log, on the device
     Tensors inputs = {}, outputs = {};
-    std::unique_ptr<CaptureLog> script = nullptr;
+    std::unique_ptr<CaptureLog> log = nullptr;
     Graph graph{nullptr, nullptr};
   };
 
@@ -104,7 +104,7 @@ class CapturedSteps {
     return there > 0;
   }
 
-  /// Null where there are too many already.
+  /// Null if there are already most_shapes others.
   Form* form_of(std::span<const Tensor> arguments) {
     std::vector<std::pair<Shape, DType>> shapes;
     for (const Tensor& t : arguments) {
@@ -124,23 +124,23 @@ class CapturedSteps {
     return out;
   }
 
-  /// Captures the step and runs it. If it throws, what it had queued until then is run, as without a capture.
+  /// Captures the step and runs it. If it throws, the work queued until then is run, as without a capture.
   static Tensors capture(Form& form, std::span<const Tensor> arguments, const Function& f) {
     const backend::Table& table = arguments[0].backend();
-    const auto forget = [] {  // what is made once a pass: the graph makes its own
+    const auto release_per_pass = [] {  // per-pass state: the graph needs its own
       Storage::release_recomputed();
       rounded_leaves().clear();
     };
-    forget();
+    release_per_pass();
     Form made{form.shapes, form.runs};
     made.words = empty({CaptureLog::max_words}, {DType::int64, arguments[0].device()});
     made.inputs = copies(arguments);
-    made.script = std::make_unique<CaptureLog>(static_cast<const std::uint64_t*>(made.words.raw()));
+    made.log = std::make_unique<CaptureLog>(static_cast<const std::uint64_t*>(made.words.raw()));
     table.begin_capture();
-    capture_log = made.script.get();
+    capture_log = made.log.get();
     capture_log->add_condition(&autocasting, is_autocast_enabled);
     const auto end = [&] {
-      forget();
+      release_per_pass();
       capture_log = nullptr;
       made.graph = Graph(table.end_capture(), table.destroy_graph);
       launch(made);
@@ -150,7 +150,7 @@ class CapturedSteps {
     } catch (...) {
       try {
         end();
-      } catch (const DeviceError&) {}  // of two errors the first
+      } catch (const DeviceError&) {}  // the first of two errors is reported
       throw;
     }
     end();
@@ -160,7 +160,7 @@ class CapturedSteps {
 
   static Tensors replay(Form& form, std::span<const Tensor> arguments) {
     const backend::Table& table = form.words.backend();
-    form.script->replay();
+    form.log->replay();
     for (std::size_t i = 0; i < arguments.size(); ++i)
       table.copy(form.inputs[i].raw(), arguments[i].raw(),
                  static_cast<std::size_t>(arguments[i].numel()) * size_of(arguments[i].dtype()));
@@ -170,7 +170,7 @@ class CapturedSteps {
 
   static void launch(const Form& form) {
     const backend::Table& table = form.words.backend();
-    const auto& words = form.script->words();
+    const auto& words = form.log->words();
     table.upload(form.words.raw(), words.data(), words.size() * sizeof words[0]);
     table.launch(form.graph.get());
   }
@@ -181,10 +181,10 @@ class CapturedSteps {
 
 }  // namespace detail
 
-/// A step, function of tensors that returns a tensor, a vector of tensors or nothing, called as the function
-/// is. What a replay returns are copies: they keep their values.
-/// @throws ValueError for warm_up < 1; what the function throws; StateError for what a captured step may not
-/// do.
+/// A step: a function of tensors that returns a tensor, a vector of tensors or nothing, with the same call
+/// syntax. A replay returns copies, which later replays do not overwrite.
+/// @throws ValueError for warm_up < 1; exceptions of the function; StateError for operations that
+/// a captured step does not allow.
 template <class F>
 class CapturedStep {
  public:
@@ -196,7 +196,7 @@ class CapturedStep {
     return call(std::index_sequence_for<Arguments...>(), arguments...);
   }
 
-  /// Sets of shapes that have been captured so far.
+  /// Number of sets of shapes captured so far.
   std::int64_t captured() const { return steps_.captured(); }
 
  private:

@@ -1,11 +1,11 @@
-// Stopping a training run and going on later, to the bit:
+// Stops and resumes a training run, bit for bit:
 //
 //   Checkpoint checkpoint;
 //   checkpoint.add(params);
 //   checkpoint.add("optimizer", sgd);
 //   checkpoint.add("filter", filter);
 //   checkpoint.add("loader", loader);
-//   checkpoint.add("epoch", epoch);                           // numbers and texts of your own, by reference
+//   checkpoint.add("epoch", epoch);                           // your own numbers and strings, by reference
 //   if (Checkpoint::exists("out/run")) checkpoint.load("out/run");
 //   while (epoch < 200) {
 //     for (auto [x, y] : loader) …
@@ -13,9 +13,9 @@
 //     checkpoint.save("out/run");
 //   }
 //
-// A checkpoint is two files that are replaced together, atomically (checkpoint_files.hpp): NAME.safetensors
-// has the weights alone, which PyTorch opens (weights.hpp), and NAME.state.safetensors what a resumed run
-// needs besides.
+// A checkpoint is two files that are replaced together, atomically (checkpoint_files.hpp):
+// NAME.safetensors with the weights alone, which PyTorch can load (weights.hpp), and
+// NAME.state.safetensors with the remaining state of the run.
 #pragma once
 
 #include <charconv>
@@ -33,7 +33,7 @@ namespace detail {
 template <class T>
 concept Scalar = std::same_as<T, std::string> || std::same_as<T, bool> || std::is_arithmetic_v<T>;
 
-/// A number as the shortest text that reads back to the same bits.
+/// A number as the shortest text that is read back exactly.
 template <Scalar T>
 std::string text_of(const T& value) {
   if constexpr (std::same_as<T, std::string>) {
@@ -63,14 +63,14 @@ T value_of(std::string_view name, std::string_view text) {
 
 }  // namespace detail
 
-/// What a training run consists of, by name. It holds references: what is added must outlive it.
+/// The parts of a training run, by name. Stores references: what is added must outlive it.
 class Checkpoint {
  public:
-  /// The model: weights and buffers, random counters, number of updates. Needed, once.
+  /// The model: weights and buffers, random counters, number of updates. Required exactly once.
   void add(const ParameterStore& params) {
     check(!params_, "checkpoint", "it has its parameters already: one checkpoint is one model");
     params_ = params;
-    params.theta();  // from here on no layer can be added
+    params.theta();  // no layer can be added from here on
     add_value(
         "model/updates", [=] { return params.updates(); }, [=](std::uint64_t n) { params.set_updates(n); });
     add_fixed("model/seed", params.seed());
@@ -79,8 +79,8 @@ class Checkpoint {
           "model/" + c.name, [v = c.value] { return *v; }, [v = c.value](std::uint64_t n) { *v = n; });
   }
 
-  /// An optimizer: anything with steps() and with state vectors of θ's length. Its options are not kept: a
-  /// resumed run makes the optimizer as the first one did.
+  /// An optimizer: anything with steps() and state vectors of θ's length. Its options are not stored: a
+  /// resumed run must construct the optimizer in the same way.
   template <class T>
   requires requires(T& o) { o.state(), o.steps(), o.set_steps(0), o.params(); }
   void add(const std::string& name, T& optimizer) {
@@ -91,7 +91,7 @@ class Checkpoint {
         name + "/steps", [&] { return optimizer.steps(); }, [&](std::uint64_t n) { optimizer.set_steps(n); });
   }
 
-  /// A low-pass filter: the number of its passes; its seed must be the same.
+  /// A low-pass filter: the number of its passes; the seeds must agree.
   template <class T>
   requires requires(T& f) { f.draws(), f.set_draws(0), f.options().seed; }
   void add(const std::string& name, T& filter) {
@@ -100,7 +100,7 @@ class Checkpoint {
         name + "/draws", [&] { return filter.draws(); }, [&](std::uint64_t n) { filter.set_draws(n); });
   }
 
-  /// A data loader: the position in its sequence of batches; its seed must be the same.
+  /// A data loader: its position; the seeds must agree.
   template <class T>
   requires requires(T& l) { l.restore(l.state()), l.state().epoch, l.state().batch, l.options().seed; }
   void add(const std::string& name, T& loader) {
@@ -116,20 +116,20 @@ class Checkpoint {
     add_value(name + "/position", get, set);
   }
 
-  /// A tensor of your own; load() writes into it.
+  /// A user-defined tensor; load() writes into it.
   void add(const std::string& name, const Tensor& tensor) {
     claim(name);
     tensors_.emplace_back(name, tensor.detach());
   }
 
-  /// A number or text of your own.
+  /// A user-defined number or string.
   template <detail::Scalar T>
   void add(const std::string& name, T& value) {
     add_value(
         name, [&value] { return value; }, [&value](const T& v) { value = v; });
   }
 
-  /// Anything else: get() returns it as a number or text, set() takes it.
+  /// Anything else: get() returns it as a number or string, set() restores it.
   template <class Get, class Set>
   void add_value(const std::string& name, Get get, Set set) {
     using T = std::remove_cvref_t<decltype(get())>;
@@ -140,17 +140,16 @@ class Checkpoint {
 
   static bool exists(const std::string& name) { return detail::CheckpointFiles(name).exist(); }
 
-  /// Writes NAME.safetensors and NAME.state.safetensors, both or neither. Throws IOError, and leaves the old
-  /// files then.
+  /// Writes NAME.safetensors and NAME.state.safetensors, both or neither. Throws IOError and
+  /// leaves the old files unchanged.
   void save(const std::string& name) const {
     Metadata texts;
     for (const auto& v : values_) texts[v.name] = v.get();
     detail::CheckpointFiles(name).replace(state_dict(params()), tensors_, texts);
   }
 
-  /// Puts everything that was added back to how it was saved, or throws and leaves it as it is. Throws
-  /// IOError; FormatError for a broken file; ValueError naming what only the checkpoint or only this program
-  /// has.
+  /// Restores everything that was added, or throws and changes nothing. Throws IOError; FormatError for a
+  /// broken file; ValueError naming the entries that only the checkpoint or only this program has.
   void load(const std::string& name) {
     const auto [state, file] = detail::CheckpointFiles(name).read();
     const auto weights = detail::weights_of(params());
@@ -178,7 +177,7 @@ class Checkpoint {
           "' is no name for a part of it");
     check(names_.insert(name).second, "checkpoint", "two parts are named '", name, "'");
   }
-  /// A number that a resumed run must have the same.
+  /// A number that must be equal in the resumed run.
   void add_fixed(const std::string& name, std::uint64_t value) {
     const auto set = [=](std::uint64_t saved) {
       check(saved == value, "checkpoint", "'", name, "' was ", saved, " in the run that was saved and is ",
@@ -213,7 +212,7 @@ class Checkpoint {
     check(different.empty(), "checkpoint", where, "does not fit: ", detail::list_of(different, ""));
   }
 
-  /// All values, or, where one is refused, none.
+  /// Sets all values, or none if one is refused.
   void set_values(const Metadata& texts) const {
     std::vector<std::string> before;
     try {

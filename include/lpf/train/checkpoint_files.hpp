@@ -1,22 +1,23 @@
 // The two files of a checkpoint, NAME.safetensors with the weights and NAME.state.safetensors with the rest,
-// and how both are replaced together although a file system can only replace one at a time. The state says by
-// a digest which weights it was saved with, and while the new weights are there and the new state is not yet,
-// the old weights keep a second name, NAME.previous.safetensors:
-//   1. both new files are written beside the old ones and nothing is replaced (a full disk ends here);
+// and how both are replaced together although a file system replaces only one at a time. The state stores a
+// digest of the weights that it was saved with; between the replacement of the weights and that of the state,
+// the old weights have a second name, NAME.previous.safetensors:
+//   1. both new files are written beside the old ones; nothing is replaced (a full disk fails here);
 //   2. NAME.previous.safetensors becomes a second name of the old weights;
-//   3. the new weights take their place;
-//   4. the new state takes its place: from this moment the new checkpoint counts;
+//   3. the new weights replace the old ones;
+//   4. the new state replaces the old one: from here on the new checkpoint is valid;
 //   5. NAME.previous.safetensors is removed.
-// A process killed at any moment leaves a state whose weights are there under one of the two names.
+// A process killed at any moment leaves a state whose weights exist under one of the two names.
 #pragma once
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <exception>
+#include <filesystem>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "lpf/train/weights.hpp"
@@ -37,7 +38,7 @@ class CheckpointFiles {
 
   bool exist() const { return is_there(state_); }
 
-  /// Replaces both files, or throws and leaves them.
+  /// Replaces both files, or throws and changes neither.
   void replace(const NamedTensors& weights, const NamedTensors& state, Metadata texts) const {
     const std::string id = digest_of(weights);
     texts[id_key] = id;
@@ -52,13 +53,14 @@ class CheckpointFiles {
       if (id_in_state() != id) undo(had_weights);
       throw;
     }
-    ::unlink(previous_.c_str());
+    std::error_code ignored;
+    std::filesystem::remove(previous_, ignored);
   }
 
   struct Pair {
     SafetensorsFile state, weights;
   };
-  /// The state, and the weights it was saved with.
+  /// The state, and the weights that it was saved with.
   Pair read() const {
     for (std::string last;;) {
       SafetensorsFile state = load_with_digest("checkpoint", state_);
@@ -74,8 +76,7 @@ class CheckpointFiles {
           if (path == weights_) error = std::current_exception();
         }
       }
-      // If another process saved between the two reads, the state has changed since, and it is worth another
-      // look.
+      // If another process saved between the two reads, the state has changed since: read it again.
       if (id->second == last) {
         if (error) std::rethrow_exception(error);
         fail<FormatError>(
@@ -89,8 +90,11 @@ class CheckpointFiles {
  private:
   static constexpr const char* id_key = "lpf.weights";
 
-  static bool is_there(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
-  /// The id of the weights that the state in place was saved with; empty if there is no sound one.
+  static bool is_there(const std::string& path) {
+    std::error_code ignored;
+    return std::filesystem::exists(path, ignored);
+  }
+  /// The id of the weights that the current state was saved with; empty if there is no valid state.
   std::string id_in_state() const {
     try {
       const SafetensorsFile state = load_with_digest("checkpoint", state_);
@@ -104,31 +108,32 @@ class CheckpointFiles {
     } catch (const Error&) { return {}; }
   }
 
-  /// Gives the weights in place a second name; false if there are none. A second name that a killed process
-  /// left stays if the state in place needs it.
+  /// Gives the current weights a second name; false if there are none. A second name left by a killed process
+  /// stays if the current state needs it.
   bool keep_previous() const {
     if (!is_there(weights_)) return false;
     if (is_there(previous_)) {
       const std::string needed = id_in_state();
       if (!needed.empty() && id_of(previous_) == needed) return true;
-      if (::unlink(previous_.c_str()) != 0) file_error("checkpoint", "replace", previous_, errno);
+      std::error_code error;
+      if (!std::filesystem::remove(previous_, error) && error)
+        file_error("checkpoint", "replace", previous_, error.value());
     }
-    // Some file systems have no hard links, and weights_ may be a symbolic link into another one: copy them
-    // there.
+    // Some file systems have no hard links, and weights_ may be a symbolic link
+    // into another one: copy them there.
     if (::linkat(AT_FDCWD, weights_.c_str(), AT_FDCWD, previous_.c_str(), AT_SYMLINK_FOLLOW) != 0)
       write_file_atomically(previous_, read_file(weights_, "checkpoint"));
     return true;
   }
 
-  /// The new state could not take its place: puts the old weights back.
+  /// Called if the new state could not be put in place: restores the old weights.
   void undo(bool had_weights) const {
-    struct stat found {};
+    std::error_code ignored;
     if (!had_weights) {
-      ::unlink(weights_.c_str());
-    } else if (::lstat(weights_.c_str(), &found) == 0 &&
-               !S_ISLNK(found.st_mode)) {  // else read() looks under both names
-      ::rename(previous_.c_str(), weights_.c_str());
-      ::unlink(previous_.c_str());  // where both are names of one file rename() does nothing
+      std::filesystem::remove(weights_, ignored);
+    } else if (!std::filesystem::is_symlink(weights_, ignored)) {  // else read() tries both names
+      std::filesystem::rename(previous_, weights_, ignored);
+      std::filesystem::remove(previous_, ignored);  // if both names are the same file, rename() does nothing
     }
   }
 

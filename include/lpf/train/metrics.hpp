@@ -1,5 +1,4 @@
-// What is measured while training: errors, means over batches, a confusion matrix, and loss and error over a
-// data set.
+// Metrics: errors, means over batches, a confusion matrix, and loss and error over a data set.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +19,7 @@ namespace lpf {
 
 namespace detail {
 
-/// The class with the largest entry in each row of logits [B, …, classes], on the host; checks labels int64
-/// [B, …].
+/// The index of the maximum in each row of logits [B, …, classes], on the host; checks labels int64 [B, …].
 inline std::vector<std::int64_t> predictions(const char* operation, const Tensor& logits,
                                              const Tensor& labels) {
   const auto off = no_grad();
@@ -38,8 +36,8 @@ inline std::vector<std::int64_t> predictions(const char* operation, const Tensor
 
 }  // namespace detail
 
-/// How many rows of logits [B, …, classes] have their largest entry (the first of several) elsewhere than at
-/// the label, int64 [B, …]. Throws ShapeError, DTypeError, and IndexError for a label that is no class.
+/// Number of rows of logits [B, …, classes] whose maximum (the first of several) is not at the label, int64
+/// [B, …]. Throws ShapeError, DTypeError, and IndexError for a label that is not a class.
 inline std::int64_t count_errors(const Tensor& logits, const Tensor& labels) {
   const auto predicted = detail::predictions("count_errors", logits, labels);
   const auto label = labels.to_vector<std::int64_t>();
@@ -47,13 +45,13 @@ inline std::int64_t count_errors(const Tensor& logits, const Tensor& labels) {
   for (std::size_t i = 0; i < label.size(); ++i) errors += predicted[i] != label[i];
   return errors;
 }
-/// The share of rows that are right, in [0, 1]; NaN of none.
+/// The fraction of correct rows, in [0, 1]; NaN if there are none.
 inline double accuracy(const Tensor& logits, const Tensor& labels) {
   return 1 - static_cast<double>(count_errors(logits, labels)) / static_cast<double>(labels.numel());
 }
 
-/// Σ wx / Σ w of what was added so far. The mean over a data set of the means of its batches has the batch
-/// sizes as weights.
+/// Σ wx / Σ w of the values added so far. The mean over a data set of the means of its batches
+/// has the batch sizes as weights.
 class RunningMean {
  public:
   /// ValueError unless the weight is finite and not negative.
@@ -64,7 +62,7 @@ class RunningMean {
     weight_ += weight;
     sum_ += weight * value;
   }
-  /// NaN before anything was added.
+  /// NaN before the first value.
   double value() const { return weight_ > 0 ? sum_ / weight_ : std::numeric_limits<double>::quiet_NaN(); }
   double weight() const { return weight_; }
   void reset() { *this = {}; }
@@ -73,7 +71,7 @@ class RunningMean {
   double sum_ = 0, weight_ = 0;
 };
 
-/// How often each class was taken for which.
+/// Counts of predicted classes for each true class.
 class ConfusionMatrix {
  public:
   explicit ConfusionMatrix(std::int64_t classes) : classes_(classes) {
@@ -91,7 +89,7 @@ class ConfusionMatrix {
   }
 
   std::int64_t classes() const { return classes_; }
-  /// How many samples of class `label` were taken for `predicted`.
+  /// Number of samples of class `label` predicted as `predicted`.
   std::int64_t at(std::int64_t label, std::int64_t predicted) const {
     for (const std::int64_t c : {label, predicted})
       check<IndexError>(c >= 0 && c < classes_, "ConfusionMatrix", "there is no class ", c, " among ",
@@ -103,19 +101,19 @@ class ConfusionMatrix {
     for (const auto c : counts_) n += c;
     return n;
   }
-  /// The share on the diagonal; NaN of none.
+  /// The fraction on the diagonal; NaN if there are no samples.
   double accuracy() const {
     std::int64_t right = 0;
     for (std::int64_t k = 0; k < classes_; ++k) right += at(k, k);
     return static_cast<double>(right) / static_cast<double>(total());
   }
-  /// The share of the samples of a class that was recognised; NaN if there are none.
+  /// The fraction of the samples of a class that are predicted as that class; NaN if there are none.
   double recall(std::int64_t label) const {
     std::int64_t n = 0;
     for (std::int64_t k = 0; k < classes_; ++k) n += at(label, k);
     return static_cast<double>(at(label, label)) / static_cast<double>(n);
   }
-  /// The share of the samples taken for a class that are of it; NaN if there are none.
+  /// The fraction of the samples predicted as a class that are of that class; NaN if there are none.
   double precision(std::int64_t predicted) const {
     std::int64_t n = 0;
     for (std::int64_t k = 0; k < classes_; ++k) n += at(k, predicted);
@@ -131,9 +129,9 @@ class ConfusionMatrix {
 };
 
 struct Evaluation {
-  double loss = 0;   ///< mean over the samples
-  double error = 0;  ///< share of the samples that are classified wrongly; NaN where targets are not labels
-  std::int64_t samples = 0;  ///< labels, where a sample has several
+  double loss = 0;           ///< mean over the samples
+  double error = 0;          ///< fraction of misclassified samples; NaN if targets are not labels
+  std::int64_t samples = 0;  ///< labels, if a sample has several
 };
 
 /// The default loss of evaluate().
@@ -141,9 +139,9 @@ inline constexpr auto cross_entropy_loss = [](const Tensor& output, const Tensor
   return cross_entropy(output, target);
 };
 
-/// Loss and error of net over batches [x, y], as a DataLoader gives them: in evaluation mode, without
-/// recording. loss(net(x), y) is the mean over a batch. Throws StateError inside a perturbed pass, which
-/// would perturb it.
+/// Loss and error of net over batches [x, y] of a DataLoader: in evaluation mode, without
+/// recording. loss(net(x), y) is the mean over a batch. Throws StateError inside a
+/// perturbed pass, which would perturb it.
 template <class Net, class Batches, class Loss = decltype(cross_entropy_loss)>
 requires(!std::same_as<std::remove_cvref_t<Batches>, Tensor>) Evaluation
     evaluate(const ParameterStore& params, Net&& net, Batches&& batches, Loss loss = cross_entropy_loss) {
@@ -169,8 +167,7 @@ requires(!std::same_as<std::remove_cvref_t<Batches>, Tensor>) Evaluation
   return {mean.value(), error, samples};
 }
 
-/// The same over tensors x [N, …] and y [N, …], `batch_size` samples at a time: it bounds the memory and
-/// nothing else.
+/// The same over tensors x [N, …] and y [N, …], `batch_size` samples at a time, which only bounds the memory.
 template <class Net, class Loss = decltype(cross_entropy_loss)>
 Evaluation evaluate(const ParameterStore& params, Net&& net, const Tensor& x, const Tensor& y,
                     std::int64_t batch_size = 256, Loss loss = cross_entropy_loss) {
@@ -186,8 +183,8 @@ Evaluation evaluate(const ParameterStore& params, Net&& net, const Tensor& x, co
   return evaluate(params, std::forward<Net>(net), batches, std::move(loss));
 }
 
-/// The value of a loss, or NumericError saying what to do where it is NaN or infinite: before backward() in a
-/// training loop.
+/// The value of a loss; NumericError with advice if it is NaN or infinite: for use before
+/// backward() in a training loop.
 inline double finite_loss(const Tensor& loss, const ParameterStore& params) {
   const double value = loss.item();
   if (std::isfinite(value)) return value;

@@ -1,6 +1,6 @@
-// K independent runs of one architecture, side by side: whoever reports mean ± sd trains several.
+// K independent runs of one architecture in parallel, for mean ± sd over several runs.
 //
-//   struct Member {                                     // all that one run has: exactly a program for one
+//   struct Member {                                     // everything that one run has
 //     ParameterStore params;
 //     models::MLP net;
 //     optim::SGD sgd;
@@ -14,15 +14,16 @@
 //         sgd.step();
 //       }
 //     }
+//     double error() const { … }
 //   };
 //   Population members(32, [](std::int64_t k) { return Member(static_cast<std::uint64_t>(k)); });
 //   for (int epoch = 0; epoch < 60; ++epoch) members.each([](Member& m) { m.epoch(); });
 //   const auto errors = mean_sd(members.each([](Member& m) { return m.error(); }));
 //
-// Each member is worked on by one thread at a time, as many members at once as there are threads. Its kernels
-// see the shapes of its own run, and results do not depend on the number of threads: so its trajectory is
-// that of its run alone, to the bit, whatever it is made of. Give each() a stretch of training, not a step:
-// a member's weights, gradient and momentum then stay in the cache of one core. (Why not one pass over
+// Each member is processed by one thread at a time, as many members at once as there are threads. Its
+// kernels have the shapes of its own run, and results do not depend on the number of threads: so its
+// trajectory is bit-identical to that of its run alone. Give each() a stretch of training, not a step: a
+// member's weights, gradient and momentum then stay in the cache of one core. (Why not one pass over
 // stacked weights: docs/design.md.)
 #pragma once
 
@@ -65,7 +66,7 @@ class Team {
 
   int size() const { return static_cast<int>(threads_.size()) + 1; }
 
-  /// task() once on each thread. It must not throw.
+  /// Runs task() once on each thread. It must not throw.
   void run(const std::function<void()>& task) {
     std::unique_lock lock(mutex_);
     task_ = &task;
@@ -129,8 +130,8 @@ inline void check_same_architecture(const ParameterStore& first, const Parameter
 
 }  // namespace detail
 
-/// One run: any type with a ParameterStore `params`. What else it holds (network, optimizer, filter, loader)
-/// is its own too; what members share they may only read.
+/// One run: any type with a ParameterStore `params`. Its other members (network, optimizer, filter, loader)
+/// are its own too; state shared between runs must be read-only.
 template <class M>
 concept PopulationMember = requires(M& m) {
   { m.params } -> std::convertible_to<const ParameterStore&>;
@@ -140,8 +141,8 @@ template <PopulationMember Member>
 class Population {
  public:
   /// Members make(0) … make(size − 1), whose seeds and hyper-parameters may differ, but not their
-  /// architecture. They keep their addresses. @throws ValueError for a size below 1, and where two members
-  /// share one store; ValueError, ShapeError, DTypeError where their parameters differ.
+  /// architecture. Their addresses are stable. @throws ValueError for a size below 1, and if two members
+  /// share one store; ValueError, ShapeError, DTypeError if their parameters differ.
   template <class Make>
   Population(std::int64_t size, Make make) {
     check(size >= 1, "Population", "needs at least one member, got ", size);
@@ -159,9 +160,9 @@ class Population {
   Member& operator[](std::int64_t k) { return *members_[index(k)]; }
   const Member& operator[](std::int64_t k) const { return *members_[index(k)]; }
 
-  /// f(member) once for each, on as many threads as kernels use (num_threads()). With tensors `stacked`
+  /// Calls f(member) once for each, on as many threads as kernels use (num_threads()). With tensors `stacked`
   /// [size(), …], f(member, stacked[k]…). Gradients are recorded, or not, as on the calling thread. Returns
-  /// what f returns, in the order of the members. If f throws, the other members still have their turn; then
+  /// the results of f, in the order of the members. If f throws, the other members are still processed; then
   /// the exception of the first is thrown. @throws StateError inside a perturbed pass over a member, which
   /// the other threads would not see, and within a call of each(); ShapeError for another leading size.
   template <class F, std::same_as<Tensor>... Stacked>

@@ -1,5 +1,5 @@
-// How a program's products are computed, by name: float32; tf32, the same with operands rounded to 10 bits of
-// mantissa; bfloat16, mixed precision by autocast(). The latter two are CUDA's.
+// The precision of products, by name: float32; tf32, float32 with operands rounded to 10 bits of mantissa;
+// bfloat16, mixed precision by autocast(). The latter two need CUDA.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,9 @@ namespace lpf {
 
 inline const std::vector<std::string> precisions{"float32", "tf32", "bfloat16"};
 
-/// Until the end of the scope this thread's products are of a precision (TF32: all threads').
-/// @throws ValueError for a name that is not in `precisions`, or one that the default device does not have.
+/// Sets the precision of products until the end of the scope, on this thread (TF32: on all threads).
+/// @throws ValueError for a name that is not in `precisions`, or one that the
+/// default device does not support.
 class Precision {
  public:
   explicit Precision(const std::string& name)

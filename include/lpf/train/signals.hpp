@@ -1,4 +1,5 @@
-// Stopping in good order: SIGINT (Ctrl-C) and SIGTERM are noted, and the training loop looks between steps.
+// Graceful shutdown: SIGINT (Ctrl-C) and SIGTERM are recorded, and the training
+// loop checks them between steps.
 //
 //   const StopSignals stop;
 //   for (auto [x, y] : loader) {
@@ -6,7 +7,7 @@
 //     if (stop.received()) { checkpoint.save("out/run"); return; }
 //   }
 //
-// The second signal of a kind ends the program at once, as it would have without this.
+// The second signal of a kind ends the program at once, as it would without this.
 #pragma once
 
 #include <signal.h>
@@ -26,8 +27,8 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may touch
 inline std::atomic<bool> stop_signals_watched{false};
 }  // namespace detail
 
-/// Watches SIGINT and SIGTERM until its end, when what was there before is back. One at a time in a program:
-/// StateError.
+/// Handles SIGINT and SIGTERM during its lifetime, and then restores the previous handlers. Only one at a
+/// time in a program: StateError.
 class StopSignals {
  public:
   StopSignals() {
@@ -36,7 +37,7 @@ class StopSignals {
     detail::stop_signal = 0;
     struct sigaction action {};
     action.sa_handler = [](int signal) { detail::stop_signal = signal; };
-    // RESETHAND: the second one is not caught. RESTART: a file being written is not disturbed.
+    // RESETHAND: the second signal is not caught. RESTART: writing a file is not interrupted.
     action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
     ::sigemptyset(&action.sa_mask);
     for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &action, &before_[i]);
@@ -48,7 +49,7 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  /// The last signal that came; 0 before.
+  /// The last signal received; 0 if none.
   int received() const { return detail::stop_signal; }
   static std::string name_of(int signal) { return signal == SIGTERM ? "SIGTERM" : "SIGINT"; }
 

@@ -1,12 +1,13 @@
-// The weights of a model in a safetensors file of their own, with PyTorch's names and layouts:
+// The weights of a model in their own safetensors file, with PyTorch's names and layouts:
 //
-//   save_weights("net.safetensors", params);     # in Python:
-//   net.load_state_dict(safetensors.torch.load_file("net.safetensors")) load_weights("net.safetensors",
-//   params);
+//   save_weights("net.safetensors", params);
+//   load_weights("net.safetensors", params);
 //
-// The names are the layers' paths. What PyTorch has channels first is turned on the way: a convolution's
-// filters are [K, kh, kw, C] here and [K, C, kh, kw] there. Buffers (running statistics, num_batches_tracked)
-// are part of the weights.
+//   net.load_state_dict(safetensors.torch.load_file("net.safetensors"))    # in Python
+//
+// The names are the layers' paths. Layouts that are channels first in PyTorch are permuted: a convolution's
+// filters are [K, kh, kw, C] here and [K, C, kh, kw] there. Buffers (running statistics,
+// num_batches_tracked) are part of the weights.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +33,8 @@ struct UnmatchedNames {
 
 namespace detail {
 
-/// 64 bits of some bytes: any change within one aligned word of eight changes them, others with all but
-/// certainty. It tells files apart and finds damage; it is no protection against forgery.
+/// A 64-bit digest of bytes: a change within one aligned word of eight always changes it, other changes
+/// almost certainly. It distinguishes files and detects damage; it is no protection against forgery.
 class Digest {
  public:
   void add(std::string_view bytes) {
@@ -56,10 +57,10 @@ class Digest {
   std::uint64_t state_ = 0x2545F4914F6CDD1D;
 };
 
-/// What load_safetensors() makes of a tensor of this type.
+/// The dtype of a tensor of this dtype after load_safetensors().
 inline DType dtype_read(DType type) { return type == DType::bfloat16 ? DType::float32 : type; }
 
-/// The digest of named tensors, as they are read, and texts, in any order, as 16 hexadecimal digits.
+/// The digest of named tensors, as they would be loaded, and texts, in any order, as 16 hexadecimal digits.
 inline std::string digest_of(const NamedTensors& items, const Metadata& texts = {}) {
   std::uint64_t sum = 0;
   for (const auto& [name, tensor] : items) {
@@ -81,7 +82,7 @@ inline std::string digest_of(const NamedTensors& items, const Metadata& texts = 
   return hex;
 }
 
-/// A parameter or buffer: its tensor as the model has it, and how PyTorch has it.
+/// A parameter or buffer: the model's tensor, and its layout in PyTorch.
 struct Weight {
   std::string name;
   Tensor tensor;
@@ -117,7 +118,7 @@ inline std::string list_of(const std::vector<std::string>& names, std::string_vi
   return names.size() > most ? concat(out, " and ", names.size() - most, " more") : out;
 }
 
-/// Whether a file has what a model needs: ValueError naming all that does not fit.
+/// Checks a file against a model: ValueError naming everything that does not fit.
 inline UnmatchedNames check_weights(std::string_view operation, const SafetensorsFile& file,
                                     const std::vector<Weight>& weights, bool strict) {
   UnmatchedNames out;
@@ -152,7 +153,7 @@ inline UnmatchedNames check_weights(std::string_view operation, const Safetensor
   fail(operation, "'", file.path(), "' is not of this model: ", text);
 }
 
-/// The file, once its content is what its digest says. Files of other programs carry none.
+/// Loads a file and verifies its digest. Files of other programs have none.
 inline SafetensorsFile load_with_digest(std::string_view operation, const std::string& path) {
   SafetensorsFile file = load_safetensors(path);
   const auto found = file.metadata().find("lpf.digest");
@@ -171,7 +172,8 @@ inline Metadata with_digest(const NamedTensors& items, Metadata metadata) {
 
 }  // namespace detail
 
-/// Parameters and buffers with PyTorch's names and layouts; plain ones share the model's memory.
+/// Parameters and buffers with PyTorch's names and layouts; those with the same
+/// layout share the model's memory.
 inline NamedTensors state_dict(const ParameterStore& params) {
   const auto off = no_grad();
   NamedTensors out;
@@ -179,17 +181,16 @@ inline NamedTensors state_dict(const ParameterStore& params) {
   return out;
 }
 
-/// Writes the weights to a file that PyTorch's strict load_state_dict takes, entirely or not at all. Throws
-/// IOError.
+/// Writes the weights to a file that PyTorch's strict load_state_dict accepts, entirely
+/// or not at all. Throws IOError.
 inline void save_weights(const std::string& path, const ParameterStore& params) {
   const NamedTensors weights = state_dict(params);
   save_safetensors(path, weights, detail::with_digest(weights, {{"format", "pt"}}));
 }
 
-/// Reads weights from a file of ours or of PyTorch's; floating-point numbers are converted to the model's
-/// dtype. The model is changed entirely or not at all. Returns the names that only one side has, of which
-/// there are none if strict. Throws IOError; FormatError for a broken file; ValueError that lists the names
-/// and shapes that do not fit.
+/// Loads weights from a file of LPF or PyTorch; floating-point numbers are converted to the model's dtype.
+/// The model is changed entirely or not at all. Returns the names that only one side has, none if strict.
+/// Throws IOError; FormatError for a broken file; ValueError that lists the names and shapes that do not fit.
 inline UnmatchedNames load_weights(const std::string& path, const ParameterStore& params,
                                    const LoadWeightsOptions& options = {}) {
   const SafetensorsFile file = detail::load_with_digest("load_weights", path);

@@ -1,6 +1,6 @@
-// A caching allocator: freed blocks are kept by size class, so that a training step after the first asks the
-// system for nothing. Not in the instruction-set namespace: a block may be freed by another translation unit
-// than its maker.
+// A caching allocator: freed blocks are cached by size class, so that a training step after the first
+// allocates nothing from the system. Not in the instruction-set namespace: a block may be freed by another
+// translation unit than the one that allocated it.
 #pragma once
 
 #include <algorithm>
@@ -58,12 +58,12 @@ class CachingAllocator {
     return {in_use, peak_, held - std::min(held, in_use), system_allocations_};
   }
   void reset_peak() { peak_ = in_use_.load(); }
-  /// Frees what is kept, but for what other threads keep.
+  /// Frees the cached blocks, except those in other threads' caches.
   void release_cache() {
     if (ThreadCache* own = thread_cache()) own->clear();
     const std::lock_guard lock(mutex_);
     for (std::size_t c = 0; c < classes; ++c) {
-      if (cache_[c].empty()) continue;  // there are no sizes below 64
+      if (cache_[c].empty()) continue;  // no sizes below 64
       for (void* block : cache_[c]) std::free(block);
       held_ -= cache_[c].size() * size_of_class(c);
       cache_[c].clear();
@@ -81,10 +81,10 @@ class CachingAllocator {
     return block;
   }
 
-  /// Some megabytes of blocks that a thread freed and will use next: they are still in its core's cache.
-  /// Handed to another thread they would have to travel, and the lock with them: a fifth of a step where two
-  /// threads train two small networks. A thread keeps as many as it took: one that frees what another makes
-  /// (the batches of a loader) gives them back.
+  /// Some megabytes of blocks that a thread freed and will reuse: they are still in its core's cache. Passing
+  /// them between threads would move them between caches, and the lock with them: a fifth of a step where two
+  /// threads train two small networks. A thread caches at most as many blocks as it took: one that frees
+  /// blocks allocated by another (the batches of a loader) returns them.
   class ThreadCache {
    public:
     ~ThreadCache() {
@@ -106,7 +106,7 @@ class CachingAllocator {
       bytes_ += size;
       return true;
     }
-    /// Hands everything over to the allocator.
+    /// Returns all blocks to the allocator.
     void clear() {
       CachingAllocator& all = instance();
       const std::lock_guard lock(all.mutex_);
@@ -116,11 +116,11 @@ class CachingAllocator {
       }
       bytes_ = 0;
     }
-    static inline thread_local bool gone_ = false;  // tensors of static lifetime are freed after it
+    static inline thread_local bool gone_ = false;  // tensors of static lifetime are freed afterwards
 
    private:
     Blocks blocks_[classes];
-    std::uint32_t taken_[classes] = {};  // blocks in use that the thread took, but for those others freed
+    std::uint32_t taken_[classes] = {};  // blocks taken minus blocks freed by this thread
     std::size_t bytes_ = 0;
   };
   static ThreadCache* thread_cache() {
@@ -129,8 +129,8 @@ class CachingAllocator {
     return &cache;
   }
 
-  // Sizes are m·2^e with m in {4..7}: four classes to an octave, at most a quarter wasted, none below 64
-  // bytes.
+  // Sizes are m·2^e with m in {4..7}: four classes to an octave, at most a
+  // quarter wasted, none below 64 bytes.
   static std::size_t rounded(std::size_t bytes) {
     if (bytes <= 256) return std::max<std::size_t>((bytes + 63) / 64, 1) * 64;
     const std::size_t step = std::bit_floor(bytes - 1) / 4;
@@ -144,7 +144,7 @@ class CachingAllocator {
 
   std::mutex mutex_;
   Blocks cache_[classes];
-  std::atomic<std::size_t> in_use_{0}, peak_{0}, held_{0};  // held_: from the system, in use or kept
+  std::atomic<std::size_t> in_use_{0}, peak_{0}, held_{0};  // held_: from the system, in use or cached
   std::atomic<std::uint64_t> system_allocations_{0};
 };
 

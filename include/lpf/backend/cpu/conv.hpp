@@ -1,8 +1,8 @@
-// Convolutions, in one of two ways: by a kernel that walks the input (conv_direct.hpp), or as products of
-// gathered tiles (conv_products.hpp). The gradient of the input is a convolution too: each pixel of x gathers
-// from dy what it took part in; of few channels it is made a row at a time (conv_fold.hpp). All is cut from
-// the shape of a slice alone, so results depend neither on the number of threads nor on the other slices of
-// the batch.
+// Convolutions, either by a kernel that walks the input (conv_direct.hpp), or as products of gathered tiles
+// (conv_products.hpp). The gradient of the input is also a convolution: each pixel of x gathers from the
+// pixels of dy that it contributed to; with few channels it is computed one row at a time (conv_fold.hpp).
+// All work is cut from the shape of a slice alone, so results depend neither on the number of threads nor on
+// the other slices of the batch.
 #pragma once
 
 #include <numeric>
@@ -51,8 +51,8 @@ void conv2d_as(const Conv2d& c, const T* x, const T* w, const T* bias, T* y) {
                .slice_begin = c.slice_begin});
 }
 
-/// Taps of one axis that reach the x pixels i ≡ residue (mod stride): count, the last of them, the distance
-/// between two, and where the last reads dy for the first such pixel.
+/// Taps of one axis that reach the x pixels i ≡ residue (mod stride): their number, the last of them, the
+/// distance between two, and where the last reads dy for the first such pixel.
 struct ResidueTaps {
   std::int64_t count = 0, last = 0, apart = 1, first_source = 0;
   ResidueTaps(std::int64_t residue, std::int64_t kernel, std::int64_t stride, std::int64_t pad,
@@ -68,8 +68,8 @@ struct ResidueTaps {
   }
 };
 
-/// dx of the pixels (i, j) modulo the strides, whose gathers have no holes: with stride 1 all pixels, at
-/// once.
+/// dx of the pixels congruent to (i, j) modulo the strides, whose gathers have no holes;
+/// with stride 1 all pixels at once.
 template <class T>
 void conv2d_backward_data_residue(const Conv2d& c, std::int64_t i, std::int64_t j, const T* dy, const T* w,
                                   T* dx) {

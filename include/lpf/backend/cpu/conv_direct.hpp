@@ -1,5 +1,5 @@
-// Convolutions by the kernel of conv_kernel.hpp. Only the padding is written out, for a band of rows at a
-// time.
+// Convolutions by the kernel of conv_kernel.hpp. Only the padding is
+// materialised, for a band of rows at a time.
 #pragma once
 
 #include "lpf/backend/cpu/conv_gather.hpp"
@@ -8,7 +8,7 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// True where the kernel is the faster way: rows of some pixels, and filters of which a width fits the cache.
+/// True where the kernel is faster: rows of several pixels, and filters of which one width fits the cache.
 inline bool direct_serves(const Gather& g, std::int64_t in, std::int64_t out) {
   return g.cols >= 4 && g.taps() > 0 && g.taps() * in * out <= (1 << 22);
 }
@@ -18,8 +18,8 @@ inline std::int64_t band_pixels(const Gather& g) {
   return std::clamp<std::int64_t>(65536 / std::max<std::int64_t>(1, g.c), 96, 384);
 }
 
-/// What the output rows [i0, i1) of the samples [n0, n1) read, from the first tap of the first pixel on, with
-/// the padding written out where there is any.
+/// The input of the output rows [i0, i1) of the samples [n0, n1), from the first tap of the first pixel on,
+/// copied with its padding where there is any.
 template <class T>
 struct Band {
   const T* data;
@@ -56,8 +56,7 @@ struct Band {
   }
 };
 
-/// The taps of a group in a band, in pieces that lie together: a row of taps where possible, else single
-/// ones.
+/// The taps of a group in a band, in contiguous pieces: a row of taps where possible, else single taps.
 struct TapPieces {
   bool rows;
   std::int64_t length;
@@ -76,8 +75,8 @@ struct TapPieces {
   }
 };
 
-/// to[tap, channel in, channel out] = the filters at `from`, with zeros from `count` output channels up to
-/// K's. Read in the order in which they lie, since they seldom come from a near cache.
+/// to[tap, channel in, channel out] = the filters at `from`, zero-padded from `count` output channels up to
+/// K's. Read in memory order, since they are seldom in a near cache.
 template <class K, class T>
 void pack_width(const Convolution<T>& c, const T* from, std::int64_t count, T* to) {
   constexpr std::int64_t width = K::channels;
@@ -92,8 +91,8 @@ void pack_width(const Convolution<T>& c, const T* from, std::int64_t count, T* t
       }
     return;
   }
-  constexpr std::int64_t block =
-      16;  // channels: a cache line of each filter at a time, and those to come on the way
+  // Channels: a cache line of each filter at a time, with the following ones prefetched.
+  constexpr std::int64_t block = 16;
   for (std::int64_t t = 0; t < taps; ++t)
     for (std::int64_t i0 = 0; i0 < c.in; i0 += block)
       for (std::int64_t k = 0; k < count; ++k) {
@@ -104,7 +103,7 @@ void pack_width(const Convolution<T>& c, const T* from, std::int64_t count, T* t
       }
 }
 
-/// Filters and bias of a slice as the kernel reads them: [group][width][tap][channel in][channel out].
+/// Filters and bias of a slice in the kernel's layout: [group][width][tap][channel in][channel out].
 template <class T>
 void pack_filters(const Convolution<T>& c, std::int64_t slice, T* filters, T* bias) {
   for (std::int64_t group = 0; group < c.groups; ++group)
@@ -137,7 +136,7 @@ void convolve_directly(const Convolution<T>& c) {
   const std::int64_t band = std::clamp<std::int64_t>(band_pixels(g) / g.cols, 1, g.rows);
   const std::int64_t bands = (g.rows + band - 1) / band, depth = g.taps() * c.in,
                      padded = padded_channels<T>(c.out);
-  // Small images several at a time, so that filters are read from a far cache once for all of them.
+  // Several small images at a time, so that filters are read from a far cache once for all of them.
   const std::int64_t together = std::clamp<std::int64_t>(band_pixels(g) / (g.rows * g.cols), 1,
                                                          std::max<std::int64_t>(1, c.samples / 16)),
                      groups_of_samples = (c.samples + together - 1) / together;
@@ -163,7 +162,7 @@ void convolve_directly(const Convolution<T>& c) {
         const T *filters = packed, *bias = packed_bias;
         for (std::int64_t group = 0; group < c.groups; ++group)
           for_each_width<T>(c.out, [&]<class K>(K, std::int64_t first, std::int64_t count) {
-            // Two rows of half as many pixels as the kernel has sums are one of as many.
+            // Two rows of half as many pixels as the kernel has sums are processed as one row.
             const bool pairs = 2 * g.cols == K::rows && c.row_stride == g.cols * c.pixel_stride;
             const T* const channels = source.data + group * c.in;
             T* const to = c.target + group * c.out + first;
@@ -185,8 +184,7 @@ void convolve_directly(const Convolution<T>& c) {
                work);
 }
 
-/// Rows of `count` channels copied next to one another, with zeros up to `channels`; `ld` becomes their new
-/// distance.
+/// Copies rows of `count` channels contiguously, zero-padded to `channels`; `ld` becomes their new distance.
 template <class T, int channels>
 const T* fill_up(const T* from, std::int64_t rows, std::int64_t count, std::int64_t& ld) {
   T* const to = conv_scratch<T, 1>(rows * channels);
@@ -197,7 +195,7 @@ const T* fill_up(const T* from, std::int64_t rows, std::int64_t count, std::int6
 }
 
 /// dw [groups·out, taps, in] = Σ dy·x over the samples [begin, end) of a gather from x: the rows of one width
-/// of output channels, those from `wanted` on.
+/// of output channels, from `wanted` on.
 template <class T>
 void filter_directly(const Gather& g, std::int64_t begin, std::int64_t end, std::int64_t groups,
                      std::int64_t in, std::int64_t out, std::int64_t wanted, const T* x, const T* dy, T* dw) {

@@ -1,5 +1,5 @@
-// The gradient of a convolution's filters: dyᵀ·(gathered x), summed over the pixels of all samples, or of
-// each slice.
+// The gradient of a convolution's filters: dyᵀ·(gathered x), summed over the pixels of
+// all samples, or of each slice.
 #pragma once
 
 #include <memory>
@@ -11,13 +11,13 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Samples [begin, end) of a slice, whose sum is one of several that are added in order.
+/// Samples [begin, end) of a slice; the sums of the blocks are added in order.
 struct FilterBlock {
   std::int64_t begin, end, slice;
   bool first;  // of its slice
 };
 
-/// Blocks cut from the size of a slice alone, few if the filters are large.
+/// Blocks cut from the size of a slice alone; few if the filters are large.
 inline std::vector<FilterBlock> filter_blocks(const Conv2d& c, std::int64_t slices) {
   std::vector<FilterBlock> blocks;
   const std::int64_t weights = c.k * c.kh * c.kw * c.c / c.groups, pixels = c.p * c.q;
@@ -36,8 +36,8 @@ inline std::vector<FilterBlock> filter_blocks(const Conv2d& c, std::int64_t slic
   return blocks;
 }
 
-/// Where the sums of the blocks go: the first of each slice to its place in dw, the others to memory of their
-/// own until finish() adds them.
+/// Destinations of the sums of the blocks: the first of each slice in its place in dw, the others in scratch
+/// memory until finish() adds them.
 template <class T>
 class FilterSums {
  public:
@@ -81,8 +81,8 @@ void conv2d_backward_filter_as(const Conv2d& c, const T* x, const T* dy, T* dw, 
   if (c.k * g.taps() * in == 0) return;
   const FilterSums<T> sums(c, per_replica ? c.replicas : 1, dw);
   const bool direct = direct_serves(g, in, out);
-  std::vector<std::int64_t>
-      parts;  // of the sum of a block: first output channels, or tap · in + first channel
+  // Of the sum of a block: first output channels, or tap · in + first channel.
+  std::vector<std::int64_t> parts;
   if (direct) {
     for_each_width<T>(out, [&](auto, std::int64_t first, std::int64_t) { parts.push_back(first); });
   } else {

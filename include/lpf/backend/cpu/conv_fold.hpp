@@ -1,9 +1,9 @@
-// The gradient of a convolution's input where that has few channels and the step is 1. A row of dx gathers
-// from the rows of dy that its filters' rows met, as in conv_direct.hpp, but for all taps of a filter's row
+// The gradient of a convolution's input that has few channels, with stride 1. A row of dx gathers from the
+// rows of dy that its filters' rows contributed to, as in conv_direct.hpp, but for all taps of a filter's row
 // at once: they are the channels of
 //   columns[q, (v, channel)] = Σ_u Σ_k dy[h + pad_h - u·dilation_h, q, k]·w[k, u, v, channel]
 // which are then added along the row, dx[h, q + v - pad_w, channel] += columns[q, (v, channel)]. So registers
-// are full although there are few channels, and nothing is multiplied with the zeros around dy.
+// are full although there are few channels, and the zeros around dy are not multiplied.
 #pragma once
 
 #include "lpf/backend/cpu/conv_direct.hpp"
@@ -11,7 +11,7 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// True where fewer multiply-adds, by three quarters or more, are made so than by conv_direct.hpp.
+/// True where this takes at least a quarter fewer multiply-adds than conv_direct.hpp.
 template <class T>
 bool fold_serves(const Conv2d& c) {
   const bool plain = c.stride_h == 1 && c.stride_w == 1 && c.dilation_w == 1 && c.groups == 1 && c.q >= 4;
@@ -20,14 +20,14 @@ bool fold_serves(const Conv2d& c) {
   return plain && 4 * folded < 3 * gathered && c.kh * c.k * padded_channels<T>(c.kw * c.c) <= (1 << 20);
 }
 
-/// One row of dx [w, c] from `columns` [q, ld], into `to`, which has room for a register more.
+/// One row of dx [w, c] from `columns` [q, ld], into `to`, which has room for one more register.
 template <class T>
 void fold_row(const Conv2d& c, const T* columns, std::int64_t ld, T* to) {
   using K = Kernel<T, register_bytes / static_cast<int>(sizeof(T)) / 2, 1, 1>;
   for (std::int64_t j = 0; j < c.w; ++j) {
     const std::int64_t first = std::max<std::int64_t>(0, j + c.pad_w - c.q + 1),
                        last = std::min(c.kw - 1, j + c.pad_w);
-    // A register may hold more than is left of a pixel: the next one's are stored over that.
+    // A register may extend beyond the pixel: the next pixel's values overwrite the excess.
     for (std::int64_t e = 0; e < c.c; e += K::channels) {
       typename K::Register sum = {};
       for (std::int64_t v = first; v <= last; ++v) {
@@ -40,7 +40,7 @@ void fold_row(const Conv2d& c, const T* columns, std::int64_t ld, T* to) {
   }
 }
 
-/// dx of a convolution that fold_serves().
+/// dx of a convolution for which fold_serves() is true.
 template <class T>
 void conv2d_backward_data_folded(const Conv2d& c, const T* dy, const T* w, T* dx) {
   const std::int64_t across = c.kw * c.c, ld = padded_channels<T>(across);
@@ -52,7 +52,7 @@ void conv2d_backward_data_folded(const Conv2d& c, const T* dy, const T* w, T* dx
   auto work = [&](std::int64_t begin, std::int64_t end) {
     T* const packed = conv_scratch<T, 2>(ld * c.kh * c.k);
     T* const zeros = conv_scratch<T, 1>(ld);
-    constexpr std::int64_t spare = 64;  // elements that registers read and write beyond the end
+    constexpr std::int64_t spare = 64;  // elements that registers access beyond the end
     T* const columns = conv_scratch<T, 0>(c.q * ld + spare + c.w * c.c + spare);
     T* const row = columns + c.q * ld + spare;
     std::vector<std::int64_t> offset;
@@ -65,7 +65,7 @@ void conv2d_backward_data_folded(const Conv2d& c, const T* dy, const T* w, T* dx
         pack_filters(filters, slice, packed, zeros);
       }
       for (std::int64_t h = 0; h < c.h; ++h) {
-        // The filters' rows that reach h are neighbours: row u meets dy's row h + pad_h - u·dilation_h.
+        // The filters' rows that reach h are adjacent: row u meets dy's row h + pad_h - u·dilation_h.
         std::int64_t first = -1;
         offset.clear();
         for (std::int64_t u = 0; u < c.kh; ++u) {

@@ -1,4 +1,4 @@
-// What a convolution is to the kernels: each output pixel gathers from a grid of source pixels.
+// A convolution as the kernels see it: each output pixel gathers from a grid of source pixels.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Which source pixels an output pixel reads: tap (u, v) of output (i, j) reads source pixel
+/// The source pixels of an output pixel: tap (u, v) of output (i, j) reads source pixel
 /// (i·step_h + first_h + u·tap_h, j·step_w + first_w + v·tap_w), or zero outside the source.
 struct Gather {
   std::int64_t rows, cols;  // output pixels of a sample
@@ -24,16 +24,16 @@ struct Gather {
             -c.pad_h, -c.pad_w, c.dilation_h, c.dilation_w, c.kh, c.kw};
   }
   std::int64_t taps() const { return taps_h * taps_w; }
-  /// Output pixel i reads source pixel i alone: there is nothing to gather.
+  /// True if output pixel i reads source pixel i only: no gather is needed.
   bool is_identity() const {
     return taps() == 1 && step_h == 1 && step_w == 1 && first_h == 0 && first_w == 0 && rows == h &&
            cols == w;
   }
 };
 
-/// target[sample, i, j, group, k] = bias[group, k] + Σ source·filter over a gather, for groups of `in` and
-/// `out` channels. A convolution is one of these, and so is the gradient of its input (or several, with
-/// strides).
+/// target[sample, i, j, group, k] = bias[group, k] + Σ source·filter over a gather, for groups
+/// of `in` and `out` channels. A convolution is one of these, and so is the gradient of its
+/// input (with strides, several).
 template <class T>
 struct Convolution {
   Gather g;
@@ -49,7 +49,7 @@ struct Convolution {
   const std::int64_t* slice_begin;
 };
 
-/// A buffer that the thread keeps.
+/// A scratch buffer of the thread, reused between calls.
 template <class T, int which>
 T* conv_scratch(std::int64_t count) {
   struct Block {
@@ -67,7 +67,7 @@ T* conv_scratch(std::int64_t count) {
   return static_cast<T*>(block.data);
 }
 
-/// Units of work for a thread, of so many multiply-adds each.
+/// Units of work per thread, for units of `work` multiply-adds each.
 inline std::int64_t conv_grain(std::int64_t work) {
   return std::max<std::int64_t>(1, (1 << 17) / std::max<std::int64_t>(1, work));
 }

@@ -1,6 +1,6 @@
-// The inner loop of convolutions: some rows of sums by one or two registers of channels, kept in registers
-// over a whole window (or over a band of pixels, for the gradient of the filters), straight from the input:
-// nothing is gathered or packed on the way.
+// The inner loop of convolutions: several rows of sums by one or two registers of channels, held in registers
+// over a whole window (or over a band of pixels, for the gradient of the filters), directly from the input:
+// nothing is gathered or packed.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +13,9 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Where the kernel finds the factors of its sums: pair (o, d) for o < outer, d < inner is a[offset[o] +
-/// r·row + d·step], for the r-th sum, and the channels at b[(o·inner + d)·ldb]. The second half of the sums
-/// begins `half` after the first, if that is not 0.
+/// Addresses of the factors of the kernel's sums: pair (o, d) for o < outer, d < inner is
+///   a[offset[o] + r·row + d·step], for the r-th sum, and the channels at b[(o·inner + d)·ldb].
+/// The second half of the sums begins `half` after the first, if that is not 0.
 struct Walk {
   const std::int64_t* offset;
   std::int64_t outer, inner, row, step, ldb, half = 0;
@@ -33,7 +33,7 @@ struct Kernel {
   static void pixels(const Walk& walk, const T* a, const T* b, const T* start, T* to, std::int64_t stride) {
     run<true>(walk, a, b, start, to, stride, 0, sums{}, vectors{});
   }
-  /// to[r·channels …] += Σ a·b for rows r ≥ skip that are neighbours in a.
+  /// to[r·channels …] += Σ a·b for rows r ≥ skip that are adjacent in a.
   static void taps(const Walk& walk, const T* a, const T* b, T* to, std::int64_t skip) {
     run<false>(walk, a, b, nullptr, to, channels, skip, sums{}, vectors{});
   }
@@ -51,7 +51,7 @@ struct Kernel {
     store(old + r, to);
   }
 
-  // A function of its own, written with folds, so that compilers keep all sums in registers at -O2 too.
+  // A separate function with fold expressions, so that compilers keep all sums in registers at -O2 too.
   template <bool of_pixels, int... i, int... v>
   __attribute__((noinline)) static void run(const Walk& walk, const T* a, const T* b, const T* start, T* to,
                                             std::int64_t stride, std::int64_t skip,
@@ -83,7 +83,7 @@ struct Kernel {
 
 inline constexpr int register_bytes = LPF_VECTOR_BYTES > 16 ? LPF_VECTOR_BYTES : 16;
 
-/// Calls f(kernel, first channel, channels) for channels cut into widths that the registers have.
+/// Calls f(kernel, first channel, channels) for channels cut into the widths of the registers.
 template <class T, class F>
 void for_each_width(std::int64_t channels, F f) {
   constexpr int width = register_bytes / sizeof(T);
@@ -103,8 +103,7 @@ void for_each_width(std::int64_t channels, F f) {
   }
 }
 /// Calls f(kernel, first, skip) for n rows in tiles: whole ones, halves, and single rows where there are very
-/// few. The last tile of a kind may begin before the end of the one before it: its first `skip` rows have
-/// been done.
+/// few. The last tile of a kind may overlap the one before it: its first `skip` rows are already done.
 template <class S, class F>
 void for_each_tile(std::int64_t n, F f) {
   std::int64_t j = 0;
@@ -118,7 +117,7 @@ void for_each_tile(std::int64_t n, F f) {
   tiles.template operator()<S::rows / 2>({}, 0);
   tiles.template operator()<1>({}, 0);
 }
-/// Channels as for_each_width() fills them up.
+/// Channels padded to the widths of for_each_width().
 template <class T>
 std::int64_t padded_channels(std::int64_t channels) {
   constexpr std::int64_t half = register_bytes / sizeof(T) / 2;

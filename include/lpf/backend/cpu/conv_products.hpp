@@ -1,6 +1,6 @@
-// Convolutions as products: a tile of output pixels at a time, of each tap its source pixels are gathered
-// into a small buffer of the thread (im2col) and multiplied with the filters; the input is never unfolded as
-// a whole. For filters too large for conv_direct.hpp, and narrow images.
+// Convolutions as products: for one tile of output pixels and one tap at a time, the source pixels are
+// gathered into a small buffer of the thread (im2col) and multiplied by the filters; the input is never
+// unfolded as a whole. For filters too large for conv_direct.hpp, and for narrow images.
 #pragma once
 
 #include "lpf/backend/cpu/conv_gather.hpp"
@@ -9,8 +9,8 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// to[row, channel] for output pixels [begin, end) of all samples, counted through: the first `channels` of
-/// the source pixel that each reads at tap t.
+/// to[row, channel] for output pixels [begin, end), numbered over all samples: the first `channels` of the
+/// source pixel that each reads at tap t.
 template <class T>
 void gather_tile(const Gather& g, const T* from, std::int64_t channels, std::int64_t begin, std::int64_t end,
                  std::int64_t t, T* to) {
@@ -25,7 +25,7 @@ void gather_tile(const Gather& g, const T* from, std::int64_t channels, std::int
   }
 }
 
-/// Rows of a batch cut into tiles of at most `tile`, none of which crosses from one slice into the next.
+/// Rows of a batch cut into tiles of at most `tile` rows, none of which spans two slices.
 class SliceTiles {
  public:
   SliceTiles(std::int64_t samples, std::int64_t replicas, const std::int64_t* slice_begin,
@@ -53,7 +53,7 @@ class SliceTiles {
   std::vector<std::int64_t> begin_, first_;  // of each slice: its first row, its first tile
 };
 
-/// Rows in a tile of so many columns: it should fit the cache.
+/// Rows in a tile of `columns` columns, so that it fits the cache.
 inline std::int64_t tile_rows(std::int64_t columns) {
   return std::clamp<std::int64_t>(65536 / std::max<std::int64_t>(1, columns) / 16 * 16, 32, 256);
 }
@@ -106,11 +106,11 @@ void convolve_by_products(const Convolution<T>& c) {
   parallel_for(tiles.count() * groups, conv_grain(tile * g.taps() * c.in * c.out), work);
 }
 
-/// dw [groups·out, taps, in] is computed in parts, each some channels of one tap in all groups.
+/// dw [groups·out, taps, in] is computed in parts: some channels of one tap, in all groups.
 inline std::int64_t product_width(std::int64_t in) { return std::min<std::int64_t>(in, 256); }
 
-/// Channels [c0, c0 + product_width(in)) of tap t of dw = Σ dy·x over the samples [begin, end) of a gather
-/// from x.
+/// Channels [c0, c0 + product_width(in)) of tap t of dw = Σ dy·x over the samples
+/// [begin, end) of a gather from x.
 template <class T>
 void filter_by_products(const Gather& g, std::int64_t begin, std::int64_t end, std::int64_t groups,
                         std::int64_t in, std::int64_t out, std::int64_t t, std::int64_t c0, const T* x,

@@ -1,5 +1,5 @@
-// The CPU backend: the kernels that nearly every program uses, put into the table. The other families
-// (adam.hpp, conv.hpp, dropout.hpp, pool.hpp, norm.hpp, layer_norm.hpp) put themselves in.
+// The CPU backend: registers the kernels that nearly every program uses. The other groups (adam.hpp,
+// conv.hpp, dropout.hpp, pool.hpp, norm.hpp, layer_norm.hpp) register themselves.
 #pragma once
 
 #include "lpf/backend/cpu/allocator.hpp"
@@ -48,7 +48,6 @@ void fill_floating(Table& t) {
   t.gemm_replicas = gemm_replicas<T>;
 }
 
-/// The kernels that nearly every program uses.
 inline void fill_core(Table& t) {
   fill_floating<float>(cpu_float32);
   fill_arithmetic<std::int64_t>(cpu_int64);

@@ -1,4 +1,4 @@
-// Dropout: a mask of random words and the product with it, in tiles that stay in the cache.
+// Dropout: a mask of random words and the product with it, in tiles that fit the cache.
 #pragma once
 
 #include "lpf/backend/cpu/parallel.hpp"

@@ -1,8 +1,7 @@
-// Matrix products: Eigen's single-threaded kernel on tiles that are cut from the shape alone. Eigen's own
-// threading blocks by the number of threads, which changes the bits; so threads go over the batch and the
-// tiles instead. This is the only place that includes Eigen. Its kernel is called below the expression level,
-// so that each of its parts is instantiated once and nothing depends on the global settings of a user who
-// includes Eigen first.
+// Matrix products: Eigen's single-threaded kernel on tiles cut from the shape alone. Eigen's own threading
+// blocks by the number of threads, which changes the bits; here threads share the batch and the tiles. Its
+// kernel is called below the expression level, so that each part is instantiated once and nothing depends on
+// the global settings of a user who includes Eigen first.
 #pragma once
 
 #include <Eigen/Core>
@@ -13,7 +12,7 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Scratch memory for a packed block, kept by each thread.
+/// Scratch memory for a packed block, one buffer per thread.
 template <class T>
 T* packing_space(int which, Eigen::Index count) {
   struct Aligned {
@@ -41,7 +40,7 @@ struct Operand {
   bool transposed;
 };
 
-/// C += alpha·A·B, C column-major: blocks of A and B that fit the caches are packed into the order in which
+/// C += alpha·A·B, C column-major: blocks of A and B that fit the caches are packed in the order in which
 /// Eigen's kernel reads them, and multiplied.
 template <class T>
 void eigen_product(Eigen::Index rows, Eigen::Index cols, Eigen::Index depth, const Operand<T>& a,
@@ -120,7 +119,7 @@ void gemm_tile(const Gemm& g, const T* a, const T* b, T* c, std::int64_t i, std:
   eigen_product<T>(n, m, g.k, {b, g.ldb, g.transpose_b}, {a, g.lda, g.transpose_a}, c, g.ldc, alpha);
 }
 
-/// Tile sizes for an m×n product of depth k, from the shape alone: small products stay whole, larger ones are
+/// Tile sizes for an m×n product of depth k, from the shape alone: small products stay whole; larger ones are
 /// cut into an even number of equal bands of rows, so that two threads finish together, and long rows into
 /// pieces; few rows are cut along n instead.
 inline void gemm_tile_sizes(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t& tile_m,

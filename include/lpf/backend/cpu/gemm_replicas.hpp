@@ -1,6 +1,6 @@
-// Products with weights that are perturbed on the way: each replica's weight is made a few filters at a time
-// and multiplied while it lies in the core's cache. Written out first, the replicas of a large layer would
-// cross the memory bus three times.
+// Products with weights that are perturbed on the fly: each replica's weight is computed a few filters at a
+// time and multiplied while it is in the core's cache. Materialised first, the replicas of a large layer
+// would cross the memory bus three times.
 #pragma once
 
 #include "lpf/backend/cpu/gemm.hpp"
@@ -9,7 +9,7 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// One draw of a weight's noise, and the replicas that are made of it: one, or an antithetic pair.
+/// One draw of a weight's noise, and the replicas derived from it: one, or an antithetic pair.
 template <class T>
 class ReplicaTile {
  public:
@@ -19,7 +19,7 @@ class ReplicaTile {
     stream_.parameter = w.segment.parameter;
     for (int half = 0; half <= w.antithetic; ++half) half_[half] = packing_space<T>(2 + half, tile_);
   }
-  /// Makes filters [begin, end) of the draw's replicas: half(0), and half(1) of a pair.
+  /// Computes filters [begin, end) of the draw's replicas: half(0), and half(1) of a pair.
   void make(std::int64_t begin, std::int64_t end) const {
     perturb_rows(stream_, {begin, end}, w_.segment.length, static_cast<const T*>(w_.theta),
                  static_cast<const T*>(w_.scale) + w_.segment.first_scale, half_[0], half_[1]);
@@ -33,9 +33,10 @@ class ReplicaTile {
   T* half_[2] = {};
 };
 
-/// Table::gemm_replicas: C[r] = A[r]·op(W_r) + beta·C[r] for replicas [first, first + batch) of W [rows, length]. A task makes its
-/// tile once for each draw. Where op is the transpose (forward) a tile is some columns of C, and a task;
-/// where it is not (the input's gradient) the tiles of a draw are summed, in order, by one task.
+/// Table::gemm_replicas: C[r] = A[r]·op(W_r) + beta·C[r] for replicas [first, first + batch) of W
+/// [rows, length]. A task computes its tile once for each draw. Where op is the transpose (forward) a
+/// tile is some columns of C and a task of its own; otherwise (gradient of the input) one task sums
+/// the tiles of a draw, in order.
 template <class T>
 void gemm_replicas(const Gemm& g) {
   const Replicas& w = *g.replicas;
@@ -51,7 +52,7 @@ void gemm_replicas(const Gemm& g) {
     const std::int64_t to = std::min(rows, from + step);
     tile.make(from, to);
     for (std::int64_t half = 0; half < per_draw; ++half) {
-      const std::int64_t at = draw * per_draw + half - first;  // of the replicas asked for
+      const std::int64_t at = draw * per_draw + half - first;  // relative to first_replica
       if (at < 0 || at >= g.batch) continue;
       Gemm part = g;
       const T* a = static_cast<const T*>(g.a) + at * g.stride_a;

@@ -1,5 +1,5 @@
-// Products of few rows with a large matrix, as the slice of a replica meets its weight: the matrix is read
-// where it lies. Packing it, as general products do, would cost as much as multiplying.
+// Products of few rows with a large matrix, as of a slice with its replica of the weight: the matrix is read
+// in place. Packing it, as in general products, would cost as much as multiplying.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ inline namespace LPF_ISA {
 
 #if LPF_VECTOR_BYTES
 
-/// Blocks of up to 4 rows of A, with sums that stay in registers. Each row's sums are in the same order
-/// whatever the rows beside it.
+/// Blocks of up to 4 rows of A, with sums in registers. The order of each row's sums
+/// does not depend on the other rows.
 template <class T>
 struct RowsProduct {
   typedef T Lanes __attribute__((vector_size(LPF_VECTOR_BYTES)));

@@ -1,5 +1,5 @@
-// Reading and adding by index. Additions to one place happen in index order on one thread: the same bits
-// every time.
+// Gather and scatter by index. Additions to one element happen in index order on one
+// thread: the same bits in every run.
 #pragma once
 
 #include "lpf/backend/cpu/elementwise.hpp"

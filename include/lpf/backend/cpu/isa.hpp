@@ -1,4 +1,4 @@
-// Which instruction set this translation unit is compiled for. Code that depends on it lives in the inline
+// The instruction set for which this translation unit is compiled. Code that depends on it is in the inline
 // namespace lpf::backend::cpu::LPF_ISA, so that translation units with different flags can be linked.
 #pragma once
 
@@ -16,8 +16,8 @@
 #  define LPF_VECTOR_BYTES 0  // scalars
 #endif
 
-// Before an inner loop whose iterations do not depend on each other: GCC vectorises it at -O2 too. Clang does
-// so by itself, and would warn where it finds it not worth while.
+// For an inner loop with independent iterations: makes GCC vectorise it at -O2 too. Clang vectorises by
+// itself, and would warn where it considers it not worthwhile.
 #if defined(__clang__)
 #  define LPF_SIMD
 #elif defined(_OPENMP)

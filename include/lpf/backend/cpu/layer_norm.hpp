@@ -8,10 +8,10 @@ namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
 inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double epsilon, const void* x,
-                       const void* gamma, const void* beta, void* y, void* mean, void* rstd) {
+                       const void* weight, const void* bias, void* y, void* mean, void* rstd) {
   visit_floating("layer_norm", type, [&](auto zero) {
     using T = decltype(zero);
-    const T *scale = static_cast<const T*>(gamma), *shift = static_cast<const T*>(beta);
+    const T *scale = static_cast<const T*>(weight), *shift = static_cast<const T*>(bias);
     parallel_for(
         rows, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, n)),
         [&](std::int64_t row, std::int64_t end) {
@@ -44,20 +44,20 @@ inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double eps
   });
 }
 
-/// With x̂ = (x − mean)·rstd and g = dy·gamma: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row, and
-/// dgamma = Σ dy·x̂, dbeta = Σ dy over the rows. Any of the three results may be null.
+/// With x̂ = (x − mean)·rstd and g = dy·weight: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row, and
+/// dweight = Σ dy·x̂, dbias = Σ dy over the rows. Any of the three results may be null.
 inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
-                                const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
-                                void* dbeta) {
+                                const void* mean, const void* rstd, const void* weight, void* dx,
+                                void* dweight, void* dbias) {
   visit_floating("layer_norm", type, [&](auto zero) {
     using T = decltype(zero);
     const std::int64_t all[] = {0, rows};
     const std::vector<RowBlock> blocks = row_blocks(1, all, n);
     const auto per_block = static_cast<std::size_t>(2 * n);
     std::vector<double> partial(blocks.size() * per_block);  // of each block Σ dy·x̂, and Σ dy
-    const T* scale = static_cast<const T*>(gamma);
+    const T* scale = static_cast<const T*>(weight);
     for_each_block(blocks, n, [&](std::size_t k) {
-      double *to_gamma = partial.data() + k * per_block, *to_beta = to_gamma + n;
+      double *to_weight = partial.data() + k * per_block, *to_bias = to_weight + n;
       std::vector<T> scratch(scale ? static_cast<std::size_t>(n) : 0);
       for (std::int64_t row = blocks[k].begin; row < blocks[k].end; ++row) {
         const T *from = static_cast<const T*>(x) + row * n, *own = static_cast<const T*>(dy) + row * n;
@@ -83,19 +83,19 @@ inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, c
         }
         LPF_SIMD
         for (std::int64_t i = 0; i < n; ++i) {
-          to_gamma[i] += static_cast<double>(own[i] * ((from[i] - m) * r));
-          to_beta[i] += static_cast<double>(own[i]);
+          to_weight[i] += static_cast<double>(own[i] * ((from[i] - m) * r));
+          to_bias[i] += static_cast<double>(own[i]);
         }
       }
     });
     for (std::int64_t i = 0; i < n; ++i) {
-      double sum_gamma = 0, sum_beta = 0;
+      double sum_weight = 0, sum_bias = 0;
       for (std::size_t k = 0; k < blocks.size(); ++k) {
-        sum_gamma += partial[k * per_block + static_cast<std::size_t>(i)];
-        sum_beta += partial[k * per_block + static_cast<std::size_t>(n + i)];
+        sum_weight += partial[k * per_block + static_cast<std::size_t>(i)];
+        sum_bias += partial[k * per_block + static_cast<std::size_t>(n + i)];
       }
-      if (dgamma) static_cast<T*>(dgamma)[i] = static_cast<T>(sum_gamma);
-      if (dbeta) static_cast<T*>(dbeta)[i] = static_cast<T>(sum_beta);
+      if (dweight) static_cast<T*>(dweight)[i] = static_cast<T>(sum_weight);
+      if (dbias) static_cast<T*>(dbias)[i] = static_cast<T>(sum_bias);
     }
   });
 }

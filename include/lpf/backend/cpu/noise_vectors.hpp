@@ -1,8 +1,8 @@
-// The vectors that simd_noise.hpp computes in: real types F32 and F64, their unsigned partners U32 and U64,
-// and the few functions that core/gaussian.hpp asks of them, with the bits of their scalar namesakes in
-// lpf::detail.
+// The vector types of simd_noise.hpp: reals F32 and F64, their unsigned counterparts U32 and U64,
+// and the functions that core/gaussian.hpp needs for them, bit-identical to the scalar functions of
+// the same names in lpf::detail.
 //
-// A product may not feed a sum here except in fmadd and fnmadd: the compiler would contract it.
+// Products may be added only by fmadd and fnmadd: the compiler would contract them otherwise.
 #pragma once
 
 #include <bit>
@@ -77,7 +77,7 @@ LPF_INLINE void store(T* p, Vector<T> a) {
 using Integers = __m512i;
 LPF_INLINE F32 unsigned_to_real(U32 a) { return F32(__builtin_convertvector(a.v, F32::Register)); }
 LPF_INLINE F64 to_real(U64 a) { return F64(__builtin_convertvector(a.v, F64::Register)); }
-/// The block that each 64-bit lane works on, counted from a chunk's first, so that interleave() sorts them.
+/// The block of each 64-bit lane, counted from a chunk's first, in the order that interleave() restores.
 LPF_INLINE U64 block_order() { return U64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7)); }
 #  else
 #    define LPF_INTRINSIC(name) _mm256_##name
@@ -117,8 +117,8 @@ LPF_INLINE U32 join_high(U64 a, U64 b) {
   return U32(LPF_INTRINSIC(shuffle_ps)(F32(a.v).v, F32(b.v).v, 0xDD));
 }
 
-/// Transposes each 4 x 4 of the 128-bit lanes: from four vectors with one number of every block to vectors
-/// with whole blocks in order.
+/// Transposes each 4 x 4 of the 128-bit lanes: from four vectors with one number of every block to
+/// vectors with whole blocks in order.
 template <class T>
 LPF_INLINE void interleave(Vector<T> a, Vector<T> b, Vector<T> c, Vector<T> d, Vector<T> (&out)[4]) {
   const auto low_ab = LPF_INTRINSIC(unpacklo_epi32)(raw(a), raw(b)),
@@ -130,7 +130,7 @@ LPF_INLINE void interleave(Vector<T> a, Vector<T> b, Vector<T> c, Vector<T> d, V
   out[2] = Vector<T>(LPF_INTRINSIC(unpacklo_epi64)(high_ab, high_cd));
   out[3] = Vector<T>(LPF_INTRINSIC(unpackhi_epi64)(high_ab, high_cd));
 }
-/// The same for doubles, of which a block has two: a and b are the first half of the chunk, c and d the rest.
+/// The same for doubles, two to a block: a and b are the first half of the chunk, c and d the rest.
 LPF_INLINE void interleave(F64 a, F64 b, F64 c, F64 d, F64 (&out)[4]) {
   out[0] = F64(LPF_INTRINSIC(unpacklo_pd)(a.v, b.v));
   out[1] = F64(LPF_INTRINSIC(unpackhi_pd)(a.v, b.v));
@@ -163,7 +163,7 @@ LPF_INLINE void interleave(T a, T b, T c, T d, T (&out)[4]) {
 
 #endif
 
-/// The vectors for elements of a type, and those of the words that they are made of.
+/// The vectors for elements of a type, and those of the random words.
 template <class T>
 struct VectorsOf;
 template <>

@@ -138,10 +138,10 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* varian
   }
 }
 
-/// y = (x − mean)·rstd·gamma + beta, and what follows it while its elements are in the cache.
+/// y = (x − mean)·rstd·weight + bias, and what follows it while its elements are in the cache.
 template <class T>
-void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd, const T* gamma,
-                   const T* beta, const T* residual, bool relu, T* y) {
+void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd, const T* weight,
+                   const T* bias, const T* residual, bool relu, T* y) {
   const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, b.channels);
   const WideRow wide(b.channels);
   for_each_block(blocks, b.channels, [&](std::size_t k) {
@@ -149,8 +149,8 @@ void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd,
     T *centre = scratch.data(), *scale = centre + wide.size(), *shift = scale + wide.size();
     const std::int64_t g = blocks[k].group, own = g * b.channels, first = g * b.affine_stride;
     wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
-    wide.spread_product(scale, rstd + own, gamma ? gamma + first : nullptr);
-    if (beta) wide.spread(shift, [&](std::int64_t c) { return beta[first + c]; });
+    wide.spread_product(scale, rstd + own, weight ? weight + first : nullptr);
+    if (bias) wide.spread(shift, [&](std::int64_t c) { return bias[first + c]; });
     const std::int64_t start = blocks[k].begin * b.channels;
     const T *from = x + start, *more = residual + (residual ? start : 0);
     T* to = y + start;
@@ -169,12 +169,12 @@ void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd,
   });
 }
 
-/// With x̂ = (x − mean)·rstd and sums over the rows of a group: dbeta = Σ dy, dgamma = Σ dy·x̂,
-/// dx = gamma·rstd·(dy − dbeta/rows − x̂·dgamma/rows). Any of the results may be null. With y, dy is taken as
+/// With x̂ = (x − mean)·rstd and sums over the rows of a group: dbias = Σ dy, dweight = Σ dy·x̂,
+/// dx = weight·rstd·(dy − dbias/rows − x̂·dweight/rows). Any of the results may be null. With y, dy is taken as
 /// 0 where y is.
 template <class T>
 void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T* dy, const T* mean,
-                            const T* rstd, const T* gamma, T* dx, T* dgamma, T* dbeta, T* dresidual) {
+                            const T* rstd, const T* weight, T* dx, T* dweight, T* dbias, T* dresidual) {
   const std::int64_t channels = b.channels;
   const auto per_block = static_cast<std::size_t>(2 * channels);
   const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, channels);
@@ -216,8 +216,8 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T*
   for (std::int64_t g = 0; g < b.groups; ++g) {
     const double* sum = total.data() + static_cast<std::size_t>(g) * per_block;
     for (std::int64_t c = 0, i = g * channels; c < channels; ++c, ++i) {
-      if (dbeta) dbeta[i] = static_cast<T>(sum[c]);
-      if (dgamma) dgamma[i] = static_cast<T>(sum[channels + c] * static_cast<double>(rstd[i]));
+      if (dbias) dbias[i] = static_cast<T>(sum[c]);
+      if (dweight) dweight[i] = static_cast<T>(sum[channels + c] * static_cast<double>(rstd[i]));
     }
   }
   if (!dx) return;
@@ -229,7 +229,7 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T*
     const auto rows = static_cast<double>(b.row_begin[group + 1] - b.row_begin[group]);
     const double* sum = total.data() + static_cast<std::size_t>(group) * per_block;
     wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
-    wide.spread_product(scale, rstd + own, gamma ? gamma + first : nullptr);
+    wide.spread_product(scale, rstd + own, weight ? weight + first : nullptr);
     wide.spread(offset, [&](std::int64_t c) { return sum[c] / rows; });
     wide.spread(slope, [&](std::int64_t c) {
       const auto r = static_cast<double>(rstd[own + c]);
@@ -264,23 +264,23 @@ inline void batch_norm_statistics(const BatchNorm& b, const void* x, void* mean,
   });
 }
 inline void batch_norm(const BatchNorm& b, const void* x, const void* mean, const void* rstd,
-                       const void* gamma, const void* beta, const void* residual, bool relu, void* y) {
+                       const void* weight, const void* bias, const void* residual, bool relu, void* y) {
   visit_floating("batch_norm", b.dtype, [&](auto zero) {
     using T = decltype(zero);
     batch_norm_as(b, static_cast<const T*>(x), static_cast<const T*>(mean), static_cast<const T*>(rstd),
-                  static_cast<const T*>(gamma), static_cast<const T*>(beta), static_cast<const T*>(residual),
+                  static_cast<const T*>(weight), static_cast<const T*>(bias), static_cast<const T*>(residual),
                   relu, static_cast<T*>(y));
   });
 }
 inline void batch_norm_backward(const BatchNorm& b, const void* x, const void* y, const void* dy,
-                                const void* mean, const void* rstd, const void* gamma, void* dx, void* dgamma,
-                                void* dbeta, void* dresidual) {
+                                const void* mean, const void* rstd, const void* weight, void* dx,
+                                void* dweight, void* dbias, void* dresidual) {
   visit_floating("batch_norm", b.dtype, [&](auto zero) {
     using T = decltype(zero);
     batch_norm_backward_as(b, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(dy),
                            static_cast<const T*>(mean), static_cast<const T*>(rstd),
-                           static_cast<const T*>(gamma), static_cast<T*>(dx), static_cast<T*>(dgamma),
-                           static_cast<T*>(dbeta), static_cast<T*>(dresidual));
+                           static_cast<const T*>(weight), static_cast<T*>(dx), static_cast<T*>(dweight),
+                           static_cast<T*>(dbias), static_cast<T*>(dresidual));
   });
 }
 inline void weighted_rows(DType type, std::int64_t rows, std::int64_t channels, double keep,

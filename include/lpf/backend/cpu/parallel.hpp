@@ -1,4 +1,4 @@
-// Threads on the CPU: OpenMP where the program is built with it. Work is cut so that results do not depend on
+// Threads on the CPU, by OpenMP if the program is built with it. Work is cut so that results do not depend on
 // the number of threads: elementwise work anywhere, reductions in blocks of fixed size.
 #pragma once
 
@@ -24,7 +24,7 @@ inline int max_threads() {
 #endif
 }
 
-/// A reference to a callable f(begin, end): its call is compiled once, not once for each kernel.
+/// A reference to a callable f(begin, end): the parallel loop is compiled once, not once per kernel.
 class RangeFunction {
  public:
   template <class F>
@@ -67,8 +67,8 @@ inline void parallel_ranges(std::int64_t n, [[maybe_unused]] std::int64_t grain,
   f(0, n);
 }
 
-/// f(begin, end) over consecutive parts of [0, n), on as many threads as find `grain` of work each. An
-/// exception thrown in a part is thrown again here.
+/// Calls f(begin, end) for consecutive parts of [0, n), on as many threads as have at least `grain` of work
+/// each. Rethrows an exception of a part.
 template <class F>
 void parallel_for(std::int64_t n, std::int64_t grain, F&& f) {
   parallel_ranges(n, grain, RangeFunction(f));

@@ -1,5 +1,5 @@
-// Pooling: for each output pixel a loop over its window; maxima are kept in registers, sums in a loop over
-// the channels that is left to the vectoriser. Gradients are scattered sample by sample, in order.
+// Pooling: for each output pixel a loop over its window; maxima are held in registers, sums in a loop over
+// the channels that the compiler vectorises. Gradients are scattered sample by sample, in order.
 #pragma once
 
 #include <cstring>
@@ -19,13 +19,13 @@ struct Window {
         bottom(std::min(d.h, i * d.stride_h - d.pad_h + d.kh)),
         left(std::max<std::int64_t>(0, j * d.stride_w - d.pad_w)),
         right(std::min(d.w, j * d.stride_w - d.pad_w + d.kw)) {}
-  /// What an average over it is divided by.
+  /// The divisor of its average.
   std::int64_t divisor(const Pool2d& d) const {
     return d.count_include_pad ? d.kh * d.kw : (bottom - top) * (right - left);
   }
 };
 
-/// f(sample, i, j, output pixel) for the output pixels of the samples [begin, end).
+/// Calls f(sample, window, output pixel) for the output pixels of the samples [begin, end).
 template <class F>
 void for_each_window(const Pool2d& d, std::int64_t begin, std::int64_t end, F f) {
   for (std::int64_t n = begin, pixel = begin * d.p * d.q; n < end; ++n)
@@ -38,11 +38,11 @@ inline std::int64_t pool_grain(const Pool2d& d) {
                                 elementwise_grain / std::max<std::int64_t>(1, d.p * d.q * d.c * d.kh * d.kw));
 }
 
-/// Maxima over one window, of `lanes` channels in a register, and where they are: index[k] = i·w + j of the
-/// first of equals. A NaN wins, and only a NaN after it.
+/// Maxima over one window, of `lanes` channels in a register, and their places: index[k] = i·w + j of the
+/// first of equals. A NaN wins; of several, the last.
 template <class T, int lanes>
 struct WindowMaximum {
-  // Places in the window, in lanes as wide as the maxima.
+  // Places within the window, in lanes as wide as the maxima.
   using Place = std::conditional_t<lanes == 1 || sizeof(T) == 8, std::int64_t, std::int32_t>;
   typedef T Values __attribute__((vector_size(lanes * sizeof(T))));
   typedef Place Places __attribute__((vector_size(lanes * sizeof(Place))));
@@ -66,7 +66,7 @@ struct WindowMaximum {
     std::memcpy(best + channel, &most, sizeof most);
     std::memcpy(index + channel, &indices, sizeof indices);
   }
-  /// All channels of a window; where they are no multiple of `lanes`, some of them twice.
+  /// All channels of a window; where their number is not a multiple of `lanes`, some are computed twice.
   static void find_all(const Pool2d& d, const Window& window, const T* sample, T* best, std::int64_t* index) {
     for (std::int64_t k = 0; k < d.c; k += lanes)
       find(d, window, sample, std::min<std::int64_t>(k, d.c - lanes), best, index);

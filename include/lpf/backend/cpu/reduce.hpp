@@ -26,8 +26,8 @@ struct AsDouble {
   double operator()(std::int64_t i) const { return static_cast<double>(x[i]); }
 };
 
-/// Sum of f(begin) … f(begin + n − 1) for at most sum_block terms, in sixteen lanes that are then added
-/// pairwise.
+/// Sum of f(begin) … f(begin + n − 1) for at most sum_block terms, in sixteen
+/// lanes that are then added pairwise.
 template <class T, class F>
 T sum_lanes(std::int64_t begin, std::int64_t n, const F& f) {
   constexpr std::int64_t lanes = 16;
@@ -43,7 +43,7 @@ T sum_lanes(std::int64_t begin, std::int64_t n, const F& f) {
   return lane[0];
 }
 
-/// A reference to a sum over f(begin) … f(begin + n − 1): what uses it is compiled once, not once for each f.
+/// A reference to a sum over f(begin) … f(begin + n − 1): its users are compiled once, not once per f.
 template <class T>
 class SumOf {
  public:
@@ -68,7 +68,7 @@ T sum_tree(std::int64_t n, SumOf<T> f) {
   return sum_tree<T>(std::ssize(partial), ElementsOf<T>{partial.data()});
 }
 
-/// sum_tree of an array, with threads over the blocks.
+/// sum_tree() of an array, with the blocks distributed over threads.
 template <class T>
 T sum_blocks(std::int64_t n, SumOf<T> f) {
   std::vector<T> partial(static_cast<std::size_t>((n + sum_block - 1) / sum_block));
@@ -79,7 +79,7 @@ T sum_blocks(std::int64_t n, SumOf<T> f) {
   return sum_tree<T>(std::ssize(partial), ElementsOf<T>{partial.data()});
 }
 
-/// y[i] = Σ_j x[j, i] over `rows` rows of `inner` neighbours.
+/// y[i] = Σ_j x[j, i] over `rows` contiguous rows of `inner` elements.
 template <class T>
 void sum_rows(std::int64_t rows, std::int64_t inner, const T* x, T* y) {
   constexpr std::int64_t block = 256;  // rows
@@ -105,7 +105,7 @@ void sum_rows(std::int64_t rows, std::int64_t inner, const T* x, T* y) {
 
 template <class T>
 void reduce_sum(std::int64_t outer, std::int64_t n, std::int64_t inner, const T* x, T* y) {
-  // With one column the threads go over the blocks or rows of that sum instead.
+  // With one column the threads share the blocks or rows of that sum instead.
   parallel_for(outer, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, n * inner)),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t o = begin; o < end; ++o) {
@@ -120,7 +120,7 @@ void reduce_sum(std::int64_t outer, std::int64_t n, std::int64_t inner, const T*
                });
 }
 
-/// f(column, k) for each of the outer·inner columns of n elements, `inner` apart.
+/// Calls f(column, k) for each of the outer·inner columns of n elements, `inner` apart.
 template <class T, class F>
 void for_each_column(std::int64_t outer, std::int64_t n, std::int64_t inner, const T* x, const F& f) {
   parallel_for(outer * inner, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, n)),
@@ -144,11 +144,11 @@ void reduce(Reduce op, DType, std::int64_t outer, std::int64_t n, std::int64_t i
     case Reduce::any:
     case Reduce::all:
       return for_each_column(outer, n, inner, from, [=](const T* column, std::int64_t k) {
-        std::int64_t j = 0;  // up to the first element that decides
+        std::int64_t j = 0;  // up to the first decisive element
         while (j < n && (column[j * inner] != T(0)) == (op == Reduce::all)) ++j;
         static_cast<bool*>(y)[k] = (j < n) == (op == Reduce::any);
       });
-    default:  // the extreme's place, the first one of equals; a NaN wins, as in NumPy and PyTorch
+    default:  // the extreme's place, the first of equals; a NaN wins, as in NumPy and PyTorch
       return for_each_column(outer, n, inner, from, [=](const T* column, std::int64_t k) {
         const bool least = op == Reduce::min || op == Reduce::argmin;
         std::int64_t place = 0;

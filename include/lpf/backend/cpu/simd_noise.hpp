@@ -1,7 +1,7 @@
 // Random numbers in bulk: many elements of a stream of core/philox.hpp and core/gaussian.hpp in one sweep,
-// with the bits of normal_at() and uniform_at() on every instruction set and for any splitting of the range.
+// bit-identical to normal_at() and uniform_at() on every instruction set and for any splitting of the range.
 //
-// The functions run on the calling thread; threads split a range or the rows among themselves.
+// The functions run on the calling thread; callers split a range or the rows among threads.
 #pragma once
 
 #include <algorithm>
@@ -19,8 +19,8 @@ namespace noise {
 
 #if LPF_VECTOR_BYTES
 
-/// Philox on two vectors of 64-bit lanes, a block to a lane: a chunk. Only the lower half of a lane counts:
-/// the multiplication ignores the upper one, and so nothing is masked, blended or shuffled between rounds.
+/// Philox on two vectors of 64-bit lanes, one block per lane: a chunk. Only the lower half of a lane counts:
+/// the multiplication ignores the upper half, so nothing is masked, blended or shuffled between rounds.
 class Stream {
  public:
   LPF_INLINE explicit Stream(const NoiseKey& key) {
@@ -35,7 +35,7 @@ class Stream {
     }
   }
 
-  /// Word i of the chunk's blocks as w[i].
+  /// Word i of the chunk's blocks in w[i].
   LPF_INLINE void words(std::uint32_t first_block, U32 (&w)[4]) const {
     constexpr int last = lpf::detail::kPhiloxRounds - 1;
     State s[2];
@@ -69,7 +69,7 @@ class Stream {
           p1(multiply_low(s.c2, U64(std::uint64_t{lpf::detail::kPhiloxMultiplier1}))) {}
   };
 
-  /// The first n rounds. The two vectors take turns: independent work is side by side for the processor.
+  /// The first n rounds. The two vectors alternate, so that the processor has independent instructions.
   LPF_INLINE void rounds(std::uint32_t first_block, State (&states)[2], int n) const {
     const U64 block = U64(std::uint64_t{first_block}) + block_order();
     states[0] = {block, counter_[1], counter_[2], counter_[3]};
@@ -89,7 +89,7 @@ class Stream {
 
 #else
 
-/// Philox a block at a time (for double two, so that a chunk is four numbers as well).
+/// Philox one block at a time (for double two, so that a chunk is four numbers as well).
 class Stream {
  public:
   explicit Stream(const NoiseKey& key) : key_(key) {}
@@ -111,7 +111,7 @@ class Stream {
 
 #endif
 
-// The work is done in chunks of four vectors.
+// Work is done in chunks of four vectors.
 template <class T>
 using V = typename VectorsOf<T>::Values;
 template <class T>
@@ -119,7 +119,7 @@ inline constexpr std::int64_t lanes = sizeof(V<T>) / sizeof(T);
 template <class T>
 inline constexpr std::int64_t chunk = 4 * lanes<T>;
 
-// The laws turn a chunk's words into its numbers, in order.
+// A law converts a chunk's words to its numbers, in order.
 struct Words {
   static LPF_INLINE void draw(const U32 (&w)[4], U32 (&e)[4]) { interleave(w[0], w[1], w[2], w[3], e); }
 };
@@ -144,8 +144,8 @@ struct Normal {
   }
 };
 
-/// out[i] = element first + i of the stream under a law, i < n. Chunks start where a block does; the ragged
-/// ends go through a buffer.
+/// out[i] = element first + i of the stream under a law, i < n. Chunks start at block boundaries; the
+/// remainders at both ends go through a buffer.
 template <class Law, class T>
 void sweep(const NoiseKey& key, std::int64_t first, std::int64_t n, T* out) {
   constexpr std::int64_t size = chunk<T>, per_block = 16 / sizeof(T);
@@ -154,7 +154,7 @@ void sweep(const NoiseKey& key, std::int64_t first, std::int64_t n, T* out) {
   auto block = static_cast<std::uint32_t>(first / per_block);
   for (std::int64_t i = -(first % per_block); i < n;) {
     // Both loops are long chains of dependent instructions. The processor overlaps more iterations of each
-    // than of one loop that does both: 15 to 20 % of the time.
+    // than of one fused loop: this saves 15 to 20 % of the time.
     constexpr std::int64_t tile = 8;
     typename VectorsOf<T>::Words w[tile][4];
     const std::int64_t chunks = std::min(tile, (n - i + size - 1) / size);
@@ -175,8 +175,8 @@ void sweep(const NoiseKey& key, std::int64_t first, std::int64_t n, T* out) {
 
 }  // namespace noise
 
-/// out[i] = standard Gaussian number first_element + i of the stream, i < n; T is float or double.
-/// As all functions here, throws ValueError if the key or an element is out of the counter's range.
+/// out[i] = standard Gaussian number first_element + i of the stream, i < n; T is float or double. Like all
+/// functions here, throws ValueError if the key or an element is out of the counter's range.
 template <class T>
 void normal_fill(const NoiseKey& key, std::int64_t first_element, std::int64_t n, T* out) {
   noise::sweep<noise::Normal>(key, first_element, n, out);
@@ -193,16 +193,17 @@ inline void word_fill(const NoiseKey& key, std::int64_t first_element, std::int6
   noise::sweep<noise::Words>(key, first_element, n, out);
 }
 
-/// Rows [begin, end) of a parameter: the part of it that one call perturbs.
+/// Rows [begin, end) of a parameter: the part that one call perturbs.
 struct RowRange {
   std::int64_t begin, end;
 };
 
-/// A row of a parameter (a filter) is `len` contiguous elements with a noise scale of its own:
+/// A row of a parameter (a filter) is `len` contiguous elements with its own noise scale:
 ///   plus[row, col] = theta[row, col] + scale[row] * e, e = Gaussian number row * len + col of the stream,
-/// for the rows of the range, and minus[row, col] = theta[row, col] - scale[row] * e, the other half of an
-/// antithetic pair, if there is one. theta and scale are the whole parameter's; plus and minus begin with row
-/// rows.begin, and without minus plus may be that row of theta. Throws ValueError for an impossible range.
+/// for the rows of the range, and minus[row, col] = theta[row, col] - scale[row] * e, the other half of
+/// an antithetic pair, unless minus is null. theta and scale are those of the whole parameter; plus and
+/// minus begin with row rows.begin, and without minus plus may alias that row of theta. Throws
+/// ValueError for an impossible range.
 template <class T>
 void perturb_rows(const NoiseKey& key, RowRange rows, std::int64_t len, const T* theta, const T* scale,
                   T* plus, T* minus = nullptr) {
@@ -210,7 +211,7 @@ void perturb_rows(const NoiseKey& key, RowRange rows, std::int64_t len, const T*
             rows.end <= INT64_MAX / std::max<std::int64_t>(1, len),
         "perturb_rows", "rows must be a range [begin, end), 0 <= begin <= end, of a length >= 0: got [",
         rows.begin, ", ", rows.end, ") of ", len);
-  constexpr std::int64_t tile = 2048;  // numbers, which stay in the first-level cache
+  constexpr std::int64_t tile = 2048;  // numbers, which fit the first-level cache
   alignas(64) T noise[tile], s[tile + 16];
   const std::int64_t first = rows.begin * len, end = rows.end * len;
   const auto shift = [&](std::int64_t i, const T* e, std::int64_t n, auto scale_of) {
@@ -228,13 +229,13 @@ void perturb_rows(const NoiseKey& key, RowRange rows, std::int64_t len, const T*
   for (std::int64_t i = first; i < end;) {
     const std::int64_t n = std::min(end - i, tile - i % 4);  // tiles after the first begin with a block
     normal_fill(key, i, n, noise);
-    for (std::int64_t k = 0; k < n;) {  // row by row; short rows get their scales written out
+    for (std::int64_t k = 0; k < n;) {  // row by row; the scales of short rows are expanded first
       if (i + k == row_end) row_end += len, ++scale_here;
       const std::int64_t stop = std::min(n, row_end - i);
       if (len >= 64) {
         shift(i + k, noise + k, stop - k, [w = *scale_here](std::int64_t) { return w; });
       } else {
-        for (std::int64_t j = k; j < stop; j += 16)  // beyond the row too: the next one writes over it
+        for (std::int64_t j = k; j < stop; j += 16)  // may run beyond the row: the next one overwrites it
           std::fill_n(s + j, 16, *scale_here);
       }
       k = stop;

@@ -1,5 +1,5 @@
-// Softmax and cross-entropy over rows. The largest element of a row is subtracted before anything is
-// exponentiated, so no logit overflows; sums over a row are in double, in trees cut from its length alone.
+// Softmax and cross-entropy over rows. The maximum of a row is subtracted before exponentiation, so no logit
+// overflows; sums over a row are in double, in trees cut from its length alone.
 #pragma once
 
 #include "lpf/backend/cpu/reduce.hpp"
@@ -20,7 +20,7 @@ double sum_of_exponentials(std::int64_t n, const T* x, T top) {
   return sum_tree<double>(n, [x, top](std::int64_t i) { return static_cast<double>(std::exp(x[i] - top)); });
 }
 
-/// f(row) for each row, on threads.
+/// Calls f(row) for each row, on threads.
 template <class F>
 void for_each_row(std::int64_t rows, std::int64_t n, F f) {
   parallel_for(rows, std::max<std::int64_t>(1, elementwise_grain / 4 / std::max<std::int64_t>(1, n)),
@@ -81,7 +81,7 @@ void cross_entropy(DType, std::int64_t rows, std::int64_t n, double smoothing, s
     const T top = row_max(n, logit);
     const double log_sum = std::log(sum_of_exponentials(n, logit, top));
     double sum = log_sum - static_cast<double>(logit[target[row]] - top);
-    if (smoothing > 0) {  // a logit of −∞ (a masked class) may not meet a factor of 0
+    if (smoothing > 0) {  // a logit of −∞ (a masked class) must not be multiplied by 0
       const double others =
           sum_tree<double>(n, [&](std::int64_t i) { return static_cast<double>(logit[i] - top); });
       sum = (1 - smoothing) * sum + smoothing * (log_sum - others / static_cast<double>(n));

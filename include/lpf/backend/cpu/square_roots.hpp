@@ -1,5 +1,5 @@
-// Square roots of an array. std::sqrt sets errno for negative numbers, which keeps compilers from vectorising
-// a loop over it.
+// Square roots of an array. std::sqrt sets errno for negative numbers, which prevents compilers
+// from vectorising a loop over it.
 #pragma once
 
 #include <cstdint>

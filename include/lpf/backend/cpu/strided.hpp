@@ -1,4 +1,4 @@
-// Walking several strided arrays of one shape together.
+// Iteration over several strided arrays of one shape.
 #pragma once
 
 #include <array>
@@ -28,8 +28,8 @@ class RowFunction {
   void (*call_)(void*, const std::int64_t*, std::int64_t);
 };
 
-/// The common loop over a few views of one shape: axes that are contiguous in all of them are merged, the
-/// innermost is left to the caller.
+/// The common loop over a few views of one shape: axes that are contiguous in all of them are merged; the
+/// callback handles the innermost axis.
 class Loop {
  public:
   explicit Loop(std::initializer_list<const View*> views) : views_(views.size()) {
@@ -58,7 +58,7 @@ class Loop {
 
   std::int64_t inner_stride(std::size_t view) const { return strides_[0][view]; }
 
-  /// f(offset of each view, n): n elements along the innermost axis from there.
+  /// Calls f(offset of each view, n) for n elements along the innermost axis.
   void run(std::int64_t grain, RowFunction f) const {
     if (empty_) return;
     if (rank_ == 1) {
@@ -83,7 +83,7 @@ class Loop {
                    }
                    for (std::int64_t row = begin; row < end; ++row) {
                      f(at.data(), shape_[0]);
-                     for (std::size_t i = 1; i <= last(); ++i) {  // the next row, counted like an odometer
+                     for (std::size_t i = 1; i <= last(); ++i) {  // the next row, odometer order
                        for (std::size_t v = 0; v < views_; ++v) at[v] += strides_[i][v];
                        if (++index[i] < shape_[i]) break;
                        for (std::size_t v = 0; v < views_; ++v) at[v] -= shape_[i] * strides_[i][v];

@@ -1,5 +1,5 @@
-// Kernels by element type. Arithmetic is compiled once for each type it is used with: float and int64 always,
-// narrower integers by way of int64, double where a program includes lpf/float64.hpp (lpf/lpf.hpp does).
+// Kernels by element type. Arithmetic is compiled once for each type in use: float and int64 always, narrower
+// integers through int64, double if a program includes lpf/float64.hpp (lpf/lpf.hpp does).
 #pragma once
 
 #include <type_traits>
@@ -10,7 +10,7 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// The dtype that a call is about: that of its first argument that has one.
+/// The dtype of a call: its first DType, or that of its first argument with a dtype.
 template <class First, class... Rest>
 DType dtype_of_call(const First& first, const Rest&... rest) {
   if constexpr (std::is_same_v<First, DType>) {
@@ -32,7 +32,7 @@ DType dtype_of_call(const First& first, const Rest&... rest) {
   lpf::detail::refuse_dtype("kernel", type);
 }
 
-/// An entry of the CPU's table that calls the kernel for its arguments' dtype.
+/// An entry of the CPU's table that dispatches on the dtype of the arguments.
 template <auto entry>
 struct ByType;
 template <class R, class... Arguments, R (*Table::*entry)(Arguments...)>

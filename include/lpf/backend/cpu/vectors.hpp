@@ -1,4 +1,5 @@
-// Operations on whole parameter stores: filter norms, perturbation, optimizer steps, each one sweep over θ.
+// Operations on whole parameter stores: filter norms, perturbation, optimizer
+// steps, each in one sweep over θ.
 #pragma once
 
 #include "lpf/backend/cpu/reduce.hpp"
@@ -59,8 +60,8 @@ template <class T>
 void perturb(DType, const Segment* segments, const std::int64_t* place, std::int64_t count,
              const NoiseKey& key, const void* theta, const void* scale, std::int64_t replicas,
              bool antithetic, DType, void* out) {
-  // One task is a few rows of one parameter for one draw; rows are grouped into tasks of some ten
-  // microseconds. The tasks of segment s begin at first_task[s].
+  // One task is a few rows of one parameter for one draw, about ten microseconds of work. The tasks of
+  // segment s begin at first_task[s].
   const auto rows_a_task = [](const Segment& segment) {
     return std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, segment.length));
   };

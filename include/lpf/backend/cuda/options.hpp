@@ -1,5 +1,5 @@
-// What the CUDA backend may trade for speed, and how much memory it may take for it. No CUDA header is needed
-// to set these; they are read at every call, and hold for the whole program.
+// What the CUDA backend may trade for speed, and the memory that it may take for it. Setting these needs no
+// CUDA header; they are read at every call and apply to the whole program.
 #pragma once
 
 #include <atomic>
@@ -7,35 +7,35 @@
 
 namespace lpf::cuda {
 
-/// How a convolution runs whose slices have each their own replica of the weight.
+/// The algorithm of a convolution whose slices each have their own replica of the weight.
 enum class ReplicatedConvolution : int {
   automatic,  ///< `products` where windows are single pixels, so that nothing is unfolded; else `slices`
-  slices,     ///< one call of cuDNN a slice, on several streams
+  slices,     ///< one cuDNN call per slice, on several streams
   products,   ///< windows unfolded in memory, and one strided-batched product over all slices
-  grouped  ///< one call of cuDNN, the replicas as groups: activations are rearranged before and after; slices
-           ///< of different lengths as `slices`
+  /// one cuDNN call with the replicas as groups: activations are rearranged before and after; slices of
+  /// unequal lengths as `slices`
+  grouped
 };
 
 struct Options {
-  /// float32 products and convolutions may round their operands to TF32 (10 bits of mantissa), which the
-  /// tensor cores of GPUs since Ampere multiply several times faster. Sums stay float32.
+  /// float32 products and convolutions may round their operands to TF32 (10 bits of mantissa), which tensor
+  /// cores since Ampere multiply several times faster. Sums stay float32.
   std::atomic<bool> tf32{false};
-  /// Convolutions may use algorithms that add in an order of their own, so that results differ in the last
-  /// bits from run to run.
+  /// Convolutions may use algorithms without a fixed order of summation, so that results differ in
+  /// the last bits from run to run.
   std::atomic<bool> nondeterministic{false};
-  /// False: convolutions in float32 are products of this library too, as they always are in float64.
+  /// False: float32 convolutions are computed as products by this library, as they always are in float64.
   std::atomic<bool> cudnn{true};
-  /// Which is faster has not been measured; `automatic` is a guess.
+  /// The fastest has not been measured; `automatic` is a guess.
   std::atomic<ReplicatedConvolution> replicated_convolution{ReplicatedConvolution::automatic};
-  /// When a convolution of some shape is first met, cuDNN's first eight proposals are timed and the fastest
-  /// is kept, as PyTorch does with torch.backends.cudnn.benchmark. Which that is, and so the last bits of
+  /// At the first convolution of a shape, times cuDNN's first eight proposals and uses the
+  /// fastest, like PyTorch's torch.backends.cudnn.benchmark. The choice, and so the last bits of
   /// results, may change from run to run.
   std::atomic<bool> tune_convolutions{false};
   /// Streams for the slices of a replicated convolution, 1 to 8; each has its own workspace, so that results
   /// do not depend on their number.
   std::atomic<int> convolution_streams{4};
-  /// Most bytes of memory that a convolution takes for itself, on each stream (but at least what one image
-  /// needs).
+  /// Maximum workspace of a convolution in bytes, per stream (but at least what one image needs).
   std::atomic<std::int64_t> convolution_workspace{std::int64_t{256} << 20};
 };
 inline Options options;

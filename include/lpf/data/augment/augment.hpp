@@ -1,17 +1,17 @@
-// Augmentation of pictures as the paper's wide networks are trained, batch by batch:
+// Image augmentation as used to train the paper's wide networks, batch by batch:
 //
 //   DataLoader loader(cifar10(folder, Split::train, {.dtype = uint8}),
 //                     {.batch_size = 128, .seed = 1,
 //                      .transform = Augment({.crop_padding = 4, .flip = true, .cutout = 16,
 //                                            .normalization = cifar_statistics(), .seed = 1})});
 //
-// In this order: a crop of the picture's own size out of the picture with a border of zeros; a flip, left to
-// right, of every other; AutoAugment (data/augment/auto_augment.hpp), on bytes; x / 255, and (x - mean) / sd; cutout
-// (DeVries, Taylor 2017), a square of zeros, which after normalising are the mean. The square's centre is
-// uniform over the picture, so that a part of it may lie outside.
+// In this order: a crop of the image's size from the zero-padded image; a horizontal flip with probability
+// 1/2; AutoAugment (data/augment/auto_augment.hpp), on bytes; x / 255, and (x - mean) / sd; cutout (DeVries,
+// Taylor 2017), a square of zeros, which after normalisation is the mean. The square's centre is uniform over
+// the image, so a part of the square may lie outside.
 //
-// What is drawn for a sample is a function of (seed, epoch, number of the sample) alone: it depends neither
-// on threads nor on which samples are in a batch.
+// The random numbers of a sample are a function of (seed, epoch, index of the sample) alone: they depend
+// neither on threads nor on the other samples of the batch.
 #pragma once
 
 #include <algorithm>
@@ -32,20 +32,20 @@
 namespace lpf {
 
 struct AugmentOptions {
-  std::int64_t crop_padding = 0;  ///< pixels of border to crop out of; 0: no crop
+  std::int64_t crop_padding = 0;  ///< border in pixels for the random crop; 0: no crop
   bool flip = false;              ///< with probability 1/2
   bool auto_augment = false;      ///< needs uint8 images
   std::int64_t cutout = 0;        ///< side of the square in pixels; 0: none
   double cutout_probability = 0.5;
-  ChannelStatistics normalization{};  ///< of pixels in [0, 1], for each channel or one for all; empty: none
-  DType dtype = DType::float32;       ///< of what comes out, float32 or float64
-  std::uint8_t fill = 128;            ///< what AutoAugment's shears, translations and rotations bring in
+  ChannelStatistics normalization{};  ///< for pixels in [0, 1], per channel or one for all; empty: none
+  DType dtype = DType::float32;       ///< of the output, float32 or float64
+  std::uint8_t fill = 128;  ///< value outside the image for AutoAugment's shears, translations, rotations
   std::uint64_t seed = 0;
 };
 
 /// The paper's augmentations by name (reference: its table 4): "none", "crop-flip", "cutout" (crop, flip and
-/// cutout, of 16 x 16, or 8 x 8 for 100 classes) and "autoaugment" (all of that and AutoAugment). Throws
-/// ValueError, which says the nearest name, for another.
+/// cutout, of 16 x 16, or 8 x 8 for 100 classes) and "autoaugment" (all of these and AutoAugment). Throws
+/// ValueError, which suggests the nearest name, for any other.
 inline AugmentOptions named_augmentation(std::string_view name, std::int64_t classes = 10) {
   const std::vector<std::string> names{"none", "crop-flip", "cutout", "autoaugment"};
   const auto level = std::find(names.begin(), names.end(), name) - names.begin();
@@ -57,8 +57,7 @@ inline AugmentOptions named_augmentation(std::string_view name, std::int64_t cla
   return out;
 }
 
-/// Turns batches of images [n, h, w, c], uint8 or float, into augmented float ones; a transform of
-/// DataLoader.
+/// Augments batches of images [n, h, w, c], uint8 or float, to float; a transform for DataLoader.
 class Augment {
  public:
   /// Throws ValueError for options out of range, DTypeError unless dtype is float.
@@ -76,7 +75,7 @@ class Augment {
 
   const AugmentOptions& options() const { return options_; }
 
-  /// Throws ShapeError, DTypeError for images it cannot take, ValueError for an epoch or sample beyond 2^32.
+  /// Throws ShapeError, DTypeError for unsupported images, ValueError for an epoch or sample beyond 2^32.
   void operator()(Batch& batch, std::int64_t epoch, std::span<const std::int64_t> samples) const {
     const Tensor& x = batch.x;
     const std::size_t means = options_.normalization.mean.size();
@@ -105,7 +104,7 @@ class Augment {
   }
 
  private:
-  // Parameters of the noise keys: three blocks of four words for each sample.
+  // Parameters of the noise keys: three blocks of four words per sample.
   enum Draw : std::uint32_t { crop_and_flip, cutout_square, policy };
   struct Size {
     std::int64_t height, width, channels;
@@ -150,7 +149,7 @@ class Augment {
     }
   }
 
-  /// The picture with its border, from row `top` and column `left` of that on, and mirrored if `flip`.
+  /// The padded image from row `top` and column `left` on, mirrored if `flip`.
   template <class T>
   void crop(const T* from, T* to, const Size& size, std::int64_t top, std::int64_t left, bool flip) const {
     const std::int64_t down = top - options_.crop_padding, right = left - options_.crop_padding;

@@ -1,13 +1,13 @@
 // AutoAugment's policy for CIFAR-10 (Cubuk, Zoph, Mane, Vasudevan, Le, "AutoAugment: Learning Augmentation
-// Policies from Data", CVPR 2019, table 7 of its supplement): 25 sub-policies, of which each picture gets one
-// at random; a sub-policy is two operations, each with a probability and a level 0 … 9.
+// Policies from Data", CVPR 2019, table 7 of its supplement): 25 sub-policies, one of which is chosen at
+// random for each image; a sub-policy is two operations, each with a probability and a level 0 … 9.
 //
-// A level is a magnitude as torchvision has it (level 9, what is between in proportion): shear .3,
-// translation 150 / 331 of the side (whole pixels, towards zero), rotation 30 degrees, brightness, colour,
-// contrast and sharpness 1 ± .9, posterize 8 … 4 bits, solarize from 255 down to 0. Shears, translations,
-// rotations and the enhancements go either way, at even odds. (The paper's own code translates by at most 10
-// pixels and always strengthens an enhancement at a high level.) What comes in from outside is `fill`: in the
-// paper's code the mean of the data set, in the PyTorch code that most have used 128, in torchvision 0.
+// Magnitudes are torchvision's, linear in the level; at level 9: shear .3, translation 150 / 331 of the side
+// (whole pixels, towards zero), rotation 30 degrees, brightness, colour, contrast and sharpness 1 ± .9;
+// posterize goes from 8 to 4 bits, solarize from 255 down to 0. Shears, translations, rotations and the
+// enhancements have a random sign. (The paper's own code translates by at most 10 pixels and always
+// strengthens an enhancement at a high level.) Pixels from outside the image are `fill`: the mean of the data
+// set in the paper's code, 128 in the most common PyTorch code, 0 in torchvision.
 #pragma once
 
 #include <array>
@@ -39,7 +39,7 @@ enum class AugmentOp : std::uint8_t {
 struct AugmentStep {
   AugmentOp op;
   double probability;
-  int level;  ///< of no meaning to autocontrast, equalize and invert
+  int level;  ///< ignored by autocontrast, equalize and invert
 };
 
 /// The 25 sub-policies.
@@ -62,8 +62,8 @@ inline constexpr auto cifar10_policy = [] {
   }};
 }();
 
-/// One operation at a level; `negative` turns those around that go either way. Throws ValueError unless level
-/// is 0 … 9 and the picture has 1 or 3 channels.
+/// One operation at a level; `negative` reverses those with a sign. Throws ValueError unless level is 0 … 9
+/// and the image has 1 or 3 channels.
 inline void apply_op(AugmentOp op, int level, bool negative, const ImageBytes& image, std::uint8_t fill,
                      image_ops::Scratch& scratch) {
   check(level >= 0 && level <= 9, "autoaugment", "a level must be 0 … 9, got ", level);
@@ -92,8 +92,8 @@ inline void apply_op(AugmentOp op, int level, bool negative, const ImageBytes& i
   }
 }
 
-/// A sub-policy at random, by four words of Philox: which, whether its first and second operation happen, and
-/// their signs (the last word's lowest two bits).
+/// A random sub-policy from four words of Philox: its index, whether its first and second operations are
+/// applied, and their signs (the last word's lowest two bits).
 inline void auto_augment(const ImageBytes& image, const PhiloxWords& random, std::uint8_t fill,
                          image_ops::Scratch& scratch) {
   const auto& pair = cifar10_policy[random.word[0] * std::uint64_t{cifar10_policy.size()} >> 32];

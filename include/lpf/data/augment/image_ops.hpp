@@ -1,6 +1,6 @@
-// What AutoAugment does to a picture, on bytes, with the results of Pillow (PIL), whose operations its
-// authors used: the same bytes, which tests/data/augment_test.cpp checks against Pillow's. The picture is
-// changed in place. Where Pillow computes in float or double, so does this, rounded after each operation.
+// AutoAugment's image operations, on bytes, in place. The results are the same bytes as those of Pillow
+// (PIL), which its authors used; tests/data/augment_test.cpp checks this. Where Pillow computes in float or
+// double, so do these, rounding after each operation.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace lpf {
 
-/// A picture in somebody's memory: rows of pixels of 1 (grey) or 3 (red, green, blue) bytes.
+/// An image in memory owned by the caller: rows of pixels of 1 (grey) or 3 (red, green, blue) bytes.
 struct ImageBytes {
   std::uint8_t* data = nullptr;
   std::int64_t height = 0, width = 0, channels = 3;
@@ -25,7 +25,7 @@ struct ImageBytes {
 
 namespace image_ops {
 
-/// Memory that operations need beside the picture; kept from one picture to the next.
+/// Scratch memory of the operations, reused from one image to the next.
 using Scratch = std::vector<std::uint8_t>;
 using Table = std::array<std::uint8_t, 256>;
 
@@ -34,7 +34,7 @@ namespace detail {
 inline void apply(const ImageBytes& image, const Table& table) {
   for (std::uint8_t& x : image.bytes()) x = table[x];
 }
-/// One table a channel.
+/// Applies one table per channel.
 inline void apply(const ImageBytes& image, const std::array<Table, 3>& tables) {
   std::uint8_t* x = image.data;
   for (std::int64_t p = image.height * image.width; p > 0; --p)
@@ -55,8 +55,8 @@ inline std::uint8_t grey(const std::uint8_t* rgb) {
   return static_cast<std::uint8_t>((rgb[0] * 19595 + rgb[1] * 38470 + rgb[2] * 7471 + 0x8000) >> 16);
 }
 
-/// from + factor (to - from), clipped and rounded towards zero. The product is rounded to float before it is
-/// added, which a compiler cannot contract.
+/// from + factor (to - from), clipped and rounded towards zero. The product is rounded to float before the
+/// addition; a compiler must not contract it.
 inline std::uint8_t blend(int from, int to, float factor) {
   const auto step = static_cast<float>(static_cast<double>(factor) * (to - from));
   const float value = static_cast<float>(from) + step;
@@ -75,14 +75,14 @@ constexpr Table identity() {
   return table;
 }
 
-/// Bytes of the picture before it is changed.
+/// A copy of the image before it is changed.
 inline const std::uint8_t* copy(const ImageBytes& image, Scratch& scratch) {
   scratch.assign(image.data, image.data + image.size());
   return scratch.data();
 }
 
-/// Each pixel (x, y) becomes the one at (a0 x + a1 y + a2, a3 x + a4 y + a5), coordinates being those of
-/// pixels' centres and the nearest one taken, in Pillow's fixed point of 16 bits; outside, `fill`.
+/// Pixel (x, y) becomes that at (a0 x + a1 y + a2, a3 x + a4 y + a5), in coordinates of pixel centres, by the
+/// nearest neighbour, in Pillow's fixed point of 16 bits; outside, `fill`.
 inline void affine(const ImageBytes& image, const std::array<double, 6>& a, std::uint8_t fill,
                    Scratch& scratch) {
   const std::uint8_t* from = copy(image, scratch);
@@ -103,21 +103,21 @@ inline void affine(const ImageBytes& image, const std::array<double, 6>& a, std:
 
 }  // namespace detail
 
-/// Pixel (x, y) comes from (x + factor y, y), or from (x, y + factor x), of pixels' centres.
+/// Pixel (x, y) comes from (x + factor y, y), or from (x, y + factor x), in coordinates of pixel centres.
 inline void shear_x(const ImageBytes& image, double factor, std::uint8_t fill, Scratch& scratch) {
   detail::affine(image, {1, factor, 0, 0, 1, 0}, fill, scratch);
 }
 inline void shear_y(const ImageBytes& image, double factor, std::uint8_t fill, Scratch& scratch) {
   detail::affine(image, {1, 0, 0, factor, 1, 0}, fill, scratch);
 }
-/// Moves the picture by whole pixels to the right (down).
+/// Moves the image by whole pixels to the right (down).
 inline void translate_x(const ImageBytes& image, int pixels, std::uint8_t fill, Scratch& scratch) {
   detail::affine(image, {1, 0, -static_cast<double>(pixels), 0, 1, 0}, fill, scratch);
 }
 inline void translate_y(const ImageBytes& image, int pixels, std::uint8_t fill, Scratch& scratch) {
   detail::affine(image, {1, 0, 0, 0, 1, -static_cast<double>(pixels)}, fill, scratch);
 }
-/// Turns the picture about its centre, counter-clockwise.
+/// Rotates the image about its centre, counter-clockwise.
 inline void rotate(const ImageBytes& image, double degrees, std::uint8_t fill, Scratch& scratch) {
   const double angle = -degrees * std::numbers::pi / 180, c = std::cos(angle), s = std::sin(angle);
   const double x = static_cast<double>(image.width) / 2, y = static_cast<double>(image.height) / 2;
@@ -127,7 +127,7 @@ inline void rotate(const ImageBytes& image, double degrees, std::uint8_t fill, S
 inline void invert(const ImageBytes& image) {
   for (std::uint8_t& x : image.bytes()) x = static_cast<std::uint8_t>(255 - x);
 }
-/// Inverts what is at least as bright as the threshold.
+/// Inverts values that are at least the threshold.
 inline void solarize(const ImageBytes& image, double threshold) {
   for (std::uint8_t& x : image.bytes())
     if (x >= threshold) x = static_cast<std::uint8_t>(255 - x);
@@ -151,7 +151,7 @@ inline void autocontrast(const ImageBytes& image) {
     if (high <= low) continue;
     const double scale = 255.0 / (high - low), offset = -low * scale;
     for (int x = 0; x < 256; ++x) {
-      // Rounded before it is added: a contracted product would put whole numbers just below themselves.
+      // Rounded before the addition: a contracted product would put integers just below themselves.
       const volatile double product = x * scale;
       tables[c][static_cast<std::size_t>(x)] =
           static_cast<std::uint8_t>(std::clamp(product + offset, 0.0, 255.0));
@@ -160,7 +160,7 @@ inline void autocontrast(const ImageBytes& image) {
   detail::apply(image, tables);
 }
 
-/// Makes the brightnesses of each channel as equally frequent as they can be.
+/// Equalises the histogram of each channel.
 inline void equalize(const ImageBytes& image) {
   const auto counts = detail::histograms(image);
   std::array<Table, 3> tables;
@@ -181,8 +181,8 @@ inline void equalize(const ImageBytes& image) {
   detail::apply(image, tables);
 }
 
-/// Brightness, contrast, colour and sharpness: factor 1 leaves the picture as it is, 0 makes it black, all of
-/// its mean grey, grey, or smoothed; factors beyond 1 go the other way.
+/// Brightness, contrast, colour and sharpness: factor 1 leaves the image unchanged, 0 makes it black,
+/// uniformly its mean grey, grey, or smoothed; factors beyond 1 extrapolate.
 inline void brightness(const ImageBytes& image, double factor) {
   detail::apply(image, detail::blend_table(0, static_cast<float>(factor)));
 }

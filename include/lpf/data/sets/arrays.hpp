@@ -1,4 +1,4 @@
-// A data set in arrays of one's own: images and labels in a .npz or a .safetensors file.
+// A data set from the user's arrays: images and labels in a .npz or a .safetensors file.
 //
 //   numpy.savez("mine.npz", images=x, labels=y)            # Python
 //   TensorDataset data = load_arrays("mine.npz");          // here
@@ -17,16 +17,15 @@ namespace lpf {
 
 struct ArrayOptions {
   std::string images = "images", labels = "labels";  ///< names of the arrays
-  bool channels_first =
-      false;                 ///< images are [n, c, h, w], as PyTorch has them; here they become [n, h, w, c]
+  /// Images are [n, c, h, w], as in PyTorch, and are converted to [n, h, w, c].
+  bool channels_first = false;
   std::int64_t classes = 0;  ///< 0: one more than the largest label
 };
 
-/// Images [n, …] and labels [n, …] from a .npz or a .safetensors file; which of the two it is, its first
-/// bytes say. Integer labels become int64; labels that are not integers are targets of a regression. Images
-/// keep their type: uint8 is for Augment. Throws IOError and FormatError as load_npz and load_safetensors;
-/// ValueError, which lists names like it, for an array that is not there; ShapeError; IndexError for a label
-/// out of range.
+/// Images [n, …] and labels [n, …] from a .npz or a .safetensors file; the format is detected from the first
+/// bytes. Integer labels become int64; other labels are regression targets. Images keep their dtype: uint8 is
+/// for Augment. Throws IOError and FormatError as load_npz and load_safetensors; ValueError, which suggests
+/// similar names, for a missing array; ShapeError; IndexError for a label out of range.
 inline TensorDataset load_arrays(const std::string& path, const ArrayOptions& options = {}) {
   constexpr const char* op = "load_arrays";
   const auto is_zip = [&] {

@@ -25,15 +25,16 @@
 namespace lpf {
 
 enum class CIFARLabels { fine, coarse };
+using CifarLabels [[deprecated("use CIFARLabels")]] = CIFARLabels;
 
 struct CIFAROptions {
-  /// float: pixels x / 255 in [0, 1], 614 MB for the training set; uint8: pixels as they are, 154 MB, which
-  /// Augment (data/augment/augment.hpp) normalises batch by batch.
+  /// float: pixels x / 255 in [0, 1], 614 MB for the training set; uint8: raw pixels, 154 MB, which Augment
+  /// (data/augment/augment.hpp) normalises batch by batch.
   DType dtype = DType::float32;
   bool normalize = false;                  ///< (x / 255 - mean) / sd with cifar_statistics()
-  CIFARLabels labels = CIFARLabels::fine;  ///< of CIFAR-100: 100 classes, or the 20 they are grouped in
-  /// Refuse files that have not the published number of images (10,000 each; CIFAR-100's training file
-  /// 50,000); false reads parts and extracts in the same format.
+  CIFARLabels labels = CIFARLabels::fine;  ///< of CIFAR-100: its 100 classes, or their 20 superclasses
+  /// Refuses files without the published number of images (10,000 each; CIFAR-100's training file 50,000);
+  /// false accepts parts and excerpts in the same format.
   bool complete = true;
 };
 using CifarOptions [[deprecated("use CIFAROptions")]] = CIFAROptions;
@@ -46,12 +47,12 @@ namespace detail {
 inline constexpr std::int64_t cifar_side = 32;
 inline constexpr std::size_t cifar_plane = 1024, cifar_pixels = 3 * cifar_plane;
 
-/// What the records of a file are like.
+/// The record format of a file.
 struct CIFARFormat {
-  const char* name;                        ///< of the reader, for errors
-  std::vector<std::int64_t> label_ranges;  ///< of each label byte: the number of its classes
-  std::size_t label = 0;                   ///< which of them is wanted
-  std::int64_t images = 0;                 ///< in a file; 0: any number
+  const char* name;                        ///< of the reader, for error messages
+  std::vector<std::int64_t> label_ranges;  ///< of each label byte: its number of classes
+  std::size_t label = 0;                   ///< index of the label byte in use
+  std::int64_t images = 0;                 ///< per file; 0: any number
   std::int64_t classes() const { return label_ranges[label]; }
 };
 
@@ -59,8 +60,7 @@ struct CIFARRecords {
   std::vector<std::uint8_t> labels, pixels;
 };
 
-/// The records that read(to, n) gives; it returns fewer than n bytes only at the end. `path` names them in
-/// errors.
+/// The records that read(to, n) returns; fewer than n bytes mean the end. `path` is for error messages.
 template <class Read>
 CIFARRecords read_cifar_records(const Read& read, const std::string& path, const CIFARFormat& format) {
   const auto count = static_cast<std::size_t>(format.images);
@@ -73,7 +73,7 @@ CIFARRecords read_cifar_records(const Read& read, const std::string& path, const
     std::size_t got;
     try {
       got = read(record.data(), size);
-    } catch (const FormatError& e) {  // of packed data
+    } catch (const FormatError& e) {  // of compressed data
       throw FormatError(concat(e.what(), ", in record ", i));
     }
     if (got == 0) break;
@@ -98,7 +98,7 @@ CIFARRecords read_cifar_records(const Read& read, const std::string& path, const
   return out;
 }
 
-/// The parts, in their order, as one data set. Frees each part that it has taken.
+/// Joins the parts, in order, to one data set. Frees each part once it is copied.
 inline TensorDataset cifar_dataset(std::vector<CIFARRecords> parts, const CIFARFormat& format,
                                    const CIFAROptions& options) {
   std::int64_t n = 0;
@@ -137,8 +137,8 @@ inline TensorDataset cifar_dataset(std::vector<CIFARRecords> parts, const CIFARF
   return {std::move(images), std::move(labels), format.classes()};
 }
 
-/// The files of these names, wherever they lie: in a folder, plain or packed; in the folder `inner` within
-/// it; in the archive `archive` within it; or `place` is that archive.
+/// Finds the files of these names: in a folder, plain or compressed; in the folder `inner` within it; in the
+/// archive `archive` within it; or `place` is that archive.
 inline TensorDataset read_cifar(const std::string& place, const std::vector<std::string>& names,
                                 const std::string& inner, const std::string& archive,
                                 const CIFARFormat& format, const CIFAROptions& options) {
@@ -195,8 +195,8 @@ inline TensorDataset read_cifar(const std::string& place, const std::vector<std:
 
 /// CIFAR-10 from a folder with data_batch_1.bin … data_batch_5.bin (Split::test: test_batch.bin), each plain,
 /// .xz or .gz; from a folder that has cifar-10-batches-bin or cifar-10-binary.tar.gz; or from that archive.
-/// Labels are int64. Throws IOError if a file is missing or cannot be read; FormatError, with file and number
-/// of the record, if one is truncated, corrupt, of the wrong size or has a label out of range; DTypeError.
+/// Labels are int64. Throws IOError if a file is missing or cannot be read; FormatError, with file and record
+/// index, if one is truncated, corrupt, of the wrong size or has a label out of range; DTypeError.
 inline TensorDataset cifar10(const std::string& place, Split split, CIFAROptions options = {}) {
   std::vector<std::string> names{"test_batch.bin"};
   if (split == Split::train) {

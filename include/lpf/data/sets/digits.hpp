@@ -1,6 +1,6 @@
-// The 1,797 handwritten digits that are compiled in: E. Alpaydin and C. Kaynak, Optical Recognition of
-// Handwritten Digits, UCI Machine Learning Repository, 1998, https://doi.org/10.24432/C50P49 (CC BY 4.0; see
-// datasets/README.md).
+// The 1,797 handwritten digits that are compiled in: E. Alpaydin and C. Kaynak, Optical Recognition
+// of Handwritten Digits, UCI Machine Learning Repository, 1998, https://doi.org/10.24432/C50P49 (CC
+// BY 4.0; see datasets/README.md).
 #pragma once
 
 #include <iterator>
@@ -20,7 +20,7 @@ inline constexpr char digit_records[][66] = {
 struct DigitsOptions {
   DType dtype = DType::float32;
   bool flat = true;        ///< images [1797, 64], or [1797, 8, 8, 1]
-  bool normalize = false;  ///< mean 0 and standard deviation 1 over all pixels, instead of values in [0, 1]
+  bool normalize = false;  ///< to mean 0 and standard deviation 1 over all pixels, instead of [0, 1]
 };
 
 /// The UCI handwritten digits: pixels x / 16 in [0, 1], labels 0 … 9 (int64). Throws DTypeError unless float.

@@ -1,5 +1,5 @@
-// IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist) and of sets made like it, such as
-// Fashion-MNIST:
+// IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist) and of
+// similar sets such as Fashion-MNIST:
 //
 //   2 bytes      0
 //   1 byte       the type of the elements: 8 uint8, 9 int8, 11 int16, 12 int32, 13 float, 14 double
@@ -24,7 +24,7 @@ namespace lpf {
 
 namespace detail {
 
-/// Big-endian elements of type From, as numbers of type To.
+/// Converts big-endian elements of type From to type To.
 template <class From, class To>
 void read_big_endian(std::string_view bytes, To* to) {
   std::array<char, sizeof(From)> element;
@@ -39,9 +39,9 @@ struct IdxHeader {
   std::uint64_t code;  ///< of the type of elements
   DType dtype;
   Shape shape;
-  std::size_t begin, size;  ///< where the elements begin, and how many bytes they take
+  std::size_t begin, size;  // the offset of the elements, and their size in bytes
 
-  /// ", in record 7 of 9": where a file of so many bytes ends.
+  /// ", in record 7 of 9": where a file of `bytes` bytes ends.
   std::string end(std::size_t bytes) const {
     if (shape.rank() == 0 || bytes < begin || bytes - begin >= size) return "";
     const auto record = size / static_cast<std::size_t>(shape[0]);
@@ -77,7 +77,7 @@ inline IdxHeader parse_idx_header(std::string_view bytes, const std::string& pat
   for (std::size_t a = 0; a < axes; ++a) {
     const std::size_t at = 4 + 4 * a;
     const std::uint64_t n = byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3);
-    // sizes of 0 aside: the product of any of them must be a number
+    // Sizes of 0 aside: the product must not overflow.
     const bool fits = n == 0 || (!__builtin_mul_overflow(size, n, &size) && size < std::uint64_t{1} << 60);
     check<FormatError>(fits, op, "'", path, "': shape ", shape, " with a further axis of ", n,
                        " has more elements than can be counted");
@@ -89,8 +89,8 @@ inline IdxHeader parse_idx_header(std::string_view bytes, const std::string& pat
 
 }  // namespace detail
 
-/// The tensor in the bytes of an IDX file; `path` names them in errors. int8 and int16 become int32. Throws
-/// FormatError where they break a rule of the format, naming the rule and the values.
+/// The tensor in the bytes of an IDX file; `path` is for error messages. int8 and int16 become int32. Throws
+/// FormatError, naming the violated rule and the values.
 inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memory") {
   const auto header = detail::parse_idx_header(bytes, path);
   const std::string_view data = bytes.substr(header.begin);
@@ -111,8 +111,8 @@ inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memor
   return out;
 }
 
-/// The tensor in an IDX file, plain or packed (compressed.hpp). Throws IOError if it cannot be read,
-/// FormatError as above, with the number of the record where packed data end or are corrupt.
+/// The tensor in an IDX file, plain or compressed (io/compressed.hpp). Throws IOError if it cannot be read,
+/// FormatError as above, with the index of the record where compressed data end or are corrupt.
 inline Tensor read_idx(const std::string& path) {
   std::string bytes;
   try {
@@ -121,7 +121,7 @@ inline Tensor read_idx(const std::string& path) {
     std::string end;
     try {
       end = detail::parse_idx_header(bytes, path).end(bytes.size());
-    } catch (const FormatError&) {}  // it does not come as far as a record
+    } catch (const FormatError&) {}  // the header is incomplete: no record to name
     throw FormatError(e.what() + end);
   }
   return parse_idx(bytes, path);
@@ -130,7 +130,7 @@ inline Tensor read_idx(const std::string& path) {
 enum class Split { train, test };
 
 struct MNISTOptions {
-  DType dtype = DType::float32;  ///< float: pixels x / 255 in [0, 1]; uint8: pixels as they are
+  DType dtype = DType::float32;  ///< float: pixels x / 255 in [0, 1]; uint8: raw pixels
   bool flat = false;             ///< images [n, 784] rather than [n, 28, 28, 1]
   bool normalize = false;        ///< (x / 255 - .1307) / .3081, MNIST's mean and standard deviation
   std::int64_t classes = 10;

@@ -1,11 +1,11 @@
-// Pictures in a folder, a class a folder:
+// Images in a folder with one subfolder per class:
 //
 //   train/cat/1.png
 //   train/cat/more/2.JPEG
 //   train/dog/a.bmp
 //
-// Classes are numbered in the order of their names, and pictures lie in the order of their paths, whatever
-// the file system's order is. TinyImageNet is such a set; its validation pictures have no folders but a list:
+// Classes are numbered in the order of their names, and images are ordered by their paths, whatever the order
+// of the file system. TinyImageNet is such a set; its validation images are in one folder with a list:
 //
 //   const ImageFolder train = image_folder("tiny-imagenet-200/train");
 //   const ImageFolder test = image_folder("tiny-imagenet-200/val/images",
@@ -29,10 +29,11 @@
 namespace lpf {
 
 struct ImageFolderOptions {
-  std::int64_t height = 0, width = 0;  ///< every picture is resized to this; 0: they must all have one size
+  std::int64_t height = 0, width = 0;  ///< size to which images are resized; 0: all must have one size
   int channels = 3;                    ///< 3: red, green, blue; 1: grey
-  std::vector<std::string> classes{};  ///< their names in order; empty: those that are there, sorted
-  /// A text file whose lines are the name of a picture, a tab, its class, and anything after a further tab.
+  std::vector<std::string> classes{};  ///< names in order; empty: the subfolders, sorted
+  /// A text file with one line per image: its name, a tab, its class, and
+  /// optional further tab-separated fields.
   std::string list = "";
 };
 
@@ -49,7 +50,7 @@ inline bool has_image_name(const std::filesystem::path& path) {
   return ending == ".png" || ending == ".jpg" || ending == ".jpeg" || ending == ".bmp";
 }
 
-/// The pictures with the names of their classes, in order.
+/// The paths of the images with the names of their classes, in order.
 inline std::vector<std::pair<std::string, std::string>> find_pictures(const std::string& folder,
                                                                       const std::string& list) {
   namespace fs = std::filesystem;
@@ -93,9 +94,9 @@ inline std::vector<std::pair<std::string, std::string>> find_pictures(const std:
 
 }  // namespace detail
 
-/// Reads all pictures (.png, .jpg, .jpeg, .bmp; other files are passed over) into memory. Throws IOError if
-/// the folder or a file cannot be read, FormatError for a picture that is corrupt (naming it) or a class that
-/// is unknown or empty, ShapeError if sizes differ and none is asked for.
+/// Reads all images (.png, .jpg, .jpeg, .bmp; other files are ignored) into memory. Throws IOError if the
+/// folder or a file cannot be read, FormatError for an image that is corrupt (naming it) or a class that is
+/// unknown or empty, ShapeError if sizes differ and no size is given.
 inline ImageFolder image_folder(const std::string& folder, ImageFolderOptions options = {}) {
   constexpr const char* op = "image_folder";
   check((options.height > 0) == (options.width > 0) && options.height >= 0 && options.width >= 0, op,

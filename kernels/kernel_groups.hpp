@@ -1,5 +1,5 @@
-// The CUDA backend's table: each file of kernels fills in its entries. What none of them has is an error that
-// says so.
+// The table of the CUDA backend: each file of kernels fills in its entries. Entries
+// without a kernel throw an error.
 #pragma once
 
 #include "lpf/backend/contract.hpp"
@@ -23,7 +23,7 @@ void softmax(Table&);
 
 namespace detail {
 
-/// An entry that this build does not have.
+/// An entry that this build lacks.
 template <auto entry>
 struct Missing;
 template <class R, class... Arguments, R (*Table::*entry)(Arguments...)>
@@ -39,8 +39,8 @@ void miss(Table& table, const char* name) {
 
 }  // namespace detail
 
-/// Every entry but those for memory, and gemm_replicas, which may be null.
-inline void fill_families(Table& t) {
+/// Every entry except those for memory, and gemm_replicas, which may be null.
+inline void fill_kernel_groups(Table& t) {
   elementwise(t);
   reduce(t);
   index(t);
