@@ -33,7 +33,7 @@ struct Run {
 };
 
 // The runs of one configuration.
-struct Group {
+struct Configuration {
   std::map<std::string, std::string> settings;  // but the seed, and where the data lie
   std::string name;
   std::vector<Run> runs;
@@ -46,8 +46,8 @@ struct Group {
   }
 };
 
-std::vector<Group> read_runs(const std::vector<std::string>& folders) {
-  std::vector<Group> groups;
+std::vector<Configuration> read_runs(const std::vector<std::string>& folders) {
+  std::vector<Configuration> groups;
   for (const auto& folder : folders) {
     if (!std::filesystem::exists(folder + "/config.json")) {
       std::fprintf(stderr, "compare: '%s' has no config.json: it is no run, and is left out\n",
@@ -63,9 +63,9 @@ std::vector<Group> read_runs(const std::vector<std::string>& folders) {
     auto texts = experiment::texts(settings);
     texts.erase("seed");
     texts.erase("data");
-    auto group =
-        std::find_if(groups.begin(), groups.end(), [&](const Group& g) { return g.settings == texts; });
-    if (group == groups.end()) group = groups.insert(groups.end(), Group{texts, "", {}});
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [&](const Configuration& g) { return g.settings == texts; });
+    if (group == groups.end()) group = groups.insert(groups.end(), Configuration{texts, "", {}});
     for (const Run& r : group->runs)
       check(r.seed != settings.seed, "compare", "'", folder, "' is a second run of seed ", settings.seed,
             " with the same settings: give each run once");
@@ -77,11 +77,11 @@ std::vector<Group> read_runs(const std::vector<std::string>& folders) {
 
 // "lpf-sgd, M 8, gamma 0.06": the optimizer, and what differs between its groups. What follows from the
 // optimizer alone would make a name long.
-void name_groups(std::vector<Group>& groups) {
-  for (Group& g : groups) {
+void name_groups(std::vector<Configuration>& groups) {
+  for (Configuration& g : groups) {
     g.name = g.settings.at("optimizer");
     for (const auto& [name, text] : g.settings)
-      if (std::any_of(groups.begin(), groups.end(), [&, n = name, t = text](const Group& other) {
+      if (std::any_of(groups.begin(), groups.end(), [&, n = name, t = text](const Configuration& other) {
             return other.settings.at("optimizer") == g.settings.at("optimizer") && other.settings.at(n) != t;
           }))
         g.name += concat(", ", name, " ", text);
@@ -95,10 +95,10 @@ double last_test_error(const Run& r) {
   return last == r.history.rend() ? Epoch::none : last->test_error;
 }
 
-TextTable table_of(const std::vector<Group>& groups) {
+TextTable table_of(const std::vector<Configuration>& groups) {
   TextTable table({"configuration", "seeds", "best epoch, test error, %", "last epoch, test error, %",
                    "validation error, %", "training loss", "an epoch, s"});
-  for (const Group& g : groups) {
+  for (const Configuration& g : groups) {
     const auto cell = [&](auto f, int decimals = 2) {
       return format_mean_sd(mean_sd(g.values(f)), decimals);
     };
@@ -117,7 +117,7 @@ TextTable table_of(const std::vector<Group>& groups) {
 }
 
 // The mean over a group's seeds, as far as all of them have come.
-plot::Series curve(const Group& g, double Epoch::*column) {
+plot::Series curve(const Configuration& g, double Epoch::*column) {
   std::size_t epochs = g.runs[0].history.size();
   for (const Run& r : g.runs) epochs = std::min(epochs, r.history.size());
   std::vector<double> x;
@@ -130,7 +130,7 @@ plot::Series curve(const Group& g, double Epoch::*column) {
   return plot::mean_band(g.name, x, y);
 }
 
-void write_report(const std::string& path, const std::vector<Group>& groups, const TextTable& table,
+void write_report(const std::string& path, const std::vector<Configuration>& groups, const TextTable& table,
                   const std::string& command) {
   HTMLReport report({.title = "Runs compared", .command = command});
   report.section("Results").table(
@@ -139,7 +139,7 @@ void write_report(const std::string& path, const std::vector<Group>& groups, con
       "validation error; without validation images, of the lowest test error.");
   const auto chart = [&](const char* title, plot::AxisOptions y, double Epoch::*column) {
     std::vector<plot::Series> all;
-    for (const Group& g : groups) all.push_back(curve(g, column));
+    for (const Configuration& g : groups) all.push_back(curve(g, column));
     report.figure(plot::line_chart(all, {.title = title, .x = {.title = "epoch"}, .y = std::move(y)}),
                   "Mean over the seeds; the band is ± one standard deviation.");
   };
@@ -147,11 +147,11 @@ void write_report(const std::string& path, const std::vector<Group>& groups, con
   chart("Test loss", {.title = "cross-entropy"}, &Epoch::test_loss);
   chart("Training loss", {.title = "cross-entropy", .scale = plot::Scale::log}, &Epoch::train_loss);
   TextTable settings({"configuration", "settings that differ"}, {.align = {Align::left, Align::left}});
-  for (const Group& g : groups) {
+  for (const Configuration& g : groups) {
     std::string words;
     for (const auto& [name, text] : g.settings)
       if (std::any_of(groups.begin(), groups.end(),
-                      [&, n = name, t = text](const Group& o) { return o.settings.at(n) != t; }))
+                      [&, n = name, t = text](const Configuration& o) { return o.settings.at(n) != t; }))
         words += concat(words.empty() ? "" : ", ", name, " ", text.empty() ? "–" : text);
     settings.add_row({g.name, words});
   }
@@ -171,11 +171,11 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     refuse_extras(app, "compare");
-    std::vector<Group> groups = read_runs(folders);
+    std::vector<Configuration> groups = read_runs(folders);
     name_groups(groups);
     const TextTable table = table_of(groups);
     std::printf("%s", table.to_string().c_str());
-    for (const Group& g : groups)
+    for (const Configuration& g : groups)
       for (const Run& r : g.runs)
         if (std::ssize(r.history) < r.epochs)
           std::printf("%s, seed %llu: %zu of %lld epochs so far\n", g.name.c_str(),

@@ -14,6 +14,8 @@
 #include <lpf/data/sets/digits.hpp>
 #include <lpf/dense.hpp>
 #include <lpf/io/image.hpp>
+#include <lpf/models/mlp.hpp>
+#include <lpf/optim/registry.hpp>
 #include <lpf/report/log.hpp>
 #include <lpf/report/progress.hpp>
 #include <lpf/report/raster.hpp>
@@ -35,45 +37,27 @@ struct Options {
   std::string out = "out/landscape";
 };
 
-struct Mlp {
-  nn::Linear fc1, fc2, fc3;
-  explicit Mlp(const nn::Path& p)
-      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 128), fc3(p / "fc3", 128, 10) {}
-  Tensor operator()(const Tensor& x) const { return fc3(relu(fc2(relu(fc1(x))))); }
-};
-
 struct Trained {
   ParameterStore params;
-  Mlp net;
+  models::MLP net;
   std::vector<Tensor> trajectory;  // θ before training and after each epoch
 
-  explicit Trained(std::uint64_t seed) : params({.seed = seed}), net(params) {}
+  explicit Trained(std::uint64_t seed) : params({.seed = seed}), net(params, {64, 128, 128, 10}) {}
 };
 
 Trained train(const Options& o, const TensorDataset& data, bool low_pass) {
   Trained t(o.seed);
   DataLoader loader(data, {.batch_size = 64, .seed = o.seed});
   const std::int64_t steps = o.epochs * loader.batches();
-  optim::SGD sgd(t.params, {.lr = 0.1, .momentum = 0.9});
-  sgd.set_schedule(schedule::cosine(static_cast<std::uint64_t>(steps)));
-  LowPassFilter filter({.M = 8, .gamma = o.gamma, .total_steps = steps, .seed = o.seed});
+  const auto method = optim::make(low_pass ? "lpf-sgd" : "sgd", t.params,
+                                  {.momentum = 0.9, .seed = o.seed, .total_steps = steps, .gamma = o.gamma});
+  method->optimizer().set_schedule(schedule::cosine(static_cast<std::uint64_t>(steps)));
   t.trajectory.push_back(t.params.theta().clone());
   ProgressBar bar(static_cast<std::size_t>(o.epochs), {.label = low_pass ? "LPF-SGD" : "SGD"});
   for (int epoch = 0; epoch < o.epochs; ++epoch) {
     double last = 0;
     for (auto [x, y] : loader) {
-      const auto loss_of = [&, x = x, y = y] { return cross_entropy(t.net(x), y); };
-      if (low_pass) {
-        auto perturbed = filter.perturb(t.params);
-        const Tensor loss = loss_of();
-        loss.backward();
-        last = loss.item();
-      } else {
-        const Tensor loss = loss_of();
-        loss.backward();
-        last = loss.item();
-      }
-      sgd.step();
+      last = method->step([&, x = x, y = y](std::int64_t) { return cross_entropy(t.net(x), y); }).item();
     }
     t.trajectory.push_back(t.params.theta().clone());
     bar.update(static_cast<std::size_t>(epoch + 1), last);

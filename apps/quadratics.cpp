@@ -59,7 +59,7 @@ Eigen wishart(std::int64_t d, std::uint64_t seed) {
   const Tensor a = empty({d, d}, {.dtype = float64});
   a.backend().normal(float64, {.seed = seed}, 0, d * d, a.raw());
   const Quadratic f(affine(matmul(a.transpose(), a), 0.5, 0));
-  sharpness::MeasureOptions o{.measures = {sharpness::Measure::lambda_max}, .filter_normalize = false};
+  sharpness::MeasureOptions o{.measures = {"lambda_max"}, .filter_normalize = false};
   o.spectrum = {.steps = d, .starts = 1, .eigenpairs = d};
   const auto pairs = sharpness::measure(f, f.params, Quadratic::data(), o, f.losses()).eigenpairs;
   check<NumericError>(std::ssize(pairs) == d, "quadratics", "found ", pairs.size(), " of ", d, " eigenpairs");
@@ -88,14 +88,13 @@ const std::vector<Shown> shown{{"effective_dimension", "effective dimension"},
 // The measures of a quadratic at its minimum. There the gradient is zero and θᵀHθ too; so θ is a little off
 // it, along the steepest direction, in which ε-sharpness then looks.
 std::vector<double> measured(const Eigen& h, const Options& o) {
-  using sharpness::Measure;
   const Quadratic f(h.matrix());
   const std::int64_t d = o.dimensions;
   f.theta.clean().detach().copy_(affine(h.vectors[d - 1], 1e-3, 0));
   sharpness::MeasureOptions options{.draws = o.draws, .key = o.seed, .filter_normalize = false, .sigma = 1};
-  options.measures = {Measure::effective_dimension, Measure::low_pass,      Measure::trace,
-                      Measure::frobenius_norm,      Measure::lambda_max,    Measure::fisher_rao,
-                      Measure::pac_bayes,           Measure::local_entropy, Measure::epsilon};
+  std::vector<std::string> keys;
+  for (const Shown& q : shown) keys.push_back(q.key);
+  options.measures = sharpness::measures_of(keys);
   options.pac_bayes_draws = options.frobenius_draws = o.draws;
   options.spectrum = {.steps = d, .starts = 20};
   options.pac_bayes.initial = zeros({f.params.theta().numel()}, {.dtype = float64});

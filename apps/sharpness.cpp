@@ -28,7 +28,7 @@ namespace {
 struct Options {
   std::string file, compare, initial, network = "digits-mlp", data = "digits", json, plot;
   models::ModelOptions model;
-  bool normalize = false, train = false, blocks = false, raw = false;
+  bool normalize = false, train = false, blocks = false, raw = false, batch_norm = true;
   std::int64_t samples = 0, draws = 100, replicas = 8, samples_a_pass = 0;
   std::uint64_t seed = 0, key = 0;
   double relative_error = 0;
@@ -36,70 +36,14 @@ struct Options {
   int threads = 0;
 };
 
-struct Described {
-  sharpness::Measure measure;
-  std::string key, title, sentence;  // key: of the report
-};
-const std::vector<Described> described{
-    {sharpness::Measure::low_pass, "low_pass", "LPF",
-     "mean loss after Gaussian noise of 1 % of each filter's size: the paper's measure; low is flat"},
-    {sharpness::Measure::epsilon, "epsilon", "ε-sharpness",
-     "1 over the distance along the gradient at which the loss has risen by 0.1"},
-    {sharpness::Measure::pac_bayes, "pac_bayes_sigma", "PAC-Bayes σ",
-     "the noise, in units of the filters, that raises the mean loss by 0.1; here high is flat"},
-    {sharpness::Measure::pac_bayes, "pac_bayes_norm", "PAC-Bayes, norm",
-     "‖θ‖²/(4σ²) + ln(2N/δ), the bound's complexity as the published comparison used it"},
-    {sharpness::Measure::pac_bayes, "pac_bayes_distance", "PAC-Bayes, distance",
-     "the same with the distance to the initial weights, as the bound is defined"},
-    {sharpness::Measure::frobenius_norm, "frobenius_norm", "‖H‖ Frobenius",
-     "root of the sum of the squared eigenvalues of the Hessian"},
-    {sharpness::Measure::fisher_rao, "fisher_rao", "Fisher-Rao norm",
-     "θᵀHθ, the curvature along the weights themselves"},
-    {sharpness::Measure::lambda_max, "lambda_max", "λ_max",
-     "largest eigenvalue: curvature of the steepest direction"},
-    {sharpness::Measure::trace, "trace", "trace",
-     "sum of the eigenvalues: curvature of all directions together"},
-    {sharpness::Measure::trace_hutchpp, "trace_hutchpp", "trace, Hutch++",
-     "the same, the large eigenvalues exactly and the rest by draws"},
-    {sharpness::Measure::effective_dimension, "effective_dimension", "effective dimension",
-     "Σ λ/(λ+1): about how many directions are curved by more than 1"},
-    {sharpness::Measure::shannon_entropy, "shannon_entropy", "Shannon entropy",
-     "how unsure the predictions are, in nats"},
-    {sharpness::Measure::local_entropy, "local_entropy", "local entropy",
-     "−ln of the mean of e^−loss around the weights; low is a wide valley"},
-    {sharpness::Measure::local_entropy_gradient, "local_entropy_gradient", "its gradient",
-     "γ times how far 20 noisy steps of gradient descent drift from the weights"},
-    {sharpness::Measure::sam, "sam", "SAM", "largest rise of the loss within a ball of radius 0.05"},
-    {sharpness::Measure::density, "", "density", "density of the eigenvalues (in --plot)"},
-    {sharpness::Measure::profile, "", "profile", "mean loss at growing distance (in --plot)"}};
-
-const Described& description_of(const std::string& key) {
-  for (const Described& d : described)
-    if (d.key == key) return d;
-  fail("sharpness", "no description of '", key, "'");
-}
-
-struct Mlp {
-  nn::Linear fc1, fc2, fc3;
-  explicit Mlp(const nn::Path& p)
-      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 128), fc3(p / "fc3", 128, 10) {}
-  Tensor operator()(const Tensor& x) const {
-    check<ShapeError>(x.numel() == 64 * x.size(0), "digits-mlp",
-                      "takes digits of 64 pixels, the samples have shape ", x.shape(),
-                      ": use --data digits, or another --network");
-    return fc3(relu(fc2(relu(fc1(reshape(x, {x.size(0), 64}))))));
-  }
-};
-
 TensorDataset load_data(const Options& o) {
   const auto colon = o.data.find(':');
   const std::string kind = o.data.substr(0, colon);
   const std::string place = colon == std::string::npos ? "" : o.data.substr(colon + 1);
-  const bool flat = o.network == "digits-mlp";
   check(kind == "digits" || !place.empty(), "sharpness", "--data ", kind, " needs a place: --data ", kind,
         ":FOLDER");
   const auto whole = [&]() -> TensorDataset {
-    if (kind == "digits") return digits({.flat = flat, .normalize = o.normalize});
+    if (kind == "digits") return digits({.flat = false, .normalize = o.normalize});
     if (kind == "idx") return mnist(place, Split::train, {.normalize = o.normalize});
     if (kind == "cifar10") return cifar10(place, Split::train, {.normalize = o.normalize});
     if (kind == "cifar100") return cifar100(place, Split::train, {.normalize = o.normalize});
@@ -117,13 +61,10 @@ struct Loaded {
   models::Model net;
 
   Loaded(const Options& o, const TensorDataset& data) {
-    if (o.network == "digits-mlp") {
-      net = Mlp(params);
-    } else {
-      models::ModelOptions options = o.model;
-      if (data.images.rank() == 4) options.input = data.images.shape().slice(1, 4);
-      net = models::make(o.network, params, options);
-    }
+    models::ModelOptions options = o.model;
+    options.input = data.images.shape().slice(1, 4);
+    if (!o.batch_norm) options.batch_norm = false;
+    net = models::make(o.network, params, options);
   }
   void load(const std::string& name) const {
     std::string path = name;  // a checkpoint is named without its ending
@@ -138,10 +79,10 @@ struct Loaded {
 };
 
 void train_digits(const Options& o, const TensorDataset& data) {
-  check(o.network == "digits-mlp" && o.data == "digits", "sharpness",
+  check(models::info(o.network).input == Shape{8, 8, 1} && o.data == "digits", "sharpness",
         "--train trains digits-mlp on digits only");
   const ParameterStore params({.seed = o.seed});
-  const Mlp net(params);
+  const models::Model net = models::make(o.network, params);
   DataLoader loader(data, {.batch_size = 64, .seed = o.seed});
   optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9});
   constexpr int epochs = 60;
@@ -171,12 +112,7 @@ sharpness::MeasureOptions measure_options(const Options& o, const TensorDataset&
   out.samples = o.samples_a_pass;
   out.low_pass_blocks = o.blocks;
   out.spectrum.eigenpairs = 5;
-  if (!o.measures.empty()) {
-    out.measures.clear();
-    for (const std::string& name : o.measures)
-      for (const sharpness::Measure m : sharpness::all)
-        if (sharpness::detail::name_of(m) == name) out.measures.push_back(m);
-  }
+  out.measures = o.measures;
   if (!o.initial.empty()) {
     const Loaded initial(o, data);
     initial.load(o.initial);
@@ -200,7 +136,7 @@ TextTable table_of(const sharpness::Report& report) {
                   {.align = {Align::left, Align::left, Align::right, Align::right, Align::right}});
   for (const auto& m : report.measurements) {
     const auto& e = m.estimate;
-    table.add_row({description_of(m.name).title, with_error(e.value, e.standard_error),
+    table.add_row({sharpness::quantity(m.name).title, with_error(e.value, e.standard_error),
                    std::isnan(e.data_error) ? "–" : format_general(e.data_error, 2),
                    e.draws > 0 ? std::to_string(e.draws) : "–",
                    e.advised_draws > 0 ? std::to_string(e.advised_draws) : "–"});
@@ -213,7 +149,7 @@ TextTable blocks_of(const sharpness::Report& report) {
                   {.align = {Align::left, Align::left, Align::left}});
   for (const auto& m : report.measurements)
     for (const auto& b : m.estimate.blocks)
-      table.add_row({b.name, description_of(m.name).title, with_error(b.value, b.standard_error)});
+      table.add_row({b.name, sharpness::quantity(m.name).title, with_error(b.value, b.standard_error)});
   return table;
 }
 
@@ -262,7 +198,7 @@ void write_plot(const std::string& path, const Options& o, const sharpness::Repo
   page.section("Measures").table(table_of(report), "In units of the filters' sizes, in evaluation mode.");
   std::vector<std::pair<std::string, std::string>> terms;
   for (const auto& m : report.measurements)
-    terms.emplace_back(description_of(m.name).title, description_of(m.name).sentence);
+    terms.emplace_back(sharpness::quantity(m.name).title, sharpness::quantity(m.name).sentence);
   page.definitions(terms);
   if (!report.density.x.empty()) {
     const double top = *std::max_element(report.density.y.begin(), report.density.y.end());
@@ -289,7 +225,7 @@ void print(const Options& o, const sharpness::Report& report) {
               o.network.c_str(), static_cast<long long>(report.samples), o.data.c_str(),
               format_general(report.loss).c_str(), table_of(report).to_string().c_str());
   for (const auto& m : report.measurements) {
-    const Described& d = description_of(m.name);
+    const sharpness::QuantityInfo& d = sharpness::quantity(m.name);
     std::printf("%s: %s.\n", d.title.c_str(), d.sentence.c_str());
     if (!m.note.empty()) std::printf("    no value: %s\n", m.note.c_str());
   }
@@ -315,7 +251,7 @@ int run(const Options& o, const std::string& command) {
   if (o.train) train_digits(o, data);
   const Loaded a(o, data);
   a.load(o.file);
-  const std::size_t measures = o.measures.empty() ? sharpness::all.size() : o.measures.size();
+  const std::size_t measures = o.measures.empty() ? sharpness::names().size() : o.measures.size();
   const auto measure = [&](const Loaded& m) {
     ProgressBar bar(measures, {.label = "measuring"});
     return sharpness::measure(m.net, m.params, data, measure_options(o, data, bar));
@@ -333,7 +269,7 @@ int run(const Options& o, const std::string& command) {
   warn_if_not_converged(o.compare, other);
   TextTable table({"measure", o.file, o.compare, "difference ± paired error", "error of data"});
   for (const auto& d : sharpness::compare(report, other))
-    table.add_row({description_of(d.name).title, format_general(d.a, 5), format_general(d.b, 5),
+    table.add_row({sharpness::quantity(d.name).title, format_general(d.a, 5), format_general(d.b, 5),
                    with_error(d.value, d.standard_error),
                    std::isnan(d.data_error) ? "–" : format_general(d.data_error, 2)});
   std::printf("\nThe same noise for both, differences paired draw by draw:\n%s", table.to_string().c_str());
@@ -344,24 +280,21 @@ int run(const Options& o, const std::string& command) {
 
 int main(int argc, char** argv) {
   Options o;
-  std::vector<std::string> networks = models::names(), measures;
-  networks.insert(networks.begin(), "digits-mlp");
-  for (const sharpness::Measure m : sharpness::all) measures.emplace_back(sharpness::detail::name_of(m));
   CLI::App app("Measures how sharp the minimum is that a network was trained to.");
   app.option_defaults()->always_capture_default();
   app.add_option("file", o.file, "safetensors file with the weights, or the name of a checkpoint")
       ->required();
-  app.add_option("--network", o.network, "which network they are of")->check(CLI::IsMember(networks));
+  app.add_option("--network", o.network, "which network they are of")->check(CLI::IsMember(models::names()));
   app.add_option("--classes", o.model.classes, "classes of the network")->check(CLI::Range(2, 100000));
   app.add_option("--width", o.model.width, "width of a ResNet; 0: its own")->check(CLI::Range(0, 100000));
-  app.add_flag("!--no-batch-norm", o.model.batch_norm, "a ResNet without batch norm");
+  app.add_flag("!--no-batch-norm", o.batch_norm, "a ResNet without batch norm");
   app.add_flag("!--no-skip", o.model.skip, "a ResNet without skip connections");
   app.add_option("--data", o.data, "training data: digits, idx:FOLDER, cifar10:FOLDER, cifar100:FOLDER");
   app.add_flag("--normalize", o.normalize, "normalise pixels by the set's mean and deviation");
   app.add_option("--samples", o.samples, "measure on so many, drawn at random; 0: all")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--seed", o.seed, "of that choice, and of --train");
-  app.add_option("--measures", o.measures, "only these")->check(CLI::IsMember(measures));
+  app.add_option("--measures", o.measures, "only these")->check(CLI::IsMember(sharpness::names()));
   app.add_option("--draws", o.draws, "random draws of a measure")->check(CLI::Range(2, 1000000));
   app.add_option("--relative-error", o.relative_error, "draw until this is reached instead; 0: do not")
       ->check(CLI::NonNegativeNumber);

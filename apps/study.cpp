@@ -40,8 +40,8 @@ void describe(const study::Plan& plan, const study::Shard& shard) {
   for (const study::Factor& f : plan.factors) {
     std::printf("  %-13s", f.name.c_str());
     for (const double v : f.values)
-      std::printf(" %s", f.name == "optimizer" ? study::optimizer_names[static_cast<std::size_t>(v)].c_str()
-                                               : format_general(v).c_str());
+      std::printf(" %s",
+                  f.name == "optimizer" ? study::optimizer_of(v).title.c_str() : format_general(v).c_str());
     std::printf("\n");
   }
   for (const auto& [name, value] : plan.shared)

@@ -28,7 +28,7 @@ using Given = std::map<std::string, std::string>;  // settings on the command li
 struct Options {
   std::string recipe, out, device = "cpu";
   int threads = 0;
-  bool resume = false, dry_run = false, recipes = false, graphs = true;
+  bool resume = false, dry_run = false, recipes = false, optimizers = false, models = false, graphs = true;
 };
 
 std::string described(const char* name, const char* meaning) {
@@ -82,7 +82,7 @@ void print_recipes() {
   TextTable table({"recipe", "published error, %", "epochs", "batch", "lr", "M", "γ", "α"});
   for (const auto& r : experiment::recipes()) {
     const Settings& s = r.settings;
-    const bool lpf = s.optimizer == "lpf-sgd";
+    const bool lpf = optim::info(s.optimizer).takes("gamma");
     table.add_row(
         {r.name,
          concat(format_fixed(r.error, r.error < 1 ? 3 : 2), r.sd > 0 ? " ± " + format_fixed(r.sd, 2) : ""),
@@ -93,8 +93,25 @@ void print_recipes() {
   std::printf("%s", table.to_string().c_str());
 }
 
+void print_optimizers() {
+  TextTable table({"optimizer", "", "settings besides clip-norm, schedule and seed"},
+                  {.align = {Align::left, Align::left, Align::left}});
+  for (const auto& m : optim::list()) {
+    std::string settings;
+    for (const auto& name : m.settings) settings += (settings.empty() ? "" : ", ") + name;
+    table.add_row({m.name, m.description, settings});
+  }
+  std::printf("%s", table.to_string().c_str());
+}
+
+void print_models() {
+  TextTable table({"model", "", "width"}, {.align = {Align::left, Align::left, Align::left}});
+  for (const auto& m : models::list()) table.add_row({m.name, m.description, m.width});
+  std::printf("%s", table.to_string().c_str());
+}
+
 void print_dry_run(const Settings& s) {
-  const experiment::Estimate e = experiment::dry_run(s);
+  const experiment::RunCost e = experiment::dry_run(s);
   TextTable parts({"part", "tensors", "parameters"});
   for (const auto& p : e.parts)
     parts.add_row({p.name, std::to_string(p.tensors), std::to_string(p.parameters)});
@@ -157,6 +174,8 @@ int main(int argc, char** argv) {
   add_settings(app, given);
   app.add_option("--recipe", o.recipe, "settings of a row of the paper's tables, by name");
   app.add_flag("--recipes", o.recipes, "list the recipes, with the published errors");
+  app.add_flag("--optimizers", o.optimizers, "list the optimizers, with the settings that each takes");
+  app.add_flag("--models", o.models, "list the networks");
   app.add_option("--out", o.out, "folder of the results; otherwise runs/ and a name of the main settings");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
@@ -170,6 +189,8 @@ int main(int argc, char** argv) {
   try {
     refuse_extras(app, "train");
     if (o.recipes) return print_recipes(), 0;
+    if (o.optimizers) return print_optimizers(), 0;
+    if (o.models) return print_models(), 0;
     set_num_threads(o.threads);
     if (o.device == "cuda") set_default_device(Device::cuda());
     check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");

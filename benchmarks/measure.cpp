@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <lpf/lpf.hpp>
+#include <lpf/models/mlp.hpp>
 #include <lpf/report/table.hpp>
 #include <lpf/sharpness/measure.hpp>
 #include <nlohmann/json.hpp>
@@ -20,13 +21,6 @@ struct Options {
   std::int64_t draws = 100, samples = 1000;
   int rounds = 15, threads = 0;
   std::string json, peer;
-};
-
-struct Mlp {
-  nn::Linear fc1, fc2, fc3;
-  explicit Mlp(const nn::Path& p)
-      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 128), fc3(p / "fc3", 128, 10) {}
-  Tensor operator()(const Tensor& x) const { return fc3(relu(fc2(relu(fc1(x))))); }
 };
 
 Tensor gaussian(const Shape& shape) {
@@ -76,7 +70,7 @@ int run(int argc, char** argv) {
 
   const auto peer = Peer::of(o.peer, {"--batch", "128"});
   const ParameterStore params({.seed = 1});
-  const Mlp net{nn::Path(params)};
+  const models::MLP net(params, {64, 128, 128, 10});
   std::vector<std::int64_t> labels(static_cast<std::size_t>(o.samples));
   for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::int64_t>(i % 10);
   const TensorDataset data(gaussian({o.samples, 64}), from_vector(labels, {o.samples}), 10);
@@ -87,18 +81,18 @@ int run(int argc, char** argv) {
     std::string name;
     std::function<double()> milliseconds;
   };
-  std::vector<Way> ways{
-      {"LPF measure",
-       [&] {
-         return milliseconds_of([&] {
-           const auto report = sharpness::measure(
-               net, params, data, {.measures = {sharpness::Measure::low_pass}, .draws = o.draws, .key = 7});
-           value = report["low_pass"].value;
-         });
-       }},
-      {"its products alone", [&] { return milliseconds_of([&] { products.run(); }); }},
-      {"PyTorch, draw after draw",
-       [&] { return peer->number(concat("measure ", o.draws, " ", o.threads, " ", o.samples)); }}};
+  std::vector<Way> ways{{"LPF measure",
+                         [&] {
+                           return milliseconds_of([&] {
+                             const auto report = sharpness::measure(
+                                 net, params, data, {.measures = {"low_pass"}, .draws = o.draws, .key = 7});
+                             value = report["low_pass"].value;
+                           });
+                         }},
+                        {"its products alone", [&] { return milliseconds_of([&] { products.run(); }); }},
+                        {"PyTorch, draw after draw", [&] {
+                           return peer->number(concat("measure ", o.draws, " ", o.threads, " ", o.samples));
+                         }}};
   if (!peer) ways.pop_back();
   std::vector<std::vector<double>> ms(ways.size());
   for (int round = -1; round < o.rounds; ++round)

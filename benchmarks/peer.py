@@ -120,6 +120,8 @@ class Training:
             self.net, self.x = self.net.to(memory_format=torch.channels_last), self.x.to(memory_format=torch.channels_last)
         self.params = list(self.net.parameters())
         self.optimizer = torch.optim.SGD(self.params, lr=0.01, momentum=0.9)
+        if method not in ("sgd", "sam", "lpf-sgd"):
+            raise NotImplementedError
         if estimator == "vmap" and any(isinstance(c, nn.BatchNorm2d) for c in self.net.modules()):
             raise NotImplementedError
         if estimator == "vmap" and batch % m:

@@ -8,6 +8,8 @@
 #include <iostream>
 #include <lpf/data/sets/digits.hpp>
 #include <lpf/lpf.hpp>
+#include <lpf/models/mlp.hpp>
+#include <lpf/optim/registry.hpp>
 #include <lpf/report/table.hpp>
 #include <lpf/train/population.hpp>
 #include <nlohmann/json.hpp>
@@ -27,13 +29,6 @@ struct Options {
   std::string json, peer, runs_of;
 };
 
-struct Mlp {
-  nn::Linear fc1, fc2, fc3;
-  explicit Mlp(const nn::Path& p)
-      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 128), fc3(p / "fc3", 128, 10) {}
-  Tensor operator()(const Tensor& x) const { return fc3(relu(fc2(relu(fc1(x))))); }
-};
-
 const TensorDataset& training_set() {
   static const TensorDataset data = split(digits(), {1000, 797}, 0)[0];
   return data;
@@ -42,28 +37,19 @@ const TensorDataset& training_set() {
 /// One run, as a program for a single run would have it.
 struct Run {
   ParameterStore params;
-  Mlp net;
-  optim::SGD sgd;
-  LowPassFilter filter;
+  models::MLP net;
+  std::unique_ptr<optim::Method> trainer;
   DataLoader loader;
-  bool filtered;
 
   Run(std::int64_t k, const Options& o, const std::string& method)
       : params({.seed = static_cast<std::uint64_t>(k)}),
-        net(params),
-        sgd(params, {.lr = 0.05, .momentum = 0.9}),
-        filter({.M = o.M, .gamma = 0.01, .seed = params.seed()}),
-        loader(training_set(), {.batch_size = o.batch, .drop_last = true, .seed = params.seed()}),
-        filtered(method == "lpf-sgd") {}
+        net(params, {64, 128, 128, 10}),
+        trainer(optim::make(method, params,
+                            {.lr = 0.05, .momentum = 0.9, .seed = params.seed(), .M = o.M, .gamma = 0.01})),
+        loader(training_set(), {.batch_size = o.batch, .drop_last = true, .seed = params.seed()}) {}
 
   void step(const Tensor& x, const Tensor& y) {
-    if (filtered) {
-      const auto scope = filter.perturb(params);
-      cross_entropy(net(x), y).backward();
-    } else {
-      cross_entropy(net(x), y).backward();
-    }
-    sgd.step();
+    trainer->step([&](std::int64_t) { return cross_entropy(net(x), y); });
   }
   void train(int epochs) {
     for (int e = 0; e < epochs; ++e)
@@ -136,8 +122,8 @@ std::vector<Result> measure(const Options& o, const std::string& method, const s
   });
   if (peer)
     ways.emplace_back(Result{method, "PyTorch"}, [&] {
-      return peer->number(concat("population ", method == "sgd" ? "sgd" : "lpf-sgd", " ", o.M, " ", o.threads,
-                                 " ", o.members, " ", steps));
+      return peer->number(
+          concat("population ", method, " ", o.M, " ", o.threads, " ", o.members, " ", steps));
     });
   for (int round = -1; round < o.rounds; ++round)
     for (auto& [result, run] : ways) {
@@ -182,15 +168,16 @@ int run(int argc, char** argv) {
   TextTable table({"", "by", "µs a member's step", "quartiles", "steps / s", "population is faster by"});
   for (const std::string& method : o.methods) {
     const std::vector<Result> results = measure(o, method, argv[0], peer.get());
+    const bool perturbed = optim::info(method).takes("M");
     const double steps = static_cast<double>(o.members * o.epochs * (1000 / o.batch));
     for (const Result& r : results) {
       const auto us = [&](double q) { return r.quantile(q) * 1e3 / steps; };
-      table.add_row({method == "sgd" ? method : concat(method, " M=", o.M), r.by, format_fixed(us(.5), 1),
+      table.add_row({perturbed ? concat(method, " M=", o.M) : method, r.by, format_fixed(us(.5), 1),
                      concat(format_fixed(us(.25), 1), " – ", format_fixed(us(.75), 1)),
                      format_fixed(1e6 / us(.5), 0),
                      concat(format_fixed(r.quantile(.5) / results[0].quantile(.5), 2), " ×")});
       records.push_back({{"method", method},
-                         {"M", method == "sgd" ? 0 : o.M},
+                         {"M", perturbed ? o.M : 0},
                          {"by", r.by},
                          {"members", o.members},
                          {"batch", o.batch},

@@ -8,8 +8,10 @@
 #include <cstdio>
 #include <lpf/lpf.hpp>
 #include <lpf/models/lenet.hpp>
+#include <lpf/models/mlp.hpp>
 #include <lpf/models/resnet.hpp>
 #include <lpf/models/wide_resnet.hpp>
+#include <lpf/optim/registry.hpp>
 #include <lpf/report/table.hpp>
 #include <lpf/train/captured_step.hpp>
 #include <lpf/train/precision.hpp>
@@ -26,20 +28,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Net = std::function<Tensor(const Tensor&)>;
 
-struct Mlp {
-  std::vector<nn::Linear> layers;
-  Mlp(const nn::Path& p, const std::vector<std::int64_t>& sizes) {
-    for (std::size_t i = 0; i + 1 < sizes.size(); ++i)
-      layers.emplace_back(p / concat("fc", i + 1), sizes[i], sizes[i + 1]);
-  }
-  Tensor operator()(const Tensor& x) const {
-    Tensor y = x;
-    for (std::size_t i = 0; i < layers.size(); ++i)
-      y = i + 1 < layers.size() ? relu(layers[i](y)) : layers[i](y);
-    return y;
-  }
-};
-
 struct NetInfo {
   const char* name;
   Shape input;  // of one sample
@@ -50,12 +38,12 @@ const std::vector<NetInfo>& networks() {
       {"mlp-64",
        {64},
        [](const nn::Path& p) {
-         return Mlp(p, {64, 128, 10});
+         return models::MLP(p, {64, 128, 10});
        }},
       {"mlp-784",
        {784},
        [](const nn::Path& p) {
-         return Mlp(p, {784, 512, 512, 10});
+         return models::MLP(p, {784, 512, 512, 10});
        }},
       {"lenet", {28, 28, 1}, [](const nn::Path& p) { return models::SmallLeNet(p); }},
       {"resnet18-8",
@@ -84,7 +72,7 @@ struct Job {
   std::int64_t M = 1;
   int threads = 1;
 
-  bool filtered() const { return method == "lpf-sgd"; }
+  bool filtered() const { return optim::info(method).takes("estimator"); }
   std::string label() const {
     if (!filtered()) return method;
     return concat(method, " M=", M, estimator == "replicas" ? "" : concat(" ", estimator));
@@ -100,9 +88,15 @@ const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replic
 class Training {
  public:
   Training(const Job& job, std::int64_t batch, bool graphs)
-      : job_(job),
-        params_({.seed = 1}),
-        sgd_(params_, {.lr = 0.01, .momentum = 0.9}),
+      : params_({.seed = 1}),
+        method_(optim::make(job.method, params_,
+                            {.lr = 0.01,
+                             .momentum = 0.9,
+                             .M = job.M,
+                             .gamma = 1e-3,
+                             .estimator = estimators.at(job.estimator),
+                             .memory = job.estimator == "recomputed" ? ReplicaMemory::recomputed
+                                                                     : ReplicaMemory::automatic})),
         captured_([this](const Tensor& x, const Tensor& y) { return step_on(x, y); },
                   {.enabled = graphs, .warm_up = 1}) {
     const auto info = std::find_if(networks().begin(), networks().end(),
@@ -116,13 +110,6 @@ class Training {
     std::vector<std::int64_t> labels(static_cast<std::size_t>(batch));
     for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::int64_t>(i * 7 % 10);
     y_ = from_vector(labels, {batch});
-    if (job.filtered())
-      filter_.emplace(LowPassFilterOptions{
-          .M = job.M,
-          .gamma = 1e-3,
-          .estimator = estimators.at(job.estimator),
-          .memory = job.estimator == "recomputed" ? ReplicaMemory::recomputed : ReplicaMemory::automatic});
-    if (job.method == "sam") sam_.emplace(params_, sgd_, optim::SAMOptions{.rho = 0.05});
   }
 
   /// Runs a step; on a GPU it is queued.
@@ -131,26 +118,13 @@ class Training {
 
  private:
   Tensor step_on(const Tensor& x, const Tensor& y) {
-    const auto loss = [&] { return cross_entropy(net_(x), y); };
-    if (sam_) return sam_->step(loss);
-    const auto update = [&] {
-      const Tensor l = loss();
-      l.backward();
-      sgd_.step();
-      return l.detach();
-    };
-    if (!filter_) return update();
-    const auto scope = filter_->perturb(params_);
-    return update();
+    return method_->step([&](std::int64_t) { return cross_entropy(net_(x), y); });
   }
 
-  Job job_;
   ParameterStore params_;
-  optim::SGD sgd_;
+  std::unique_ptr<optim::Method> method_;
   Net net_;
   Tensor x_, y_;
-  std::optional<LowPassFilter> filter_;
-  std::optional<optim::SAM<optim::SGD>> sam_;
   CapturedStep<std::function<Tensor(const Tensor&, const Tensor&)>> captured_;
 };
 
@@ -245,7 +219,7 @@ struct Options {
 std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, bool peer) {
   std::vector<Job> jobs;
   for (const std::string& method : o.methods) {
-    if (method != "lpf-sgd") {
+    if (!optim::info(method).takes("estimator")) {
       jobs.push_back({.net = net, .method = method, .threads = threads});
       if (peer) jobs.push_back({.net = net, .method = method, .by = "pytorch", .threads = threads});
       continue;
@@ -390,8 +364,8 @@ int run(int argc, char** argv) {
                  "networks (default: six on the CPU, on a GPU mlp-784, resnet18-64, wrn-16-8)")
       ->check(CLI::IsMember(known))
       ->delimiter(',');
-  app.add_option("--methods", o.methods, "methods")
-      ->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}))
+  app.add_option("--methods", o.methods, "methods; the peer has sgd, sam and lpf-sgd")
+      ->check(CLI::IsMember(optim::names()))
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--estimators", o.estimators,

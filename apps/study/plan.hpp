@@ -1,16 +1,20 @@
 // What a study trains: factors and their values, on top of settings that all models share.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <lpf/core/error.hpp>
+#include <lpf/optim/registry.hpp>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace study {
 
-using Settings = std::map<std::string, double>;
+/// Of one model: a value of each factor, and what all models share.
+using FactorValues = std::map<std::string, double>;
 
 /// A hyper-parameter and its values.
 struct Factor {
@@ -18,16 +22,26 @@ struct Factor {
   std::vector<double> values;
 };
 
-enum class Network { mlp, narrow_resnet, resnet, double_descent };
-enum Optimizer { sgd, sam, lpf_sgd, adam };
-inline const std::vector<std::string> optimizer_names{"SGD", "SAM", "LPF-SGD", "Adam"};
+/// Factor "optimizer": in settings and results an optimizer is its place in this list, so that new ones come
+/// last.
+inline const std::vector<std::string> optimizers{"sgd", "sam", "lpf-sgd", "adam"};
+inline const lpf::optim::MethodInfo& optimizer_of(double number) {
+  return lpf::optim::info(optimizers.at(static_cast<std::size_t>(number)));
+}
+/// The number of an optimizer of that name.
+inline double optimizer_number(std::string_view name) {
+  const auto found = std::find(optimizers.begin(), optimizers.end(), name);
+  lpf::check(found != optimizers.end(), "study", "no study has the optimizer '", name, "'");
+  return static_cast<double>(found - optimizers.begin());
+}
 
 struct Plan {
   std::string study, grid;             ///< its name: --study, --grid
   std::string description;             ///< data and network
-  Network network;                     ///< mlp: on digits; the others: on CIFAR-10
+  std::string data;                    ///< digits, or cifar10
+  std::string network;                 ///< of the registry of models
   std::vector<Factor> factors;         ///< the seeds first
-  Settings shared = {};                ///< of all models
+  FactorValues shared = {};            ///< of all models
   int epochs;                          ///< at most, where `stop` is given
   std::vector<int> milestones = {};    ///< epochs: learning rate × 0.1; none with `cosine`
   bool cosine = false;                 ///< to 0 at the last epoch
@@ -43,12 +57,14 @@ struct Plan {
     for (const Factor& f : factors) n *= f.values.size();
     return n;
   }
+  /// Networks of a few thousand weights.
+  bool small() const { return data == "digits"; }
   std::size_t seeds() const { return factors[0].values.size(); }
   /// Models without regard to the seed.
   std::size_t configurations() const { return size() / seeds(); }
-  /// Settings of model `id`; the seed varies slowest, so that the beginning of a study is one of whole seeds.
-  Settings settings(std::size_t id) const {
-    Settings out = shared;
+  /// The values of model `id`; the seed varies slowest, so that the beginning of a study is one of whole seeds.
+  FactorValues settings(std::size_t id) const {
+    FactorValues out = shared;
     for (std::size_t k = factors.size(); k-- > 0; id /= factors[k].values.size())
       out[factors[k].name] = factors[k].values[id % factors[k].values.size()];
     return out;
@@ -66,9 +82,11 @@ inline std::vector<double> range(double first, double last, double step) {
 
 inline std::vector<Plan> make_plans() {
   const std::vector<double> three{0, 1, 2}, five{0, 1, 2, 3, 4}, off_on{0, 1};
+  const double sgd = optimizer_number("sgd"), sam = optimizer_number("sam"),
+               lpf_sgd = optimizer_number("lpf-sgd"), adam = optimizer_number("adam");
   const std::vector<double> label_levels = range(0, 0.9, 0.1), data_levels = range(0, 3.8, 0.2);
-  const Settings noisy{{"lr", 0.1}, {"momentum", 0.9}, {"weight_decay", 5e-4}, {"batch_size", 128}};
-  const auto with = [](Settings a, const Settings& b) {
+  const FactorValues noisy{{"lr", 0.1}, {"momentum", 0.9}, {"weight_decay", 5e-4}, {"batch_size", 128}};
+  const auto with = [](FactorValues a, const FactorValues& b) {
     for (const auto& [name, value] : b) a[name] = value;
     return a;
   };
@@ -79,7 +97,8 @@ inline std::vector<Plan> make_plans() {
        .grid = "small",
        .description = "digits, 300 to train, a tenth of them with labels drawn at random, and 1497 to test; "
                       "network 64-w-w-10",
-       .network = Network::mlp,
+       .data = "digits",
+       .network = "mlp",
        .factors = {{"seed", three},
                    {"momentum", {0, 0.5, 0.9}},
                    {"width", {32, 64}},
@@ -95,7 +114,8 @@ inline std::vector<Plan> make_plans() {
       {.study = "grid",
        .grid = "paper",
        .description = "CIFAR-10, narrow ResNet-18 of 8w channels",
-       .network = Network::narrow_resnet,
+       .data = "cifar10",
+       .network = "narrow-resnet18",
        .factors = {{"seed", three},
                    {"momentum", {0, 0.5, 0.9}},
                    {"width", {4, 6, 8}},
@@ -110,7 +130,8 @@ inline std::vector<Plan> make_plans() {
       {.study = "label-noise",
        .grid = "small",
        .description = "digits, 500 to train and 1297 to test; network 64-128-128-10",
-       .network = Network::mlp,
+       .data = "digits",
+       .network = "mlp",
        .factors = {{"seed", three}, {"label_noise", label_levels}},
        .shared = with(noisy, {{"train", 500}, {"width", 128}}),
        .epochs = 350,
@@ -119,7 +140,8 @@ inline std::vector<Plan> make_plans() {
       {.study = "label-noise",
        .grid = "paper",
        .description = "CIFAR-10, ResNet-18",
-       .network = Network::resnet,
+       .data = "cifar10",
+       .network = "resnet18",
        .factors = {{"seed", five}, {"label_noise", label_levels}},
        .shared = noisy,
        .epochs = 350,
@@ -128,7 +150,8 @@ inline std::vector<Plan> make_plans() {
       {.study = "data-noise",
        .grid = "small",
        .description = "digits, 500 to train and 1297 to test; network 64-128-128-10",
-       .network = Network::mlp,
+       .data = "digits",
+       .network = "mlp",
        .factors = {{"seed", three}, {"data_noise", data_levels}},
        .shared = with(noisy, {{"train", 500}, {"width", 128}}),
        .epochs = 350,
@@ -137,7 +160,8 @@ inline std::vector<Plan> make_plans() {
       {.study = "data-noise",
        .grid = "paper",
        .description = "CIFAR-10, ResNet-18",
-       .network = Network::resnet,
+       .data = "cifar10",
+       .network = "resnet18",
        .factors = {{"seed", five}, {"data_noise", data_levels}},
        .shared = noisy,
        .epochs = 350,
@@ -147,7 +171,8 @@ inline std::vector<Plan> make_plans() {
        .grid = "small",
        .description = "digits, 500 to train, a fifth of them with labels drawn at random, and 1297 to test; "
                       "network 64-w-w-10",
-       .network = Network::mlp,
+       .data = "digits",
+       .network = "mlp",
        .factors = {{"seed", three}, {"width", {2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96}}},
        .shared =
            {{"train", 500}, {"label_noise", 0.2}, {"optimizer", adam}, {"lr", 1e-3}, {"batch_size", 128}},
@@ -156,7 +181,8 @@ inline std::vector<Plan> make_plans() {
       {.study = "double-descent",
        .grid = "paper",
        .description = "CIFAR-10, a fifth of the labels drawn at random; ResNet-18 of w channels",
-       .network = Network::double_descent,
+       .data = "cifar10",
+       .network = "double-descent-resnet18",
        .factors = {{"seed", three}, {"width", widths}},
        .shared = {{"label_noise", 0.2}, {"optimizer", adam}, {"lr", 1e-4}, {"batch_size", 128}},
        .epochs = 4000,
@@ -165,7 +191,8 @@ inline std::vector<Plan> make_plans() {
        .grid = "small",
        .description =
            "digits, 1000 to train and 797 to test; network 64-128-128-10; SAM ρ 0.4, LPF-SGD γ 0.06, M 8",
-       .network = Network::mlp,
+       .data = "digits",
+       .network = "mlp",
        .factors = {{"seed", {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}, {"optimizer", {sgd, sam, lpf_sgd}}},
        .shared = {{"train", 1000},
                   {"width", 128},
@@ -180,7 +207,8 @@ inline std::vector<Plan> make_plans() {
       {.study = "optimizers",
        .grid = "paper",
        .description = "CIFAR-10, ResNet-18; SAM ρ 0.05, LPF-SGD γ 0.002, M 1, tensor-wise",
-       .network = Network::resnet,
+       .data = "cifar10",
+       .network = "resnet18",
        .factors = {{"seed", five}, {"optimizer", {sgd, sam, lpf_sgd}}},
        .shared = with(noisy, {{"rho", 0.05}, {"gamma", 0.002}, {"M", 1}, {"tensor_wise", 1}}),
        .epochs = 200,

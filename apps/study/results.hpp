@@ -51,7 +51,7 @@ inline Results read_results(const std::string& path, const Plan& plan) {
     } catch (const std::out_of_range&) { refuse("lacks some of a model's values"); }
     const double id = r["id"];
     if (!(id >= 0 && id < static_cast<double>(plan.size()))) refuse("is model ", id, " of ", plan.size());
-    const Settings s = plan.settings(static_cast<std::size_t>(id));
+    const FactorValues s = plan.settings(static_cast<std::size_t>(id));
     for (const Factor& f : plan.factors)
       if (!r.contains(f.name) || r[f.name] != s.at(f.name))
         refuse("was made with another plan: its ", f.name, " is not ", s.at(f.name));
@@ -95,10 +95,10 @@ inline Results read_all(const std::vector<std::string>& files, const Plan& plan)
 /// The models in populations of one architecture: digits' networks one a thread; ResNets alone, all threads
 /// in their kernels.
 inline std::vector<std::vector<std::size_t>> populations(const Plan& plan, std::span<const std::size_t> ids) {
-  const std::size_t most = plan.network == Network::mlp ? 64 : 1;
+  const std::size_t most = plan.small() ? 64 : 1;
   std::map<std::vector<double>, std::vector<std::vector<std::size_t>>> by_architecture;
   for (const std::size_t id : ids) {
-    const Settings s = plan.settings(id);
+    const FactorValues s = plan.settings(id);
     auto& lists = by_architecture[{setting(s, "width"), setting(s, "batch_norm"), setting(s, "skip")}];
     if (lists.empty() || lists.back().size() == most) lists.emplace_back();
     lists.back().push_back(id);

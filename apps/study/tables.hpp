@@ -8,7 +8,6 @@
 #include <lpf/sharpness/kendall.hpp>
 #include <numeric>
 
-#include "published.hpp"
 #include "results.hpp"
 
 namespace study {
@@ -223,7 +222,7 @@ class Tables {
   void side_by_side() {
     const std::vector<double>& kinds = plan_.factors[1].values;
     std::vector<std::string> header{"measure"};
-    for (const double kind : kinds) header.push_back(optimizer_names[static_cast<std::size_t>(kind)]);
+    for (const double kind : kinds) header.push_back(optimizer_of(kind).title);
     TextTable plain(header);
     header.push_back("the paper's");
     TextTable table(header);

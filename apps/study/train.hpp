@@ -6,9 +6,8 @@
 #include <lpf/data/sets/cifar.hpp>
 #include <lpf/data/sets/digits.hpp>
 #include <lpf/lpf.hpp>
-#include <lpf/models/resnet.hpp>
-#include <lpf/optim/adam.hpp>
-#include <lpf/optim/sam.hpp>
+#include <lpf/models/registry.hpp>
+#include <lpf/optim/registry.hpp>
 #include <lpf/report/log.hpp>
 #include <lpf/report/progress.hpp>
 #include <lpf/sharpness/measure.hpp>
@@ -16,121 +15,69 @@
 #include <optional>
 
 #include "plan.hpp"
+#include "published.hpp"
 
 namespace study {
 
 using namespace lpf;
 
-struct Mlp {
-  nn::Linear fc1, fc2, fc3;
-  std::optional<nn::BatchNorm> bn1, bn2;
-  Mlp(const nn::Path& p, std::int64_t width, bool batch_norm)
-      : fc1(p / "fc1", 64, width), fc2(p / "fc2", width, width), fc3(p / "fc3", width, 10) {
-    if (!batch_norm) return;
-    bn1.emplace(p / "bn1", width);
-    bn2.emplace(p / "bn2", width);
-  }
-  Tensor operator()(const Tensor& x) const {
-    const auto layer = [](const Tensor& y, const std::optional<nn::BatchNorm>& bn) {
-      return bn ? (*bn)(y, {.relu = true}) : relu(y);
-    };
-    return fc3(layer(fc2(layer(fc1(x), bn1)), bn2));
-  }
-};
-
-using Model = std::function<Tensor(const Tensor&)>;
-
 /// A setting, or what it is where the plan does not name it.
-inline double setting(const Settings& s, const std::string& name, double otherwise = 0) {
+inline double setting(const FactorValues& s, const std::string& name, double otherwise = 0) {
   const auto found = s.find(name);
   return found == s.end() ? otherwise : found->second;
 }
 
-inline Model network(const Plan& plan, const ParameterStore& params, const Settings& s) {
-  const auto width = static_cast<std::int64_t>(setting(s, "width"));
-  if (plan.network == Network::mlp) return Mlp(params, width, setting(s, "batch_norm") > 0);
-  models::ResNetOptions options = plan.network == Network::narrow_resnet ? models::narrow_resnet18(width)
-                                  : plan.network == Network::double_descent
-                                      ? models::double_descent_resnet18(width)
-                                      : models::resnet18();
-  options.skip = setting(s, "skip", 1) > 0;
-  options.batch_norm = setting(s, "batch_norm", 1) > 0;
-  return models::ResNet(params, options);
+inline models::Model network(const Plan& plan, const ParameterStore& params, const FactorValues& s) {
+  models::ModelOptions options{.width = static_cast<std::int64_t>(setting(s, "width")),
+                               .skip = setting(s, "skip", 1) > 0};
+  if (s.contains("batch_norm")) options.batch_norm = s.at("batch_norm") > 0;
+  return models::make(plan.network, params, options);
 }
 
-struct DataSplits {
+struct Sets {
   TensorDataset train, test;
 };
 
 /// The seed's training and test set. Noise falls on the training set, on pixels in [0, 1].
-inline DataSplits splits_of(const Plan& plan, const Settings& s, const std::string& folder) {
+inline Sets splits_of(const Plan& plan, const FactorValues& s, const std::string& folder) {
   const auto seed = static_cast<std::uint64_t>(s.at("seed"));
-  const auto sets = [&]() -> DataSplits {
-    if (plan.network != Network::mlp) return {cifar10(folder, Split::train), cifar10(folder, Split::test)};
+  const auto sets = [&]() -> Sets {
+    if (plan.data == "cifar10") return {cifar10(folder, Split::train), cifar10(folder, Split::test)};
     auto [train, test] = split(digits(), {static_cast<std::int64_t>(s.at("train")), -1}, seed);
     return {std::move(train), std::move(test)};
   };
-  DataSplits splits = sets();
+  Sets splits = sets();
   const ChannelStatistics clean = channel_statistics(splits.train.images);
   if (const double p = setting(s, "label_noise"); p > 0)
     splits.train = with_label_noise(splits.train, {.probability = p, .seed = seed});
   if (const double sigma = setting(s, "data_noise"); sigma > 0)
     splits.train = with_data_noise(splits.train, {.sigma = sigma, .seed = seed});
-  if (plan.network != Network::mlp)
+  if (plan.data == "cifar10")
     for (TensorDataset* set : {&splits.train, &splits.test}) set->images = normalize(set->images, clean);
   return splits;
 }
 
-/// One update of the parameters from a batch; returns its loss.
-using Step = std::function<double(const std::function<Tensor()>& loss)>;
-
-inline Step step_of(const Plan& plan, const ParameterStore& params, const Settings& s, std::int64_t batches) {
-  const double lr = s.at("lr"), momentum = setting(s, "momentum"), decay = setting(s, "weight_decay");
+/// The optimizer of the settings, with the plan's schedule.
+inline std::unique_ptr<optim::Method> method_of(const Plan& plan, const ParameterStore& params,
+                                                const FactorValues& s, std::int64_t batches) {
+  const optim::MethodOptions usual;
+  auto method =
+      optimizer_of(setting(s, "optimizer"))
+          .make(params, {.lr = s.at("lr"),
+                         .momentum = setting(s, "momentum"),
+                         .weight_decay = setting(s, "weight_decay"),
+                         .seed = static_cast<std::uint64_t>(s.at("seed")),
+                         .M = static_cast<std::int64_t>(setting(s, "M", static_cast<double>(usual.M))),
+                         .gamma = setting(s, "gamma", usual.gamma),
+                         .law = setting(s, "tensor_wise") > 0 ? NoiseLaw::tensor_wise : usual.law,
+                         .rho = setting(s, "rho", usual.rho)});
   schedule::Schedule factor = schedule::constant();
   if (plan.cosine) factor = schedule::cosine(static_cast<std::uint64_t>(plan.epochs * batches));
   if (!plan.milestones.empty())
     factor = schedule::per_epoch(schedule::multi_step({plan.milestones.begin(), plan.milestones.end()}),
                                  static_cast<std::uint64_t>(batches));
-  const auto plain = [](auto optimizer) {
-    return [=](const std::function<Tensor()>& loss_of) {
-      const Tensor loss = loss_of();
-      loss.backward();
-      optimizer->step();
-      return static_cast<double>(loss.item());
-    };
-  };
-  const int kind = static_cast<int>(setting(s, "optimizer"));
-  if (kind == adam) {
-    auto optimizer =
-        std::make_shared<optim::Adam>(params, optim::AdamOptions{.lr = lr, .weight_decay = decay});
-    optimizer->set_schedule(factor);
-    return plain(optimizer);
-  }
-  auto base = std::make_shared<optim::SGD>(
-      params, optim::SGDOptions{.lr = lr, .momentum = momentum, .weight_decay = decay});
-  base->set_schedule(factor);
-  if (kind == sam) {
-    auto ascent =
-        std::make_shared<optim::SAM<optim::SGD>>(params, *base, optim::SAMOptions{.rho = s.at("rho")});
-    return [base, ascent](const std::function<Tensor()>& loss) { return ascent->step(loss).item(); };
-  }
-  if (kind == sgd) return plain(base);
-  auto filter = std::make_shared<LowPassFilter>(LowPassFilterOptions{
-      .M = static_cast<std::int64_t>(s.at("M")),
-      .gamma = s.at("gamma"),
-      .law = setting(s, "tensor_wise") > 0 ? NoiseLaw::tensor_wise : NoiseLaw::filter_wise,
-      .seed = static_cast<std::uint64_t>(s.at("seed"))});
-  return [=](const std::function<Tensor()>& loss_of) {
-    double value = 0;
-    {
-      const auto scope = filter->perturb(params);
-      const Tensor loss = loss_of();
-      loss.backward();
-      value = loss.item();
-    }
-    base->step();
-    return value;
-  };
+  method->optimizer().set_schedule(factor);
+  return method;
 }
 
 struct Trained {
@@ -142,11 +89,11 @@ struct Trained {
 };
 
 /// Trains the parameters as the plan says.
-inline Trained train(const Plan& plan, const Settings& s, const ParameterStore& params, const Model& net,
-                     const DataSplits& splits) {
+inline Trained train(const Plan& plan, const FactorValues& s, const ParameterStore& params,
+                     const models::Model& net, const Sets& splits) {
   DataLoader loader(splits.train, {.batch_size = static_cast<std::int64_t>(s.at("batch_size")),
                                    .seed = static_cast<std::uint64_t>(s.at("seed"))});
-  const Step step = step_of(plan, params, s, loader.batches());
+  const auto method = method_of(plan, params, s, loader.batches());
   const auto over = [&](const TensorDataset& data) {
     return evaluate(params, net, data.images, data.labels, 1000);
   };
@@ -158,7 +105,8 @@ inline Trained train(const Plan& plan, const Settings& s, const ParameterStore& 
     RunningMean mean;
     const bool near = plan.check > 0 && out.train.loss <= 2 * plan.stop;
     for (auto [x, y] : loader) {
-      mean.add(step([&, x = x, y = y] { return cross_entropy(net(x), y); }), static_cast<double>(x.size(0)));
+      const Tensor loss = method->step([&, x = x, y = y](std::int64_t) { return cross_entropy(net(x), y); });
+      mean.add(loss.item(), static_cast<double>(x.size(0)));
       finite = std::isfinite(mean.value());
       if (near && params.updates() % static_cast<std::uint64_t>(plan.check) == 0)
         out.train = over(splits.train);
@@ -174,32 +122,28 @@ inline Trained train(const Plan& plan, const Settings& s, const ParameterStore& 
   return out;
 }
 
-inline const std::vector<std::string> measured{
-    "low_pass",           "epsilon",        "pac_bayes_norm",
-    "pac_bayes_distance", "frobenius_norm", "fisher_rao",
-    "lambda_max",         "trace",          "effective_dimension",
-    "shannon_entropy",    "local_entropy",  "local_entropy_gradient"};
+/// The values that a model's line has, as the study has their published figures.
+inline const std::vector<std::string> measured = [] {
+  std::vector<std::string> out;
+  for (const Published& m : measures) out.push_back(m.key);
+  return out;
+}();
 
-inline sharpness::Report measure(const Plan& plan, const ParameterStore& params, const Model& net,
+inline sharpness::Report measure(const Plan& plan, const ParameterStore& params, const models::Model& net,
                                  const TensorDataset& data, const Tensor& initial) {
-  using sharpness::Measure;
-  sharpness::MeasureOptions m{
-      .measures = {Measure::low_pass, Measure::epsilon, Measure::pac_bayes, Measure::frobenius_norm,
-                   Measure::fisher_rao, Measure::lambda_max, Measure::trace, Measure::effective_dimension,
-                   Measure::shannon_entropy, Measure::local_entropy, Measure::local_entropy_gradient},
-      .key = 1};
+  sharpness::MeasureOptions m{.measures = sharpness::measures_of(measured), .key = 1};
   m.pac_bayes.initial = initial;
   m.local_entropy.gamma = plan.local_entropy_gamma;
-  if (plan.network == Network::mlp) m.spectrum.steps = 40;
+  if (plan.small()) m.spectrum.steps = 40;
   return sharpness::measure(net, params, data, m);
 }
 
 /// A model of the plan before its training: a member of a population.
 struct Cell {
   std::size_t id;
-  Settings settings;
+  FactorValues settings;
   ParameterStore params;
-  Model net;
+  models::Model net;
   Cell(const Plan& plan, std::size_t i)
       : id(i),
         settings(plan.settings(i)),
@@ -211,7 +155,7 @@ struct Cell {
 inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::string& folder) {
   const double start = lpf::detail::monotonic_seconds();
   const auto& [id, s, params, net] = cell;
-  const DataSplits splits = splits_of(plan, s, folder);
+  const Sets splits = splits_of(plan, s, folder);
   const Tensor initial = params.theta().clone();
   const Trained trained = train(plan, s, params, net, splits);
   const double middle = lpf::detail::monotonic_seconds();

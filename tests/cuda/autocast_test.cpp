@@ -3,16 +3,16 @@
 
 #include "compare.hpp"
 #include "lpf/data/sets/digits.hpp"
+#include "lpf/models/mlp.hpp"
 
 using namespace lpf;
 using namespace lpf::test;
 
 namespace {
 
-struct Mlp {
-  nn::Linear fc1, fc2;
-  explicit Mlp(const nn::Path& p) : fc1(p / "fc1", 64, 32), fc2(p / "fc2", 32, 10) {}
-  Tensor operator()(const Tensor& x) const { return fc2(relu(fc1(flatten(x, 1)))); }
+/// The digits' pixels, 32 hidden units, 10 classes.
+struct Dense : models::MLP {
+  explicit Dense(const nn::Path& p) : models::MLP(p, {64, 32, 10}) {}
 };
 struct Layers {
   nn::Conv2d conv1, conv2;
@@ -270,7 +270,7 @@ TEST_CASE("autocast: gradients arrive in float32 and are near those of float32, 
     CHECK(relative_difference(mixed, single) <= bound);
     CHECK(relative_difference(mixed, single) > 1e-5);  // it was not computed in float32
   };
-  check_near(std::type_identity<Mlp>(), 2, nullptr);
+  check_near(std::type_identity<Dense>(), 2, nullptr);
   check_near(std::type_identity<Smooth>(), 4, nullptr);
   check_near(std::type_identity<Embedded>(), 3, nullptr);
   for (const Estimator e : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample})
@@ -280,7 +280,7 @@ TEST_CASE("autocast: gradients arrive in float32 and are near those of float32, 
         INFO("estimator ", static_cast<int>(e), " memory ", static_cast<int>(memory), " keep ", keep);
         const LowPassFilterOptions options{
             .M = 4, .gamma = 0.02, .estimator = e, .keep_replica_gradients = keep, .memory = memory};
-        check_near(std::type_identity<Mlp>(), 2, &options);
+        check_near(std::type_identity<Dense>(), 2, &options);
         check_near(std::type_identity<Smooth>(), 4, &options);
         check_near(std::type_identity<Embedded>(), 3, &options);
       }
@@ -371,15 +371,15 @@ TEST_CASE("autocast: stored offsets are added in float32, and replicas serve out
   SKIP_WITHOUT_CUDA;
   const Device gpu = Device::cuda();
   ParameterStore params({.device = gpu, .seed = 6});
-  const Mlp net(params);
+  const Dense net(params);
   const Tensor offsets = normal({2, params.theta().numel()}, 3, float32).to(gpu);
   const filter::Perturbation pass(params, filter::segments_of(params, NoiseLaw::filter_wise, {}),
                                   {.M = 2, .perturbations = offsets});
-  const ParameterInfo& info = params.parameters()[net.fc1.weight.index()];
+  const ParameterInfo& info = params.parameters()[net.layers[0].weight.index()];
   Tensor inside;
   {
     const auto scope = autocast();
-    inside = net.fc1.weight.value().detach();
+    inside = net.layers[0].weight.value().detach();
   }
   const Tensor theta = params.tensor(info.index).detach().to(Device::cpu());
   for (std::int64_t r = 0; r < 2; ++r) {
@@ -388,7 +388,7 @@ TEST_CASE("autocast: stored offsets are added in float32, and replicas serve out
     CHECK(same_bits(lpf::detail::remove_replica_dim(inside).to(Device::cpu())[r],
                     add(theta, reshape(offset, info.shape)).to(bfloat16)));
   }
-  const Tensor outside = net.fc1.weight.value();
+  const Tensor outside = net.layers[0].weight.value();
   CHECK(outside.dtype() == float32);
   CHECK(same_bits(lpf::detail::remove_replica_dim(outside.detach()).to(Device::cpu()),
                   lpf::detail::remove_replica_dim(inside).to(Device::cpu()).to(float32)));
@@ -398,7 +398,7 @@ TEST_CASE("autocast: weights move by less than an ulp of bfloat16") {
   SKIP_WITHOUT_CUDA;
   const Device gpu = Device::cuda();
   ParameterStore params({.device = gpu, .seed = 2});
-  const Mlp net(params);
+  const Dense net(params);
   optim::SGD sgd(params, {.lr = 1e-5});
   const Tensor x = normal({16, 64}, 1, float32).to(gpu), y = zeros({16}, {int64, gpu});
   const Tensor before = params.theta().to(Device::cpu()).clone();
@@ -504,8 +504,8 @@ void check_training(std::optional<LowPassFilterOptions> options, int epochs, dou
 TEST_CASE("autocast: training follows float32's") {
   SKIP_WITHOUT_CUDA;
   const double first_loss = std::log(10.0);  // float32 and bfloat16 may differ by some roundings of it
-  check_training<Mlp>({}, 10, 0.1, first_loss * 0x1p-8, 4);
-  check_training<Mlp>(LowPassFilterOptions{.M = 5, .gamma = 0.03}, 8, 0.1, first_loss * 0x1p-8, 4);
+  check_training<Dense>({}, 10, 0.1, first_loss * 0x1p-8, 4);
+  check_training<Dense>(LowPassFilterOptions{.M = 5, .gamma = 0.03}, 8, 0.1, first_loss * 0x1p-8, 4);
   // Kinks would soon separate the two for good, as different orders of summation
   // separate runs of Convolutional.
   check_training<Smooth>({}, 12, 0.05, 2 * first_loss * 0x1p-8, 4);

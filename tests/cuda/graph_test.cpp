@@ -8,6 +8,7 @@
 #include "lpf/experiment/paper_result.hpp"
 #include "lpf/models/shake_shake.hpp"
 #include "lpf/optim/entropy_sgd.hpp"
+#include "lpf/optim/lion.hpp"
 #include "lpf/optim/smoothout.hpp"
 #include "lpf/train/captured_step.hpp"
 
@@ -178,6 +179,11 @@ TEST_CASE("graph: SGD with groups, a schedule and clipping") {
   check_equal(sgd());
   check_equal(sgd(0.5));
   check_equal(sgd(), 1);
+}
+
+TEST_CASE("graph: Lion, composed of operations that read the step's numbers from the device") {
+  SKIP_WITHOUT_CUDA;
+  check_equal(plain<optim::Lion>(optim::LionOptions{.lr = 1e-3, .weight_decay = 1e-2}));
 }
 
 TEST_CASE("graph: Adam and AdamW") {

@@ -3,16 +3,16 @@
 #include "compare.hpp"
 #include "lpf/data/sets/digits.hpp"
 #include "lpf/models/lenet.hpp"
+#include "lpf/models/mlp.hpp"
 
 using namespace lpf;
 using namespace lpf::test;
 
 namespace {
 
-struct Mlp {
-  nn::Linear fc1, fc2;
-  explicit Mlp(const nn::Path& p) : fc1(p / "fc1", 64, 32), fc2(p / "fc2", 32, 10) {}
-  Tensor operator()(const Tensor& x) const { return fc2(relu(fc1(flatten(x, 1)))); }
+/// The digits' pixels, 32 hidden units, 10 classes.
+struct Dense : models::MLP {
+  explicit Dense(const nn::Path& p) : models::MLP(p, {64, 32, 10}) {}
 };
 /// SmallLeNet on the digits' 8 × 8 pixels, upscaled by two.
 struct Convolutional {
@@ -150,13 +150,13 @@ TEST_CASE("train: a dense network on the digits, 50 steps of every method, as on
        {sgd(), adam(), sam(1), sam(4), lpf_sgd(Estimator::replicas), lpf_sgd(Estimator::antithetic),
         lpf_sgd(Estimator::per_sample), lpf_sgd(Estimator::replicas, ReplicaMemory::recomputed),
         lpf_sgd(Estimator::replicas, ReplicaMemory::stored)})
-    check_run<Mlp>(method, 50);
+    check_run<Dense>(method, 50);
 }
 
 TEST_CASE("train: in float32 the dense network drifts from the CPU's by rounding alone") {
   SKIP_WITHOUT_CUDA;
   for (const auto& method : {sgd(), sam(1), lpf_sgd(Estimator::replicas)})
-    check_run<Mlp>(method, 50, float32, 1e-3);
+    check_run<Dense>(method, 50, float32, 1e-3);
 }
 
 TEST_CASE("train: LeNet, 50 steps, as on the CPU [slow]") {
@@ -187,7 +187,7 @@ TEST_CASE("train: a batch is trained on without memory from the system after the
   const Device gpu = Device::cuda();
   const backend::Table& t = backend::get(gpu);
   ParameterStore params({.device = gpu});
-  const Mlp net(params);
+  const Dense net(params);
   const Step step = lpf_sgd(Estimator::replicas)(params);
   const Tensor x = normal({32, 64}, 1, float32).to(gpu), y = zeros({32}, {int64, gpu});
   const auto train = [&] { step([&] { return cross_entropy(net(x), y); }); };

@@ -27,7 +27,7 @@ TEST_CASE("models: every name of the list makes a network of the input and class
     CHECK(y.shape() == Shape{2, 7});
   }
   CHECK(models::names().size() == models::list().size());
-  CHECK(models::names().front() == "small-lenet");
+  CHECK(models::names().front() == "mlp");
 }
 
 TEST_CASE("models: options reach the network") {
@@ -37,6 +37,10 @@ TEST_CASE("models: options reach the network") {
     return params.numel();
   };
   CHECK(numel("small-lenet", {}) == 44'426);
+  CHECK(numel("mlp", {}) == 64 * 128 + 128 + 128 * 128 + 128 + 1290);
+  CHECK(numel("mlp", {.input = {2, 3, 1}, .width = 5}) == 6 * 5 + 5 + 5 * 5 + 5 + 5 * 10 + 10);
+  CHECK(numel("mlp", {.width = 5, .batch_norm = true}) == numel("mlp", {.width = 5}) + 4 * 5);
+  CHECK(numel("digits-mlp", {}) == numel("mlp", {}));
   CHECK(numel("narrow-resnet18", {}) == 2'800'010);
   CHECK(numel("narrow-resnet18", {.width = 8}) == 11'178'762);
   CHECK(numel("double-descent-resnet18", {.width = 4}) == 44'622);
@@ -54,8 +58,11 @@ TEST_CASE("models: options reach the network") {
 
 TEST_CASE("models: a wrong name lists the right ones, and an option out of place is a ValueError") {
   const ParameterStore params;
-  CHECK_ERROR(models::make("resnet19", params), ValueError, "'resnet19'", "resnet18, resnet50",
-              "pyramidnet-272");
+  CHECK_ERROR(models::make("resnet19", params), ValueError, "'resnet19'", "did you mean 'resnet18'",
+              "resnet18, resnet50", "pyramidnet-272");
+  CHECK_ERROR(models::make("mlp", params, {.skip = false}), ValueError, "no skip connections");
+  CHECK_ERROR(models::make("digits-mlp", params, {.input = {28, 28, 1}}), ShapeError, "64 pixels",
+              "[28, 28, 1]");
   CHECK_ERROR(models::make("wrn-16-8", params, {.width = 3}), ValueError, "'wrn-16-8'", "takes no width");
   CHECK_ERROR(models::make("lenet", params, {.skip = false}), ValueError, "'lenet'");
   CHECK_ERROR(models::make("lenet", params, {.input = {28, 32, 1}}), ValueError, "square");

@@ -22,11 +22,11 @@ TEST_CASE("measure: one call gives every measure, and calls progress before each
   o.pac_bayes.initial = zeros_like(p.params.theta());
   o.progress = [&](std::string_view next, std::size_t done, std::size_t total) {
     CHECK(done == order.size());
-    CHECK(total == sharpness::all.size());
+    CHECK(total == sharpness::names().size());
     order.emplace_back(next);
   };
   const Report r = measure_problem(p, o);
-  CHECK(order.size() == sharpness::all.size() + 1);
+  CHECK(order.size() == sharpness::names().size() + 1);
   CHECK(order.front() == "low_pass");
   CHECK(order.back() == "");
   std::vector<std::string> names;
@@ -36,10 +36,12 @@ TEST_CASE("measure: one call gives every measure, and calls progress before each
     CHECK(std::isfinite(m.estimate.value));
     CHECK(m.note == "");
   }
-  CHECK(names == std::vector<std::string>{"low_pass", "epsilon", "pac_bayes_sigma", "pac_bayes_norm",
-                                          "pac_bayes_distance", "frobenius_norm", "fisher_rao", "lambda_max",
-                                          "trace", "effective_dimension", "shannon_entropy", "local_entropy",
-                                          "local_entropy_gradient", "sam", "trace_hutchpp"});
+  std::vector<std::string> expected;
+  for (const MeasureInfo& m : list())
+    for (const QuantityInfo& q : m.quantities)
+      if (q.key != "density" && q.key != "profile") expected.push_back(q.key);
+  CHECK(names == expected);
+  CHECK(names.front() == "low_pass");
   for (const char* name : {"low_pass", "pac_bayes_sigma", "pac_bayes_norm", "frobenius_norm", "trace",
                            "effective_dimension", "local_entropy", "local_entropy_gradient", "trace_hutchpp"})
     CHECK(r[name].standard_error > 0);
@@ -84,9 +86,8 @@ TEST_CASE("measure: the model is the same to the bit before and after, also wher
         if (++calls == 5) throw std::runtime_error("the user's");
         return p.net(x);
       };
-      for (const Measure m :
-           {Measure::low_pass, Measure::trace, Measure::sam, Measure::local_entropy_gradient}) {
-        calls = m == Measure::trace || m == Measure::local_entropy_gradient ? 3 : 0;
+      for (const std::string m : {"low_pass", "trace", "sam", "local_entropy_gradient"}) {
+        calls = m == "trace" || m == "local_entropy_gradient" ? 3 : 0;
         MeasureOptions one = o;
         one.draws = 100;
         one.measures = {m};
@@ -286,8 +287,7 @@ TEST_CASE("compare: paired differences, whose error is far below that of two mea
   const Quadratic a(sharp), b(flat);
   const TensorDataset data{a.x, a.x};
   MeasureOptions o{.draws = 200, .key = 3, .filter_normalize = false, .sigma = 0.5};
-  o.measures = {Measure::low_pass, Measure::trace, Measure::local_entropy, Measure::pac_bayes,
-                Measure::lambda_max};
+  o.measures = {"low_pass", "trace", "local_entropy", "pac_bayes", "lambda_max"};
   const auto of = [&](const Quadratic& q) { return measure(q, q.params, data, o, q.losses()); };
   const Report ra = of(a), rb = of(b);
   const auto differences = compare(ra, rb);
@@ -313,16 +313,41 @@ TEST_CASE("compare: paired differences, whose error is far below that of two mea
   CHECK_ERROR(compare(a, a.params, b, b.params, data, other, a.losses()), ValueError, "until");
 }
 
+TEST_CASE("measure: every entry of the registry adds the values that it names, and no other") {
+  const Problem p(Kind::linear, 12);
+  MeasureOptions o{.draws = 12};
+  o.pac_bayes.initial = zeros_like(p.params.theta());
+  for (const MeasureInfo& m : list()) {
+    CAPTURE(m.name);
+    o.measures = {m.name};
+    const Report r = measure_problem(p, o);
+    CHECK(&info(m.name) == &m);
+    REQUIRE_FALSE(m.quantities.empty());
+    for (const QuantityInfo& q : m.quantities) {
+      CHECK(r.contains(q.key) == (q.key != "density" && q.key != "profile"));  // those are curves
+      CHECK(&quantity(q.key) == &q);
+      CHECK(&measure_of(q.key) == &m);
+      CHECK_FALSE((q.title.empty() || q.sentence.empty()));
+    }
+    if (!r.measurements.empty()) CHECK(r.measurements.size() == m.quantities.size());
+  }
+  CHECK(measures_of({"trace", "pac_bayes_norm", "pac_bayes_sigma"}) ==
+        std::vector<std::string>{"trace", "pac_bayes"});
+  o.measures = {"lambda_mex"};
+  CHECK_ERROR(measure_problem(p, o), ValueError, "no measure 'lambda_mex'", "did you mean 'lambda_max'");
+  CHECK_ERROR(quantity("pac_bayes"), ValueError, "'pac_bayes'", "pac_bayes_");
+}
+
 TEST_CASE("measure: NaN weights, infinite losses, no root, no data: a clear message each") {
   const Problem p(Kind::linear, 6);
   MeasureOptions o{.draws = 4};
-  o.measures = {Measure::low_pass};
+  o.measures = {"low_pass"};
   CHECK_ERROR(measure(p.net, p.params, Data{p.x, slice(p.y, 0, 0, 5)}, o), ShapeError,
               "same number of samples");
   CHECK_ERROR(measure(p.net, p.params, Data{slice(p.x, 0, 0, 0), slice(p.y, 0, 0, 0)}, o), ValueError,
               "no samples");
-  CHECK_ERROR(measure(p.net, p.params, Data{p.x, p.y}, {.measures = {Measure::low_pass}, .draws = 1}),
-              ValueError, "at least 2 draws");
+  CHECK_ERROR(measure(p.net, p.params, Data{p.x, p.y}, {.measures = {"low_pass"}, .draws = 1}), ValueError,
+              "at least 2 draws");
   CHECK_ERROR(measure(p.net, p.params, Data{p.x, p.y}, {.replicas = 0}), ValueError, "replicas");
   {
     const filter::Perturbation scope(p.params, filter::segments_of(p.params, NoiseLaw::filter_wise, {}),
@@ -334,7 +359,7 @@ TEST_CASE("measure: NaN weights, infinite losses, no root, no data: a clear mess
   // a flat loss has no root, but a trace
   const Quadratic flat(Matrix(3, 3));
   MeasureOptions some{.draws = 4};
-  some.measures = {Measure::epsilon, Measure::pac_bayes, Measure::trace};
+  some.measures = {"epsilon", "pac_bayes", "trace"};
   const Report r = measure(flat, flat.params, Data{flat.x, flat.x}, some, flat.losses());
   CHECK(std::isnan(r["epsilon"].value));
   CHECK(r.measurements[0].note.find("no direction of ascent") != std::string::npos);

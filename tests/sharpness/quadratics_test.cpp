@@ -20,8 +20,8 @@ std::map<std::string, double> measures_of(const Vector& eigenvalues, const Matri
     if (eigenvalues(i) > eigenvalues(steepest)) steepest = i;
   q.w.clean().detach().copy_(reshape(tensor_of(1e-3 * vectors.col(steepest)), {dimension}));
   MeasureOptions o{.draws = 400, .filter_normalize = false, .sigma = 1};
-  o.measures = {Measure::effective_dimension, Measure::low_pass, Measure::trace,      Measure::frobenius_norm,
-                Measure::lambda_max,          Measure::epsilon,  Measure::fisher_rao, Measure::pac_bayes};
+  o.measures = {"effective_dimension", "low_pass", "trace",      "frobenius_norm",
+                "lambda_max",          "epsilon",  "fisher_rao", "pac_bayes"};
   o.pac_bayes_draws = o.frobenius_draws = 400;
   o.spectrum = {.steps = dimension, .starts = 100};
   o.pac_bayes.initial = 3 * normal({q.params.theta().numel()}, 8);

@@ -7,6 +7,7 @@
 #include "lpf/data/loader.hpp"
 #include "lpf/data/sets/digits.hpp"
 #include "lpf/filter/low_pass_filter.hpp"
+#include "lpf/models/mlp.hpp"
 #include "lpf/nn/dropout.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/nn/normalization.hpp"
@@ -26,13 +27,6 @@ namespace {
 struct Threads {
   explicit Threads(int n) { set_num_threads(n); }
   ~Threads() { set_num_threads(0); }
-};
-
-struct Mlp {
-  nn::Linear fc1, fc2, fc3;
-  explicit Mlp(const nn::Path& p, std::int64_t hidden = 128)
-      : fc1(p / "fc1", 64, hidden), fc2(p / "fc2", hidden, 32), fc3(p / "fc3", 32, 10) {}
-  Tensor operator()(const Tensor& x) const { return fc3(relu(fc2(relu(fc1(x))))); }
 };
 
 /// A barrier: no thread continues before n have arrived.
@@ -63,7 +57,7 @@ const TensorDataset& training_set() {
 /// A run with its own seed and hyper-parameters, which records θ after every step.
 struct Member {
   ParameterStore params;
-  Mlp net;
+  models::MLP net;
   optim::SGD sgd;
   LowPassFilter filter;
   DataLoader loader;
@@ -71,7 +65,7 @@ struct Member {
 
   explicit Member(std::int64_t k, Estimator estimator = Estimator::replicas)
       : params({.seed = seed(k)}),
-        net(params),
+        net(params, {64, 128, 32, 10}),
         sgd(params, {.lr = 0.02 * static_cast<double>(1 + k % 5), .momentum = 0.9}),
         filter({.M = 8,
                 .gamma = 0.01 * static_cast<double>(1 + k % 3),

@@ -17,7 +17,8 @@
 
 namespace lpf::experiment {
 
-struct Estimate {
+/// What a run takes.
+struct RunCost {
   struct Part {
     std::string name;  ///< "layer1"
     std::int64_t tensors = 0, parameters = 0;
@@ -34,6 +35,7 @@ struct Estimate {
   double loaded_seconds = 0;        ///< a step with its images loaded and augmented
   double evaluation_seconds = 0, run_seconds = 0;  ///< evaluation: of the test images
 };
+using Estimate [[deprecated("use RunCost")]] = RunCost;
 
 namespace detail {
 
@@ -75,7 +77,7 @@ double seconds_of(F f) {
 
 /// Sixteen steps on one batch in memory, and as many on batches from the loader, in turn.
 inline void measure_loading(const Settings& s, const DataShape& data, Trainer& method,
-                            const models::Model& net, Estimate& out) {
+                            const models::Model& net, RunCost& out) {
   constexpr std::int64_t steps = 16, rounds = 5;
   const DataSplits splits = noise_splits(s, data, steps * s.batch);
   DataLoader loader = train_loader(s, splits);
@@ -101,13 +103,13 @@ inline void measure_loading(const Settings& s, const DataShape& data, Trainer& m
 
 /// Builds the network, makes a few steps and reckons. A step that would take more than three seconds is
 /// measured on fewer images. Throws as run() does for settings that do not fit together.
-inline Estimate dry_run(const Settings& s) {
+inline RunCost dry_run(const Settings& s) {
   validate(s);
   const Precision precision(s.precision);
   const DataShape data = data_shape(s);
   const ParameterStore params({.seed = s.seed});
   const models::Model net = make_model(s, params, data.input, data.classes);
-  Estimate out;
+  RunCost out;
   for (const ParameterInfo& info : params.parameters()) {
     const std::string name = info.name.substr(0, info.name.find('.'));
     if (out.parts.empty() || out.parts.back().name != name) out.parts.push_back({name});
@@ -120,11 +122,9 @@ inline Estimate dry_run(const Settings& s) {
   Trainer method(s, params, out.steps);
 
   constexpr double megabyte = 1 << 20;
-  const bool perturbed = s.optimizer.starts_with("lpf") || s.optimizer == "smoothout";
-  const std::int64_t replicas = perturbed ? s.M : s.optimizer.ends_with("sam") ? s.slices : 0;
   out.vectors = 2 + method.state_vectors();
   out.vector_mb = static_cast<double>(params.theta().numel()) * 4 / megabyte;
-  out.replicas_mb = static_cast<double>(replicas) * out.vector_mb;
+  out.replicas_mb = static_cast<double>(method.replicas()) * out.vector_mb;
   const std::int64_t training_byte = s.dataset == "digits" || s.data_noise > 0 ? 4 : 1;  // float, or uint8
   out.data_mb = static_cast<double>((training_byte * data.train + data.test) * data.input.numel()) / megabyte;
 

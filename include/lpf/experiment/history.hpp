@@ -60,7 +60,7 @@ inline void write_config(const std::string& path, const Settings& s) {
     if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(value)>>)
       out[name] = value;
     else
-      out[name] = detail::text_of(value);
+      out[name] = detail::setting_text(value);
   });
   write_file_atomically(path, out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
 }

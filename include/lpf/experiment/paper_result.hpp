@@ -31,11 +31,13 @@ inline bool is_wide_family(std::string_view model) {
   return model.starts_with("wrn") || model.starts_with("shake") || model.starts_with("pyramid");
 }
 
+inline bool is_mlp(std::string_view model) { return model.ends_with("mlp"); }
+
 /// Everything that does not depend on the optimizer.
 inline void set_network(Settings& s) {
   const bool cifar100 = s.dataset == "cifar100";
   s.schedule = "multistep", s.batch = 128;
-  if (s.model == "mlp") {
+  if (is_mlp(s.model)) {
     s.schedule = "cosine", s.batch = 64;
   } else if (s.model.ends_with("lenet")) {
     s.epochs = 150, s.lr = 0.01, s.milestones = {50, 100}, s.weight_decay = 5e-4;
@@ -63,7 +65,7 @@ inline void set_network(Settings& s) {
 /// Radius and number of replicas.
 inline void set_filter(Settings& s) {
   const bool cifar100 = s.dataset == "cifar100";
-  if (s.model == "mlp") {
+  if (is_mlp(s.model)) {
     s.M = 8, s.gamma = 0.06;
   } else if (is_wide_family(s.model)) {
     s.M = 8, s.gamma = 5e-4, s.alpha = 15;
@@ -77,19 +79,21 @@ inline void set_filter(Settings& s) {
 }
 
 inline void set_optimizer(Settings& s) {
-  if (s.optimizer.starts_with("lpf")) {
+  const optim::MethodInfo& method = optim::info(s.optimizer);
+  if (method.wrapper == "lpf") {
     set_filter(s);
   } else {
     s.M = 1;
   }
-  if (s.optimizer.ends_with("sam")) {
+  if (method.wrapper.ends_with("sam")) {
     s.batch_norm = "recomputed";
-    if (s.model == "mlp") s.rho = 0.2;
+    if (is_mlp(s.model)) s.rho = 0.2;
   }
-  if (s.optimizer.find("adam") != std::string::npos) {
-    s.lr = s.model == "double-descent-resnet18" ? 1e-4 : 1e-3;
+  if (!method.customary.of_sgd) {
+    s.lr = method.customary.lr;
+    if (s.model == "double-descent-resnet18") s.lr = std::min(s.lr, 1e-4);
     s.nesterov = false;
-    s.weight_decay = s.optimizer.ends_with("adamw") ? 0.01 : 0;
+    s.weight_decay = method.customary.weight_decay;
   }
   if (s.optimizer == "entropy-sgd") {  // an epoch is five passes
     s.lr = 0.5, s.epochs = std::max<std::int64_t>(1, s.epochs / 5), s.nesterov = false;

@@ -89,7 +89,7 @@ inline HTMLReport run_report(const Settings& s, const std::vector<Epoch>& histor
                        {.title = "Speed", .x = {.title = "epoch"}, .y = {.title = "images/s", .min = 0}}));
   TextTable settings({"setting", "value", "meaning"}, {.align = {Align::left, Align::left, Align::left}});
   for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
-    settings.add_row({name, detail::text_of(value), meaning});
+    settings.add_row({name, detail::setting_text(value), meaning});
   });
   report.section("Settings").table(settings);
   return report;

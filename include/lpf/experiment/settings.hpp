@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -20,6 +21,7 @@
 #include "lpf/core/suggest.hpp"
 #include "lpf/io/file.hpp"
 #include "lpf/models/registry.hpp"
+#include "lpf/optim/registry.hpp"
 #include "lpf/train/precision.hpp"
 
 namespace lpf::experiment {
@@ -112,18 +114,14 @@ inline std::vector<std::string> choices(std::string_view setting) {
   if (setting == "dataset") return {"digits", "mnist", "cifar10", "cifar100", "folder"};
   if (setting == "normalize") return {"none", "customary", "own"};
   if (setting == "augment") return {"none", "crop-flip", "cutout", "autoaugment"};
-  if (setting == "optimizer")
-    return {"sgd",         "adam",      "adamw",   "sam",      "asam",
-            "entropy-sgd", "smoothout", "lpf-sgd", "lpf-adam", "lpf-adamw"};
+  if (setting == "optimizer") return optim::names();
   if (setting == "schedule") return {"constant", "multistep", "cosine", "linear", "one-cycle"};
   if (setting == "law") return {"filter-wise", "tensor-wise"};
   if (setting == "estimator") return {"replicas", "antithetic", "per-sample"};
   if (setting == "precision") return precisions;
   if (setting == "batch-norm") return {"per-replica", "pooled", "frozen", "recomputed"};
-  if (setting != "model") return {};
-  std::vector<std::string> out = models::names();
-  out.insert(out.begin(), "mlp");
-  return out;
+  if (setting == "model") return models::names();
+  return {};
 }
 
 inline std::vector<std::string> setting_names() {
@@ -137,14 +135,14 @@ namespace detail {
 
 /// Numbers with as few digits as read back to the same value.
 template <class T>
-std::string text_of(const T& value) {
+std::string setting_text(const T& value) {
   if constexpr (std::is_same_v<T, std::string>) {
     return value;
   } else if constexpr (std::is_same_v<T, bool>) {
     return value ? "true" : "false";
   } else if constexpr (std::is_same_v<T, Milestones>) {
     std::string out;
-    for (const auto m : value) out += (out.empty() ? "" : ",") + text_of(m);
+    for (const auto m : value) out += (out.empty() ? "" : ",") + setting_text(m);
     return out;
   } else {
     char buffer[64];
@@ -196,10 +194,21 @@ inline void set(Settings& s, std::string_view name, std::string_view text) {
 inline std::map<std::string, std::string> texts(const Settings& s) {
   std::map<std::string, std::string> out;
   for_each_setting(
-      s, [&](const char* name, const auto& value, const char*) { out[name] = detail::text_of(value); });
+      s, [&](const char* name, const auto& value, const char*) { out[name] = detail::setting_text(value); });
   return out;
 }
 inline std::string get(const Settings& s, const std::string& name) { return texts(s).at(name); }
+
+/// The value of a setting that is a number. ValueError for any other.
+inline double number(const Settings& s, std::string_view name) {
+  std::optional<double> out;
+  for_each_setting(s, [&](const char* key, const auto& value, const char*) {
+    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(value)>>)
+      if (key == name) out = static_cast<double>(value);
+  });
+  check(out.has_value(), "train", "there is no setting '", name, "' that is a number");
+  return *out;
+}
 
 /// The settings that differ, as "lr (0.1, now 0.05)"; `data`, a place on this computer, may.
 inline std::string differences(const Settings& before, const Settings& now) {
@@ -233,10 +242,9 @@ inline void validate(const Settings& s) {
   for (const auto m : s.milestones) positive("milestones", m);
   check(s.augment != "autoaugment" || (s.data_noise == 0 && s.dataset != "digits"), "train",
         "--augment autoaugment works on bytes: it goes neither with --data-noise nor with digits");
-  if (s.optimizer.starts_with("lpf") || s.optimizer == "smoothout")
-    check(s.M <= s.batch, "train", "--M ", s.M, " slices cannot be cut from a --batch of ", s.batch);
-  if (s.optimizer.ends_with("sam"))
-    check(s.slices <= s.batch, "train", "--slices ", s.slices, " cannot be cut from a --batch of ", s.batch);
+  if (const std::string& slices = optim::info(s.optimizer).slices; !slices.empty())
+    check(number(s, slices) <= static_cast<double>(s.batch), "train", "--", slices, " ", get(s, slices),
+          slices == "slices" ? "" : " slices", " cannot be cut from a --batch of ", s.batch);
 }
 
 }  // namespace lpf::experiment

@@ -9,39 +9,20 @@
 #include <utility>
 #include <vector>
 
-#include "lpf/autograd/engine.hpp"
 #include "lpf/data/dataset.hpp"
 #include "lpf/experiment/settings.hpp"
-#include "lpf/filter/low_pass_filter.hpp"
 #include "lpf/models/registry.hpp"
-#include "lpf/nn/linear.hpp"
-#include "lpf/ops/activation.hpp"
-#include "lpf/optim/adam.hpp"
-#include "lpf/optim/entropy_sgd.hpp"
-#include "lpf/optim/sam.hpp"
-#include "lpf/optim/sgd.hpp"
-#include "lpf/optim/smoothout.hpp"
+#include "lpf/optim/registry.hpp"
 #include "lpf/train/checkpoint.hpp"
 
 namespace lpf::experiment {
 
-/// Two hidden layers, 128 units each by default: 64-128-128-10 on digits.
-struct Mlp {
-  nn::Linear fc1, fc2, fc3;
-  Mlp(const nn::Path& p, std::int64_t in, std::int64_t hidden, std::int64_t classes)
-      : fc1(p / "fc1", in, hidden), fc2(p / "fc2", hidden, hidden), fc3(p / "fc3", hidden, classes) {}
-  Tensor operator()(const Tensor& x) const {
-    return fc3(relu(fc2(relu(fc1(reshape(x, {x.size(0), x.numel() / x.size(0)}))))));
-  }
-};
-
 /// The network that the settings name, for images of shape `input`, [h, w, c].
 inline models::Model make_model(const Settings& s, const nn::Path& p, const Shape& input,
                                 std::int64_t classes) {
-  if (s.model == "mlp") return Mlp(p, input.numel(), s.width > 0 ? s.width : 128, classes);
-  return models::make(
-      s.model, p,
-      {.classes = classes, .input = input, .width = s.width, .batch_norm = s.bn_layers, .skip = s.skip});
+  models::ModelOptions options{.classes = classes, .input = input, .width = s.width, .skip = s.skip};
+  if (!s.bn_layers) options.batch_norm = false;
+  return models::make(s.model, p, options);
 }
 
 inline NoiseLaw law_of(const Settings& s) {
@@ -70,152 +51,78 @@ inline schedule::Schedule schedule_of(const Settings& s, std::int64_t steps) {
   return schedule::per_epoch(schedule::multi_step(epochs, s.lr_factor), static_cast<std::uint64_t>(steps));
 }
 
-/// An optimizer with what belongs to it: a filter, SAM's ascent, Langevin dynamics.
+/// The settings as options of an optimizer, for epochs of `steps` updates.
+inline optim::MethodOptions method_options(const Settings& s, std::int64_t steps) {
+  return {.lr = s.lr,
+          .momentum = s.momentum,
+          .weight_decay = s.weight_decay,
+          .nesterov = s.nesterov,
+          .clip_norm = s.clip_norm,
+          .seed = s.seed,
+          .total_steps = s.epochs * steps,
+          .batch_norm = batch_norm_of(s),
+          .M = s.M,
+          .gamma = s.gamma,
+          .alpha = s.alpha,
+          .law = law_of(s),
+          .estimator = estimator_of(s),
+          .rho = s.rho,
+          .eta = s.eta,
+          .slices = s.slices,
+          .a = s.a,
+          .adaptive = s.adaptive,
+          .inner_steps = static_cast<int>(std::min<std::int64_t>(s.inner_steps, 1'000'000)),
+          .inner_lr = s.inner_lr,
+          .g0 = s.g0,
+          .g1 = s.g1,
+          .g_max = s.g_max > 0 ? s.g_max : std::numeric_limits<double>::infinity()};
+}
+
+/// The method of training that the settings name, fed with batches.
 class Trainer {
  public:
   /// For epochs of `steps` updates. Throws what the optimizers throw for options out of range.
   Trainer(const Settings& s, const ParameterStore& params, std::int64_t steps)
-      : params_(params), settings_(s) {
-    const std::string base = s.optimizer.starts_with("lpf-") ? s.optimizer.substr(4) : s.optimizer;
-    if (base == "adam") {
-      adam_ = std::make_unique<optim::Adam>(params,
-                                            optim::AdamOptions{.lr = s.lr, .weight_decay = s.weight_decay});
-    } else if (base == "adamw") {
-      adam_ = std::make_unique<optim::AdamW>(params,
-                                             optim::AdamWOptions{.lr = s.lr, .weight_decay = s.weight_decay});
-    } else if (base == "entropy-sgd") {
-      entropy_.emplace(params, entropy_options(s));
-    } else {
-      sgd_.emplace(
-          params,
-          optim::SGDOptions{
-              .lr = s.lr, .momentum = s.momentum, .weight_decay = s.weight_decay, .nesterov = s.nesterov});
-    }
-    with_optimizer([&](auto& o) { o.set_schedule(schedule_of(s, steps)); });
-    if (s.optimizer.starts_with("lpf-")) filter_.emplace(filter_options(s, steps));
-    if (base == "smoothout")
-      smooth_.emplace(optim::SmoothOutOptions{
-          .a = s.a, .adaptive = s.adaptive, .M = s.M, .batch_norm = batch_norm_of(s), .seed = s.seed});
-    if (base == "sam" || base == "asam")
-      sam_.emplace(params, *sgd_,
-                   optim::SAMOptions{.rho = s.rho,
-                                     .adaptive = base == "asam",
-                                     .eta = s.eta,
-                                     .slices = s.slices,
-                                     .batch_norm = batch_norm_of(s),
-                                     .clip_norm = s.clip_norm});
+      : settings_(s), method_(optim::make(s.optimizer, params, method_options(s, steps))) {
+    method_->optimizer().set_schedule(schedule_of(s, steps));
   }
-  Trainer(const Trainer&) = delete;
-  Trainer& operator=(const Trainer&) = delete;
 
   /// One update. next() gives a batch, loss(batch) its mean loss, which it may be asked for again.
   template <class Next, class Loss>
   void step(Next next, Loss loss) {
-    if (entropy_) {
-      entropy_->step([&] { return loss(next()); });
-      return;
-    }
-    const Batch batch = next();
-    if (sam_) {
-      sam_->step([&] { return loss(batch); });
-      return;
-    }
-    backward(batch, loss);
-    if (settings_.clip_norm > 0) optim::clip_grad_norm(params_, settings_.clip_norm);
-    adam_ ? adam_->step() : sgd_->step();
+    std::optional<Batch> batch;
+    std::int64_t number = -1;
+    method_->step([&](std::int64_t k) {
+      if (std::exchange(number, k) != k) batch = next();
+      return loss(*batch);
+    });
   }
 
   /// Whether step() asks for one batch, whose step may then be captured (CapturedStep).
-  bool takes_one_batch() const { return !entropy_; }
+  bool takes_one_batch() const { return method_->batches() == 1; }
 
   /// Adds what a resumed run needs of it.
-  void add_to(Checkpoint& checkpoint) {
-    with_optimizer([&](auto& o) { checkpoint.add("optimizer", o); });
-    if (filter_) checkpoint.add("filter", *filter_);
-    if (smooth_) checkpoint.add("smoothout", *smooth_);
-  }
+  void add_to(Checkpoint& checkpoint) { method_->add_to(checkpoint); }
 
   /// Learning rate of the coming update.
-  double lr() {
-    double out = 0;
-    with_optimizer([&](auto& o) { out = o.lr(); });
-    return out;
-  }
+  double lr() const { return method_->optimizer().lr(); }
   /// Radius of the coming update; NaN where there is no filter.
-  double gamma() const {
-    return filter_ ? filter_->gamma(params_.updates()) : std::numeric_limits<double>::quiet_NaN();
-  }
+  double gamma() const { return method_->radius(); }
   /// Vectors of θ's length that it keeps.
-  std::int64_t state_vectors() {
-    std::int64_t n = 0;
-    with_optimizer([&](auto& o) { n = std::ssize(o.state()); });
-    return n;
-  }
+  std::int64_t state_vectors() const { return std::ssize(method_->optimizer().state()); }
+  /// Perturbed copies of θ in a pass.
+  std::int64_t replicas() const { return method_->replicas(); }
   /// What to lower where the loss became infinite: "--lr (0.1) or --gamma (0.06)".
   std::string remedy() const {
     std::string out = concat("--lr (", settings_.lr, ")");
-    if (filter_) out += concat(" or --gamma (", settings_.gamma, ")");
-    if (sam_) out += concat(" or --rho (", settings_.rho, ")");
-    if (smooth_) out += concat(" or --a (", settings_.a, ")");
-    if (entropy_) out += concat(" or --inner-lr (", settings_.inner_lr, ")");
+    const auto& strength = optim::info(settings_.optimizer).strength;
+    if (!strength.empty()) out += concat(" or --", strength[0], " (", number(settings_, strength[0]), ")");
     return out;
   }
 
  private:
-  static optim::EntropySGDOptions entropy_options(const Settings& s) {
-    return {.lr = s.lr,
-            .momentum = s.momentum,
-            .weight_decay = s.weight_decay,
-            .inner_lr = s.inner_lr,
-            .inner_steps = static_cast<int>(std::min<std::int64_t>(s.inner_steps, 1'000'000)),
-            .g0 = s.g0,
-            .g1 = s.g1,
-            .g_max = s.g_max > 0 ? s.g_max : std::numeric_limits<double>::infinity(),
-            .clip_norm = s.clip_norm,
-            .batch_norm = batch_norm_of(s),
-            .seed = s.seed};
-  }
-  static LowPassFilterOptions filter_options(const Settings& s, std::int64_t steps) {
-    return {.M = s.M,
-            .gamma = s.gamma,
-            .alpha = s.alpha,
-            .total_steps = s.epochs * steps,
-            .law = law_of(s),
-            .estimator = estimator_of(s),
-            .batch_norm = batch_norm_of(s),
-            .seed = s.seed};
-  }
-
-  template <class Loss>
-  void backward(const Batch& batch, Loss& loss) {
-    if (filter_) {
-      const auto scope = filter_->perturb(params_);
-      loss(batch).backward();
-    } else if (smooth_) {
-      const auto scope = smooth_->perturb(params_);
-      loss(batch).backward();
-    } else {
-      loss(batch).backward();
-    }
-  }
-  template <class F>
-  void with_optimizer(F f) {
-    if (sgd_)
-      f(*sgd_);
-    else if (adam_)
-      f(*adam_);
-    else
-      f(*entropy_);
-  }
-
-  ParameterStore params_;
   Settings settings_;
-  std::optional<optim::SGD> sgd_;
-  std::unique_ptr<optim::Adam> adam_;
-  std::optional<optim::EntropySGD> entropy_;
-  std::optional<LowPassFilter> filter_;
-  std::optional<optim::SmoothOut> smooth_;
-  std::optional<optim::SAM<optim::SGD>> sam_;
+  std::unique_ptr<optim::Method> method_;
 };
 
 }  // namespace lpf::experiment

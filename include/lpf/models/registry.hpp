@@ -1,15 +1,20 @@
-// The image networks by name, for programs that choose one at run time:
+// The networks by name, for programs that choose one at run time:
 //
 //   for (const auto& m : models::list()) std::cout << m.name << "  " << m.description << "\n";
 //   const models::Model net = models::make("resnet18", params, {.classes = 100});
+//
+// A new network is its header and its entry in list(): every program then has it.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "lpf/core/suggest.hpp"
 #include "lpf/models/lenet.hpp"
+#include "lpf/models/mlp.hpp"
 #include "lpf/models/pyramidnet.hpp"
 #include "lpf/models/resnet.hpp"
 #include "lpf/models/shake_shake.hpp"
@@ -23,15 +28,16 @@ using Model = std::function<Tensor(const Tensor&)>;
 struct ModelOptions {
   std::int64_t classes = 10;
   Shape input = {};        ///< [H, W, C] of an image; the network's own if empty
-  std::int64_t width = 0;  ///< of ResNets, ModelInfo::width says of what; the network's own if 0
-  bool batch_norm = true;  ///< of ResNets
-  bool skip = true;        ///< of ResNets
+  std::int64_t width = 0;  ///< of ResNets and mlp, ModelInfo::width says of what; the network's own if 0
+  std::optional<bool> batch_norm = {};  ///< of ResNets, by default with; of mlp, by default without
+  bool skip = true;                     ///< of ResNets
 };
 
 struct ModelInfo {
   std::string name, description;
-  Shape input;        ///< [H, W, C] it was made for
-  std::string width;  ///< what ModelOptions::width means; empty: it takes none of the options of ResNets
+  Shape input;  ///< [H, W, C] it was made for
+  std::string
+      width;  ///< what ModelOptions::width means; empty: it takes neither width nor batch_norm and skip
   Model (*make)(const nn::Path&, const ModelOptions&);  ///< options complete and checked
   std::int64_t classes = 10;                            ///< by default
 };
@@ -48,6 +54,17 @@ Model lenet(const nn::Path& p, const ModelOptions& o) {
   return Net(p, options);
 }
 
+inline Model mlp(const nn::Path& p, const ModelOptions& o) {
+  check(o.skip, "models::make", "'mlp' has no skip connections to leave out");
+  const std::int64_t hidden = o.width > 0 ? o.width : 128;
+  return MLP(p, {o.input.numel(), hidden, hidden, o.classes}, {.batch_norm = o.batch_norm.value_or(false)});
+}
+inline Model digits_mlp(const nn::Path& p, const ModelOptions& o) {
+  check<ShapeError>(o.input.numel() == 64, "digits-mlp", "takes digits of 64 pixels, the samples have shape ",
+                    o.input, ": use the digits, or another network");
+  return MLP(p, {64, 128, 128, o.classes});
+}
+
 template <class Net, auto preset>
 Model fixed(const nn::Path& p, const ModelOptions& o) {
   auto options = preset(o.classes);
@@ -57,7 +74,7 @@ Model fixed(const nn::Path& p, const ModelOptions& o) {
 
 inline Model resnet(const nn::Path& p, ResNetOptions options, const ModelOptions& o) {
   options.in_channels = o.input[2];
-  options.batch_norm = o.batch_norm;
+  options.batch_norm = o.batch_norm.value_or(true);
   options.skip = o.skip;
   return ResNet(p, options);
 }
@@ -76,11 +93,13 @@ Model resnet_by_width(const nn::Path& p, const ModelOptions& o) {
 
 /// All networks, in the order a user would look for them.
 inline const std::vector<ModelInfo>& list() {
-  static const Shape mnist{28, 28, 1}, cifar{32, 32, 3};
+  static const Shape digits{8, 8, 1}, mnist{28, 28, 1}, cifar{32, 32, 3};
   static const char *const width = "channels of the first stage, 64 by default",
                            *const w = "w of the study: 8w channels in the first stage, 4 by default",
                            *const k = "k of the study: channels of the first stage, 64 by default";
   static const std::vector<ModelInfo> all{
+      {"mlp", "fully connected, two hidden layers", digits, "hidden units, 128 by default", detail::mlp},
+      {"digits-mlp", "mlp for the digits, 64-128-128-10", digits, "", detail::digits_mlp},
       {"small-lenet", "LeNet 6-16-120-84, 44,426 parameters", mnist, "",
        detail::lenet<SmallLeNet, SmallLeNetOptions>},
       {"lenet", "LeNet 32-64-128 with dropout, 1.2 million", mnist, "", detail::lenet<LeNet, LeNetOptions>},
@@ -108,14 +127,15 @@ inline std::vector<std::string> names() {
   return out;
 }
 
-/// @throws ValueError, which lists the names, if there is no such network.
+/// @throws ValueError, with the nearest names and all names, if there is no such network.
 inline const ModelInfo& info(std::string_view name) {
   std::string known;
   for (const ModelInfo& m : list()) {
     if (m.name == name) return m;
     known += (known.empty() ? "" : ", ") + m.name;
   }
-  fail("models", "there is no network '", name, "'; there are ", known);
+  fail("models", "there is no network '", name, "'", lpf::detail::suggest(name, names()), "; there are ",
+       known);
 }
 
 /// A network on a path. It holds its layers; the parameters are the store's.
@@ -126,8 +146,9 @@ inline Model make(std::string_view name, const nn::Path& p, ModelOptions options
   check(options.input.rank() == 3 && options.input.numel() > 0, "models::make",
         "an image has shape [H, W, C], got ", options.input);
   check(options.width >= 0, "models::make", "width must not be negative, got ", options.width);
-  check(!m.width.empty() || (options.width == 0 && options.batch_norm && options.skip), "models::make", "'",
-        name, "' takes no width, and has no batch norm or skip to leave out: those are options of ResNets");
+  check(!m.width.empty() || (options.width == 0 && options.batch_norm.value_or(true) && options.skip),
+        "models::make", "'", name,
+        "' takes no width, and has no batch norm or skip to leave out: those are options of ResNets");
   return m.make(p, options);
 }
 

@@ -2,7 +2,7 @@
 //
 //   struct Member {                                     // everything that one run has
 //     ParameterStore params;
-//     Mlp net;
+//     models::MLP net;
 //     optim::SGD sgd;
 //     LowPassFilter filter;
 //     DataLoader loader;

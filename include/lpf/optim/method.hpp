@@ -1,0 +1,159 @@
+// A method of training behind one interface, for programs that choose it at run time: an optimizer, alone or
+// with what computes its gradient (the low-pass filter, SAM, SmoothOut). registry.hpp makes methods by name.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "lpf/autograd/engine.hpp"
+#include "lpf/filter/options.hpp"
+#include "lpf/optim/clip.hpp"
+#include "lpf/optim/optimizer.hpp"
+
+namespace lpf::optim {
+
+/// Options of every method. A method reads those that its entry in the registry names (MethodInfo::settings),
+/// and clip_norm, seed and total_steps where they apply.
+struct MethodOptions {
+  double lr = 0.1, momentum = 0, weight_decay = 0;
+  bool nesterov = false;
+  double clip_norm = 0;                            ///< largest norm of an update's gradient; 0: no limit
+  std::uint64_t seed = 0;                          ///< of the noise
+  std::int64_t total_steps = 0;                    ///< updates of the whole run; needed where alpha is not 1
+  std::optional<BatchNormPolicy> batch_norm = {};  ///< in perturbed passes; the method's default if empty
+
+  std::int64_t M = 8;  ///< lpf, smoothout: replicas
+  double gamma = 5e-4, alpha = 1;
+  NoiseLaw law = NoiseLaw::filter_wise;
+  Estimator estimator = Estimator::replicas;
+  ReplicaMemory memory = ReplicaMemory::automatic;
+
+  double rho = 0.05, eta = 0.01;  ///< sam, asam
+  std::int64_t slices = 1;
+
+  double a = 0.009;  ///< smoothout
+  bool adaptive = false;
+
+  int inner_steps = 5;  ///< entropy-sgd
+  double inner_lr = 0.1, g0 = 0.5, g1 = 1e-4, g_max = 2.38;
+};
+
+/// An optimizer of any kind.
+class AnyOptimizer {
+ public:
+  virtual ~AnyOptimizer() = default;
+  virtual void step() = 0;
+  virtual void set_schedule(schedule::Schedule schedule) = 0;
+  virtual double lr() const = 0;
+  virtual std::uint64_t steps() const = 0;
+  virtual void set_steps(std::uint64_t n) = 0;
+  virtual StateVectors state() const = 0;
+  virtual const ParameterStore& params() const = 0;
+};
+
+/// O, behind that interface.
+template <class O>
+class OptimizerOf final : public AnyOptimizer {
+ public:
+  template <class Options>
+  OptimizerOf(const ParameterStore& params, const Options& options) : optimizer_(params, options) {}
+
+  void step() override {
+    if constexpr (requires { optimizer_.step(); })
+      optimizer_.step();
+    else
+      fail<StateError>("optim",
+                       "this optimizer computes the gradients of its update itself: give it the loss");
+  }
+  void set_schedule(schedule::Schedule schedule) override { optimizer_.set_schedule(std::move(schedule)); }
+  double lr() const override { return optimizer_.lr(); }
+  std::uint64_t steps() const override { return optimizer_.steps(); }
+  void set_steps(std::uint64_t n) override { optimizer_.set_steps(n); }
+  StateVectors state() const override { return optimizer_.state(); }
+  const ParameterStore& params() const override { return optimizer_.params(); }
+  O& get() { return optimizer_; }
+
+ private:
+  O optimizer_;
+};
+
+/// make_any<SGD>(params, SGDOptions{.lr = 0.1})
+template <class O, class Options>
+std::unique_ptr<AnyOptimizer> make_any(const ParameterStore& params, const Options& options) {
+  return std::make_unique<OptimizerOf<O>>(params, options);
+}
+
+/// The count of a method's random draws, which a checkpoint keeps.
+class NoiseState {
+ public:
+  struct Options {
+    std::uint64_t seed;
+  };
+  virtual ~NoiseState() = default;
+  virtual Options options() const = 0;
+  virtual std::uint64_t draws() const = 0;
+  virtual void set_draws(std::uint64_t n) = 0;
+  virtual const char* name() const = 0;  ///< in the checkpoint
+};
+
+/// A method of training. This class is an optimizer alone; what computes the gradient in another way derives
+/// from it.
+class Method {
+ public:
+  /// The mean loss of batch k of an update, 0 ≤ k < batches(). A method asks for one batch after another, and
+  /// for each once or several times in a row.
+  using Loss = std::function<Tensor(std::int64_t k)>;
+
+  Method(ParameterStore params, std::unique_ptr<AnyOptimizer> optimizer, double clip_norm = 0)
+      : params_(std::move(params)), optimizer_(std::move(optimizer)), clip_norm_(clip_norm) {}
+  virtual ~Method() = default;
+  Method(const Method&) = delete;
+  Method& operator=(const Method&) = delete;
+
+  /// One update. Returns the mean loss over its batches, of the first evaluation of each; does not wait for
+  /// the device.
+  virtual Tensor step(const Loss& loss) {
+    const Tensor value = backward(loss);
+    if (clip_norm_ > 0) clip_grad_norm(params_, clip_norm_);
+    optimizer_->step();
+    return value;
+  }
+  /// Different batches that one update takes.
+  virtual std::int64_t batches() const { return 1; }
+  /// Evaluations of the loss, with backward, in one update.
+  virtual std::int64_t evaluations() const { return 1; }
+  /// Perturbed copies of θ in a pass.
+  virtual std::int64_t replicas() const { return 0; }
+  /// Radius of the noise in the coming update; NaN for a method without a schedule of the radius.
+  virtual double radius() const { return std::numeric_limits<double>::quiet_NaN(); }
+
+  /// The optimizer that updates θ: learning rate, schedule, state.
+  AnyOptimizer& optimizer() { return *optimizer_; }
+  /// Adds to a Checkpoint what a resumed run needs.
+  template <class Checkpoint>
+  void add_to(Checkpoint& checkpoint) {
+    checkpoint.add("optimizer", *optimizer_);
+    if (NoiseState* n = noise()) checkpoint.add(n->name(), *n);
+  }
+
+ protected:
+  /// Adds the gradient of an update; returns the loss.
+  virtual Tensor backward(const Loss& loss) {
+    const Tensor value = loss(0);
+    value.backward();
+    return value.detach();
+  }
+  virtual NoiseState* noise() { return nullptr; }
+  const ParameterStore& params() const { return params_; }
+
+ private:
+  ParameterStore params_;
+  std::unique_ptr<AnyOptimizer> optimizer_;
+  double clip_norm_;
+};
+
+}  // namespace lpf::optim
