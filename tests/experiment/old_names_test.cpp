@@ -5,6 +5,7 @@
 #include "lpf/data/sets/idx.hpp"
 #include "lpf/experiment/data_splits.hpp"
 #include "lpf/experiment/paper_result.hpp"
+#include "lpf/experiment/trainer.hpp"
 #include "lpf/filter/lpf_gradient.hpp"
 #include "lpf/lpf.hpp"
 #include "lpf/optim/entropy_sgd.hpp"
@@ -35,6 +36,7 @@ static_assert(std::is_same_v<filter::Rows, filter::Segments>);
 static_assert(std::is_same_v<backend::Changing, StepScalar> &&
               std::is_same_v<backend::SgdStep, backend::SGDStep>);
 static_assert(std::is_same_v<experiment::Recipe, experiment::PaperResult>);
+static_assert(std::is_same_v<experiment::Method, experiment::Trainer>);
 static_assert(std::is_same_v<experiment::Task, experiment::DataSplits>);
 static_assert(ReplicaMemory::kept == ReplicaMemory::stored &&
               ReplicaMemory::remade == ReplicaMemory::recomputed);

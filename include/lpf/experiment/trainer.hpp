@@ -124,5 +124,6 @@ class Trainer {
   Settings settings_;
   std::unique_ptr<optim::Method> method_;
 };
+using Method [[deprecated("use Trainer")]] = Trainer;
 
 }  // namespace lpf::experiment
