@@ -1,9 +1,9 @@
-// A contact sheet of the paper's augmentations: each row is one of them, each column one picture, so that
-// what training sees can be looked at.
+// A contact sheet of the paper's augmentations: a row per augmentation, a column per image, to inspect the
+// training images.
 //
 //   augment                                   the embedded digits
 //   augment --data data/cifar10               CIFAR-10 (see scripts/get-data)
-//   augment --data my/folder --size 64        pictures in folders by class
+//   augment --data my/folder --size 64        images in folders by class
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -26,11 +26,11 @@ struct Options {
   std::uint64_t seed = 0;
 };
 
-// The pictures to show, as bytes: CIFAR-10 if the place has it, else folders of pictures.
+// The images of the sheet, as uint8: digits without --data, CIFAR-10 if found there, else folders.
 TensorDataset pictures(const Options& o) {
   if (o.data.empty()) {
     const TensorDataset data = digits({.flat = false});
-    const Tensor bytes = (data.images * 255.0).to(uint8);  // 8 x 8 pixels, with room to move in
+    const Tensor bytes = (data.images * 255.0).to(uint8);  // 8 × 8 pixels, framed to allow shifts
     Tensor framed = zeros({data.size(), 16, 16, 1}, {.dtype = uint8});
     for (std::int64_t i = 0; i < data.size(); ++i)
       for (std::int64_t y = 0; y < 8; ++y)
@@ -63,7 +63,7 @@ std::vector<Row> rows(const TensorDataset& data) {
           {"all", {.crop_padding = side / 8, .flip = true, .auto_augment = true, .cutout = hole}}};
 }
 
-// Copies a normalised picture into the sheet as bytes, magnified, at row r and column c.
+// Writes a normalized image to the sheet as uint8, magnified, at row r and column c.
 void place_picture(const Tensor& sheet, const float* x, const Tensor& images, const ChannelStatistics& s,
                    std::int64_t scale, std::int64_t r, std::int64_t c) {
   const std::int64_t h = images.size(1), w = images.size(2), channels = images.size(3), gap = 2;
@@ -90,7 +90,8 @@ void draw(const Options& o) {
     std::erase_if(shown, [&](const Row& row) {
       return std::find(o.only.begin(), o.only.end(), row.name) == o.only.end();
     });
-  const ChannelStatistics statistics = pixel_statistics(data.images);  // cut out is the mean, as in training
+  // Cutout fills with the mean, as in training.
+  const ChannelStatistics statistics = pixel_statistics(data.images);
   const std::int64_t h = data.images.size(1), w = data.images.size(2), gap = 2;
   const Tensor sheet = full(
       {gap + static_cast<std::int64_t>(shown.size()) * (h * o.scale + gap), gap + n * (w * o.scale + gap), 3},

@@ -1,5 +1,5 @@
-// Runs of train.cpp side by side: what differs between them, mean ± standard deviation over the seeds, and
-// their curves in one page.
+// Compares runs of train.cpp: the settings that differ, mean ± standard deviation over the seeds, and their
+// curves on one page.
 //
 //   for s in 0 1 2; do
 //     train --seed $s --out runs/sgd-$s --optimizer sgd
@@ -7,7 +7,7 @@
 //   done
 //   compare runs/*
 //
-// Runs with the same settings but the seed are one row.
+// Runs that differ only in the seed form one row.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -28,13 +28,13 @@ namespace {
 
 struct Run {
   std::uint64_t seed;
-  std::int64_t epochs;  // wanted
+  std::int64_t epochs;  // configured
   std::vector<Epoch> history;
 };
 
 // The runs of one configuration.
 struct Configuration {
-  std::map<std::string, std::string> settings;  // but the seed, and where the data lie
+  std::map<std::string, std::string> settings;  // without the seed and the data folder
   std::string name;
   std::vector<Run> runs;
 
@@ -75,8 +75,8 @@ std::vector<Configuration> read_runs(const std::vector<std::string>& folders) {
   return groups;
 }
 
-// "lpf-sgd, M 8, gamma 0.06": the optimizer, and what differs between its groups. What follows from the
-// optimizer alone would make a name long.
+// "lpf-sgd, M 8, gamma 0.06": the optimizer and the settings that differ between its groups. Settings that
+// follow from the optimizer alone are omitted to keep names short.
 void name_groups(std::vector<Configuration>& groups) {
   for (Configuration& g : groups) {
     g.name = g.settings.at("optimizer");
@@ -116,14 +116,14 @@ TextTable table_of(const std::vector<Configuration>& groups) {
   return table;
 }
 
-// The mean over a group's seeds, as far as all of them have come.
+// The mean over a group's seeds, for the epochs that all of them have finished.
 plot::Series curve(const Configuration& g, double Epoch::*column) {
   std::size_t epochs = g.runs[0].history.size();
   for (const Run& r : g.runs) epochs = std::min(epochs, r.history.size());
   std::vector<double> x;
   std::vector<std::vector<double>> y(g.runs.size());
   for (std::size_t i = 0; i < epochs; ++i) {
-    if (std::isnan(g.runs[0].history[i].*column)) continue;  // not evaluated then, in any of them
+    if (std::isnan(g.runs[0].history[i].*column)) continue;  // not evaluated in this epoch, in any run
     x.push_back(static_cast<double>(i + 1));
     for (std::size_t k = 0; k < g.runs.size(); ++k) y[k].push_back(g.runs[k].history[i].*column);
   }

@@ -1,10 +1,9 @@
-// The main job: SGD, SAM and LPF-SGD train the same network from the same weights on real handwritten digits,
-// with clean labels and with a part of them wrong. Shows test error, how flat the solutions are, and what a
-// step costs.
+// The main example: SGD, SAM and LPF-SGD train the same network from the same weights on real handwritten
+// digits, with clean labels and with a fraction of wrong ones. Reports test error, sharpness of the
+// solutions, and the cost of a step.
 //
 //   digits --help                all options
-//   digits --tune --seeds 10     chooses rho, gamma and alpha on the validation split, and prints all it
-//   tried
+//   digits --tune --seeds 10     selects rho, gamma and alpha on the validation split, and prints all trials
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <lpf/io/atomic_file.hpp>
@@ -18,8 +17,8 @@ using namespace digits_app;
 
 namespace {
 
-// Chooses rho, gamma and alpha by the error on the validation split, averaged over the label-noise settings,
-// with seeds that the comparison does not use. One choice an optimizer serves all settings.
+// Selects rho, gamma and alpha by the error on the validation split, averaged over the label-noise settings,
+// with seeds that the comparison does not use. Each optimizer has one choice for all settings.
 int tune(const Options& o) {
   struct Candidate {
     std::string optimizer, setting;
@@ -72,7 +71,7 @@ int tune(const Options& o) {
 
 int compare(const Options& o, const std::string& command) {
   create_directories(o.out);
-  // A folder that takes no files is an error now, not after training.
+  // Fails now, rather than after training, if the folder is not writable.
   AtomicFile(o.out + "/report.html", "digits");
   std::printf("%s\n", concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs,
                              " epochs of batch 64.")
@@ -89,7 +88,7 @@ int compare(const Options& o, const std::string& command) {
   };
   for (double noise : o.label_noise) {
     const std::int64_t n = std::ssize(o.optimizers);
-    Population members(o.seeds * n, [&](std::int64_t k) {  // optimizers in turn: a slow moment meets them all
+    Population members(o.seeds * n, [&](std::int64_t k) {  // interleaved: a slowdown affects all optimizers
       return Training(o, o.optimizers[static_cast<std::size_t>(k % n)], noise, static_cast<int>(k / n));
     });
     for (Run& run : members.each([&](Training& t) { return t.train(true, report_epoch); }))

@@ -1,4 +1,4 @@
-// What a program says of a flag that it does not have.
+// Error message for unknown flags.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-/// ValueError for what is left of a command line that app.allow_extras() let pass: "there is no flag
-/// '--epohcs'; did you mean '--epochs'?"
+/// ValueError for the arguments that app.allow_extras() left over: "there is no flag '--epohcs'; did you
+/// mean '--epochs'?"
 inline void refuse_extras(const CLI::App& app, const char* program) {
   std::vector<std::string> flags;
   for (const CLI::Option* o : app.get_options())

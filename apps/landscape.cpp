@@ -1,10 +1,10 @@
-// What the loss looks like around a minimum. Trains the digits network by SGD and by LPF-SGD from the same
-// weights, and draws the training loss
-//   in a plane of two random directions, every filter as long as the weight's own
-//   in the plane that holds most of SGD's trajectory
+// The loss around a minimum. Trains the digits network by SGD and by LPF-SGD from the same weights, and draws
+// the training loss
+//   in a plane of two random directions, every filter scaled to the norm of the weight's
+//   in the plane that contains most of SGD's trajectory
 //   through both solutions
-// as it is and after the low-pass filter at several radii: what LPF-SGD descends. CSV, PNG, and a page to
-// turn and hover; on the page also the idea in one picture, a function of one number under Gaussians of
+// unfiltered and after the low-pass filter at several radii, the objective of LPF-SGD. Writes CSV, PNG, and
+// an interactive page; the page also illustrates the idea in one dimension: a function under Gaussians of
 // growing width, with the paths of SGD and LPF-SGD.
 //
 //   landscape                          51 × 51 points, pictures in out/landscape
@@ -85,7 +85,7 @@ void write_csv(const std::string& path, const std::vector<const Named*>& all) {
   write_csv_records(path, records);
 }
 
-// Heights are logarithms: a loss spans orders of magnitude.
+// Heights are logarithms: the loss spans orders of magnitude.
 void write_pictures(const Options& o, const Named& n) {
   plot::HeightField field{n.surface.y.size(), n.surface.x.size(), {}};
   for (const double loss : n.surface.loss) field.height.push_back(std::log(std::max(loss, 1e-6)));
@@ -97,7 +97,7 @@ PageSurface on_page(const Named& n) {
   return {.name = n.name, .x = n.surface.x, .y = n.surface.y, .height = n.surface.loss, .path = n.path};
 }
 
-// f(x) = x²/20 − Σ A exp(−(x − m)²/2s²), whose convolution with N(0, σ²) is known: s² becomes s² + σ².
+// f(x) = x²/20 − Σ A exp(−(x − m)²/2s²). Convolved with N(0, σ²): x² + σ², s² + σ², A s/√(s² + σ²).
 struct Valley {
   double depth, middle, width;
 };
@@ -120,8 +120,8 @@ double slope(double x) {
   return g;
 }
 
-// SGD: x ← x − η(f'(x) + noise). LPF-SGD: the same noise, and f' in the mean of M draws around x; the radius
-// grows as the filter's schedule has it.
+// SGD: x ← x − η(f'(x) + noise). LPF-SGD: the same noise, and the mean of f' over M draws around x; the
+// radius grows by the filter's schedule.
 PageAnimation idea(const Options& o) {
   constexpr int steps = 3000, every = 20, M = 8;
   constexpr double lr = 0.01, first = 0.05, last = 0.8;
@@ -130,7 +130,7 @@ PageAnimation idea(const Options& o) {
   for (const double x : a.x) a.ghost.push_back(smoothed(x, 0));
   const auto normal = [&](std::int64_t i) { return normal_at<double>({.seed = o.seed}, i); };
   double sgd = -2.5, smooth = sgd;
-  std::vector<double> seen[2];  // positions at the frames so far
+  std::vector<double> seen[2];  // positions up to each frame
   for (int t = 0; t < steps; ++t) {
     const double sigma = first + (last - first) * (1 - std::cos(std::acos(-1.0) * t / steps)) / 2;
     if (t % every == 0) {

@@ -1,10 +1,10 @@
-// What do measures of sharpness see? The synthetic quadratics of the paper (supplement, figure 6), without
-// any training: f(θ) = θᵀHθ/2 in 100 dimensions, measured at its minimum.
+// Sensitivity of sharpness measures: the synthetic quadratics of the paper (supplement, figure 6), without
+// training: f(θ) = θᵀHθ/2 in 100 dimensions, measured at its minimum.
 //
 //   (a) the K smallest eigenvalues of H = AᵀA/2 become U(1e-5, 1e-3), K from 0 to 100: more and more
-//       directions are flat. The paper: the effective dimension reacts most, LPF second.
-//   (b) all eigenvalues are U(0.9κ, 1.1κ), κ from 100 to 1: all directions become flatter alike. The paper:
-//       all measures react but ε-sharpness and the effective dimension.
+//       directions are flat. Paper: the effective dimension reacts most, LPF second.
+//   (b) all eigenvalues are U(0.9κ, 1.1κ), κ from 100 to 1: all directions become flatter alike. Paper:
+//       all measures react except ε-sharpness and the effective dimension.
 //
 //   quadratics --out out/quadratics      a table, report.html, results.csv
 #include <CLI/CLI.hpp>
@@ -26,7 +26,7 @@ struct Options {
   std::string out = "out/quadratics";
 };
 
-// f as a model of one parameter: its output is θ, its loss θᵀHθ/2. There is one sample, of no meaning.
+// f as a model of one parameter: its output is θ, its loss θᵀHθ/2. Its single sample is a placeholder.
 struct Quadratic {
   ParameterStore params{{.dtype = float64}};
   nn::Parameter theta;
@@ -43,7 +43,7 @@ struct Quadratic {
   }
 };
 
-// Eigenvalues, ascending, and vectors as the rows of a matrix.
+// Eigenvalues in ascending order, and eigenvectors as the rows of a matrix.
 struct Eigen {
   std::vector<double> values;
   Tensor vectors;
@@ -54,7 +54,7 @@ struct Eigen {
   }
 };
 
-// Those of AᵀA/2, by Lanczos' method with as many steps as there are dimensions.
+// Eigendecomposition of AᵀA/2, by Lanczos' method with as many steps as dimensions.
 Eigen wishart(std::int64_t d, std::uint64_t seed) {
   const Tensor a = empty({d, d}, {.dtype = float64});
   a.backend().normal(float64, {.seed = seed}, 0, d * d, a.raw());
@@ -85,8 +85,8 @@ const std::vector<Shown> shown{{"effective_dimension", "effective dimension"},
                                {"local_entropy", "local entropy"},
                                {"epsilon", "ε-sharpness"}};
 
-// The measures of a quadratic at its minimum. There the gradient is zero and θᵀHθ too; so θ is a little off
-// it, along the steepest direction, in which ε-sharpness then looks.
+// The measures of a quadratic at its minimum. The gradient and θᵀHθ are zero there; so θ is displaced
+// slightly along the steepest direction, in which ε-sharpness then searches.
 std::vector<double> measured(const Eigen& h, const Options& o) {
   const Quadratic f(h.matrix());
   const std::int64_t d = o.dimensions;
@@ -106,13 +106,13 @@ std::vector<double> measured(const Eigen& h, const Options& o) {
   return out;
 }
 
-// One of the two experiments: measures by point, and how much each reacts.
+// One of the two experiments: measures by point, and the reaction of each.
 struct Sweep {
   std::string title, axis, name;
   std::vector<double> x;
   std::vector<std::vector<double>> values = {};  // [point][measure]
 
-  // Each measure over its largest value.
+  // Each measure divided by its largest value.
   std::vector<double> normalized(std::size_t m) const {
     double largest = 0;
     for (const auto& v : values) largest = std::max(largest, std::abs(v[m]));
@@ -120,7 +120,7 @@ struct Sweep {
     for (const auto& v : values) out.push_back(largest > 0 ? v[m] / largest : 0);
     return out;
   }
-  // How far the normalised curve lies below 1, in the mean over its points: 0 where the measure stays.
+  // Distance of the normalized curve below 1, averaged over its points: 0 for a constant measure.
   double reaction(std::size_t m) const {
     double sum = 0;
     for (const double y : normalized(m)) sum += (1 - y) / static_cast<double>(values.size());
@@ -171,7 +171,7 @@ std::size_t index_of(const std::string& key) {
   fail("quadratics", "there is no measure '", key, "'");
 }
 
-// The paper's statement about a sweep, and what was found.
+// The paper's statement about a sweep, and the result.
 std::string verdict_a(const Sweep& s) {
   const auto order = s.order();
   const double lpf = s.reaction(index_of("low_pass"));

@@ -1,5 +1,5 @@
-// How sharp is the minimum that a network was trained to? Every measure of lpf/sharpness/ of any weights in a
-// safetensors file: a checkpoint of LPF's, or a state_dict saved from PyTorch.
+// Sharpness of a trained network: every measure of lpf/sharpness/, of any weights in a safetensors file: a
+// checkpoint of LPF's, or a state_dict saved from PyTorch.
 //
 //   sharpness --train out/digits-mlp.safetensors        trains the digits network first, then measures it
 //   sharpness net.safetensors --network resnet18 --data cifar10:data/cifar10 --normalize
@@ -67,7 +67,7 @@ struct Loaded {
     net = models::make(o.network, params, options);
   }
   void load(const std::string& name) const {
-    std::string path = name;  // a checkpoint is named without its ending
+    std::string path = name;  // a checkpoint may be named without its extension
     if (!std::filesystem::exists(path) && std::filesystem::exists(path + ".safetensors"))
       path += ".safetensors";
     load_weights(path, params);

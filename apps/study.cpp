@@ -1,19 +1,19 @@
-// Which measure of sharpness tells how a network will generalise? (Bisla, Wang, Choromanska 2022, section 3.)
+// Which measure of sharpness predicts generalization? (Bisla, Wang, Choromanska 2022, section 3.)
 //
 //   --study grid            networks trained by SGD to a training loss of 0.01, over a grid of
 //                           hyper-parameters: each measure against the gap, training − test accuracy
-//   --study label-noise     and data-noise: each measure against the level of the noise
+//   --study label-noise     and data-noise: each measure against the noise level
 //   --study double-descent  each measure against the test error, over the width
-//   --study optimizers      measures of what SGD, SAM and LPF-SGD found, side by side
+//   --study optimizers      measures of the solutions of SGD, SAM and LPF-SGD, side by side
 //
-// each in two sizes: --grid small, on digits, for two cores and minutes; --grid paper, the paper's own.
+// in two sizes each: --grid small, on digits, for two cores and minutes; --grid paper, the paper's own.
 //
 //   study                                    the small grid
-//   study --shard 0/2 & study --shard 1/2    shared by two processes, or machines; each writes a file
+//   study --shard 0/2 & study --shard 1/2    divided between two processes or machines; each writes a file
 //   study --merge other/results-1-of-2.jsonl adds files from elsewhere; --merge-only trains nothing
-//   study --grid paper --dry-run             says what would be trained: 2916 ResNets
+//   study --grid paper --dry-run             lists what would be trained: 2916 ResNets
 //
-// Killed at any point and started again, it goes on after the last whole model (study/results.hpp).
+// A killed study resumes after the last complete model (study/results.hpp).
 #include <CLI/CLI.hpp>
 #include <cstdio>
 

@@ -1,12 +1,12 @@
-// Trains any of the paper's networks with any of its optimizers, or your own variation:
+// Trains any of the paper's networks with any of its optimizers, or a variation of your own:
 //
 //   train                                                  LPF-SGD on the built-in digits
 //   train --recipe paper/cifar10-resnet18-lpf --data DIR   a row of the paper's tables; --recipes lists them
 //   train --dataset cifar10 --data DIR --model wrn-16-8 --optimizer lpf-sgd -M 8 --seed 1 --out runs/x
-//   train --resume --out runs/x                            goes on, to the bit
+//   train --resume --out runs/x                            resumes a run, bit-identically
 //
-// A setting that is not given has the paper's value for the network and the optimizer. What a run leaves in
-// its folder: lpf/experiment/experiment.hpp. Several runs are compared by compare.cpp.
+// Settings not given have the paper's value for the network and the optimizer. The output folder is described
+// in lpf/experiment/experiment.hpp. compare.cpp compares runs.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <lpf/backend/threads.hpp>
@@ -38,7 +38,7 @@ std::string described(const char* name, const char* meaning) {
   return out;
 }
 
-// One flag a setting; `given` collects those that are used.
+// One flag per setting; `given` collects those used.
 void add_settings(CLI::App& app, Given& given) {
   const Settings s;
   experiment::for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
@@ -59,7 +59,7 @@ void add_settings(CLI::App& app, Given& given) {
   });
 }
 
-// A recipe, a run that is there, or the paper's values; and over them what is given.
+// A recipe, an existing run, or the paper's values, overridden by the given settings.
 Settings settings_of(const Options& o, const Given& given) {
   const auto or_empty = [&](const char* name) {
     const auto found = given.find(name);

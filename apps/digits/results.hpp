@@ -1,4 +1,4 @@
-// The tables, pictures and files of digits.cpp.
+// Tables, figures and files of digits.cpp.
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// One training run of digits.cpp, and what is measured of it.
+// One training run of digits.cpp and its measurements.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ struct Options {
   int seeds = 5, epochs = 60, threads = 0;
   std::vector<double> label_noise{0, 0.2};
   std::int64_t M = 8;
-  double gamma = 0.06, alpha = 1, rho = 0.4;  // chosen by digits --tune --seeds 10
+  double gamma = 0.06, alpha = 1, rho = 0.4;  // selected by digits --tune --seeds 10
   std::vector<std::string> optimizers{"sgd", "sam", "lpf-sgd"};
   std::string estimator = "replicas", out = "out/demo";
   bool tune = false;
@@ -54,7 +54,7 @@ struct Run {
   int seed;
   double validation_error, test_error, train_loss, lambda_max, step_ms;
   sharpness::Estimate lpf;
-  std::vector<double> loss_curve, error_curve;  // an epoch each, at the unperturbed weights
+  std::vector<double> loss_curve, error_curve;  // per epoch, at the unperturbed weights
   std::vector<std::vector<double>> slices;      // loss along random directions, by direction
 };
 
@@ -75,8 +75,8 @@ inline double error_percent(const models::MLP& net, const TensorDataset& data) {
          static_cast<double>(data.size());
 }
 
-// Random directions with every filter as long as the weight's own (Li et al. 2018), the same draws for every
-// solution.
+// Random directions, every filter scaled to the norm of the weight's (Li et al. 2018), the same draws for
+// every solution.
 inline Tensor landscape_offsets(const ParameterStore& params) {
   LowPassFilter unit({.M = directions, .gamma = 1, .seed = 7});
   const Tensor noise = unit.offsets(params, 0);
@@ -102,7 +102,7 @@ inline Tensor landscape_offsets(const ParameterStore& params) {
   return from_vector(all, {directions * slice_points, static_cast<std::int64_t>(n)});
 }
 
-// A training run with all that is its own: a member of the population of seeds and optimizers.
+// A training run with its own state: a member of the population of seeds and optimizers.
 struct Training {
   const Options& o;
   Task task;
@@ -115,7 +115,7 @@ struct Training {
   Training(const Options& options, const std::string& optimizer, double label_noise, int seed)
       : Training(options, optimizer, label_noise, seed, static_cast<std::uint64_t>(seed)) {}
 
-  // Trains to the end. What it reports after each epoch: the training loss.
+  // Trains to the end. Reports the training loss after each epoch.
   template <class Report>
   Run train(bool measure, Report report) {
     std::vector<double> step_ms;
@@ -134,7 +134,7 @@ struct Training {
       report(run.train_loss);
     }
     run.validation_error = error_percent(net, task.validation);
-    if (!measure) return run;  // tuning never looks at the test set
+    if (!measure) return run;  // tuning never evaluates the test set
 
     std::nth_element(step_ms.begin(), step_ms.begin() + std::ssize(step_ms) / 2, step_ms.end());
     run.step_ms = step_ms[step_ms.size() / 2];

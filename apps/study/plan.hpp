@@ -1,4 +1,4 @@
-// What a study trains: factors and their values, on top of settings that all models share.
+// Plans of studies: factors and their values, in addition to settings common to all models.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace study {
 
-/// Of one model: a value of each factor, and what all models share.
+/// The settings of one model: a value of each factor, and the common settings.
 using FactorValues = std::map<std::string, double>;
 
 /// A hyper-parameter and its values.
@@ -22,13 +22,12 @@ struct Factor {
   std::vector<double> values;
 };
 
-/// Factor "optimizer": in settings and results an optimizer is its place in this list, so that new ones come
-/// last.
+/// Factor "optimizer": settings and results store its index in this list, so new ones are appended.
 inline const std::vector<std::string> optimizers{"sgd", "sam", "lpf-sgd", "adam"};
 inline const lpf::optim::MethodInfo& optimizer_of(double number) {
   return lpf::optim::info(optimizers.at(static_cast<std::size_t>(number)));
 }
-/// The number of an optimizer of that name.
+/// The index of the optimizer of that name.
 inline double optimizer_number(std::string_view name) {
   const auto found = std::find(optimizers.begin(), optimizers.end(), name);
   lpf::check(found != optimizers.end(), "study", "no study has the optimizer '", name, "'");
@@ -36,19 +35,20 @@ inline double optimizer_number(std::string_view name) {
 }
 
 struct Plan {
-  std::string study, grid;             ///< its name: --study, --grid
+  std::string study, grid;             ///< names: --study, --grid
   std::string description;             ///< data and network
   std::string data;                    ///< digits, or cifar10
   std::string network;                 ///< of the registry of models
   std::vector<Factor> factors;         ///< the seeds first
-  FactorValues shared = {};            ///< of all models
-  int epochs;                          ///< at most, where `stop` is given
+  FactorValues shared = {};            ///< common to all models
+  int epochs;                          ///< maximum, if `stop` is given
   std::vector<int> milestones = {};    ///< epochs: learning rate × 0.1; none with `cosine`
   bool cosine = false;                 ///< to 0 at the last epoch
-  std::uint64_t updates = 1ull << 40;  ///< at most, too
-  double stop = 0;  ///< training loss that ends the training, and without which none is measured
+  std::uint64_t updates = 1ull << 40;  ///< maximum
+  /// Training loss that ends the training; a model that does not reach it is not measured.
+  double stop = 0;
   /// Updates between evaluations once the loss is within twice `stop`, so that all stop at about the same
-  /// loss; 0: after each epoch alone, as published.
+  /// loss; 0: only after each epoch, as published.
   int check = 0;
   double local_entropy_gamma = 100;
 
@@ -60,9 +60,9 @@ struct Plan {
   /// Networks of a few thousand weights.
   bool small() const { return data == "digits"; }
   std::size_t seeds() const { return factors[0].values.size(); }
-  /// Models without regard to the seed.
+  /// Number of models, not counting seeds.
   std::size_t configurations() const { return size() / seeds(); }
-  /// The values of model `id`; the seed varies slowest, so that the beginning of a study is one of whole seeds.
+  /// The values of model `id`; the seed varies slowest, so that a study begins with complete seeds.
   FactorValues settings(std::size_t id) const {
     FactorValues out = shared;
     for (std::size_t k = factors.size(); k-- > 0; id /= factors[k].values.size())

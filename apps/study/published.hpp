@@ -1,6 +1,6 @@
-// The measures of a study, and the paper's figures for them: τ with the gap (the authors' notebook), by
-// hyper-parameter (supplement, table 7; the gap itself: table 6), and of three optimizers' solutions (table
-// 10).
+// The measures of a study, and the paper's values for them: τ with the gap (the authors' notebook),
+// by hyper-parameter (supplement, table 7; the gap itself: table 6), and for three optimizers'
+// solutions (table 10).
 #pragma once
 
 #include <limits>
@@ -16,8 +16,8 @@ struct Published {
   std::string key, title;
   double gap = unknown;
   std::map<std::string, double> by_factor = {};
-  std::vector<double> optimizers = {};  ///< SGD, SAM, LPF-SGD on CIFAR-10, ResNet-18, of the largest
-  bool positive = true;                 ///< can stand on a logarithmic axis
+  std::vector<double> optimizers = {};  ///< SGD, SAM, LPF-SGD on CIFAR-10, ResNet-18, relative to the largest
+  bool positive = true;                 ///< can be plotted on a logarithmic axis
 };
 
 namespace detail {

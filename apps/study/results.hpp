@@ -1,6 +1,6 @@
-// Results of a study: a model is one line of results-i-of-n.jsonl, in the system's hands before its thread
-// begins the next. Killed at any point, a study loses the models in hand, one a thread; a line that was torn
-// is trained again.
+// Results of a study: a model is one line of results-i-of-n.jsonl, written to the system before its thread
+// begins the next. A killed study loses only the models in progress, one per thread; an incomplete line is
+// trained again.
 #pragma once
 
 #include <algorithm>
@@ -19,11 +19,11 @@
 
 namespace study {
 
-/// What a line says of a model, by name; a null is NaN.
+/// The values in a line, by name; a null is NaN.
 using Result = std::map<std::string, double>;
 using Results = std::map<std::size_t, Result>;  ///< by the model's id
 
-/// The models in a file; none if it is not there. FormatError for a line that is no model of this plan.
+/// The models in a file; none if it does not exist. FormatError for a line that is not a model of this plan.
 inline Results read_results(const std::string& path, const Plan& plan) {
   Results out;
   if (!std::filesystem::exists(path)) return out;
@@ -60,7 +60,7 @@ inline Results read_results(const std::string& path, const Plan& plan) {
   return out;
 }
 
-/// Every count-th model, from number `index`.
+/// Every count-th model, starting at `index`.
 struct Shard {
   std::size_t index = 0, count = 1;
 };
@@ -76,7 +76,7 @@ inline Shard shard_of(const std::string& text) {
   return s;
 }
 
-/// The files of results in a folder, and `more`.
+/// The result files in a folder, and `more`.
 inline std::vector<std::string> result_files(const std::string& folder, std::vector<std::string> more) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
@@ -92,8 +92,8 @@ inline Results read_all(const std::vector<std::string>& files, const Plan& plan)
   return out;
 }
 
-/// The models in populations of one architecture: digits' networks one a thread; ResNets alone, all threads
-/// in their kernels.
+/// The models in populations of one architecture: networks for digits one per thread; ResNets one at a time,
+/// with all threads in their kernels.
 inline std::vector<std::vector<std::size_t>> populations(const Plan& plan, std::span<const std::size_t> ids) {
   const std::size_t most = plan.small() ? 64 : 1;
   std::map<std::vector<double>, std::vector<std::vector<std::size_t>>> by_architecture;
@@ -108,7 +108,7 @@ inline std::vector<std::vector<std::size_t>> populations(const Plan& plan, std::
   return out;
 }
 
-/// Trains what the shard has and no file does; at most `limit` models where it is not 0.
+/// Trains the models of the shard that are in no file; at most `limit` models unless it is 0.
 inline void train_shard(const Plan& plan, const Shard& shard, const std::string& out, const Results& known,
                         std::size_t limit, const std::string& data) {
   const std::string path = concat(out, "/results-", shard.index, "-of-", shard.count, ".jsonl");

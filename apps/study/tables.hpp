@@ -1,4 +1,4 @@
-// The tables and pictures of a study, from the results of its models.
+// Tables and figures of a study, from the results of its models.
 #pragma once
 
 #include <lpf/io/atomic_file.hpp>
@@ -36,7 +36,7 @@ class Tables {
     std::printf("\n%s\n", lead().c_str());
   }
 
-  /// False where there are too few models for a table.
+  /// False if there are too few models for a table.
   bool make() {
     std::vector<std::size_t> seeds(plan_.seeds());
     std::iota(seeds.begin(), seeds.end(), std::size_t{0});
@@ -76,8 +76,8 @@ class Tables {
                   " s of training and measuring.");
   }
 
-  /// Of models that differ in the seed alone the mean, over the seeds in `seeds` (again and again where they
-  /// are repeated) that have converged; NaN in a column where one has it.
+  /// For each configuration the mean over those of `seeds` (with repetition) that converged; NaN in a column
+  /// if one value is NaN.
   std::vector<Result> seed_means(std::span<const std::size_t> seeds) const {
     std::vector<Result> out;
     for (std::size_t c = 0; c < plan_.configurations(); ++c) {
@@ -108,7 +108,7 @@ class Tables {
     return out;
   }
 
-  /// The granulated coefficient: over groups of settings that differ in `factor` alone.
+  /// The granulated coefficient: over groups of settings that differ only in `factor`.
   Interval within(const std::string& factor, const std::string& x, const std::string& y) const {
     const Pairs p = pairs(means_, x, y);
     std::map<std::vector<double>, std::size_t> numbers;
@@ -268,7 +268,7 @@ class Tables {
     show("In their own units", "Mean ± sample standard deviation over the seeds; errors in %.", plain);
   }
 
-  /// A dot a setting: each measure against `y`, in two colours where `split` is a switch.
+  /// A dot per setting: each measure against `y`, in two colours if `split` is a switch.
   void scatter(const std::string& y, const std::string& split) {
     report_.section("Pictures", "A dot is one setting, the mean of its seeds.");
     for (const Published& m : measures) {

@@ -1,4 +1,4 @@
-// Trains one model of a plan, measures it, and says both in one line.
+// Trains and measures one model of a plan; the result is one line.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,7 @@ namespace study {
 
 using namespace lpf;
 
-/// A setting, or what it is where the plan does not name it.
+/// A setting, or `otherwise` if the plan does not define it.
 inline double setting(const FactorValues& s, const std::string& name, double otherwise = 0) {
   const auto found = s.find(name);
   return found == s.end() ? otherwise : found->second;
@@ -38,7 +38,7 @@ struct Sets {
   TensorDataset train, test;
 };
 
-/// The seed's training and test set. Noise falls on the training set, on pixels in [0, 1].
+/// The seed's training and test set. Noise is added to the training set, to pixels in [0, 1].
 inline Sets splits_of(const Plan& plan, const FactorValues& s, const std::string& folder) {
   const auto seed = static_cast<std::uint64_t>(s.at("seed"));
   const auto sets = [&]() -> Sets {
@@ -85,10 +85,10 @@ struct Trained {
   Evaluation train{.loss = std::numeric_limits<double>::quiet_NaN(),
                    .error = std::numeric_limits<double>::quiet_NaN()},
       test = {};
-  bool converged = false;  ///< reached the plan's loss, or it asks for none and the loss is finite
+  bool converged = false;  ///< reached the plan's loss, or finite if the plan has none
 };
 
-/// Trains the parameters as the plan says.
+/// Trains the parameters according to the plan.
 inline Trained train(const Plan& plan, const FactorValues& s, const ParameterStore& params,
                      const models::Model& net, const Sets& splits) {
   DataLoader loader(splits.train, {.batch_size = static_cast<std::int64_t>(s.at("batch_size")),
@@ -113,7 +113,7 @@ inline Trained train(const Plan& plan, const FactorValues& s, const ParameterSto
       if (!finite || reached()) break;
     }
     ++out.epochs;
-    // An evaluation of all data costs a third of an epoch: only where it may end the training.
+    // An evaluation of all data costs a third of an epoch: only if it may end the training.
     if (finite && !reached() && (!time_left() || mean.value() <= 100 * plan.stop))
       out.train = over(splits.train);
   }
@@ -122,7 +122,7 @@ inline Trained train(const Plan& plan, const FactorValues& s, const ParameterSto
   return out;
 }
 
-/// The values that a model's line has, as the study has their published figures.
+/// The values in a model's line, those with published figures.
 inline const std::vector<std::string> measured = [] {
   std::vector<std::string> out;
   for (const Published& m : measures) out.push_back(m.key);
@@ -138,7 +138,7 @@ inline sharpness::Report measure(const Plan& plan, const ParameterStore& params,
   return sharpness::measure(net, params, data, m);
 }
 
-/// A model of the plan before its training: a member of a population.
+/// A model of the plan before training: a member of a population.
 struct Cell {
   std::size_t id;
   FactorValues settings;
@@ -151,7 +151,7 @@ struct Cell {
         net(network(plan, params, settings)) {}
 };
 
-/// Trains and measures it: its line. A model that missed the plan's loss has no measures.
+/// Trains and measures a model; returns its line. A model that missed the plan's loss has no measures.
 inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::string& folder) {
   const double start = lpf::detail::monotonic_seconds();
   const auto& [id, s, params, net] = cell;

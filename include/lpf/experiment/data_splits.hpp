@@ -1,4 +1,4 @@
-// The data of a run: which images it learns from, and which it is judged by.
+// The data of a run: training, validation and test images.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 
 namespace lpf::experiment {
 
-/// Images uint8, or float in [0, 1], of shape [n, h, w, c]; `scaling` is left to the loaders.
+/// Images uint8, or float in [0, 1], of shape [n, h, w, c]; the loaders apply `scaling`.
 struct DataSplits {
   TensorDataset train, validation, test;  // validation may be empty
   ChannelStatistics scaling;              // empty: none
@@ -28,7 +28,7 @@ using Task [[deprecated("use DataSplits")]] = DataSplits;
 
 namespace detail {
 
-/// The set's training and test images, as they are in its files.
+/// The set's training and test images, unprocessed.
 struct Source {
   TensorDataset train, test;
 };
@@ -42,7 +42,7 @@ inline Source read_folder(const Settings& s) {
   std::string folder = (root / "test").string();
   std::error_code ignored;
   if (const fs::path val = root / "val"; fs::is_directory(val, ignored)) {
-    const fs::path list = val / "val_annotations.txt";  // TinyImageNet's
+    const fs::path list = val / "val_annotations.txt";  // of TinyImageNet
     const bool listed = fs::exists(list, ignored);
     folder = (listed ? val / "images" : val).string();
     if (listed) options.list = list.string();
@@ -76,7 +76,7 @@ inline Tensor unit_pixels(const Tensor& images) {
   return images.dtype() == DType::uint8 ? lpf::normalize(images.to(float32), {{0}, {255}}) : images;
 }
 
-/// How many of the set's training images are trained with. ValueError where there are too few.
+/// Number of the set's training images used for training. ValueError if there are too few.
 inline std::int64_t training_images(const Settings& s, std::int64_t all) {
   const std::int64_t rest = all - s.validation;
   check(rest > 0 && s.train_samples <= rest, "train", "--train-samples ", s.train_samples,
@@ -86,9 +86,9 @@ inline std::int64_t training_images(const Settings& s, std::int64_t all) {
 
 }  // namespace detail
 
-/// Reads the data set and prepares it: the parts (by the seed), noise on training labels and pixels, the
-/// scaling. Of digits 500 are the test set, by the seed too. Throws what the readers throw, and ValueError
-/// where there are too few images.
+/// Reads and prepares the data set: the split (by the seed), noise on training labels and pixels, the
+/// scaling. The test set of digits is 500 of its images, by the seed too. Throws what the readers throw, and
+/// ValueError for too few images.
 inline DataSplits make_splits(const Settings& s) {
   const auto parts = [&]() -> std::array<TensorDataset, 3> {
     if (s.dataset == "digits") {
@@ -112,7 +112,7 @@ inline DataSplits make_splits(const Settings& s) {
   return splits;
 }
 
-/// Batches of the training images, augmented and scaled. A last batch too small to be cut in M is left out.
+/// Batches of training images, augmented and scaled. Drops a last batch too small for M or `slices` parts.
 inline DataLoader train_loader(const Settings& s, const DataSplits& splits) {
   AugmentOptions augment = named_augmentation(s.augment, splits.train.classes());
   augment.normalization = splits.scaling;
@@ -125,7 +125,7 @@ inline DataLoader train_loader(const Settings& s, const DataSplits& splits) {
   return DataLoader(splits.train, options);
 }
 
-/// Batches of images to be judged by, scaled.
+/// Batches of images for evaluation, scaled.
 inline DataLoader test_loader(const TensorDataset& data, const DataSplits& splits) {
   LoaderOptions options{.batch_size = 256, .shuffle = false};
   if (!is_floating(data.images.dtype()) || !splits.scaling.mean.empty())
@@ -133,7 +133,7 @@ inline DataLoader test_loader(const TensorDataset& data, const DataSplits& split
   return DataLoader(data, options);
 }
 
-/// What is known of a data set without reading it.
+/// Properties of a data set known without reading it.
 struct DataShape {
   Shape input;
   std::int64_t classes, train, test = 10'000;

@@ -1,4 +1,4 @@
-// What a run will take, before it is begun: parameters, memory, time. Steps are made on noise instead of
+// The cost of a run, estimated before it starts: parameters, memory, time. Steps are measured on noise
 // images, so that no data are needed.
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace lpf::experiment {
 
-/// What a run takes.
+/// The cost of a run.
 struct RunCost {
   struct Part {
     std::string name;  ///< "layer1"
@@ -25,15 +25,15 @@ struct RunCost {
   };
   std::vector<Part> parts;
   std::int64_t parameters = 0, buffers = 0;
-  std::int64_t vectors = 0;         ///< of θ's length that are kept: θ, its gradient, the optimizer's state
+  std::int64_t vectors = 0;         ///< of θ's length, in memory: θ, its gradient, the optimizer's state
   double vector_mb = 0;             ///< of one
   double replicas_mb = 0;           ///< of a perturbed pass
-  double data_mb = 0, peak_mb = 0;  ///< of the images; of a step, everything but the images
+  double data_mb = 0, peak_mb = 0;  ///< of the images; of a step, without the images
   std::int64_t steps = 0;           ///< of an epoch
   std::int64_t measured_batch = 0;  ///< smaller than the batch: what follows was extrapolated
   double step_seconds = 0;          ///< on images in memory
-  double loaded_seconds = 0;        ///< a step with its images loaded and augmented
-  double evaluation_seconds = 0, run_seconds = 0;  ///< evaluation: of the test images
+  double loaded_seconds = 0;        ///< including loading and augmentation
+  double evaluation_seconds = 0, run_seconds = 0;  ///< evaluation: of test and validation images
 };
 using Estimate [[deprecated("use RunCost")]] = RunCost;
 
@@ -45,14 +45,14 @@ inline double peak_megabytes() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-/// The classes in turn.
+/// The classes cyclically.
 inline Tensor noise_labels(const DataShape& data, std::int64_t n) {
   const Tensor y = empty({n}, {.dtype = int64, .device = Device::cpu()});
   for (std::int64_t i = 0; i < n; ++i) y.data<std::int64_t>()[i] = i % data.classes;
   return y;
 }
 
-/// Images and labels that are noise.
+/// Images of noise with their labels.
 inline Batch noise_batch(const DataShape& data, std::int64_t n) {
   const Tensor x = empty({n, data.input[0], data.input[1], data.input[2]});
   x.backend().normal(x.dtype(), {.seed = 1}, 0, x.numel(), x.raw());
@@ -75,7 +75,7 @@ double seconds_of(F f) {
   return lpf::detail::monotonic_seconds() - begin;
 }
 
-/// Sixteen steps on one batch in memory, and as many on batches from the loader, in turn.
+/// Sixteen steps on one batch in memory, and sixteen on batches from the loader, alternating.
 inline void measure_loading(const Settings& s, const DataShape& data, Trainer& method,
                             const models::Model& net, RunCost& out) {
   constexpr std::int64_t steps = 16, rounds = 5;
@@ -101,8 +101,8 @@ inline void measure_loading(const Settings& s, const DataShape& data, Trainer& m
 
 }  // namespace detail
 
-/// Builds the network, makes a few steps and reckons. A step that would take more than three seconds is
-/// measured on fewer images. Throws as run() does for settings that do not fit together.
+/// Builds the network, measures a few steps and estimates the cost. A step of more than three seconds is
+/// measured on fewer images. Throws as run() does for incompatible settings.
 inline RunCost dry_run(const Settings& s) {
   validate(s);
   const Precision precision(s.precision);

@@ -3,10 +3,9 @@
 //   const auto settings = experiment::paper({.dataset = "digits", .optimizer = "lpf-sgd"});
 //   const auto outcome = experiment::run(settings, {.out = "runs/x"});
 //
-// Its folder then has config.json, log.csv and log.jsonl (a line an epoch), TensorBoard's event files,
-// report.html, the weights of the best epoch (best.safetensors) and a checkpoint, renewed with each epoch and
-// when the run is stopped. A run that goes on from it gives the same numbers, to the bit, as one that was
-// never stopped.
+// The output folder contains config.json, log.csv and log.jsonl (a line per epoch), TensorBoard's event
+// files, report.html, the weights of the best epoch (best.safetensors) and a checkpoint, written after each
+// epoch and when the run is stopped. A resumed run is bit-identical to one that was never stopped.
 #pragma once
 
 #include <algorithm>
@@ -33,23 +32,23 @@
 namespace lpf::experiment {
 
 struct RunOptions {
-  std::string out;           ///< folder of the results
-  bool resume = false;       ///< go on with the run that is there, if there is one
+  std::string out;           ///< output folder
+  bool resume = false;       ///< resume the run in `out`, if there is one
   std::string command = "";  ///< for the report
   ProgressStyle progress = ProgressStyle::automatic;
-  bool graphs = true;  ///< on a GPU, steps are captured and replayed (CapturedStep): the same numbers
-  std::function<bool()> stop = {};  ///< asked after each update: whether to save and return
+  bool graphs = true;               ///< on a GPU, capture and replay steps (CapturedStep): bit-identical
+  std::function<bool()> stop = {};  ///< called after each update: true saves and returns
 };
 
 struct Outcome {
-  std::vector<Epoch> history;  ///< the finished epochs
+  std::vector<Epoch> history;  ///< of the finished epochs
   std::uint64_t updates = 0;
   bool finished = false;
 };
 
 namespace detail {
 
-/// The batches of a loader, epoch after epoch.
+/// The batches of a loader over successive epochs.
 class BatchStream {
  public:
   explicit BatchStream(DataLoader& loader) : loader_(loader) {}
@@ -128,7 +127,7 @@ class Run {
                          history_.size(), " of the ", epoch_, " epochs that the checkpoint knows");
       history_.resize(static_cast<std::size_t>(epoch_));
     } else {
-      // A run that was killed in its first epoch may have logged it; one that got further has a checkpoint.
+      // A run killed in its first epoch may have logged it; one killed later has a checkpoint.
       std::error_code ignored;
       check<StateError>(
           !std::filesystem::exists(file("log.jsonl"), ignored) || read_history(file("log.jsonl")).size() <= 1,
@@ -142,7 +141,7 @@ class Run {
     board_.emplace(options_.out, params_.updates());
   }
 
-  /// False if it was stopped.
+  /// False if stopped.
   bool train_epoch(ProgressBar& bar) {
     params_.train();
     const auto end = static_cast<std::uint64_t>((epoch_ + 1) * loader_.batches());
@@ -159,7 +158,7 @@ class Run {
     return true;
   }
 
-  /// One update. What was seen is read when it is queued: nothing in it waits for a GPU.
+  /// One update. Statistics are read once it is queued: the step itself never waits for a GPU.
   void step() {
     if (method_.takes_one_batch()) {
       const Batch batch = stream_.next();
@@ -183,7 +182,7 @@ class Run {
     method_.step([&] { return batch; }, [&](const Batch& b) { return loss(b); });
     return std::move(seen_);
   }
-  /// The loss of a batch, seen once however often it is asked for.
+  /// The loss of a batch; its statistics are recorded once, however often the loss is evaluated.
   Tensor loss(const Batch& batch) {
     const Tensor logits = net_(batch.x);
     Tensor out = cross_entropy(logits, batch.y);
@@ -194,7 +193,7 @@ class Run {
     }
     return out;
   }
-  /// Adds what was seen of batches of these sizes.
+  /// Accumulates the recorded statistics of batches of these sizes.
   void count(const std::vector<Tensor>& seen, const std::vector<std::int64_t>& sizes) {
     for (std::size_t i = 0; i < sizes.size(); ++i) {
       const double value = seen[2 * i].item();
@@ -243,7 +242,7 @@ class Run {
     }
     ++epoch_;
     loss_sum_ = seconds_ = 0, errors_ = samples_ = 0;
-    checkpoint_.save(file("checkpoint"));  // now the epoch counts
+    checkpoint_.save(file("checkpoint"));  // marks the epoch as finished
     run_report(settings_, history_, options_.command).write(file("report.html"));
     if (options_.progress != ProgressStyle::none) bar.print(line_of(e));
   }
@@ -278,13 +277,13 @@ class Run {
   CapturedStep<std::function<std::vector<Tensor>(const Tensor&, const Tensor&)>> captured_;
   Checkpoint checkpoint_;
 
-  std::int64_t epoch_ = 0;                                 // finished
-  double best_ = std::numeric_limits<double>::infinity();  // lowest selection so far
-  double loss_sum_ = 0, seconds_ = 0;                      // of the epoch under way
+  std::int64_t epoch_ = 0;                                 // finished epochs
+  double best_ = std::numeric_limits<double>::infinity();  // lowest selection() so far
+  double loss_sum_ = 0, seconds_ = 0;                      // of the current epoch
   std::int64_t errors_ = 0, samples_ = 0;
-  bool fresh_ = false;  // a batch has been handed out whose loss has not been seen
-  std::vector<Tensor>
-      seen_;  // in this step, of each batch: its loss, and how many images were taken for another
+  bool fresh_ = false;  // a batch was returned whose statistics are not recorded
+  // Of each batch in this step: its loss and its number of misclassified images.
+  std::vector<Tensor> seen_;
   Epoch last_;
   std::vector<Epoch> history_;
   std::optional<MetricLog> csv_, jsonl_;
@@ -293,9 +292,9 @@ class Run {
 
 }  // namespace detail
 
-/// Trains as the settings say. Throws ValueError for settings that do not fit together, what the readers of
-/// data sets throw, NumericError where the loss becomes NaN or infinite (saying which setting to lower),
-/// StateError if the folder has another run, IOError if results cannot be written.
+/// Trains according to the settings. Throws ValueError for incompatible settings, what the readers of data
+/// sets throw, NumericError if the loss becomes NaN or infinite (naming the setting to lower), StateError if
+/// the folder contains another run, IOError if results cannot be written.
 inline Outcome run(const Settings& settings, const RunOptions& options) {
   validate(settings);
   check(!options.out.empty(), "train", "--out needs the name of a folder");

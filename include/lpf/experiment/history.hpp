@@ -1,5 +1,5 @@
-// What a run leaves in its folder, written and read back: config.json, the settings, and log.jsonl (with the
-// same in log.csv), a line an epoch.
+// Reading and writing the files of a run: config.json, the settings, and log.jsonl (the same as log.csv), a
+// line per epoch.
 #pragma once
 
 #include <algorithm>
@@ -18,16 +18,16 @@
 
 namespace lpf::experiment {
 
-/// One epoch. Errors are in per cent; what a run does not have is NaN.
+/// One epoch. Errors are in per cent; missing values are NaN.
 struct Epoch {
   static constexpr double none = std::numeric_limits<double>::quiet_NaN();
   std::int64_t epoch = 0, updates = 0;
   double lr = none, gamma = none;                ///< of its last update
-  double train_loss = none, train_error = none;  ///< mean over its batches, as they were trained on
+  double train_loss = none, train_error = none;  ///< means over its batches during training
   double validation_loss = none, validation_error = none, test_loss = none, test_error = none;
   double images_per_second = none, seconds = none;  ///< of training
 
-  /// By which the best epoch is chosen; NaN where it was not evaluated.
+  /// The criterion of the best epoch; NaN if not evaluated.
   double selection() const { return std::isnan(validation_error) ? test_error : validation_error; }
 };
 
@@ -46,7 +46,7 @@ inline Record record_of(const Epoch& e) {
   return out;
 }
 
-/// The epoch of the lowest selection(), the first of several. ValueError if there is none.
+/// The first epoch with the lowest selection(). ValueError if there is none.
 inline const Epoch& best_epoch(const std::vector<Epoch>& history) {
   check(!history.empty(), "train", "no epoch is finished yet");
   return *std::min_element(history.begin(), history.end(), [](const Epoch& a, const Epoch& b) {
@@ -65,8 +65,7 @@ inline void write_config(const std::string& path, const Settings& s) {
   write_file_atomically(path, out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
 }
 
-/// The settings of a run. Those that the file does not have keep their defaults. IOError; FormatError for a
-/// file that is no such thing.
+/// The settings of a run. Missing settings keep their defaults. IOError; FormatError for an invalid file.
 inline Settings read_config(const std::string& path) {
   Settings s;
   try {
@@ -79,8 +78,8 @@ inline Settings read_config(const std::string& path) {
   return s;
 }
 
-/// The epochs in log.jsonl. IOError; FormatError, with the line, for what is no such log. A torn last line,
-/// of a run that was killed, is passed over.
+/// The epochs in log.jsonl. IOError; FormatError, with the line, for an invalid log. An incomplete last line,
+/// left by a killed run, is skipped.
 inline std::vector<Epoch> read_history(const std::string& path) {
   const std::string text = lpf::detail::read_file(path, "train");
   std::vector<Epoch> out;

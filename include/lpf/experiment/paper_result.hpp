@@ -1,10 +1,10 @@
-// The paper's hyper-parameters (Bisla, Wang, Choromanska, AISTATS 2022, tables 3 and 4 with the settings of
-// its supplement and of its authors' logged runs): for a network and an optimizer, paper(); and by name with
-// the published error, recipes():
+// The paper's hyper-parameters (Bisla, Wang, Choromanska, AISTATS 2022, tables 3 and 4, with the settings of
+// its supplement and of its authors' logged runs): paper() by network and optimizer; recipes() by name, with
+// the published error:
 //
 //   const experiment::Settings s = experiment::recipe("paper/cifar10-wrn-16-8-cutout-lpf").settings;
 //
-// Where text and logs differ the logs are taken: LPF-SGD on ResNets with tensor-wise noise, PyramidNets for
+// Where text and logs differ, the logs are used: LPF-SGD on ResNets with tensor-wise noise, PyramidNets for
 // 300 epochs, Entropy-SGD's scope without a bound.
 #pragma once
 
@@ -20,7 +20,7 @@
 
 namespace lpf::experiment {
 
-/// What is run; what is left empty follows from the rest.
+/// A training problem; empty fields follow from the others.
 struct Choice {
   std::string dataset = "", model = "", optimizer = "", augment = "";
 };
@@ -33,7 +33,7 @@ inline bool is_wide_family(std::string_view model) {
 
 inline bool is_mlp(std::string_view model) { return model.ends_with("mlp"); }
 
-/// Everything that does not depend on the optimizer.
+/// Sets everything independent of the optimizer.
 inline void set_network(Settings& s) {
   const bool cifar100 = s.dataset == "cifar100";
   s.schedule = "multistep", s.batch = 128;
@@ -49,7 +49,7 @@ inline void set_network(Settings& s) {
   } else if (s.model.starts_with("pyramid")) {
     s.epochs = 300, s.lr = cifar100 && s.model == "pyramidnet-110" ? 0.5 : 0.1;
     s.milestones = {150, 225}, s.weight_decay = 1e-4;
-  } else if (s.model == "narrow-resnet18") {  // of the study of sharpness, which varies all of these
+  } else if (s.model == "narrow-resnet18") {  // of the sharpness study, which varies all of these
     s.epochs = 500, s.lr = 0.01, s.milestones = {150, 200}, s.weight_decay = 5e-4;
   } else if (s.model == "double-descent-resnet18") {
     s.epochs = 4000, s.lr = 0.1, s.schedule = "constant", s.label_noise = 0.2;
@@ -62,7 +62,7 @@ inline void set_network(Settings& s) {
   s.normalize = s.dataset == "digits" ? "none" : own ? "own" : "customary";
 }
 
-/// Radius and number of replicas.
+/// Sets the radius and the number of replicas.
 inline void set_filter(Settings& s) {
   const bool cifar100 = s.dataset == "cifar100";
   if (is_mlp(s.model)) {
@@ -95,7 +95,7 @@ inline void set_optimizer(Settings& s) {
     s.nesterov = false;
     s.weight_decay = method.customary.weight_decay;
   }
-  if (s.optimizer == "entropy-sgd") {  // an epoch is five passes
+  if (s.optimizer == "entropy-sgd") {  // one epoch is five passes
     s.lr = 0.5, s.epochs = std::max<std::int64_t>(1, s.epochs / 5), s.nesterov = false;
     s.g_max = 0;
     for (auto& m : s.milestones) m /= 5;
@@ -104,8 +104,8 @@ inline void set_optimizer(Settings& s) {
 
 }  // namespace detail
 
-/// The paper's settings for a network, and for what it does not have those nearest to it. The digits' are
-/// this library's own.
+/// The paper's settings for a network, or the nearest ones if the paper lacks it. Those for digits are this
+/// library's own.
 inline Settings paper(const Choice& choice = {}) {
   Settings s;
   const auto given = [&](const char* name, const std::string& value, const std::string& otherwise) {
@@ -124,7 +124,7 @@ inline Settings paper(const Choice& choice = {}) {
 struct PaperResult {
   std::string name;
   Settings settings;
-  double error, sd;  ///< published, in per cent: mean of five seeds' best epochs; sd 0 where it is not given
+  double error, sd;  ///< published, in per cent: mean of five seeds' best epochs; sd 0 if not given
 };
 using Recipe [[deprecated("use PaperResult")]] = PaperResult;
 
@@ -138,7 +138,7 @@ inline void add_unaugmented(std::vector<PaperResult>& out) {
   constexpr std::array<const char*, 3> optimizers{"sgd", "sam", "lpf-sgd"}, endings{"sgd", "sam", "lpf"};
   struct Row {
     const char *dataset, *model, *name;
-    std::array<Figure, 3> figures;  // of SGD, SAM, LPF-SGD; 0 where there is none
+    std::array<Figure, 3> figures;  // of SGD, SAM, LPF-SGD; 0 if not published
   };
   const std::vector<Row> rows{
       {"cifar10", "resnet18", "cifar10-resnet18", {{{11.49, .44}, {10.00, .18}, {9.04, .21}}}},
@@ -162,7 +162,7 @@ inline void add_unaugmented(std::vector<PaperResult>& out) {
 inline void add_augmented(std::vector<PaperResult>& out) {
   struct Row {
     const char *model, *augment;
-    std::array<Figure, 6> figures;  // of SGD, SAM, LPF-SGD on CIFAR-10, and of the same on CIFAR-100
+    std::array<Figure, 6> figures;  // of SGD, SAM, LPF-SGD on CIFAR-10, then on CIFAR-100
   };
   // clang-format off
   const std::vector<Row> rows{
@@ -194,7 +194,7 @@ inline void add_augmented(std::vector<PaperResult>& out) {
 
 }  // namespace detail
 
-/// All of both tables but ImageNet's rows.
+/// All rows of both tables except ImageNet's.
 inline const std::vector<PaperResult>& recipes() {
   static const std::vector<PaperResult> all = [] {
     std::vector<PaperResult> out;
@@ -205,7 +205,7 @@ inline const std::vector<PaperResult>& recipes() {
   return all;
 }
 
-/// ValueError, with the nearest names, if there is none of this name.
+/// ValueError, listing the nearest names, if there is none of this name.
 inline const PaperResult& recipe(std::string_view name) {
   std::vector<std::string> names;
   for (const PaperResult& r : recipes()) {

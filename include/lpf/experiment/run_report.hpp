@@ -1,4 +1,4 @@
-// report.html of a run: what was found, the curves, the settings.
+// report.html of a run: results, curves, settings.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace lpf::experiment {
 
 namespace detail {
 
-/// A column of the history over the epochs that have it.
+/// A column of the history over the epochs that have a value.
 inline plot::Series curve(const std::string& name, const std::vector<Epoch>& history, double Epoch::*column) {
   plot::Series out{.name = name};
   for (const Epoch& e : history) {
@@ -40,7 +40,7 @@ inline std::string per_cent(double value) { return std::isnan(value) ? "–" : f
 
 }  // namespace detail
 
-/// What stands above a run's numbers.
+/// The title of a run's report.
 inline std::string title_of(const Settings& s) {
   return concat(s.optimizer, ", ", s.model, " on ", s.dataset);
 }

@@ -1,6 +1,5 @@
-// Everything that says what a training run is. One table, for_each_setting(), gives each setting its name,
-// and flags, config.json, recipes and comparisons all come from it:
-//
+// All settings of a training run. One table, for_each_setting(), defines each setting's name and meaning;
+// flags, config.json, recipes and comparisons are generated from it:
 //   experiment::Settings s = experiment::paper({.dataset = "cifar10", .optimizer = "lpf-sgd"});
 //   experiment::set(s, "lr", "0.05");              // as a flag --lr 0.05 does
 //   experiment::get(s, "lr");                      // "0.05"
@@ -28,7 +27,7 @@ namespace lpf::experiment {
 
 using Milestones = std::vector<std::int64_t>;
 
-/// What a setting means, for_each_setting() says.
+/// The settings, documented in for_each_setting().
 struct Settings {
   std::string dataset = "digits", data = "", normalize = "none", augment = "none";
   std::int64_t image_size = 0, train_samples = 0, validation = 0;
@@ -61,7 +60,7 @@ struct Settings {
   std::uint64_t seed = 0;
 };
 
-/// Calls f(name, value, what it means) for every setting of s.
+/// Calls f(name, value, meaning) for every setting of s.
 template <class S, class F>
 void for_each_setting(S& s, F f) {
   f("dataset", s.dataset, "what is learnt");
@@ -109,7 +108,7 @@ void for_each_setting(S& s, F f) {
   f("seed", s.seed, "of initial weights, order, noise and splits");
 }
 
-/// The values that a setting may have; empty where it is a number or a text.
+/// The values that a setting accepts; empty for a number or a text.
 inline std::vector<std::string> choices(std::string_view setting) {
   if (setting == "dataset") return {"digits", "mnist", "cifar10", "cifar100", "folder"};
   if (setting == "normalize") return {"none", "customary", "own"};
@@ -133,7 +132,7 @@ inline std::vector<std::string> setting_names() {
 
 namespace detail {
 
-/// Numbers with as few digits as read back to the same value.
+/// Numbers with the fewest digits that read back to the same value.
 template <class T>
 std::string setting_text(const T& value) {
   if constexpr (std::is_same_v<T, std::string>) {
@@ -176,8 +175,8 @@ void parse_into(T& value, std::string_view name, std::string_view text) {
 
 }  // namespace detail
 
-/// Gives the setting of that name the value that the text says. ValueError, with the nearest right name or
-/// value, for what it cannot have.
+/// Sets the setting of that name to the value of `text`. ValueError, with the nearest valid name or value, if
+/// there is no such setting or value.
 inline void set(Settings& s, std::string_view name, std::string_view text) {
   bool found = false;
   for_each_setting(s, [&](const char* key, auto& value, const char*) {
@@ -199,7 +198,7 @@ inline std::map<std::string, std::string> texts(const Settings& s) {
 }
 inline std::string get(const Settings& s, const std::string& name) { return texts(s).at(name); }
 
-/// The value of a setting that is a number. ValueError for any other.
+/// The value of a numeric setting. ValueError for any other.
 inline double number(const Settings& s, std::string_view name) {
   std::optional<double> out;
   for_each_setting(s, [&](const char* key, const auto& value, const char*) {
@@ -210,7 +209,7 @@ inline double number(const Settings& s, std::string_view name) {
   return *out;
 }
 
-/// The settings that differ, as "lr (0.1, now 0.05)"; `data`, a place on this computer, may.
+/// The settings that differ, as "lr (0.1, now 0.05)", except `data`, a path on this computer.
 inline std::string differences(const Settings& before, const Settings& now) {
   const auto old = texts(before);
   std::string out;
@@ -220,8 +219,8 @@ inline std::string differences(const Settings& before, const Settings& now) {
   return out;
 }
 
-/// ValueError, naming the flag, for a setting out of its range or one that does not go with another. What
-/// optimizers, networks and readers check themselves is left to them.
+/// ValueError, naming the flag, for a setting out of range or incompatible settings. What optimizers,
+/// networks and readers validate themselves is left to them.
 inline void validate(const Settings& s) {
   for_each_setting(s, [](const char* name, const auto& value, const char*) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, double>)

@@ -1,4 +1,4 @@
-// The network of a run and how it is trained, by name: one step() whatever the optimizer.
+// The network and the training method of a run, by name: one step() for every optimizer.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 
 namespace lpf::experiment {
 
-/// The network that the settings name, for images of shape `input`, [h, w, c].
+/// The network named by the settings, for images of shape `input`, [h, w, c].
 inline models::Model make_model(const Settings& s, const nn::Path& p, const Shape& input,
                                 std::int64_t classes) {
   models::ModelOptions options{.classes = classes, .input = input, .width = s.width, .skip = s.skip};
@@ -78,7 +78,7 @@ inline optim::MethodOptions method_options(const Settings& s, std::int64_t steps
           .g_max = s.g_max > 0 ? s.g_max : std::numeric_limits<double>::infinity()};
 }
 
-/// The method of training that the settings name, fed with batches.
+/// The training method named by the settings, applied to batches.
 class Trainer {
  public:
   /// For epochs of `steps` updates. Throws what the optimizers throw for options out of range.
@@ -87,7 +87,7 @@ class Trainer {
     method_->optimizer().set_schedule(schedule_of(s, steps));
   }
 
-  /// One update. next() gives a batch, loss(batch) its mean loss, which it may be asked for again.
+  /// One update. next() returns a batch, loss(batch) its mean loss; loss may be called repeatedly.
   template <class Next, class Loss>
   void step(Next next, Loss loss) {
     std::optional<Batch> batch;
@@ -98,21 +98,21 @@ class Trainer {
     });
   }
 
-  /// Whether step() asks for one batch, whose step may then be captured (CapturedStep).
+  /// Whether step() takes one batch and may therefore be captured (CapturedStep).
   bool takes_one_batch() const { return method_->batches() == 1; }
 
-  /// Adds what a resumed run needs of it.
+  /// Adds the state that a resumed run needs.
   void add_to(Checkpoint& checkpoint) { method_->add_to(checkpoint); }
 
   /// Learning rate of the coming update.
   double lr() const { return method_->optimizer().lr(); }
   /// Radius of the coming update; NaN where there is no filter.
   double gamma() const { return method_->radius(); }
-  /// Vectors of θ's length that it keeps.
+  /// Number of state vectors of θ's length.
   std::int64_t state_vectors() const { return std::ssize(method_->optimizer().state()); }
-  /// Perturbed copies of θ in a pass.
+  /// Number of perturbed copies of θ in a pass.
   std::int64_t replicas() const { return method_->replicas(); }
-  /// What to lower where the loss became infinite: "--lr (0.1) or --gamma (0.06)".
+  /// The settings to lower if the loss became infinite: "--lr (0.1) or --gamma (0.06)".
   std::string remedy() const {
     std::string out = concat("--lr (", settings_.lr, ")");
     const auto& strength = optim::info(settings_.optimizer).strength;

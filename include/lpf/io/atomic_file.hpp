@@ -1,4 +1,5 @@
-// Files that are the old ones or the new ones, never half of one: write beside, sync, rename.
+// Atomic replacement of files: write a temporary file, sync, rename. A file is the old or the new one, never
+// half written.
 #pragma once
 
 #include <fcntl.h>
@@ -41,7 +42,7 @@ namespace detail {
                 advice);
 }
 
-/// Owns an open file; closes it without looking at the result, so release() it to close it with.
+/// Owns a file descriptor. The destructor ignores errors of close(): release() it to close it with a check.
 class FileDescriptor {
  public:
   FileDescriptor() = default;
@@ -63,7 +64,7 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-/// Writes all of `bytes` to `fd`; returns 0, or the errno that stopped it.
+/// Writes all of `bytes` to `fd`; returns 0, or the errno of the failure.
 inline int write_fully(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
@@ -77,8 +78,8 @@ inline int write_fully(int fd, std::string_view bytes) {
 
 }  // namespace detail
 
-/// Creates the folder `path` and the folders above it; those that exist are fine.
-/// Throws IOError naming the folder that could not be made and the system's reason.
+/// Creates the folder `path` and its parents; existing ones are left as they are. Throws IOError naming the
+/// folder that could not be created and the system's reason.
 inline void create_directories(const std::string& path) {
   check(!path.empty(), "create_directories", "the path is empty: name a folder");
   std::filesystem::path folder;
@@ -92,11 +93,11 @@ inline void create_directories(const std::string& path) {
   }
 }
 
-/// A file under construction. Its bytes go to a temporary file in the same folder; commit() puts that in
-/// the place of `path` in one step; without commit() the destructor removes it and `path` is untouched.
-/// A process killed at any moment leaves the old or the new file whole (and perhaps a hidden
-/// `.NAME.PID-N.tmp`, which may be deleted). An existing file keeps its permissions, a symbolic link stays
-/// a link; devices and pipes are refused. Every failure is an IOError with path and reason.
+/// A file under construction. Its bytes are written to a temporary file in the same folder; commit() renames
+/// it to `path`; without commit() the destructor removes it and `path` is unchanged. A process killed at any
+/// moment leaves the old or the new file complete (and perhaps a hidden `.NAME.PID-N.tmp`, which may be
+/// deleted). An existing file keeps its permissions, a symbolic link stays a link; devices and pipes are
+/// refused. Every failure is an IOError with path and reason.
 class AtomicFile {
  public:
   /// Opens the temporary file.
@@ -119,7 +120,7 @@ class AtomicFile {
     if (name.size() > NAME_MAX) error("write", ENAMETOOLONG);
 
     static std::atomic<unsigned> serial{0};
-    do {  // a name of our own: another process, or one killed earlier, may hold the first choice
+    do {  // a unique name: the first may belong to another process, or be left by a killed one
       temporary_ = folder_ / concat(".", name.substr(0, 200), ".", ::getpid(), "-", serial++, ".tmp");
       file_.reset(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     } while (!file_ && (errno == EEXIST || errno == EINTR));
@@ -141,7 +142,7 @@ class AtomicFile {
     if (const int error = detail::write_fully(file_.get(), bytes)) abandon("write", error);
   }
 
-  /// Makes the bytes durable and puts the new file in the place of the old one.
+  /// Syncs the bytes to disk and replaces the old file by the new one.
   void commit() {
     check<StateError>(bool(file_), operation_, "'", path_, "' is already committed or failed: open it again");
     if (::fsync(file_.get()) != 0) abandon("write", errno);
@@ -167,8 +168,8 @@ class AtomicFile {
     if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
     temporary_.clear();
   }
-  // The rename itself survives a loss of power only once the folder is on the disk. Some file systems
-  // cannot sync a folder, and a folder may be writable but not readable: neither is a failure.
+  // The rename survives a power loss only once the folder is synced. Some file systems cannot sync a folder,
+  // and a folder may be writable but not readable: neither is an error.
   void sync_folder() const {
     const int folder = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) return;
@@ -182,7 +183,7 @@ class AtomicFile {
   detail::FileDescriptor file_;
 };
 
-/// Replaces the file `path` by `bytes`, entirely or not at all (see AtomicFile); throws IOError.
+/// Replaces the file `path` by `bytes` atomically (see AtomicFile); throws IOError.
 inline void write_file_atomically(const std::string& path, std::string_view bytes) {
   AtomicFile file(path, "write_file_atomically");
   file.write(bytes);

@@ -1,7 +1,7 @@
-// The bytes of a file one after another, unpacked on the way: plain, gzip (zlib) or xz (liblzma). What a file
-// is, its first bytes say, not its name. CMake's target lpf::io brings the two libraries along (LPF_HAS_ZLIB,
-// LPF_HAS_LZMA) where they are installed. Data are unpacked as they are asked for, so that an archive never
-// lies in memory whole.
+// Sequential reading of a file, decompressed on the way: plain, gzip (zlib) or xz (liblzma), recognized
+// by its first bytes, not its name. CMake's target lpf::io links the two libraries where they are
+// installed (LPF_HAS_ZLIB, LPF_HAS_LZMA). Data are decompressed on demand, so that an archive is never in
+// memory as a whole.
 #pragma once
 
 #include <algorithm>
@@ -26,8 +26,8 @@
 
 namespace lpf::detail {
 
-/// Bytes that are read in order. read() gives up to n of them, and none only at the end. Whoever reads to the
-/// end knows that the data were whole.
+/// A sequential source of bytes. read() returns up to n bytes, none only at the end. Reading to the end
+/// verifies that the data are complete.
 class ByteSource {
  public:
   ByteSource() = default;
@@ -37,7 +37,7 @@ class ByteSource {
   virtual std::size_t read(void* to, std::size_t n) = 0;
 };
 
-/// A file or a piece of memory as it is.
+/// A file or a block of memory, unchanged.
 class RawBytes final : public ByteSource {
  public:
   explicit RawBytes(std::shared_ptr<const InputFile> file)
@@ -66,7 +66,7 @@ class RawBytes final : public ByteSource {
   std::function<void(std::uint64_t, void*, std::size_t)> fetch_;
 };
 
-/// Packed bytes in pieces, for a library that unpacks them; and what its errors say.
+/// Compressed input in pieces for a decompression library, and its error messages.
 class PackedInput {
  public:
   PackedInput(std::unique_ptr<ByteSource> from, std::string kind, std::string path, std::string operation)
@@ -101,7 +101,7 @@ class PackedInput {
   std::uint64_t taken_ = 0;
 };
 
-/// Reads `n` bytes unless the data end before; the number that it got.
+/// Reads `n` bytes, fewer only at the end; returns their number.
 inline std::size_t read_fully(ByteSource& from, void* to, std::size_t n) {
   std::size_t got = 0;
   while (got < n) {
@@ -112,7 +112,7 @@ inline std::size_t read_fully(ByteSource& from, void* to, std::size_t n) {
   return got;
 }
 
-/// Appends all that is left. If read() throws, what came before is there.
+/// Appends all remaining bytes. If read() throws, the bytes read before are already appended.
 inline void read_to_end(ByteSource& from, std::string& to) {
   std::vector<char> piece(std::size_t{1} << 16);
   while (const std::size_t n = from.read(piece.data(), piece.size())) to.append(piece.data(), n);
@@ -120,7 +120,7 @@ inline void read_to_end(ByteSource& from, std::string& to) {
 
 #ifdef LPF_HAS_ZLIB
 
-/// Unpacks gzip; several files one after another are one.
+/// Decompresses gzip; concatenated files are read as one.
 class GzipBytes final : public ByteSource {
  public:
   explicit GzipBytes(PackedInput input) : input_(std::move(input)) {
@@ -166,7 +166,7 @@ class GzipBytes final : public ByteSource {
 
 #ifdef LPF_HAS_LZMA
 
-/// Unpacks xz; several streams one after another are one.
+/// Decompresses xz; concatenated streams are read as one.
 class XzBytes final : public ByteSource {
  public:
   explicit XzBytes(PackedInput input) : input_(std::move(input)) {
@@ -216,7 +216,7 @@ class XzBytes final : public ByteSource {
                 "-dev) and link lpf::io, or define ", macro, "=1 and link ", flag);
 }
 
-/// The bytes, unpacked if they are gzip or xz. `path` names them in errors.
+/// The bytes, decompressed if they are gzip or xz. Errors name `path`.
 inline std::unique_ptr<ByteSource> unpacked(std::unique_ptr<RawBytes> raw, const std::string& path,
                                             const std::string& operation) {
   if (raw->starts_with("\x1f\x8b")) {
@@ -237,8 +237,8 @@ inline std::unique_ptr<ByteSource> unpacked(std::unique_ptr<RawBytes> raw, const
   return raw;
 }
 
-/// A file's bytes, unpacked on the way. Throws IOError if it cannot be read; read() throws FormatError where
-/// packed data are truncated or corrupt.
+/// A file's bytes, decompressed on the way. Throws IOError if it cannot be read; read() throws FormatError if
+/// compressed data are truncated or corrupt.
 inline std::unique_ptr<ByteSource> open_unpacked(const std::string& path, const std::string& operation) {
   return unpacked(std::make_unique<RawBytes>(std::make_shared<const InputFile>(path, operation)), path,
                   operation);

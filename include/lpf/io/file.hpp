@@ -1,4 +1,4 @@
-// Reading files whole or not at all.
+// Reading files: all bytes, or an IOError.
 #pragma once
 
 #include <fcntl.h>

@@ -1,5 +1,5 @@
-// Pictures in files: reading PNG, JPEG and BMP, resizing, writing PNG. Needs stb_image and stb_image_write
-// (on Debian: libstb-dev), which CMake's target lpf::io brings along (LPF_HAS_STB) where they are installed.
+// Image files: reading PNG, JPEG and BMP, resizing, writing PNG. Needs stb_image and stb_image_write (on
+// Debian: libstb-dev), which CMake's target lpf::io provides where they are installed (LPF_HAS_STB).
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 #include "lpf/tensor/tensor.hpp"
 
 #ifdef LPF_HAS_STB
-#  ifndef STBI_INCLUDE_STB_IMAGE_H  // a program that has included it itself has its code as well
+#  ifndef STBI_INCLUDE_STB_IMAGE_H  // a program that includes it itself also compiles its code
 #    define STB_IMAGE_STATIC
 #    define STB_IMAGE_IMPLEMENTATION
 #    define STBI_ONLY_PNG
@@ -37,9 +37,9 @@ namespace lpf {
 
 #ifdef LPF_HAS_STB
 
-/// The picture in the bytes of a PNG, JPEG or BMP file, as uint8 [height, width, channels]: 3 channels red,
-/// green, blue, or 1 grey, whatever the file has; transparency is dropped. `path` names it in errors. Throws
-/// FormatError if it is none of these, truncated, corrupt, or has a side of more than 16384 pixels.
+/// Decodes a PNG, JPEG or BMP file to uint8 [height, width, channels]: 3 channels (red, green, blue) or 1
+/// (grey), whatever the file has; transparency is dropped. Errors name `path`. Throws FormatError if it is
+/// none of these, truncated, corrupt, or has a side of more than 16384 pixels.
 inline Tensor parse_image(std::string_view bytes, int channels = 3, const std::string& path = "memory") {
   constexpr const char* op = "load_image";
   constexpr int longest = 1 << 14;
@@ -62,8 +62,7 @@ inline Tensor parse_image(std::string_view bytes, int channels = 3, const std::s
                    shape, Device::cpu());
 }
 
-/// Writes uint8 [height, width, 1 or 3] as PNG; an existing file is replaced whole or not at all. Throws
-/// ShapeError, DTypeError, IOError.
+/// Writes uint8 [height, width, 1 or 3] as PNG, atomically. Throws ShapeError, DTypeError, IOError.
 inline void save_png(const std::string& path, const Tensor& image) {
   constexpr const char* op = "save_png";
   check<DTypeError>(image.dtype() == DType::uint8, op, "needs uint8, got ", name_of(image.dtype()));
@@ -99,20 +98,20 @@ inline void save_png(const std::string& path, const Tensor&) { detail::no_stb("s
 
 #endif
 
-/// The picture in a PNG, JPEG or BMP file, as parse_image. Throws IOError if it cannot be read.
+/// Decodes a PNG, JPEG or BMP file, as parse_image. Throws IOError if it cannot be read.
 inline Tensor load_image(const std::string& path, int channels = 3) {
   return parse_image(detail::read_file(path, "load_image"), channels, path);
 }
 
 namespace detail {
 
-/// The input pixels that an output pixel is made of, and their weights in units of 2^-22.
+/// The input pixels that contribute to an output pixel, and their weights in units of 2^-22.
 struct ResizeWeights {
   std::int64_t first = 0;
   std::vector<std::int32_t> weight;
 };
 
-/// A triangle as wide as two input pixels, or two output pixels where those are larger.
+/// Triangle filter, two input pixels wide, or two output pixels where those are larger.
 inline std::vector<ResizeWeights> resize_weights(std::int64_t from, std::int64_t to) {
   const double scale = static_cast<double>(from) / static_cast<double>(to), support = std::max(scale, 1.0);
   std::vector<ResizeWeights> out;
@@ -151,8 +150,8 @@ inline void resize_axis(const std::uint8_t* x, std::uint8_t* y, std::int64_t out
 
 }  // namespace detail
 
-/// A picture, uint8 [h, w, c], at another size: bilinear, smoothed where it becomes smaller, with the bytes
-/// that Pillow's resize(…, BILINEAR) gives. Throws ShapeError, DTypeError, ValueError.
+/// Resizes an image, uint8 [h, w, c]: bilinear, antialiased where it becomes smaller, byte-identical to
+/// Pillow's resize(…, BILINEAR). Throws ShapeError, DTypeError, ValueError.
 inline Tensor resize(const Tensor& image, std::int64_t height, std::int64_t width) {
   constexpr const char* op = "resize";
   check<DTypeError>(image.dtype() == DType::uint8, op, "needs uint8, got ", name_of(image.dtype()));

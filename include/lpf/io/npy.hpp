@@ -4,7 +4,7 @@
 //   2 bytes      version: 1.0, or 2.0 whose header may be longer
 //   2 (4) bytes  N, the length of the header (unsigned, little endian)
 //   N bytes      the header, a Python literal: {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
-//   the rest     the elements, row-major, or column-major if fortran_order says so
+//   the rest     the elements, row-major, or column-major if fortran_order is True
 #pragma once
 
 #include <bit>
@@ -42,12 +42,12 @@ constexpr std::string_view npy_type(DType t) {
     case DType::int64: return "<i8";
     case DType::float32: return "<f4";
     case DType::float64: return "<f8";
-    case DType::bfloat16: break;  // NumPy has none
+    case DType::bfloat16: break;  // NumPy has no bfloat16
   }
   return "";
 }
 
-/// Reads the header's dictionary. A FormatError names the file and what is wrong with it.
+/// Parses the header's dictionary. A FormatError names the file and the error.
 class NpyHeaderParser {
  public:
   NpyHeaderParser(const std::string& path, std::string_view text) : path_(path), rest_(text) {}
@@ -174,7 +174,7 @@ class NpyHeaderParser {
 
 namespace detail {
 
-/// Reads a .npy file of `size` bytes through read(offset, to, bytes); `path` names it in errors.
+/// Reads a .npy file of `size` bytes through read(offset, to, bytes). Errors name `path`.
 template <class Read>
 Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
   const NpyHeaderParser bad(path, {});
@@ -190,7 +190,7 @@ Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
   const std::uint64_t header_begin = major == 1 ? 10 : 12, data_begin = header_begin + length;
   if (data_begin > size)
     bad.error("is truncated: its header ends at byte ", data_begin, ", the file at ", size);
-  constexpr std::uint32_t longest = 1 << 16;  // far beyond any shape that we know
+  constexpr std::uint32_t longest = 1 << 16;  // far above the header of any tensor
   if (length > longest) bad.error("has a header of ", length, " bytes, at most ", longest, " are read");
   std::string text(length, '\0');
   read(header_begin, text.data(), length);
@@ -223,21 +223,21 @@ Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
 /// The array of a .npy file: version 1.0 or 2.0, little-endian float32, float64, int32, int64, uint8 or bool,
 /// at most eight axes. Column-major files (fortran_order) are transposed in memory.
 /// @throws IOError if the file cannot be read; FormatError, naming path, rule and values, if it is truncated,
-/// longer than its header says, corrupt or of an unsupported kind.
+/// longer than its header specifies, corrupt or of an unsupported kind.
 inline Tensor load_npy(const std::string& path) {
   const detail::InputFile file(path, "load_npy");
   return detail::read_npy(path, file.size(),
                           [&](std::uint64_t offset, void* to, std::uint64_t n) { file.read(offset, to, n); });
 }
 
-/// The same from bytes in memory; `path` names them in errors.
+/// The same from bytes in memory. Errors name `path`.
 inline Tensor parse_npy(std::string_view bytes, const std::string& path = "memory") {
   return detail::read_npy(path, bytes.size(), [&](std::uint64_t offset, void* to, std::uint64_t n) {
     if (n > 0) std::memcpy(to, bytes.data() + offset, n);
   });
 }
 
-/// Writes a tensor as .npy 1.0, row-major; an existing file is replaced whole or not at all.
+/// Writes a tensor as .npy 1.0, row-major, atomically.
 /// @throws IOError, with path and reason, if it cannot be written; DTypeError for bfloat16.
 inline void save_npy(const std::string& path, const Tensor& tensor) {
   check<DTypeError>(tensor.dtype() != bfloat16, "save_npy",

@@ -1,15 +1,15 @@
-// Several arrays in a file: NumPy's .npz, which is a zip archive of .npy files, as numpy.savez and
-// savez_compressed write it. Needs zlib (CMake's target lpf::io, LPF_HAS_ZLIB).
+// Several arrays in a file: NumPy's .npz, a zip archive of .npy files, as written by numpy.savez and
+// savez_compressed. Needs zlib (CMake's target lpf::io, LPF_HAS_ZLIB).
 //
 //   each file        a header of 30 bytes, name, extra field, and the data, stored or deflated
 //   central          for each file a header of 46 bytes, name, extra field, comment
 //   end              "PK\5\6", …, number of files, size and offset of the central headers, comment
 //
-// What is too large for its place there (all bits are ones) is in the zip64 extension: of a file in the extra
-// field 1 of its central header, of the archive in an end of 56 bytes, "PK\6\6", to which 20 bytes before the
-// other end point, "PK\6\7".
+// Values too large for their field (all bits ones) are in the zip64 extension: of a file, in extra field 1 of
+// its central header; of the archive, in an end record of 56 bytes, "PK\6\6", located by the 20 bytes before
+// the other end record, "PK\6\7".
 //
-// Sizes, places and checksums are taken from the central headers
+// Sizes, offsets and checksums are taken from the central headers
 // (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT).
 #pragma once
 
@@ -35,11 +35,12 @@ namespace detail {
 struct ZipEntry {
   std::string name;
   std::uint32_t method = 0, crc = 0;
-  std::uint64_t packed = 0, size = 0, header = 0;  ///< bytes, bytes unpacked, place of its own header
+  /// Compressed and uncompressed bytes, offset of its own header
+  std::uint64_t packed = 0, size = 0, header = 0;
 };
 
-/// The files of a zip archive of `size` bytes, through read(offset, to, bytes). A FormatError names the path
-/// and the rule that it breaks.
+/// Reads the files of a zip archive of `size` bytes through read(offset, to, bytes). A FormatError names the
+/// path and the broken rule.
 template <class Read>
 class ZipReader {
  public:
@@ -80,7 +81,7 @@ class ZipReader {
 
   const std::vector<ZipEntry>& entries() const { return entries_; }
 
-  /// The bytes of a file, unpacked and checked.
+  /// The bytes of a file, decompressed and checked.
   std::string bytes(const ZipEntry& e) const {
     const std::string header = get(e.header, 30, "the header of '" + e.name + "'");
     if (number(header, 0, 4) != 0x04034B50) error("is corrupt: there is no header for '", e.name, "'");
@@ -106,7 +107,7 @@ class ZipReader {
       value = value << 8 | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
     return value;
   }
-  /// Reads the numbers that are too large for the central header from its extra fields: id, size, content.
+  /// Reads the values too large for the central header from its extra fields: id, size, content.
   void widen(ZipEntry& e, std::string_view extra) const {
     std::string_view wide;
     while (extra.size() >= 4) {
@@ -129,7 +130,7 @@ class ZipReader {
     read_(offset, out.data(), n);
     return out;
   }
-  /// Where the end begins: it is followed by a comment of at most 65535 bytes, whose length it says.
+  /// Offset of the end record, which contains the length of the comment after it, at most 65535 bytes.
   std::uint64_t find_end() const {
     const std::uint64_t n = std::min<std::uint64_t>(size_, 22 + 0xFFFF);
     const std::string tail = get(size_ - n, n, "its end");
@@ -144,16 +145,16 @@ class ZipReader {
   std::string inflated(const ZipEntry& e, std::string& packed) const {
     if (e.method != 8)
       error("has '", e.name, "' packed by method ", e.method, "; known are 0 (stored) and 8 (deflated)");
-    // Deflate cannot pack tighter than this: what claims more is refused before its memory is taken.
+    // Deflate's highest ratio is 1032: larger claims are rejected before memory is allocated.
     if (e.size / 1032 > e.packed + 1)
       error("is corrupt: '", e.name, "' would unpack from ", e.packed, " to ", e.size, " bytes");
     std::string out(e.size, '\0');
     z_stream stream{};
     stream.next_in = reinterpret_cast<Bytef*>(packed.data());
-    char nothing = 0;  // zlib wants a place even for no bytes
+    char nothing = 0;  // zlib needs a valid pointer even for no bytes
     stream.next_out = reinterpret_cast<Bytef*>(out.empty() ? &nothing : out.data());
     check<Error>(inflateInit2(&stream, -MAX_WBITS) == Z_OK, "load_npz", "zlib cannot start: out of memory");
-    const auto piece = [](std::uint64_t left) {  // zlib counts with 32 bits
+    const auto piece = [](std::uint64_t left) {  // zlib's counts are 32-bit
       return static_cast<uInt>(std::min<std::uint64_t>(left, 1u << 30));
     };
     int status = Z_OK;
@@ -208,16 +209,16 @@ NamedTensors read_npz(const std::string& path, std::uint64_t size, Read read) {
 
 }  // namespace detail
 
-/// The arrays of a .npz file by name, in its order; element types as load_npy. Throws IOError if it cannot be
-/// read; FormatError, naming file, array and rule, if it is truncated, corrupt, or holds what load_npy does
-/// not read.
+/// The arrays of a .npz file by name, in the file's order; element types as in load_npy. Throws IOError if it
+/// cannot be read; FormatError, naming file, array and rule, if it is truncated, corrupt, or contains what
+/// load_npy does not read.
 inline NamedTensors load_npz(const std::string& path) {
   const detail::InputFile file(path, "load_npz");
   return detail::read_npz(path, file.size(),
                           [&](std::uint64_t offset, void* to, std::uint64_t n) { file.read(offset, to, n); });
 }
 
-/// The same from bytes in memory; `path` names them in errors.
+/// The same from bytes in memory. Errors name `path`.
 inline NamedTensors parse_npz(std::string_view bytes, const std::string& path = "memory") {
   return detail::read_npz(path, bytes.size(), [&](std::uint64_t offset, void* to, std::uint64_t n) {
     if (n > 0) std::copy_n(bytes.data() + offset, n, static_cast<char*>(to));

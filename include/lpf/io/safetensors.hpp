@@ -1,5 +1,5 @@
-// Named tensors in a file: the safetensors format (https://huggingface.co/docs/safetensors), which PyTorch,
-// JAX and others read and write.
+// Named tensors in a file: the safetensors format (https://huggingface.co/docs/safetensors), used by PyTorch,
+// JAX and others.
 //
 //   8 bytes      N, the length of the header (unsigned, little endian)
 //   N bytes      the header, JSON: {"name": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, …}, and
@@ -25,7 +25,7 @@ namespace lpf {
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 using Metadata = std::map<std::string, std::string>;
 
-/// What a file holds: its tensors, in the order in which they lie there, and its metadata.
+/// The contents of a file: its tensors, in file order, and its metadata.
 class SafetensorsFile {
  public:
   SafetensorsFile(std::string path, NamedTensors items, Metadata metadata)
@@ -41,7 +41,7 @@ class SafetensorsFile {
   std::size_t size() const { return items_.size(); }
   bool contains(const std::string& name) const { return index_.count(name) > 0; }
 
-  /// The tensor of that name. Throws ValueError, which lists names like it, if there is none.
+  /// The tensor of that name. Throws ValueError, listing similar names, if there is none.
   const Tensor& at(const std::string& name) const {
     const auto found = index_.find(name);
     if (found != index_.end()) return items_[found->second].second;
@@ -108,8 +108,8 @@ SafetensorsFile read_safetensors(const std::string& path, std::uint64_t size, co
   return {path, std::move(items), std::move(header.metadata)};
 }
 
-/// Writes the file through write(string_view). Wide elements come first, so that all are aligned to their
-/// size.
+/// Writes the file through write(string_view). Wide elements come first, so that all are aligned
+/// to their size.
 template <class Write>
 void write_safetensors(const NamedTensors& items, const Metadata& metadata, const Write& write) {
   constexpr const char* op = "save_safetensors";
@@ -161,16 +161,17 @@ void write_safetensors(const NamedTensors& items, const Metadata& metadata, cons
 
 }  // namespace detail
 
-/// Reads a safetensors file into tensors on the CPU. F16 and BF16 become float32, which holds them exactly
-/// and has arithmetic on every device. Throws IOError if it cannot be read, FormatError if it breaks a rule
-/// of the format (naming file, tensor, rule and values), DTypeError for element types that LPF has not.
+/// Reads a safetensors file into tensors on the CPU. F16 and BF16 are converted to float32, which
+/// represents them exactly and has arithmetic on every device. Throws IOError if it cannot be read,
+/// FormatError if it breaks a rule of the format (naming file, tensor, rule and values), DTypeError for
+/// element types that LPF lacks.
 inline SafetensorsFile load_safetensors(const std::string& path) {
   const detail::InputFile file(path, "load_safetensors");
   return detail::read_safetensors(
       path, file.size(), [&](std::uint64_t offset, void* to, std::uint64_t n) { file.read(offset, to, n); });
 }
 
-/// The same from bytes in memory; `path` names them in errors.
+/// The same from bytes in memory. Errors name `path`.
 inline SafetensorsFile parse_safetensors(std::string_view bytes, const std::string& path = "memory") {
   return detail::read_safetensors(path, bytes.size(), [&](std::uint64_t offset, void* to, std::uint64_t n) {
     if (n > 0) std::memcpy(to, bytes.data() + offset, n);
@@ -185,9 +186,8 @@ inline std::string serialize_safetensors(const NamedTensors& items, const Metada
   return bytes;
 }
 
-/// Writes a safetensors file in the place of `path`, entirely or not at all. To replace several files
-/// together, write each to an AtomicFile of its own and commit them one after another. Throws IOError, and
-/// ValueError as above.
+/// Writes a safetensors file to `path` atomically. To replace several files together, write each to its own
+/// AtomicFile and commit them one after another. Throws IOError, and ValueError as above.
 inline void save_safetensors(AtomicFile& file, const NamedTensors& items, const Metadata& metadata = {}) {
   detail::write_safetensors(items, metadata, [&](std::string_view part) { file.write(part); });
 }

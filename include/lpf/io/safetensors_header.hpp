@@ -1,4 +1,4 @@
-// The header of a safetensors file (see safetensors.hpp), read and checked.
+// Parsing and validation of a safetensors file's header (see safetensors.hpp).
 #pragma once
 
 #include <algorithm>
@@ -21,14 +21,14 @@ namespace lpf::detail {
 static_assert(std::endian::native == std::endian::little,
               "safetensors files are read and written as memory has them");
 
-/// One tensor of a header that has been checked.
+/// One tensor of a validated header.
 struct SafetensorsEntry {
   std::string name, dtype;
   Shape shape;
   std::uint64_t begin = 0, end = 0;
 };
 
-/// An element type of the format: its name there, its bytes, and the type it has here.
+/// An element type of the format: its name in the format, its bytes, and the tensor's type.
 struct SafetensorsType {
   const char* name;
   unsigned size;
@@ -40,7 +40,7 @@ inline constexpr SafetensorsType safetensors_types[] = {
     {"I64", 8, DType::int64},   {"U8", 1, DType::uint8},    {"BOOL", 1, DType::bool_},
     {"F16", 2, DType::float32}, {"BF16", 2, DType::float32}};
 
-/// The bits of a half-precision (IEEE binary16) number as those of a float, exactly.
+/// The bits of a half-precision (IEEE binary16) number converted to a float, exactly.
 inline std::uint32_t half_to_float_bits(std::uint16_t h) {
   const std::uint32_t sign = (h & 0x8000u) << 16, exponent = (h >> 10) & 31u, fraction = h & 0x3FFu;
   if (exponent == 31) return sign | 0x7F800000u | fraction << 13;
@@ -48,7 +48,7 @@ inline std::uint32_t half_to_float_bits(std::uint16_t h) {
   return sign | std::bit_cast<std::uint32_t>(static_cast<float>(fraction) * 0x1p-24f);
 }
 
-/// Reads and checks the header. `data_size` is the number of bytes after it.
+/// Parses and validates the header. `data_size` is the number of bytes after it.
 class SafetensorsHeader {
  public:
   SafetensorsHeader(std::string_view path, std::string_view text, std::uint64_t data_size) : path_(path) {
@@ -82,8 +82,8 @@ class SafetensorsHeader {
     return name.empty() ? concat("'", path_, "': ") : concat("'", path_, "', tensor '", name, "': ");
   }
 
-  // Besides the syntax, this refuses what the JSON library would let pass: a name that occurs twice, and
-  // nesting that the format does not have and that would eat memory.
+  // Besides the syntax, rejects what the JSON library accepts: duplicate names, and nesting deeper than the
+  // format's, which would consume memory.
   Json parse(std::string_view text) const {
     std::set<std::string> names, keys;
     const auto inspect = [&](int depth, Json::parse_event_t event, const Json& value) {

@@ -1,12 +1,12 @@
-// Files in a tar archive, one after another (POSIX ustar and pax, GNU tar; the archive may be packed):
+// Sequential reading of a tar archive (POSIX ustar and pax, GNU tar), which may be compressed:
 //
 //   512 bytes    header: name 100, mode 8, owner 8, group 8, size 12 (octal), time 12, checksum 8, type 1, …,
 //                "ustar" 6, …, prefix of the name 155 (at 345)
-//   size bytes   the file, filled up with zeros to a multiple of 512
+//   size bytes   the file, padded with zeros to a multiple of 512
 //   …            the next one; a block of zeros ends the archive
 //
-// A name that does not fit is in a file of its own, an extended header, before the file that has it: of type L
-// it is the name (GNU), of type x it is records such as "27 path=cifar-10/name.bin\n", the number being the
+// A name that does not fit is in an extended header, an entry before the file it belongs to: of type L it is
+// the name (GNU), of type x it is records such as "27 path=cifar-10/name.bin\n", where the number is the
 // record's length (pax).
 #pragma once
 
@@ -24,14 +24,14 @@
 
 namespace lpf::detail {
 
-/// Goes through the regular files of an archive; folders and links are passed over, and so are extended
-/// headers of more than 1 MiB. Every broken rule is a FormatError.
+/// Iterates over the regular files of an archive; skips folders, links and extended headers of more than 1
+/// MiB. Every broken rule is a FormatError.
 class TarReader {
  public:
   TarReader(std::unique_ptr<ByteSource> from, std::string path, std::string operation)
       : from_(std::move(from)), path_(std::move(path)), operation_(std::move(operation)) {}
 
-  /// Goes to the next file; false at the end of the archive, which is then known to be whole.
+  /// Advances to the next file; false at the end of the archive, which is then verified to be complete.
   bool next() {
     for (std::string long_name;;) {
       skip(left_ + padding_);
@@ -39,7 +39,7 @@ class TarReader {
       Block header;
       read_exactly(header.data(), header.size());
       if (std::all_of(header.begin(), header.end(), [](char c) { return c == 0; })) {
-        while (from_->read(header.data(), header.size()) > 0) {}  // so that the packing's checksum is checked
+        while (from_->read(header.data(), header.size()) > 0) {}  // verifies the compressed stream's checksum
         return false;
       }
       check_sum(header);
@@ -55,8 +55,7 @@ class TarReader {
         std::string name = extended_name(type);
         if (!name.empty()) long_name = std::move(name);
       }
-      if (type == 'L' || type == 'x' || type == 'K' || type == 'g')
-        continue;  // what follows belongs to a file
+      if (type == 'L' || type == 'x' || type == 'K' || type == 'g') continue;  // header of the next file
       if (!long_name.empty()) name_ = std::exchange(long_name, {});
       if (type == '0' || type == '\0') return true;
     }
@@ -64,7 +63,7 @@ class TarReader {
   const std::string& name() const { return name_; }
   std::uint64_t size() const { return size_; }
 
-  /// The next bytes of this file: up to n, and fewer only at its end.
+  /// The next bytes of this file: up to n, fewer only at its end.
   std::size_t read(void* to, std::size_t n) {
     n = static_cast<std::size_t>(std::min<std::uint64_t>(n, left_));
     read_exactly(static_cast<char*>(to), n);
@@ -92,7 +91,7 @@ class TarReader {
     for (; n > 0; n -= std::min<std::uint64_t>(n, unused.size()))
       read_exactly(unused.data(), static_cast<std::size_t>(std::min<std::uint64_t>(n, unused.size())));
   }
-  /// The name in an extended header; empty where it has none, or no records.
+  /// The name in an extended header; empty if it has none, or no records.
   std::string extended_name(char type) {
     std::string content(size_, '\0');
     read(content.data(), content.size());
@@ -103,8 +102,7 @@ class TarReader {
       const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), length);
       const auto digits = static_cast<std::size_t>(end - rest.data());
       if (error != std::errc() || length > rest.size() || length < digits + 2) break;
-      const std::string_view record =
-          rest.substr(digits + 1, length - digits - 2);  // without space and newline
+      const std::string_view record = rest.substr(digits + 1, length - digits - 2);  // no space, newline
       if (record.starts_with("path=")) name = record.substr(5);
       rest.remove_prefix(length);
     }

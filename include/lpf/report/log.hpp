@@ -1,4 +1,5 @@
-// Records of a run, line by line or all at once, as CSV or JSON. Needs nlohmann-json (CMake's target lpf::io).
+// Records of a run as CSV or JSON, appended one by one or written at once. Needs nlohmann-json (CMake's
+// target lpf::io).
 #pragma once
 
 #include <fcntl.h>
@@ -25,9 +26,8 @@
 
 namespace lpf {
 
-/// A number (any arithmetic type; bool is true/false) or a text. Floating-point numbers are kept with the
-/// fewest digits that read back to the same value; NaN and infinities have no text: empty in CSV, null in
-/// JSON.
+/// A number (any arithmetic type; bool is true/false) or a text. Floating-point numbers are stored as the
+/// shortest decimal that reads back to the same value; NaN and infinities: empty in CSV, null in JSON.
 class MetricValue {
  public:
   template <class T>
@@ -54,26 +54,26 @@ class MetricValue {
   bool is_text_ = false;
 };
 
-/// Names and values in order: Record{{"epoch", 3}, {"loss", 0.21}, {"optimizer", "SGD"}}.
+/// Names and values, in order: Record{{"epoch", 3}, {"loss", 0.21}, {"optimizer", "SGD"}}.
 using Record = std::vector<std::pair<std::string, MetricValue>>;
 
 namespace detail {
 
-/// JSON keeps the order of a record's columns.
+/// Preserves the order of a record's columns.
 using Json = nlohmann::ordered_json;
 
-/// The text of a JSON value on one line; invalid UTF-8 is replaced by U+FFFD.
+/// A JSON value as text on one line; invalid UTF-8 is replaced by U+FFFD.
 inline std::string json_text(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-/// A number is parsed from its text, so that a float keeps its few digits. NaN and infinities are null.
+/// A number is parsed from its text, so that a float keeps its shortest decimal. NaN and infinities are null.
 inline Json json_of(const MetricValue& value) {
   if (value.is_text()) return value.text();
   return value.text().empty() ? Json() : Json::parse(value.text());
 }
 
-/// A CSV cell (RFC 4180): quoted where it holds a comma, a quote or a line break.
+/// A CSV cell (RFC 4180): quoted if it contains a comma, a quote or a line break.
 inline std::string csv_cell(std::string_view text) {
   if (text.find_first_of(",\"\r\n") == text.npos) return std::string(text);
   std::string out = "\"";
@@ -81,8 +81,8 @@ inline std::string csv_cell(std::string_view text) {
   return out + '"';
 }
 
-/// The columns that a first record (or a file that is continued) fixes; later records must have the same.
-/// A name is kept as the format writes it, so that one read from a file compares without being decoded.
+/// The columns, fixed by the first record or by the existing file; later records must have the same. Names
+/// are stored in the file's encoding, so that names read from a file are compared without decoding.
 class RecordColumns {
  public:
   explicit RecordColumns(bool json) : json_(json) {}
@@ -91,7 +91,7 @@ class RecordColumns {
   /// Reads the columns from the first line of a file.
   void read(std::string_view line) { names_ = json_ ? json_keys(line) : csv_cells(line); }
 
-  /// One line, without its newline, with the values in the order of the columns.
+  /// One line, without its newline; values in the order of the columns.
   std::string line(std::string_view operation, const Record& record) {
     if (empty()) fix(operation, record);
     bool same = record.size() == names_.size();
@@ -109,7 +109,7 @@ class RecordColumns {
     check<StateError>(same, operation, "a record has the columns ", list(encode_all(record)),
                       ", the first one had ", list(names_), ": give every record the same ones");
     if (json_) return json_text(object);
-    return cells.empty() ? "\"\"" : cells;  // an empty line would be no record
+    return cells.empty() ? "\"\"" : cells;  // an empty line would not be a record
   }
   /// The header of a CSV file, without its newline.
   std::string header() const {
@@ -154,7 +154,7 @@ class RecordColumns {
     }
     return cells;
   }
-  /// No keys where the line is no JSON object.
+  /// Empty if the line is not a JSON object.
   static std::vector<std::string> json_keys(std::string_view line) {
     std::vector<std::string> keys;
     const Json object = Json::parse(line, nullptr, false);
@@ -171,16 +171,15 @@ class RecordColumns {
 
 /// How a MetricLog opens its file.
 struct MetricLogOptions {
-  bool append = false;  ///< continue an existing file (a resumed run) instead of starting it anew
-  /// Of an existing file keep this many records: those that a checkpoint knows. Later ones are cut.
+  bool append = false;  ///< continue an existing file (a resumed run) instead of truncating it
+  /// Records of an existing file to keep, the number in the checkpoint. Later ones are cut.
   std::size_t keep = std::numeric_limits<std::size_t>::max();
 };
 
-/// A log of records, one line each: `.csv` (with a header) or `.jsonl` by the name of the file. Every line
-/// is handed to the system at once, so that a killed process loses none; a line that was torn nevertheless
-/// (it has no newline) is cut when the file is continued.
-/// Throws ValueError for another extension, IOError where the system refuses (full disk, missing folder…),
-/// FormatError where the file to be continued is not such a log.
+/// A log of records, one line each: `.csv` (with a header) or `.jsonl`, by the file's extension. Every line
+/// is written to the system immediately, so that a killed process loses none; an incomplete last line
+/// (without newline) is cut when the file is continued. Throws ValueError for another extension, IOError for
+/// system errors (full disk, missing folder…), FormatError if the file to continue is not such a log.
 class MetricLog {
  public:
   explicit MetricLog(std::string path, MetricLogOptions options = {})
@@ -194,8 +193,8 @@ class MetricLog {
     if (options.append && S_ISREG(status.st_mode)) resume(options.keep);
   }
 
-  /// Appends a record. The first one fixes the columns; throws StateError where a later one has others
-  /// (their order may differ). After an IOError the file ends with the last whole record.
+  /// Appends a record. The first one fixes the columns; throws StateError if a later one has others (their
+  /// order may differ). After an IOError the file ends with the last complete record.
   void write(const Record& record) {
     check<StateError>(bool(file_), "MetricLog", "'", path_, "' is closed");
     const bool first = columns_.empty();
@@ -204,17 +203,17 @@ class MetricLog {
     const off_t end = ::lseek(file_.get(), 0, SEEK_END);
     if (const int number = detail::write_fully(file_.get(), line)) {
       if (first) columns_.clear();
-      // Where even this fails, the torn line waits for the next append.
+      // If this fails too, the incomplete line is cut when the file is continued.
       if (end >= 0 && ::ftruncate(file_.get(), end) != 0) error("write", number);
       error("write", number);
     }
     ++size_;
   }
 
-  /// Records in the file.
+  /// Number of records in the file.
   std::size_t size() const { return size_; }
 
-  /// Makes the log durable and closes it; the destructor closes too, but cannot report an error.
+  /// Syncs the log to disk and closes it; the destructor closes too, but cannot report an error.
   void close() {
     if (!file_) return;
     if (::fsync(file_.get()) != 0 && errno != EINVAL && errno != ENOTSUP) error("write", errno);
@@ -234,7 +233,7 @@ class MetricLog {
       if (got < 0 && errno != EINTR) error("read", errno);
       if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
     }
-    std::size_t end = 0;  // behind the last record that stays
+    std::size_t end = 0;  // after the last record to keep
     bool quoted = false, header = !json_;
     for (std::size_t i = 0; i < text.size() && (header || size_ < keep); ++i) {
       if (text[i] == '"' && !json_) quoted = !quoted;
@@ -255,7 +254,7 @@ class MetricLog {
   std::size_t size_ = 0;
 };
 
-/// Writes records as a JSON array, one object a line, atomically. All must have the columns of the first
+/// Writes records as a JSON array, one object per line, atomically. All must have the columns of the first
 /// (else StateError); throws IOError.
 inline void write_json_records(const std::string& path, std::span<const Record> records) {
   detail::RecordColumns columns(true);
@@ -265,8 +264,8 @@ inline void write_json_records(const std::string& path, std::span<const Record> 
   write_file_atomically(path, '[' + text + (text.empty() ? "]\n" : "\n]\n"));
 }
 
-/// Writes records as CSV with a header, atomically. All must have the columns of the first (else
-/// StateError); throws IOError. Without records the file is empty.
+/// Writes records as CSV with a header, atomically. All must have the columns of the first (else StateError);
+/// throws IOError. Without records the file is empty.
 inline void write_csv_records(const std::string& path, std::span<const Record> records) {
   detail::RecordColumns columns(false);
   std::string text;

@@ -1,4 +1,4 @@
-// Progress of a long loop: a bar on a terminal, a few plain lines in a log.
+// Progress of a long loop: a bar on a terminal, lines of text in a log.
 #pragma once
 
 #include <sys/ioctl.h>
@@ -18,7 +18,7 @@
 
 namespace lpf {
 
-/// `automatic`: a bar where the stream is a terminal that can move its cursor, lines elsewhere.
+/// `automatic`: a bar if the stream is a terminal that can move its cursor, lines otherwise.
 enum class ProgressStyle { automatic, bar, lines, none };
 
 namespace detail {
@@ -34,7 +34,7 @@ inline std::string_view environment(const char* name) {
   return value ? value : "";
 }
 
-/// Whether the terminal's character set is UTF-8, as its locale says.
+/// Whether the locale's character set is UTF-8.
 inline bool utf8_locale() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
     std::string value(environment(name));
@@ -57,24 +57,24 @@ inline std::string format_duration(double seconds) {
   return concat(total / 3600, " h ", two(total / 60 % 60), " min");
 }
 
-/// What a ProgressBar shows, and where.
+/// Options of a ProgressBar.
 struct ProgressOptions {
-  std::string label = {};      ///< stands in front
-  std::size_t start = 0;       ///< steps that were done before (a resumed run): not timed
-  std::FILE* stream = stderr;  ///< where to
+  std::string label = {};      ///< before the bar
+  std::size_t start = 0;       ///< steps done before (a resumed run), not timed
+  std::FILE* stream = stderr;  ///< output stream
   ProgressStyle style = ProgressStyle::automatic;
-  double line_seconds = 5;                        ///< lines: at least so long apart …
-  double line_fraction = 0.1;                     ///< … and at least this part of the total
-  double (*clock)() = detail::monotonic_seconds;  ///< seconds since some moment
+  double line_seconds = 5;                        ///< lines: minimum seconds between two …
+  double line_fraction = 0.1;                     ///< … and minimum fraction of the total
+  double (*clock)() = detail::monotonic_seconds;  ///< seconds since an arbitrary origin
 };
 
-/// Shows how far a loop is, its loss and the time left:
+/// Displays the progress of a loop, its loss and the remaining time:
 ///     ProgressBar progress(steps, {.label = "LPF-SGD"});
 ///     for (std::size_t i = 0; i < steps; ++i) { …; progress.update(i + 1, loss); }
 /// On a terminal one line, redrawn at most ten times a second; elsewhere (and with TERM=dumb) lines, each
 /// `line_fraction` of the total or `line_seconds`, whichever is rarer, and one at the end. NO_COLOR is
-/// honoured. A total of 0 means unknown: the count is shown. update() is cheap enough for every step; one
-/// thread at a time may call it. Never throws for a stream that cannot be written.
+/// respected. A total of 0 means unknown: only the count is displayed. update() is cheap enough for every
+/// step; one thread at a time may call it. Write errors of the stream are ignored.
 class ProgressBar {
  public:
   explicit ProgressBar(std::size_t total, ProgressOptions options = {})
@@ -93,11 +93,11 @@ class ProgressBar {
   ~ProgressBar() {
     try {
       finish();
-    } catch (...) {  // out of memory: the line stays as it is
+    } catch (...) {  // out of memory: the line is left as it is
     }
   }
 
-  /// `done` of the total's steps are behind us (more than all count as all).
+  /// Sets the number of completed steps, clamped to the total.
   void update(std::size_t done) {
     done_ = total_ ? std::min(done, total_) : done;
     if (finished_ || style_ == ProgressStyle::none) return;
@@ -121,18 +121,18 @@ class ProgressBar {
     update(done);
   }
 
-  /// Changes the label from the next drawing on.
+  /// Changes the label, from the next redraw on.
   void set_label(std::string label) { options_.label = std::move(label); }
 
-  /// Prints a line of its own above the bar.
+  /// Prints a line above the bar.
   void print(std::string_view text) {
     const bool bar = style_ == ProgressStyle::bar && !finished_;
     put(concat(bar ? "\r\x1b[K" : "", text, '\n'));
     if (bar) draw_bar();
   }
 
-  /// Shows the last state once more, with the time it took, and leaves the cursor on a fresh line. The
-  /// destructor does it too.
+  /// Draws the last state once more, with the elapsed time, and moves the cursor to a new line. The
+  /// destructor calls it.
   void finish() {
     if (std::exchange(finished_, true) || style_ == ProgressStyle::none) return;
     if (style_ == ProgressStyle::bar)
@@ -146,7 +146,7 @@ class ProgressBar {
   double fraction() const {
     return total_ ? static_cast<double>(done_) / static_cast<double>(total_) : finished_ ? 1.0 : 0.0;
   }
-  // Rounded down: 100 % is when all is done.
+  // Rounded down: 100 % only when all steps are done.
   std::string percent() const {
     return total_ ? concat(static_cast<int>(100 * fraction()), " %") : concat(done_);
   }
@@ -173,7 +173,7 @@ class ProgressBar {
     if (has_loss_) right += "  " + loss();
     right += "  " + time(now, finished_);
     const std::string left = options_.label.empty() ? "" : options_.label + "  ";
-    // One column stays free: a full line would wrap and leave its trace.
+    // One column stays empty: a full line would wrap and not be erased.
     const std::size_t columns = terminal_columns() - 1;
     const std::size_t taken = display_width(left) + display_width(right) + 2;
     const std::size_t length = total_ && columns > taken ? std::min<std::size_t>(30, columns - taken) : 0;

@@ -1,11 +1,11 @@
-// A function on a grid as a picture: a map with contours, and a shaded surface in perspective. Pictures are
+// A function on a grid as an image: a map with contours, and a shaded surface in perspective. Images are
 // uint8 [height, width, 3], for save_png (io/image.hpp).
 //
 //   save_png("map.png", plot::contour_map({51, 51, heights}));
 //   save_png("surface.png", plot::shaded_surface({51, 51, heights}));
 //
-// Colours run from dark blue (low) over green to yellow (high), evenly in lightness and apart for
-// colour-blind eyes (viridis: Smith & van der Walt 2015).
+// The colour map runs from dark blue (low) over green to yellow (high), with uniform lightness steps,
+// distinguishable for colour-blind readers (viridis: Smith & van der Walt 2015).
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ struct HeightField {
   std::size_t rows, columns;
   std::vector<double> height;
 
-  /// Bilinear between the points, at (x, y) in [0, 1]².
+  /// Bilinear interpolation at (x, y) in [0, 1]².
   double at(double x, double y) const {
     const auto place = [](double t, std::size_t n) {
       const double p = std::clamp(t, 0.0, 1.0) * static_cast<double>(n - 1);
@@ -38,7 +38,7 @@ struct HeightField {
 };
 
 struct RasterOptions {
-  std::int64_t width = 800, height = 800;  ///< of the picture, in pixels
+  std::int64_t width = 800, height = 800;  ///< of the image, in pixels
   int contours = 12;                       ///< levels between the lowest and the highest point
   double turn = 0.6, tilt = 0.9;  ///< of the surface, in radians: about its axis, and towards the viewer
 };
@@ -76,7 +76,7 @@ inline HeightField normalized(const HeightField& field, const RasterOptions& o) 
   return out;
 }
 
-/// An image with a depth for each pixel.
+/// An image with a depth buffer.
 class Raster {
  public:
   Raster(std::int64_t width, std::int64_t height, const Rgb& background)
@@ -94,10 +94,10 @@ class Raster {
   }
 
   struct Vertex {
-    double x, y, depth;  // in pixels; a greater depth is nearer
-    double value;        // what the colour is made of
+    double x, y, depth;  // in pixels; greater depth is nearer
+    double value;        // mapped to colour
   };
-  /// Fills a triangle; color(value) of the nearest surface stays.
+  /// Fills a triangle with color(value), with a depth test.
   template <class F>
   void triangle(const Vertex& a, const Vertex& b, const Vertex& c, F color) {
     const double area = (b.x - a.x) * (c.y - a.y) - (c.x - a.x) * (b.y - a.y);
@@ -136,7 +136,7 @@ inline Rgb shaded(Rgb color, double light) {
 
 }  // namespace detail
 
-/// Seen from above: colour is height, with dark contour lines at equal steps; y grows upwards.
+/// View from above: colour is height, with dark contour lines at equal steps; y points upwards.
 inline Tensor contour_map(const HeightField& field, const RasterOptions& options = {}) {
   const HeightField h = detail::normalized(field, options);
   detail::Raster raster(options.width, options.height, {255, 255, 255});
@@ -154,7 +154,7 @@ inline Tensor contour_map(const HeightField& field, const RasterOptions& options
   return raster.image();
 }
 
-/// Turned and tilted, lit from the upper left, with the contours on it.
+/// The surface rotated and tilted, lit from the upper left, with contours.
 inline Tensor shaded_surface(const HeightField& field, const RasterOptions& options = {}) {
   const HeightField h = detail::normalized(field, options);
   detail::Raster raster(options.width, options.height, {255, 255, 255});
@@ -170,13 +170,13 @@ inline Tensor shaded_surface(const HeightField& field, const RasterOptions& opti
     return Vertex{static_cast<double>(options.width) / 2 + scale * perspective * u,
                   static_cast<double>(options.height) / 2 - scale * perspective * up, depth, z};
   };
-  constexpr std::size_t fine = 200;  // squares a side
+  constexpr std::size_t fine = 200;  // squares per side
   const double step = 1.0 / fine;
   for (std::size_t j = 0; j < fine; ++j)
     for (std::size_t i = 0; i < fine; ++i) {
       const double x = static_cast<double>(i) * step, y = static_cast<double>(j) * step;
       const double z[] = {h.at(x, y), h.at(x + step, y), h.at(x, y + step), h.at(x + step, y + step)};
-      // normal (−∂z/∂x, −∂z/∂y, 1) against a light from (−1, 1, 2)
+      // normal (−∂z/∂x, −∂z/∂y, 1) · light from (−1, 1, 2)
       const double dx = 0.35 * (z[1] + z[3] - z[0] - z[2]) / step,
                    dy = 0.35 * (z[2] + z[3] - z[0] - z[1]) / step;
       const double light =

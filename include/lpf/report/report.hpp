@@ -1,4 +1,4 @@
-// A report of a run as one HTML file: text, tables, pictures, nothing loaded from elsewhere.
+// A report of a run as one self-contained HTML file: text, tables, figures, no external resources.
 #pragma once
 
 #include <time.h>
@@ -17,7 +17,7 @@
 
 namespace lpf {
 
-/// Now as "2024-05-17 14:02 UTC".
+/// The current time as "2024-05-17 14:02 UTC".
 inline std::string utc_now() {
   const time_t now = ::time(nullptr);
   tm parts{};
@@ -26,27 +26,28 @@ inline std::string utc_now() {
   return std::string(buffer, ::strftime(buffer, sizeof buffer, "%Y-%m-%d %H:%M UTC", &parts));
 }
 
-/// Head and foot of an HTMLReport; what is empty is left out.
+/// Header and footer of an HTMLReport; empty fields are omitted.
 struct ReportOptions {
   std::string title = "Report";
-  std::string lead = {};         ///< what was found, in a sentence or two
-  std::string command = {};      ///< the command that made the report
+  std::string lead = {};         ///< the result, in a sentence or two
+  std::string command = {};      ///< the command that generated the report
   std::string seeds = {};        ///< the seeds it used
   std::string version = {};      ///< of the program
-  std::string date = utc_now();  ///< when
+  std::string date = utc_now();  ///< of the report
 };
 
-/// A page built from top to bottom; readable on a phone, on paper, in light and dark mode. Every text is
-/// escaped: only the library's own charts bring markup with them. In a text, an empty line starts a new
-/// paragraph.
+/// A page built from top to bottom; readable on a phone, on paper, in light and dark mode. All text is
+/// escaped: only the library's own charts contain markup. In a text, an empty line starts a new paragraph.
 ///     HTMLReport report({.title = "Flat minima", .command = command_line});
-///     report.section("Test error", "Lower is better.").table(table, "Mean ± sd over 5
-///     seeds.").figure(chart); report.write("out/report.html");
+///     report.section("Test error", "Lower is better.")
+///         .table(table, "Mean ± sd over 5 seeds.")
+///         .figure(chart);
+///     report.write("out/report.html");
 class HTMLReport {
  public:
   explicit HTMLReport(ReportOptions options = {}) : options_(std::move(options)) {}
 
-  /// Starts a section with a heading, and text below it.
+  /// Starts a section: a heading, and text below it.
   HTMLReport& section(std::string_view heading, std::string_view words = "") {
     body_ += concat("<h2>", plot::detail::escape(heading), "</h2>\n");
     return text(words);
@@ -55,7 +56,7 @@ class HTMLReport {
     body_ += paragraphs(words);
     return *this;
   }
-  /// Terms and what they mean: one sentence for each column of a table, for example.
+  /// Terms with their definitions: one sentence for each column of a table, for example.
   HTMLReport& definitions(const std::vector<std::pair<std::string, std::string>>& terms) {
     body_ += "<dl>";
     for (const auto& [term, meaning] : terms)
@@ -64,12 +65,12 @@ class HTMLReport {
     body_ += "</dl>\n";
     return *this;
   }
-  /// Text as it was typed: a command, a configuration.
+  /// Preformatted text: a command, a configuration.
   HTMLReport& code(std::string_view words) {
     body_ += concat("<pre tabindex=\"0\">", plot::detail::escape(words), "</pre>\n");
     return *this;
   }
-  /// A table with its caption; it scrolls sideways where the screen is too narrow.
+  /// A table with its caption; it scrolls horizontally on narrow screens.
   HTMLReport& table(const TextTable& table, std::string_view caption = "") {
     std::vector<std::string_view> style;
     for (std::size_t c = 0; c < table.header().size(); ++c)
@@ -89,7 +90,7 @@ class HTMLReport {
     add_figure("Table", out + "</tbody></table>", caption);
     return *this;
   }
-  /// A picture with its caption.
+  /// A chart with its caption.
   HTMLReport& figure(const plot::Svg& picture, std::string_view caption = "") {
     add_figure("Figure", picture.markup, caption);
     return *this;

@@ -1,5 +1,5 @@
-// A page with surfaces to turn and hover, and an animation of curves with paths on them: one HTML file, plain
-// JavaScript on a canvas, nothing loaded from elsewhere.
+// A page with interactive surfaces (rotate, hover) and an animation of curves with paths on them: one HTML
+// file, plain JavaScript on a canvas, no external resources.
 #pragma once
 
 #include <array>
@@ -16,22 +16,22 @@
 
 namespace lpf {
 
-/// A surface over x and y: heights [y, x], and points of a path above it.
+/// A surface over x and y: heights [y, x], and points of a path on it.
 struct PageSurface {
-  std::string name;  ///< on the button that shows it
+  std::string name;  ///< label of its button
   std::vector<double> x, y, height;
   std::vector<std::array<double, 2>> path = {};
 };
 
-/// One moment of an animation: a curve, and a point or more on it.
+/// One frame of an animation: a curve, and one or more points on it.
 struct PageFrame {
   std::string label;
-  std::vector<double> y;                   ///< of the curve, as many as the animation's x
+  std::vector<double> y;                   ///< of the curve, one per x of the animation
   std::vector<std::vector<double>> paths;  ///< each optimizer's positions so far, in x
 };
 struct PageAnimation {
   std::vector<double> x;
-  std::vector<double> ghost;       ///< the curve that stays behind: the function itself
+  std::vector<double> ghost;       ///< the static curve: the function itself
   std::vector<std::string> names;  ///< of the paths
   std::vector<PageFrame> frames;
 };
@@ -41,7 +41,7 @@ class SurfacePage {
   SurfacePage(std::string title, std::string command)
       : title_(std::move(title)), command_(std::move(command)) {}
 
-  /// A figure that shows one of the surfaces at a time. ShapeError for heights that do not fit.
+  /// A figure that displays one surface at a time. ShapeError for heights of the wrong size.
   SurfacePage& surfaces(std::string_view heading, std::string_view words,
                         const std::vector<PageSurface>& all) {
     Json data = Json::array();
@@ -93,18 +93,18 @@ class SurfacePage {
  private:
   using Json = lpf::detail::Json;
 
-  /// A figure that the script's `function` fills from `data`.
+  /// A figure that the script's `function` draws from `data`.
   SurfacePage& figure(std::string_view heading, std::string_view words, std::string_view function,
                       const Json& data) {
     body_ += concat("<h2>", plot::detail::escape(heading), "</h2>\n<p>", plot::detail::escape(words),
                     "</p>\n<div class=\"figure\" id=\"f", figures_,
                     "\"><div class=\"bar\"></div><canvas></canvas><p class=\"say\">&nbsp;</p></div>\n");
-    std::string text;  // as in the JSON, but for what could end the script element that it stands in
+    std::string text;  // the JSON, with '<' escaped: it could end the enclosing script element
     for (const char c : lpf::detail::json_text(data)) c == '<' ? text += "\\u003c" : text += c;
     calls_ += concat(function, "(\"f", figures_++, "\",", text, ");\n");
     return *this;
   }
-  /// Six digits of each number, more than a screen shows; NaN and infinities are null.
+  /// Numbers with six digits, more than a screen resolves; NaN and infinities are null.
   static Json list(const std::vector<double>& values) {
     Json out = Json::array();
     for (const double v : values)

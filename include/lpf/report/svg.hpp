@@ -1,7 +1,7 @@
-// Charts as SVG: lines with bands, scatter, dots with error bars, bars. One string, nothing to link.
+// Charts as SVG: lines with bands, scatter, dots with error bars, bars. One string, no external resources.
 //     auto chart = plot::line_chart({{.name = "SGD", .x = epochs, .y = loss}}, {.title = "Training loss"});
 //     write_file_atomically("loss.svg", chart.markup);
-// Colours are told apart by colour-blind eyes and follow the reader's light or dark mode.
+// Colours are distinguishable for colour-blind readers and follow the light or dark mode.
 #pragma once
 
 #include "lpf/report/svg_axis.hpp"

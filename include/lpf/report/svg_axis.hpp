@@ -17,7 +17,7 @@ namespace lpf::plot {
 
 enum class Scale { linear, log };
 
-/// One axis; a limit that is NaN follows the data.
+/// One axis; a limit that is NaN is computed from the data.
 struct AxisOptions {
   std::string title = {};
   Scale scale = Scale::linear;
@@ -31,7 +31,7 @@ inline bool usable(double value, Scale scale) {
   return std::abs(value) < 1e200 && (scale == Scale::linear || value > 1e-200);
 }
 
-/// Smallest and largest usable value.
+/// Smallest and largest plottable value.
 struct Extent {
   Scale scale = Scale::linear;
   double low = std::numeric_limits<double>::infinity();
@@ -54,7 +54,7 @@ inline std::string with_minus(const std::string& number) {
   return number.starts_with('-') ? "−" + number.substr(1) : number;
 }
 
-/// 0.05, 1200, 2×10⁻⁷: `step` is the distance between neighbours and says how many digits matter.
+/// 0.05, 1200, 2×10⁻⁷: `step`, the distance between ticks, determines the number of digits.
 inline std::string tick_label(double value, double step, bool scientific) {
   const auto exponent_of = [](double v) { return static_cast<int>(std::floor(std::log10(v) + 1e-9)); };
   std::string text;
@@ -77,8 +77,8 @@ struct Axis {
   double low = 0, high = 1;
   std::vector<std::pair<double, std::string>> ticks = {};
 
-  /// Position of a value: 0 at the lower limit, 1 at the upper. Far outside is as good as outside, and keeps
-  /// the numbers small; so is what a log axis cannot show.
+  /// Position of a value: 0 at the lower limit, 1 at the upper. Values far outside, and those that a log axis
+  /// cannot represent, are clamped to keep coordinates small.
   double at(double value) const {
     if (scale == Scale::log && value <= 0) return -10;
     const double position = scale == Scale::log
@@ -87,7 +87,7 @@ struct Axis {
     return std::clamp(position, -10.0, 10.0);
   }
 
-  /// Limits from the data and the options, widened by the part `pad`; about `target` ticks at round values.
+  /// Limits from the data and the options, extended by the fraction `pad`; about `target` round ticks.
   Axis(Extent data, const AxisOptions& options, int target, double pad) : scale(options.scale) {
     const bool log = scale == Scale::log;
     if (!(data.low <= data.high)) data.low = log ? 1 : 0, data.high = log ? 10 : 1;
@@ -122,7 +122,7 @@ struct Axis {
     if (integers) step = std::max(step, 1.0);
     const double size = std::max(std::abs(low), std::abs(high));
     const bool scientific = size >= 1e6 || size < 1e-3;
-    // Counted, not summed: a step may be lost beside a large value.
+    // Counted, not summed: beside a large value a step may be lost in rounding.
     for (double i = std::ceil(low / step - 1e-9), n = 0; i * step <= high + 1e-9 * step && n < 50; ++i, ++n)
       ticks.emplace_back(i * step + 0.0, tick_label(i * step + 0.0, step, scientific));
   }

@@ -1,4 +1,4 @@
-// What all charts share: colours, paper, title, legend, frame, and the strokes that they are drawn with.
+// Common parts of all charts: colours, background, title, legend, frame, and drawing primitives.
 #pragma once
 
 #include <algorithm>
@@ -16,24 +16,24 @@
 
 namespace lpf::plot {
 
-/// What every chart has. Sizes are in SVG units: pixels where the page is wide enough, else scaled down.
+/// Options of every chart. Sizes are in SVG units: pixels if the page is wide enough, else scaled down.
 struct ChartOptions {
-  std::string title = {};        ///< stands above the chart
-  std::string description = {};  ///< for readers who cannot see it: what it shows
-  AxisOptions x = {};            ///< (charts by category use its title only)
+  std::string title = {};        ///< above the chart
+  std::string description = {};  ///< alternative text: the chart's contents
+  AxisOptions x = {};            ///< (charts by category use only its title)
   AxisOptions y = {};
   double width = 720;
   double height = 400;
 };
 
-/// A finished picture: an `svg` element that stands in a page or in a file of its own.
+/// A finished chart: an `svg` element, for a page or a file of its own.
 struct Svg {
   std::string markup;
 };
 
 namespace detail {
 
-/// Text for XML and HTML: markup escaped; what XML forbids (control characters, broken UTF-8) replaced.
+/// Text for XML and HTML: markup escaped; what XML forbids (control characters, invalid UTF-8) replaced.
 inline std::string escape(std::string_view text) {
   std::string out;
   while (!text.empty()) {
@@ -59,12 +59,12 @@ inline std::string escape(std::string_view text) {
   return out;
 }
 
-/// The first colour is that of light mode, and the fallback for viewers without CSS variables.
+/// The first colour is for light mode, and the fallback for viewers without CSS variables.
 struct Color {
   std::string_view light, dark;
 };
-// Searched for: any two are at least 20 apart in CIELAB for normal, protan, deutan and tritan eyes (Machado
-// 2009), and each has a contrast of 3 or more with the paper.
+// Found by search: any two differ by at least 20 in CIELAB for normal, protan, deutan and tritan vision
+// (Machado 2009), and each has a contrast of at least 3 with the background.
 constexpr Color palette[] = {{"#1c56be", "#7698ea"}, {"#da7a0b", "#eaa536"}, {"#00a676", "#35c98f"},
                              {"#9d72a9", "#bb8fb2"}, {"#7b401f", "#ffd71d"}, {"#7724f1", "#b4d5ff"},
                              {"#434049", "#d6d3d3"}};
@@ -82,7 +82,7 @@ inline std::string variables(bool dark) {
   return out;
 }
 
-/// The style of a chart; its names are its own, so that it can stand in any page.
+/// The style of a chart; its class names are unique to it, so that it can be embedded in any page.
 inline std::string style() {
   std::string out = concat(".lpf-chart{", variables(false), "}@media (prefers-color-scheme:dark){.lpf-chart{",
                            variables(true), "}}");
@@ -96,7 +96,7 @@ inline std::string style() {
 
 inline std::string px(double value) { return format_fixed(value, 1); }
 
-/// Rough width of a text in pixels, on the wide side.
+/// Approximate width of a text in pixels, an upper estimate.
 inline double text_width(std::string_view text, double size = 13) {
   return 0.6 * size * static_cast<double>(display_width(text));
 }
@@ -106,7 +106,7 @@ struct LegendEntry {
   int color = 0;
 };
 
-/// The legend of series or groups: each keeps the colour it asks for, or takes that of its place.
+/// The legend of series or groups: each has its own colour, or that of its index.
 template <class T>
 std::vector<LegendEntry> legend_of(std::span<const T> all) {
   std::vector<LegendEntry> legend;
@@ -117,8 +117,8 @@ std::vector<LegendEntry> legend_of(std::span<const T> all) {
 
 enum class Mark { line, dot, bar };
 
-/// Paper, title, legend, axes and the helpers that draw into it. The legend stands above the plot area, so
-/// that it never covers data.
+/// Background, title, legend, axes and drawing primitives. The legend is above the plot area, so that it
+/// never covers data.
 class Canvas {
  public:
   double left = 0, right = 0, top = 0, bottom = 0;
@@ -144,7 +144,7 @@ class Canvas {
     height_ = bottom + below;
   }
 
-  /// Makes room for labels of several lines below the plot area.
+  /// Reserves space for labels of several lines below the plot area.
   void reserve_label_rows(std::size_t rows) { height_ += 15.0 * static_cast<double>(rows - 1); }
 
   double y(double value) const { return bottom - (bottom - top) * y_axis_.at(value); }
@@ -171,7 +171,7 @@ class Canvas {
     raw(concat("<rect x=\"", px(x), "\" y=\"", px(y), "\" width=\"", px(width), "\" height=\"", px(height),
                "\" ", attributes, ">", title(tooltip), "</rect>"));
   }
-  /// A dot whose shape tells the series apart where colours do not.
+  /// A dot whose shape identifies the series without colour.
   void dot(double x, double y, double r, int shape, std::string_view attributes,
            std::string_view tooltip = "") {
     const auto at = [&](double dx, double dy) { return px(x + dx * r) + " " + px(y + dy * r); };
@@ -188,7 +188,7 @@ class Canvas {
     return words.empty() ? "" : concat("<title>", escape(words), "</title>");
   }
 
-  /// Horizontal grid, labels of the y axis, titles of both.
+  /// Horizontal grid, labels of the y axis, titles of both axes.
   void draw_frame() {
     open("rule", rule, "stroke-width=\"1\"");
     for (const auto& tick : y_axis_.ticks) line(left, y(tick.first), right, y(tick.first));
@@ -205,8 +205,8 @@ class Canvas {
       text((left + right) / 2, height_ - 10, options_.x.title, "text-anchor=\"middle\" font-size=\"13\"");
     close();
   }
-  /// What follows is cut off at the plot area and a margin above and below, so that what is drawn on its edge
-  /// keeps its width.
+  /// Clips what follows to the plot area with a margin above and below, so that lines at its edge keep
+  /// their full width.
   void open_clip(double margin) {
     const std::string corner = px(left - 6), edge = px(top - margin);
     const std::string width = px(right - left + 12), height = px(bottom - top + 2 * margin);
@@ -222,7 +222,7 @@ class Canvas {
 
   Svg finish() const {
     const std::string width = px(options_.width), height = px(height_);
-    std::uint64_t hash = 1469598103934665603ull;  // FNV-1a: the ids must differ between charts of a page
+    std::uint64_t hash = 1469598103934665603ull;  // FNV-1a: ids must differ between the charts of a page
     for (const char c : body_) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
     const std::string id = concat("lpf-", hash);
     return {concat(

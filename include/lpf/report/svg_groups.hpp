@@ -17,18 +17,18 @@
 
 namespace lpf::plot {
 
-/// A group in a chart by category: one value a category, perhaps its error, perhaps the single runs.
+/// A group in a chart by category: one value per category, optionally its error and the single runs.
 struct Group {
   std::string name = {};
   std::vector<double> value = {};
-  std::vector<double> error = {};                ///< half length of the whisker: none, or one a value
-  std::vector<std::vector<double>> points = {};  ///< drawn small beside it: none, or one list a value
+  std::vector<double> error = {};                ///< half length of the error bar: empty, or one per value
+  std::vector<std::vector<double>> points = {};  ///< drawn small beside it: empty, or one list per value
   int color = -1;
 };
 
 namespace detail {
 
-/// A category's name on as many lines as it needs to be no wider than `width`; four at most.
+/// A category's name, broken into lines no wider than `width`; at most four.
 inline std::vector<std::string> wrapped(std::string_view words, double width) {
   std::vector<std::string> lines(1);
   while (!words.empty()) {
@@ -174,7 +174,7 @@ class CategoryChart {
       }
       canvas_.close();
     };
-    if (bars_) {  // on a bar its own colour would not be seen: the text's, with a halo
+    if (bars_) {  // on a bar its own colour would be invisible: the text's, with a halo
       canvas_.open("paper", paper);
       stroke("stroke-width=\"3.6\" stroke-opacity=\".7\" stroke-linecap=\"square\"");
       canvas_.open("ink", ink);
@@ -184,7 +184,7 @@ class CategoryChart {
     stroke("stroke-width=\"1.6\"");
   }
 
-  /// Values in figures: beside a dot, at the end of a bar; where there is no room, only the tooltip has them.
+  /// Values as text: beside a dot, at the end of a bar; where there is no space, only in the tooltip.
   void draw_values(std::size_t k) {
     const Group& g = groups_[k];
     canvas_.open("ink", ink, bars_ ? "font-size=\"11.5\" text-anchor=\"middle\"" : "font-size=\"11.5\"");
@@ -201,7 +201,7 @@ class CategoryChart {
     }
     canvas_.close();
   }
-  /// The same number of decimals for all, where they are of one size.
+  /// The same number of decimals for all values of one magnitude.
   std::string value_label(double value) const {
     const double size = std::max(std::abs(data_.low), std::abs(data_.high));
     if (options_.y.scale == Scale::log || !(size >= 0.01 && size < 1e5))
@@ -222,8 +222,8 @@ class CategoryChart {
 
 }  // namespace detail
 
-/// A dot with its error bar for each group in each category, the single points small beside it. Throws
-/// ShapeError. The y axis follows the data: give options.y.min = 0 where zero matters.
+/// A dot with its error bar for each group in each category, with the single points small beside it. Throws
+/// ShapeError. The y axis is fitted to the data: set options.y.min = 0 where zero matters.
 inline Svg dot_chart(std::span<const std::string> categories, std::span<const Group> groups,
                      const ChartOptions& options = {}) {
   return detail::CategoryChart(categories, groups, options, detail::Mark::dot).draw();

@@ -18,14 +18,14 @@
 
 namespace lpf::plot {
 
-/// A curve or a cloud of points. Points that are NaN, infinite, or not positive on a log axis are gaps.
+/// A curve or a set of points. Points that are NaN, infinite, or not positive on a log axis are gaps.
 struct Series {
   std::string name = {};
   std::vector<double> x = {};
   std::vector<double> y = {};     ///< as many as x
-  std::vector<double> low = {};   ///< band or whisker around y: none, or as many as y
-  std::vector<double> high = {};  ///< its upper end
-  int color = -1;                 ///< number in the palette; -1: the series' place in the chart
+  std::vector<double> low = {};   ///< lower end of the band or error bar: empty, or as many as y
+  std::vector<double> high = {};  ///< upper end
+  int color = -1;                 ///< index in the palette; -1: the series' index in the chart
 };
 
 /// Mean ± sample standard deviation over runs, as a curve with its band: runs[r][i] belongs to x[i].
@@ -53,8 +53,8 @@ struct Point {
 };
 using Run = std::vector<Point>;
 
-/// Of many points in one pixel column the first, the lowest, the highest and the last: the picture stays the
-/// same, and its size does not grow with the points.
+/// Keeps the first, lowest, highest and last of the points in one pixel column: the same picture, with a size
+/// that does not grow with the points.
 inline Run thinned(const Run& run) {
   Run out;
   for (std::size_t i = 0, next = 0; i < run.size(); i = next) {
@@ -146,7 +146,7 @@ class XYChart {
     canvas_.open(color,
                  "fill=\"currentColor\" fill-opacity=\".16\" stroke=\"currentColor\" stroke-opacity=\".16\"");
     for (std::size_t i = 0; i <= s.low.size(); ++i) {
-      // On a log axis a band may reach below zero: it then leaves the picture at the bottom.
+      // On a log axis a band may extend below zero: it is clipped at the bottom.
       const bool here = i < s.low.size() && usable(s.x[i], options_.x.scale) && std::isfinite(s.low[i]) &&
                         usable(s.high[i], options_.y.scale) && s.low[i] <= s.high[i];
       if (here) low.push_back(at(s.x[i], s.low[i])), high.push_back(at(s.x[i], s.high[i]));
@@ -175,7 +175,7 @@ class XYChart {
     canvas_.close();
   }
 
-  /// The points of a scatter chart; over a line, unseen ones that answer to the pointer.
+  /// The points of a scatter chart; in a line chart, invisible ones with tooltips.
   void draw_dots(const Series& s, int color) {
     if (lines_ && s.x.size() > 150) return;
     canvas_.open(color, lines_ ? "fill-opacity=\"0\"" : "fill-opacity=\".75\" stroke-width=\"1.5\"");
@@ -205,8 +205,8 @@ using XyChart [[deprecated("use XYChart")]] = XYChart;
 
 }  // namespace detail
 
-/// Lines through the points of each series in their order, with a band where low and high are given; a point
-/// alone between gaps is a dot. Up to 150 points a series answer to the pointer. Throws ShapeError.
+/// Lines through the points of each series in order, with a band if low and high are given; an isolated point
+/// between gaps is a dot. Up to 150 points per series have tooltips. Throws ShapeError.
 inline Svg line_chart(std::span<const Series> series, const ChartOptions& options = {}) {
   return detail::XYChart(series, options, detail::Mark::line).draw();
 }
@@ -214,7 +214,7 @@ inline Svg line_chart(std::initializer_list<Series> series, const ChartOptions& 
   return line_chart(std::span(series.begin(), series.size()), options);
 }
 
-/// A dot a point, with a whisker where low and high are given. Throws ShapeError.
+/// A dot per point, with an error bar if low and high are given. Throws ShapeError.
 inline Svg scatter_chart(std::span<const Series> series, const ChartOptions& options = {}) {
   return detail::XYChart(series, options, detail::Mark::dot).draw();
 }

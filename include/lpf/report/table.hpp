@@ -1,4 +1,4 @@
-// Text that lines up: widths of UTF-8, numbers, mean ± standard deviation, tables with aligned columns.
+// Text layout: display widths of UTF-8, numbers, mean ± standard deviation, tables with aligned columns.
 #pragma once
 
 #include <algorithm>
@@ -18,13 +18,13 @@ namespace lpf {
 
 namespace detail {
 
-/// One code point and the bytes it takes; {U+FFFD, 1} where the text is not valid UTF-8.
+/// One code point and its length in bytes; {U+FFFD, 1} for invalid UTF-8.
 struct CodePoint {
   char32_t value = 0xFFFD;
   std::size_t bytes = 1;
 };
 
-/// First code point of a text that is not empty.
+/// First code point of a non-empty text.
 inline CodePoint decode_utf8(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned lead = byte(0);
@@ -41,7 +41,7 @@ inline CodePoint decode_utf8(std::string_view text) {
   return {value, length};
 }
 
-/// Terminal columns of one code point: 0 for marks that combine, 2 for East Asian wide and emoji, else 1.
+/// Terminal columns of one code point: 0 for combining marks, 2 for East Asian wide and emoji, else 1.
 inline std::size_t code_point_width(char32_t c) {
   struct Range {
     char32_t first, last;
@@ -58,7 +58,7 @@ inline std::size_t code_point_width(char32_t c) {
 
 }  // namespace detail
 
-/// Columns that a UTF-8 text takes on a terminal.
+/// Width of a UTF-8 text in terminal columns.
 inline std::size_t display_width(std::string_view text) {
   std::size_t width = 0;
   while (!text.empty()) {
@@ -69,7 +69,7 @@ inline std::size_t display_width(std::string_view text) {
   return width;
 }
 
-/// The longest beginning of a UTF-8 text that takes at most `columns` columns.
+/// The longest prefix of a UTF-8 text that is at most `columns` columns wide.
 inline std::string_view clip_to_width(std::string_view text, std::size_t columns) {
   std::size_t bytes = 0, width = 0;
   while (bytes < text.size()) {
@@ -81,7 +81,7 @@ inline std::string_view clip_to_width(std::string_view text, std::size_t columns
   return text.substr(0, bytes);
 }
 
-/// `value` with `decimals` digits after the point, whatever the locale: format_fixed(4.876, 2) is "4.88".
+/// `decimals` digits after the point, independent of the locale: format_fixed(4.876, 2) is "4.88".
 inline std::string format_fixed(double value, int decimals) {
   check(decimals >= 0 && decimals <= 60, "format_fixed", "decimals must be 0 to 60, got ", decimals);
   char buffer[400];
@@ -91,8 +91,7 @@ inline std::string format_fixed(double value, int decimals) {
   return minus_zero ? text.substr(1) : text;
 }
 
-/// `value` with `digits` significant digits, whatever the locale: format_general(0.00012345, 3) is
-/// "0.000123".
+/// `digits` significant digits, independent of the locale: format_general(0.00012345, 3) is "0.000123".
 inline std::string format_general(double value, int digits = 4) {
   char buffer[64];
   digits = std::clamp(digits, 1, 17);
@@ -107,7 +106,7 @@ struct MeanSd {
   std::size_t n = 0;
 };
 
-/// Mean and sample standard deviation: the mean of no value and the sd of one are NaN; a NaN stays one.
+/// Mean and sample standard deviation: the mean of no values and the sd of one are NaN; NaN propagates.
 inline MeanSd mean_sd(std::span<const double> values) {
   MeanSd result{.n = values.size()};
   if (values.empty()) return result;
@@ -120,29 +119,29 @@ inline MeanSd mean_sd(std::span<const double> values) {
   return result;
 }
 
-/// "4.88 ± 0.53"; without a sd (one value) "4.88", without a mean "–".
+/// "4.88 ± 0.53"; without sd (one value) "4.88", without mean "–".
 inline std::string format_mean_sd(const MeanSd& value, int decimals = 2) {
   if (std::isnan(value.mean)) return "–";
   if (std::isnan(value.sd)) return format_fixed(value.mean, decimals);
   return concat(format_fixed(value.mean, decimals), " ± ", format_fixed(value.sd, decimals));
 }
 
-/// Where a column's text stands. `automatic`: right where every cell is a number, else left.
+/// Alignment of a column. `automatic`: right if every cell is a number, else left.
 enum class Align { automatic, left, right };
 
-/// How a TextTable is drawn.
+/// Layout of a TextTable.
 struct TableOptions {
-  std::vector<Align> align = {};  ///< per column; those not named are automatic
+  std::vector<Align> align = {};  ///< per column; missing ones are automatic
   std::size_t gap = 2;            ///< spaces between columns
-  bool rules = true;              ///< a line below the header, and those that add_rule() asks for
+  bool rules = true;              ///< a line below the header, and those of add_rule()
   bool ascii = false;             ///< draw lines with '-' instead of '─'
 };
 
 /// A table for the terminal (and, through HTMLReport::table, for a page): columns as wide as their widest
-/// cell in UTF-8, numbers to the right.
+/// cell in UTF-8, numbers right-aligned.
 class TextTable {
  public:
-  /// A table with these column names; throws ShapeError without any.
+  /// A table with these column names; throws ShapeError if there are none.
   explicit TextTable(std::vector<std::string> header, TableOptions options = {})
       : header_(std::move(header)), options_(std::move(options)) {
     check<ShapeError>(!header_.empty(), "TextTable", "a table needs at least one column");
@@ -150,14 +149,14 @@ class TextTable {
                       " alignments for ", header_.size(), " columns");
   }
 
-  /// Appends a row; throws ShapeError where it has not one cell a column.
+  /// Appends a row; throws ShapeError unless it has one cell per column.
   TextTable& add_row(std::vector<std::string> cells) {
     check<ShapeError>(cells.size() == header_.size(), "TextTable", "row has ", cells.size(),
                       " cells, the header has ", header_.size(), " columns");
     rows_.push_back(std::move(cells));
     return *this;
   }
-  /// Appends a line across the table.
+  /// Appends a horizontal line.
   TextTable& add_rule() {
     rows_.emplace_back();
     return *this;
@@ -167,7 +166,7 @@ class TextTable {
   /// The rows in order; an empty one is a rule.
   const std::vector<std::vector<std::string>>& rows() const { return rows_; }
 
-  /// Alignment of a column, decided: left or right.
+  /// Resolved alignment of a column: left or right.
   Align align(std::size_t column) const {
     const Align wish = column < options_.align.size() ? options_.align[column] : Align::automatic;
     if (wish != Align::automatic) return wish;
@@ -180,7 +179,7 @@ class TextTable {
     return numbers ? Align::right : Align::left;
   }
 
-  /// The table as text, each line ended by a newline, no spaces before it.
+  /// The table as text, each line ended by a newline, without indentation.
   std::string to_string() const {
     std::vector<std::size_t> widths;
     std::size_t total = options_.gap * (header_.size() - 1);
@@ -220,7 +219,7 @@ class TextTable {
   static bool is_blank(std::string_view cell) {
     return cell.empty() || cell == "–" || cell == "-" || cell == "nan" || cell == "inf" || cell == "-inf";
   }
-  // A sign may start a number but not stand behind a digit: "64-128-10" is a name, "1e-3" a number.
+  // A sign may precede a number but not follow a digit: "64-128-10" is a name, "1e-3" a number.
   static bool is_number(std::string_view cell) {
     constexpr std::u32string_view digits = U"0123456789", signs = U"+-−", others = U".,eE±×x% <≈~⁰¹²³⁴⁵⁶⁷⁸⁹⁻";
     const auto in = [](std::u32string_view set, char32_t c) { return set.find(c) != set.npos; };

@@ -8,7 +8,7 @@
 //   length  uint64 | masked CRC-32C of the length  uint32 | bytes | masked CRC-32C of the bytes  uint32
 //
 // little-endian, where masked(c) = rotate_right(c, 15) + 0xa282ead8; the bytes of each are a protocol buffer
-// `Event` (tensorflow/core/util/event.proto, framework/summary.proto), of which four fields are needed:
+// `Event` (tensorflow/core/util/event.proto, framework/summary.proto), of which these fields are used:
 //
 //   Event    1: wall_time double   2: step int64   3: file_version string   5: summary   7: session_log
 //   Summary  1: value (repeated)      Value  1: tag string   2: simple_value float
@@ -37,7 +37,7 @@ namespace lpf {
 
 namespace detail {
 
-/// CRC-32C (Castagnoli): polynomial 0x1EDC6F41, reflected; of "123456789" it is 0xE3069283.
+/// CRC-32C (Castagnoli): polynomial 0x1EDC6F41, reflected; that of "123456789" is 0xE3069283.
 inline std::uint32_t crc32c(std::string_view bytes) {
   static constexpr auto table = [] {
     std::array<std::uint32_t, 256> out{};
@@ -88,7 +88,7 @@ class ProtoWriter {
     bytes_ += little_endian(std::bit_cast<std::uint32_t>(value));
     return *this;
   }
-  /// A text, or a message within this one.
+  /// A text, or a nested message.
   ProtoWriter& bytes(int field, std::string_view value) {
     key(field, 2);
     put_varint(value.size());
@@ -116,18 +116,17 @@ inline double wall_seconds() {
 
 }  // namespace detail
 
-/// Writes an event file of its own into a folder, which it creates. Every event is handed to the system at
-/// once, so that TensorBoard sees it and a killed process loses none. Throws IOError.
+/// Writes a new event file into a folder, which it creates. Every event is written to the system immediately,
+/// so that TensorBoard reads it and a killed process loses none. Throws IOError.
 class TensorBoardWriter {
  public:
-  /// A run that goes on after step `last_step` says so: TensorBoard then drops what files before this one
-  /// have beyond it.
+  /// Resuming after step `last_step` makes TensorBoard drop the later events of earlier files.
   explicit TensorBoardWriter(const std::string& folder, std::uint64_t last_step = 0) {
     static std::atomic<unsigned> count{0};
     create_directories(folder);
     char host[256] = "localhost";
     if (::gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
-    // TensorBoard reads a folder's files in the order of their names: seconds, in ten digits, come first.
+    // TensorBoard reads a folder's files in order of name: it begins with the seconds, in ten digits.
     path_ = concat(folder, "/events.out.tfevents.", static_cast<long long>(detail::wall_seconds()), ".", host,
                    ".", static_cast<long long>(::getpid()), ".", count++);
     file_.reset(::open(path_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_APPEND | O_CLOEXEC, 0666));
@@ -137,7 +136,7 @@ class TensorBoardWriter {
     if (last_step > 0) put(event(last_step + 1).bytes(7, detail::ProtoWriter().varint(1, 1).str()));
   }
 
-  /// A point of the curve `tag`; "a/b" and "a/c" stand together.
+  /// A point of the curve `tag`; "a/b" and "a/c" are grouped.
   void scalar(std::string_view tag, double value, std::uint64_t step) {
     const detail::ProtoWriter point = detail::ProtoWriter().bytes(1, tag).real(2, static_cast<float>(value));
     put(event(step).bytes(5, detail::ProtoWriter().bytes(1, point.str()).str()));
