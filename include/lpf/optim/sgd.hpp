@@ -1,4 +1,4 @@
-// Stochastic gradient descent as PyTorch has it:
+// Stochastic gradient descent in PyTorch's form:
 //   d = g + λθ;   v ← μv + (1 − τ)d (first step v = d);   θ ← θ − η(d + μv) with Nesterov, θ − ηv without.
 #pragma once
 
