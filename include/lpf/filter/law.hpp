@@ -19,7 +19,7 @@ enum class NoiseLaw {
 /// αγ₀ at t = T, then constant.
 struct Radius {
   double gamma = 0;              ///< γ₀
-  double alpha = 1;              ///< α; 1 keeps the radius constant
+  double alpha = 1;              ///< α; 1: constant radius
   std::int64_t total_steps = 0;  ///< T, optimizer updates; required unless α is 1
 
   double at(std::uint64_t t) const {

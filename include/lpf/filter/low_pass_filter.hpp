@@ -18,7 +18,7 @@ namespace lpf {
 struct LowPassFilterOptions {
   std::int64_t M = 8;            ///< replicas, one per slice of the batch
   double gamma = 5e-4;           ///< radius γ₀
-  double alpha = 1;              ///< the radius grows to αγ₀ (Radius); 1 keeps it constant
+  double alpha = 1;              ///< the radius grows to αγ₀ (Radius); 1: constant
   std::int64_t total_steps = 0;  ///< T of the radius schedule, optimizer updates; required unless alpha is 1
   NoiseLaw law = NoiseLaw::filter_wise;
   Estimator estimator = Estimator::replicas;

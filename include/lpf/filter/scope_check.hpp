@@ -1,5 +1,4 @@
-// Detects a scope that is not kept: `filter.perturb(params);` without a variable ends at once, and the
-// step is plain SGD.
+// Detects a scope without a variable: `filter.perturb(params);` ends at once, and the step is plain SGD.
 #pragma once
 
 #include <memory>

@@ -85,9 +85,9 @@ class ParameterStore {
   /// Number of optimizer updates of θ: the t of the filter's radius.
   std::uint64_t updates() const { return state_->updates; }
   void set_updates(std::uint64_t n) const { state_->updates = n; }
-  /// Counts an optimizer update that changed θ: graphs recorded before refuse to run backward.
+  /// Counts an optimizer update that changed θ: backward() of an earlier graph throws.
   void count_update() const { state_->materialize(), state_->count_update(); }
-  /// Marks θ as changed in place: graphs recorded before refuse to run backward.
+  /// Marks θ as changed in place: backward() of an earlier graph throws.
   void changed() const { theta().impl().storage->bump_version(); }
   std::uint64_t version() const { return theta().impl().storage->version(); }
 

@@ -36,7 +36,7 @@ struct Estimate {
   std::int64_t advised_draws = 0;
   std::vector<BlockValue> blocks = {};
   std::vector<double> per_draw = {};    ///< ψ_r; for a function of a mean, its linearisation
-  std::vector<double> per_sample = {};  ///< χ_i, where it is known
+  std::vector<double> per_sample = {};  ///< χ_i, where available
 };
 
 /// A curve over x with standard errors.
@@ -46,7 +46,7 @@ struct Curve {
 
 /// When to stop drawing.
 struct Until {
-  double relative_error = 0;  ///< draw until standard error ≤ this · |value|; 0: as many as `draws` says
+  double relative_error = 0;       ///< draw until standard error ≤ this · |value|; 0: exactly `draws`
   std::int64_t max_draws = 10000;  ///< upper limit of draws
 };
 
