@@ -1,6 +1,6 @@
-// An operation and a layer of your own, in one place: the operation with its derivative and its rule for
-// perturbed weights, the layer as a plain struct, and the checks that both are right. In the library they
-// would be one file in ops/, one in nn/, and their tests.
+// A custom operation and layer in one file: the operation with its derivative and its rule for perturbed
+// weights, the layer as a plain struct, and tests of both. In the library they would be one file in ops/, one
+// in nn/, and their tests.
 #include <cmath>
 #include <cstdio>
 #include <lpf/calculus/gradcheck.hpp>
@@ -14,11 +14,11 @@ namespace {
 
 /// x/(1 + |x|), elementwise; the derivative is 1/(1 + |x|)² = (1 − |y|)².
 Tensor softsign(const Tensor& x) {
-  // Inside a perturbed pass a parameter stands for M copies of itself. An elementwise operation does not care
-  // which element is whose, so its rule is: treat them all as one plain tensor [M, shape…].
+  // Inside a perturbed pass a parameter stands for M copies of itself. An elementwise operation treats all
+  // elements alike, so its rule is: apply it to one plain tensor [M, shape…].
   if (x.is_replicated()) return map_replicas(softsign, x);
 
-  // Forward: any code you like. float32 or float64; elements are always contiguous.
+  // Forward: any code. float32 or float64; elements are always contiguous.
   const Tensor y = empty_like(x);
   visit_floating("softsign", x.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -27,14 +27,14 @@ Tensor softsign(const Tensor& x) {
   });
 
   // Backward: the gradient of y becomes that of x. It is written with differentiable operations, softsign
-  // among them, so gradients can be differentiated again, any number of times. It keeps x and not y, whose
-  // history would hold the node that holds y: a cycle that is never freed.
+  // among them, so gradients can be differentiated again, any number of times. It captures x, not y, whose
+  // history holds the node that would hold y: a cycle that is never freed.
   return record("softsign", y, {x},
                 [x](const Tensor& g, Need) { return Grads{g * square(1.0 - abs(softsign(x)))}; });
 }
 
-/// y = softsign(gain) ⊙ x + shift, one learned gain in (−1, 1) and one shift for each feature. x [B, …,
-/// features].
+/// y = softsign(gain) ⊙ x + shift, with one learned gain in (−1, 1) and one shift per
+/// feature. x [B, …, features].
 struct Gain {
   nn::Parameter gain, shift;
 
@@ -42,8 +42,8 @@ struct Gain {
       : gain(p.parameter("gain", {features}, init::ones())),
         shift(p.parameter("shift", {features}, init::normal(0, 0.1))) {}
 
-  // A parameter that meets an activation says which sample is served by which copy: per_sample. Without it,
-  // inside a perturbed pass, the product is an error, never a silent broadcast.
+  // per_sample assigns each sample its copy of a parameter. Without it, inside a perturbed pass, the product
+  // is an error, never a silent broadcast.
   Tensor operator()(const Tensor& x) const {
     return x * per_sample(softsign(gain), x) + per_sample(shift, x);
   }
@@ -94,7 +94,7 @@ int main() {
   report("one perturbed pass equals the loop over copies", error < 1e-14,
          concat("largest difference between the gradients: ", error));
 
-  // 3. Without per_sample the library refuses.
+  // 3. Without per_sample the operation throws.
   try {
     const auto scope = filter.perturb(params);
     static_cast<void>(softsign(net.in(x)) * softsign(net.gain.gain));

@@ -1,6 +1,7 @@
-// A training step of your own parts: operation, random layer, loss and optimizer, in a perturbed pass, in a CapturedStep
-// (which a GPU replays as one CUDA graph). A network learns handwritten digits although 40 % of its labels are drawn at
-// random. Each part is written as in the library; what a captured step asks of it is said at (*).
+// A training step of custom parts (operation, random layer, loss and optimizer), in a perturbed pass,
+// in a CapturedStep, which a GPU replays as one CUDA graph. A network learns handwritten digits
+// although 40 % of its labels are drawn at random. Each part is written as in the library; (*) marks
+// what a captured step requires.
 #include <cstdio>
 #include <lpf/data/sets/digits.hpp>
 #include <lpf/lpf.hpp>
@@ -11,8 +12,9 @@ using namespace lpf;
 
 namespace {
 
-/// x/(1 + |x|), elementwise. Composed, it would keep three tensors for backward; with a derivative of its own it keeps x.
-/// (*) Nothing: what it computes is queued on x's device, and depends on nothing else.
+/// x/(1 + |x|), elementwise. Composed, it would store three tensors for backward; with its own
+/// derivative it stores x.
+/// (*) Nothing: its work is queued on x's device and depends on nothing else.
 Tensor softsign(const Tensor& x) {
   if (x.is_replicated()) return map_replicas(softsign, x);  // a perturbed parameter
   const Tensor y = [&] {
@@ -23,8 +25,8 @@ Tensor softsign(const Tensor& x) {
                 [x](const Tensor& g, Need) { return Grads{g * square(1.0 - abs(softsign(x)))}; });
 }
 
-/// x + sd·N(0, 1) while the store trains, x in evaluation.
-/// (*) Every pass draws anew, because its key comes from a counter: a replay goes on counting.
+/// x + sd·N(0, 1) in training mode, x in evaluation.
+/// (*) Every pass draws anew, because its key comes from a counter that each replay advances.
 struct GaussianNoise {
   nn::Path path;
   double sd;
@@ -34,16 +36,17 @@ struct GaussianNoise {
 
   Tensor operator()(const Tensor& x) const {
     if (!path.training()) return x;
-    const std::int64_t of_sample =
-        x.numel() / x.size(0);  // a batch in parts (nn::MicroBatch) has the whole batch's noise
+    // A batch in parts (nn::MicroBatch) has the noise of the whole batch.
+    const std::int64_t of_sample = x.numel() / x.size(0);
     const NoiseKey key = draws.next_of_batch("GaussianNoise", path.name());
     return x + sd * randn(x.shape(), key, x.options(), nn::MicroBatch::first_sample() * of_sample);
   }
 };
 
-/// mean((1 − p^q)/q) of the probabilities p that x [B, classes] gives to the labels: between cross-entropy (q → 0) and the
-/// mean absolute error (q = 1), which wrong labels lead astray less (Zhang & Sabuncu 2018, eq. 6).
-/// (*) Nothing. A loss that computed q from the number of the step would write scalar(step_scalar([…] { … })).
+/// mean((1 − p^q)/q) of the probabilities p that x [B, classes] assigns to the labels: between
+/// cross-entropy (q → 0) and the mean absolute error (q = 1), which is more robust to wrong labels (Zhang &
+/// Sabuncu 2018, eq. 6).
+/// (*) Nothing. A loss with q computed from the step number would write scalar(step_scalar([…] { … })).
 Tensor robust_cross_entropy(const Tensor& x, const Tensor& labels, double q = 0.7) {
   const Tensor log_p = -cross_entropy(x, labels, {.reduction = Reduction::none});
   return mean((1.0 - exp(q * log_p)) / q);
@@ -54,8 +57,9 @@ struct SignumOptions {
   double momentum = 0.9;
 };
 
-/// m ← µ·m + (1 − µ)·∇L, θ ← θ − η·sign(m) (Bernstein et al. 2018, algorithm 2), composed of tensor operations.
-/// (*) η comes from `now`, which has a place in the device's memory that each replay fills; options.lr would stay.
+/// m ← µ·m + (1 − µ)·∇L, θ ← θ − η·sign(m) (Bernstein et al. 2018, algorithm 2), composed of
+/// tensor operations.
+/// (*) η comes from `now`, which is in device memory and is set by each replay; options.lr would be constant.
 class Signum final : public optim::Optimizer<SignumOptions> {
  public:
   explicit Signum(const ParameterStore& params, const SignumOptions& options = {})

@@ -1,5 +1,5 @@
 // lpf::compiled: the CPU backend and the library's functions, compiled once. A program that links it is
-// compiled with LPF_COMPILED, sees their declarations, and emits none of them.
+// compiled with LPF_COMPILED, includes their declarations and emits none of them.
 #define LPF_COMPILING
 #include "lpf/lpf.hpp"
 #include "lpf/sharpness/compare.hpp"

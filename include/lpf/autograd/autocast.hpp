@@ -10,7 +10,7 @@
 //
 //   linear, matmul, conv2d             in bfloat16: float32 operands are rounded, the bias when it is added
 //   batch norm                         either dtype; statistics, scale and shift are float32
-//   activations, pooling, dropout,     in the dtype of the operands; where bfloat16 meets float32 both
+//   activations, pooling, dropout,     in the dtype of the operands; mixed bfloat16 and float32 operands
 //   arithmetic, rearranging            become float32
 //   softmax, losses, layer norm,       in float32: bfloat16 operands are converted
 //   RMS norm, sums and means, exp,

@@ -1,8 +1,8 @@
-// What a training step does on the host, so that a captured step can repeat it. A captured step (train/captured_step.hpp)
-// is replayed by the device without its code being run again. What that code does on the host besides queueing work goes
-// through this page, and a replay does it again in the same order: counting steps and draws, and computing the numbers of
-// each step, which kernels then read from the device's memory. Outside a capture these are the plain calls and values that
-// they look like.
+// Host-side actions of a training step, recorded so that a captured step can repeat them. The device replays
+// a captured step (train/captured_step.hpp) without running its code. All host actions of that code besides
+// queueing work go through this header, and a replay repeats them in the same order: counting steps and
+// draws, and computing the scalars of each step, which kernels then read from device memory. Outside a
+// capture these are ordinary calls and values.
 #pragma once
 
 #include <algorithm>
@@ -21,18 +21,18 @@ using backend::StepScalar;
 
 namespace detail {
 
-/// The host's part of one captured step.
+/// The host actions of one captured step.
 class CaptureLog {
  public:
-  static constexpr std::int64_t max_words = 4096;  // numbers of a step
+  static constexpr std::int64_t max_words = 4096;  // maximum number of scalars per step
 
-  /// `on_device` has room for max_words words.
+  /// `on_device` must hold max_words words.
   explicit CaptureLog(const std::uint64_t* on_device) : on_device_(on_device) {}
   CaptureLog(const CaptureLog&) = delete;
   CaptureLog& operator=(const CaptureLog&) = delete;
 
   LPF_ONCE void add_action(std::function<void()> action) { actions_.push_back(std::move(action)); }
-  /// Where the device finds, in each replay, the value of f() in that replay; now it is `word`.
+  /// Returns the device address of f()'s value in each replay; its current value is `word`.
   LPF_ONCE const std::uint64_t* add_word(std::function<std::uint64_t()> f, std::uint64_t word) {
     const std::size_t i = words_.size();
     check<StateError>(std::ssize(words_) < max_words, "captured step", "a step may have ", max_words,
@@ -41,8 +41,9 @@ class CaptureLog {
     add_action([this, i, f = std::move(f)] { words_[i] = f(); });
     return on_device_ + i;
   }
-  /// Notes that the step took the branch that the present value of f() leads to: with another value it must be captured
-  /// anew. `subject` identifies what f() reads; it is not noted where the step itself has set that before.
+  /// Records that the step took a branch by the current value of f(): with another value it must be
+  /// captured anew. `subject` identifies what f() reads; the condition is skipped if the step itself
+  /// has set it before.
   LPF_ONCE void add_condition(const void* subject, std::function<bool()> f) {
     if (std::find(set_here_.begin(), set_here_.end(), subject) != set_here_.end()) return;
     const bool value = f();
@@ -68,10 +69,10 @@ class CaptureLog {
   std::vector<std::uint64_t> words_;
 };
 
-/// Of the step that this thread captures; null otherwise.
+/// The log of the step that this thread captures; null otherwise.
 inline thread_local CaptureLog* capture_log = nullptr;
 
-/// The key with draw f(), of every replay its own.
+/// The key with draw f(), computed anew in each replay.
 template <class F>
 NoiseKey key_of_step(NoiseKey key, F f) {
   key.draw = f();
@@ -96,7 +97,7 @@ void run_and_replay(F f) {
     detail::capture_log->add_action(std::move(f));
 }
 
-/// The number f() of this step; each replay computes its own.
+/// The scalar f() of this step; each replay computes its own.
 template <class F>
 StepScalar step_scalar(F f) {
   StepScalar number = f();
@@ -107,14 +108,15 @@ StepScalar step_scalar(F f) {
   return number;
 }
 
-/// StateError in a captured step: for an operation whose numbers, computed on the host, would stay the same in every replay.
+/// StateError in a captured step, for an operation whose scalars, computed on the host, would be
+/// constant in replays.
 inline void check_not_captured(const char* operation) {
   check<StateError>(!detail::capture_log, "captured step", operation,
                     " computes numbers on the host that would stay as they are in every replay: run such a "
                     "step with CapturedStep's {.enabled = false}");
 }
 
-/// A count that training steps advance, such as the updates of an optimizer.
+/// A counter advanced by training steps, such as the number of an optimizer's updates.
 class StepCounter {
  public:
   LPF_ONCE StepCounter& operator++() {
@@ -126,7 +128,7 @@ class StepCounter {
     return *this;
   }
   operator std::uint64_t() const { return value_; }  // NOLINT: a number
-  /// Whether it is 0, as a branch of the step's code.
+  /// True if it is 0; a branch of the step's code.
   LPF_ONCE bool is_zero() const {
     if (detail::capture_log) [[unlikely]]
       detail::capture_log->add_condition(this, [this] { return value_ == 0; });
@@ -137,7 +139,7 @@ class StepCounter {
   std::uint64_t value_ = 0;
 };
 
-/// A switch by which the code of a training step branches, such as training or evaluation mode.
+/// A switch on which the code of a training step branches, such as training or evaluation mode.
 class StepSwitch {
  public:
   explicit StepSwitch(bool on) : on_(on) {}
@@ -152,7 +154,7 @@ class StepSwitch {
       detail::capture_log->add_condition(this, [this] { return on_; });
     return on_;
   }
-  /// The same, where nothing depends on it.
+  /// The same, without recording a condition.
   bool value() const { return on_; }
   StepSwitch(const StepSwitch&) = delete;
 

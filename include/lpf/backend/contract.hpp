@@ -1,12 +1,11 @@
 // The contract between the library and a backend: a versioned table of plain functions over raw pointers.
 // Everything above it (operations, layers, optimizers, the filter) is written once. No type here depends on a
-// macro or an instruction set, so a backend may be compiled apart from its user. Arguments arrive checked: a
-// backend validates nothing. All arrays are row-major; activations are channels last. Functions for a device
-// queue work and return.
+// macro or an instruction set, so a backend may be compiled apart from its user. Arguments are checked by the
+// caller: a backend validates nothing. All arrays are row-major; activations are channels last. Functions for
+// a device queue work and return.
 //
-// bfloat16, on CUDA: elements are computed with in float and rounded once, when they are written. Sums, and
-// what is not as large as the activations (bias, statistics, scale and shift, gradients of weights), are
-// float32 arrays.
+// bfloat16, on CUDA: elements are computed in float and rounded once, when written. Sums, and arrays smaller
+// than the activations (bias, statistics, scale and shift, gradients of weights), are float32.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +18,9 @@ namespace lpf::backend {
 
 inline constexpr std::uint32_t contract_version = 4;
 
-/// A number of the training step at hand, such as a learning rate. In a captured step kernels read it from the device's
-/// memory, where every replay finds its own; `value` is that of the step at hand. Never `at` on the CPU.
+/// A scalar of the current training step, such as a learning rate. In a captured step kernels read it
+/// from device memory at `at`, where each replay writes its own; `value` is that of the current step.
+/// `at` is null on the CPU.
 struct StepScalar {
   double value = 0;
   const double* at = nullptr;
@@ -77,9 +77,9 @@ enum class Unary : int {
   is_nan
 };
 
-/// y = f(a, b), elementwise with broadcasting. Comparisons write bool. The `*_backward` take (gradient, x or
-/// y) and the forward operation's constant as `alpha`; they exist because each is one sweep over memory
-/// instead of several.
+/// y = f(a, b), elementwise with broadcasting. Comparisons write bool. The `*_backward` take (gradient, x
+/// or y) and the forward operation's constant as `alpha`; each exists to do in one sweep over memory what
+/// would take several.
 enum class Binary : int {
   add,
   subtract,
@@ -126,9 +126,9 @@ struct Gemm {
   std::int64_t ldc = 0, stride_c = 0;
   std::int64_t batch = 1;
   double alpha = 1, beta = 0;
-  DType dtype_c = dtype;  // of C; float32 may take a product of bfloat16
-  // Not null, for Table::gemm_replicas: B are the replicas first_replica … first_replica + batch − 1 of a weight, drawn
-  // within the product. b and stride_b are then not used.
+  DType dtype_c = dtype;  // of C; may be float32 for a product of bfloat16
+  // Not null, for Table::gemm_replicas: B is the replicas first_replica … first_replica + batch − 1 of a
+  // weight, drawn within the product; b and stride_b are unused.
   const Replicas* replicas = nullptr;
   std::int64_t first_replica = 0;
 };
@@ -150,12 +150,12 @@ struct Conv2d {
 struct Pool2d {
   DType dtype;
   std::int64_t n, h, w, c, kh, kw, p, q, stride_h, stride_w, pad_h, pad_w;
-  bool count_include_pad;  // average pooling: divide by kh·kw also where the window hangs over the edge
+  bool count_include_pad;  // average pooling: divide by kh·kw also for windows over the edge
 };
 
-/// Normalisation of x seen as [groups][rows(g)][channels]: one mean and variance for each group and channel.
-/// Batch norm over M slices has groups = M and row_begin in rows (positions × samples). dtype is that of x, y
-/// and their gradients; everything else is float32 where that is bfloat16.
+/// Normalisation of x seen as [groups][rows(g)][channels]: one mean and variance per group and channel. Batch
+/// norm over M slices has groups = M and row_begin in rows (positions × samples). dtype is that of x, y and
+/// their gradients; if it is bfloat16, everything else is float32.
 struct BatchNorm {
   DType dtype;
   std::int64_t groups, channels;
@@ -171,15 +171,15 @@ struct Segment {
   std::uint32_t parameter;
 };
 
-/// Filters whose norms become standard deviations: that of row r is written to scale[first_scale + r·copies …
-/// + copies).
+/// Filters whose norms are converted to standard deviations: that of row r is written to scale[first_scale +
+/// r·copies … + copies).
 struct NormSegment {
   std::int64_t offset, rows, length, first_scale, copies;
   double floor;
 };
 
-/// `count` replicas of a parameter that are not in memory: θ_r = θ + scale ⊙ ε(draw, r), pairs as in Table::perturb.
-/// `theta` begins with the parameter (the segment's offset is 0), `scale` is that of all parameters.
+/// `count` recomputed replicas of a parameter: θ_r = θ + scale ⊙ ε(draw, r), paired as in Table::perturb.
+/// `theta` starts at the parameter (the segment's offset is 0); `scale` is that of all parameters.
 struct Replicas {
   std::int64_t count;
   Segment segment;
@@ -198,22 +198,22 @@ using SgdStep [[deprecated("use SGDStep")]] = SGDStep;
 
 struct AdamStep {
   double beta1, beta2, epsilon;
-  double weight_decay;    // λ of λθ in the gradient; 0 of AdamW, which shrinks θ
+  double weight_decay;    // λ of λθ in the gradient; 0 for AdamW, which shrinks θ
   StepScalar step, root;  // η/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ)
-  StepScalar shrink;      // factor of θ: 1 − ηλ of AdamW, 1 of Adam
+  StepScalar shrink;      // factor of θ: 1 − ηλ for AdamW, 1 for Adam
   bool amsgrad;
 };
 
 struct MemoryStats {
-  std::size_t in_use, peak, cached;  // bytes handed out now, at most since reset, kept for reuse
-  std::uint64_t system_allocations;  // requests made to the system since start
+  std::size_t in_use, peak, cached;  // bytes: allocated now, maximum since reset, cached for reuse
+  std::uint64_t system_allocations;  // allocations from the system since start
 };
 
 struct Table {
   std::uint32_t version;
   const char* name;
 
-  // Memory. copy() is device to device, the others cross to the host and have finished when they return.
+  // Memory. copy() is device to device; the others copy to or from the host and return when done.
   void* (*allocate)(std::size_t bytes);
   void (*deallocate)(void* p, std::size_t bytes);
   void (*copy)(void* to, const void* from, std::size_t bytes);
@@ -225,24 +225,23 @@ struct Table {
   void (*reset_peak)();
   void (*release_cache)();
 
-  // Copies of page-locked memory of the host's, beside what is queued; null where there are none.
-  // copy_beside() begins after what is queued already, and gives the copy's number: they grow, and copies are
-  // made in order.
+  // Asynchronous copies of page-locked host memory; null where there are none. copy_beside() starts after all
+  // work already queued and returns the copy's number: numbers increase, and copies are made in order.
   void* (*allocate_pinned)(std::size_t bytes);
   void (*deallocate_pinned)(void* p, std::size_t bytes);
   std::uint64_t (*copy_beside)(void* to, const void* from, std::size_t bytes);
-  void (*queue_after)(std::uint64_t copy);  // what is queued from now on comes after that copy; 0 is none
-  void (*wait_for)(std::uint64_t copy);     // returns when it is made and `from` may change
+  void (*queue_after)(std::uint64_t copy);  // later work waits for that copy; 0: none
+  void (*wait_for)(std::uint64_t copy);     // returns when it is done and `from` may change
 
-  // A captured step; null on the CPU. From begin_capture() on what this thread queues is kept instead of run.
-  // end_capture() gives it as a graph, which launch() queues whole, as often as one likes. Memory allocated
-  // in between belongs to the graph. What would wait for the device in between, or copy from the host, is a
-  // StateError, after which the capture can still be ended.
+  // A captured step; null on the CPU. After begin_capture() the work that this thread queues is recorded, not
+  // run. end_capture() returns it as a graph, which launch() queues as a whole, any number of times. Memory
+  // allocated in between belongs to the graph. Waiting for the device or copying from the host in between is
+  // a StateError, after which the capture can still be ended.
   void (*begin_capture)();
   void* (*end_capture)();
   void (*launch)(void* graph);
   void (*destroy_graph)(void* graph);
-  // Whole 8-byte words of the host's, in the order of the queue; `from` may change when it returns.
+  // Whole 8-byte words of host memory, in queue order; `from` may change on return.
   void (*upload)(void* to, const void* from, std::size_t bytes);
 
   // Elementwise and layout. y is contiguous except in assign().
@@ -253,17 +252,17 @@ struct Table {
   void (*assign)(const View& y, const View& x);                                 // y = convert(x), any strides
   void (*accumulate)(DType, std::int64_t n, double a, const void* x, void* y);  // y += a·x
 
-  // Reductions of x [outer, n, inner] over the middle; argmax and argmin write int64, the sum of bfloat16
-  // float32.
+  // Reductions of x [outer, n, inner] over the middle; argmax and argmin write int64, the sum of
+  // bfloat16 writes float32.
   void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
                  void* y);
   double (*dot)(DType, std::int64_t n, const void* x, const void* y);  // in double; waits for the device
-  // norm[0] = ‖v‖₂ and y = x·min(limit, a/(‖v‖₂ + epsilon)), both in double up to the last rounding; a NaN is
-  // more than the limit. norm may be null, y may be x.
+  // norm[0] = ‖v‖₂ and y = x·min(limit, a/(‖v‖₂ + epsilon)), both in double up to the last rounding; NaN
+  // exceeds the limit. norm may be null, y may be x.
   void (*rescale)(DType, std::int64_t n, double a, double epsilon, double limit, const void* v, const void* x,
                   void* y, void* norm);
 
-  // Indexing. x [outer, n, inner]; index in [0, n), out-of-range was refused above.
+  // Indexing. x [outer, n, inner]; index in [0, n), checked by the caller.
   void (*take)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,
                const void* x, const std::int64_t* index,
                void* y);  // y [outer, count, inner] = x[:, index, :]
@@ -279,10 +278,10 @@ struct Table {
   void (*gemm)(const Gemm&);
   void (*conv2d)(const Conv2d&, const void* x, const void* w, const void* bias, void* y);
   void (*conv2d_backward_data)(const Conv2d&, const void* dy, const void* w, void* dx);
-  // dw [K, kh, kw, C/groups] over all samples, or [replicas, …], one for each slice, if per_replica
+  // dw [K, kh, kw, C/groups] over all samples or, if per_replica, [replicas, …], one per slice
   void (*conv2d_backward_filter)(const Conv2d&, const void* x, const void* dy, void* dw, bool per_replica);
 
-  // Pooling; `index` holds h·W + w of the winner within its plane.
+  // Pooling; `index` holds h·W + w of the maximum within its plane.
   void (*max_pool2d)(const Pool2d&, const void* x, void* y, std::int64_t* index);
   void (*max_pool2d_backward)(const Pool2d&, const void* dy, const std::int64_t* index, void* dx);
   void (*avg_pool2d)(const Pool2d&, const void* x, void* y);
@@ -295,8 +294,7 @@ struct Table {
   void (*batch_norm)(const BatchNorm&, const void* x, const void* mean, const void* rstd, const void* weight,
                      const void* bias, const void* residual, bool relu, void* y);
   // dx of the normalisation with its statistics; dweight, dbias [groups, channels] (not summed over groups).
-  // y, of a batch_norm() with relu: dy counts where y > 0, and is written so to dresidual, unless that is
-  // null
+  // y, of a batch_norm() with relu: dy is masked where y ≤ 0, and so written to dresidual unless that is null
   void (*batch_norm_backward)(const BatchNorm&, const void* x, const void* y, const void* dy,
                               const void* mean, const void* rstd, const void* weight, void* dx, void* dweight,
                               void* dbias, void* dresidual);
@@ -313,19 +311,19 @@ struct Table {
   void (*softmax)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y);
   void (*softmax_backward)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* y,
                            const void* dy, void* dx);
-  // loss[row] = −Σ_k q_k log softmax(x)_k, q = (1 − smoothing)·onehot(target) + smoothing/n; ignored rows
-  // have loss 0
+  // loss[row] = −Σ_k q_k log softmax(x)_k, q = (1 − smoothing)·onehot(target) + smoothing/n;
+  // 0 for ignored rows
   void (*cross_entropy)(DType, std::int64_t rows, std::int64_t n, double smoothing, std::int64_t ignore_index,
                         const void* x, const std::int64_t* target, void* loss, void* log_normalizer);
   void (*cross_entropy_backward)(DType, std::int64_t rows, std::int64_t n, double smoothing,
                                  std::int64_t ignore_index, const void* x, const std::int64_t* target,
                                  const void* log_normalizer, const void* dloss, void* dx);
 
-  // Random numbers: element i of the stream is the same whatever the device, the threads and the chunks.
-  // `first` is the index in the stream of y's first element.
+  // Random numbers: element i of the stream does not depend on the device, the threads or the chunks. `first`
+  // is the index in the stream of y's first element.
   void (*normal)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, void* y);
   void (*uniform)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, void* y);  // [0, 1)
-  // y = x/(1 − p) where the stream keeps the element, 0 elsewhere
+  // y = x/(1 − p) for elements kept by the stream, 0 elsewhere
   void (*dropout)(DType, const NoiseKey&, std::int64_t first, std::int64_t n, double p, const void* x,
                   void* y);
 
@@ -333,8 +331,8 @@ struct Table {
   // scale = factor·(‖row of θ‖₂ + floor) for each row of the segments
   void (*filter_norms)(DType, const NormSegment*, std::int64_t segments, const void* theta, StepScalar factor,
                        void* scale);
-  // θ_r = θ + scale ⊙ ε(draw, r) over the segments, rounded to dtype_out (θ's, or bfloat16 of float32); the
-  // replicas of a segment are neighbours, replica r at out + place[segment] + r·rows·length. antithetic:
+  // θ_r = θ + scale ⊙ ε(draw, r) over the segments, rounded to dtype_out (θ's, or bfloat16 of float32). The
+  // replicas of a segment are contiguous, replica r at out + place[segment] + r·rows·length. antithetic:
   // replicas 2j and 2j+1 share draw j with opposite signs.
   void (*perturb)(DType, const Segment*, const std::int64_t* place, std::int64_t segments, const NoiseKey&,
                   const void* theta, const void* scale, std::int64_t replicas, bool antithetic,
@@ -350,8 +348,8 @@ struct Table {
                                std::int64_t first, const void* x, const void* sigma, const void* sigma_bias,
                                void* noise, void* slope);
 
-  // gemm() with Gemm::replicas, a weight of [rows, length]: with transpose_b n = rows and k = length, without k = rows and
-  // n = length. May be null: the replicas are then drawn whole, by perturb().
+  // gemm() with Gemm::replicas, a weight of [rows, length]: with transpose_b n = rows and k = length,
+  // otherwise k = rows and n = length. May be null: the replicas are then drawn whole, by perturb().
   void (*gemm_replicas)(const Gemm&);
 };
 

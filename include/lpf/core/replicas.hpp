@@ -1,4 +1,4 @@
-// The replica axis: how a batch is cut into slices when a parameter stands for M perturbed copies of itself.
+// The replica axis: how a batch is cut into slices for the M perturbed copies of a parameter.
 #pragma once
 
 #include <algorithm>
@@ -10,8 +10,9 @@
 
 namespace lpf {
 
-/// A batch cut into consecutive slices, one for each replica. Their lengths differ by at most one sample; the longer ones
-/// come first. Positions are in rows, of which a sample has one or, of folded operands (tokens), several.
+/// A batch cut into consecutive slices, one per replica. Their lengths differ by at most one sample,
+/// the longer ones first. Positions are in rows, of which a sample has one or, for folded operands
+/// (tokens), several.
 class Slices {
  public:
   Slices(std::int64_t count, std::int64_t samples, std::int64_t rows_per_sample = 1)
@@ -25,12 +26,12 @@ class Slices {
   std::int64_t end(std::int64_t r) const { return begin(r + 1); }
   /// Rows of slice r.
   std::int64_t length(std::int64_t r) const { return begin(r + 1) - begin(r); }
-  /// The part of the batch that slice r is: B_r/B.
+  /// Share of slice r in the batch: B_r/B.
   double share(std::int64_t r) const {
     return static_cast<double>(length(r)) / static_cast<double>(begin(count_));
   }
 
-  /// Calls f(run) for runs of neighbouring slices of equal length, of which there are at most two.
+  /// Calls f(run) for each run of neighbouring slices of equal length; there are at most two.
   struct Run {
     std::int64_t first, count;   ///< slices [first, first + count)
     std::int64_t begin, length;  ///< first row of the first, rows of each
@@ -53,19 +54,19 @@ class Slices {
   std::int64_t count_, samples_, rows_per_sample_;
 };
 
-/// M replicas and the batch whose slices they serve. Shared by all replicated tensors of one perturbed pass. A replicated
-/// tensor has a hidden leading axis of size M; its shape() does not show it.
+/// M replicas and the batch whose slices they serve, shared by all replicated tensors of one perturbed pass.
+/// A replicated tensor has a hidden leading axis of size M, not included in its shape().
 class ReplicaPlan {
  public:
   explicit ReplicaPlan(std::int64_t count) : count_(count) {}
 
   std::int64_t count() const { return count_; }
-  /// Samples in the batch; 0 until the first operation met it.
+  /// Samples in the batch; 0 until the first operation sets it.
   std::int64_t batch() const { return batch_; }
 
-  /// The slices of an operand whose leading axis has `rows` rows: the batch, or a multiple of it (tokens). The first
-  /// operand of a pass says how large the batch is.
-  /// @throws ShapeError for fewer samples than replicas, and for rows that are no multiple of the batch.
+  /// The slices of an operand whose leading axis has `rows` rows: the batch, or a multiple of it (tokens).
+  /// The first operand of a pass sets the size of the batch.
+  /// @throws ShapeError for fewer samples than replicas, or if rows is not a multiple of the batch.
   Slices slices(const char* operation, std::int64_t rows) {
     if (batch_ == 0) {
       check<ShapeError>(rows >= count_, operation, "M = ", count_,

@@ -1,4 +1,4 @@
-// "Did you mean": the known name that is nearest to an unknown one.
+// "Did you mean": the known names nearest to an unknown one.
 #pragma once
 
 #include <algorithm>
@@ -28,8 +28,8 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// "; did you mean 'a' or 'b'?" with up to three of `names` that are closest to `name`, or the names
-/// themselves where none is close, or nothing where there are none.
+/// "; did you mean 'a' or 'b'?" with up to three of `names` closest to `name`; "; there are 'a', 'b', 'c', …"
+/// with the nearest three if none is close; empty if there are no names.
 inline std::string suggest(std::string_view name, std::span<const std::string> names) {
   std::vector<std::pair<std::size_t, const std::string*>> near;
   for (const auto& candidate : names)

@@ -1,4 +1,4 @@
-// A look at θ itself in the midst of a perturbed pass.
+// Evaluation at θ itself within a perturbed pass.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,8 @@
 
 namespace lpf::filter {
 
-/// Until the end of the block parameters read as θ and nothing is recorded; then the pass goes on, and running statistics
-/// and random counters are as they were before.
+/// Until the end of the block parameters read as θ and nothing is recorded. Then the pass goes on, with
+/// running statistics and random counters restored.
 class CleanScope {
  public:
   LPF_ONCE CleanScope(const ParameterStore& params, const nn::ReplicaContext* pass) : params_(params) {

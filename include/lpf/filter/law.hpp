@@ -10,18 +10,17 @@ namespace lpf {
 // [reading 3]
 /// Standard deviation s of the noise on each element of a parameter; a constant for the gradient.
 enum class NoiseLaw {
-  filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more (published code; the
-                ///< default)
-  tensor_wise  ///< γ‖W‖_F for the whole tensor (the published ResNet logs): another, much stronger, algorithm
+  filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more (published code; default)
+  tensor_wise  ///< γ‖W‖_F for the whole tensor (published ResNet logs): a different, much stronger algorithm
 };
 // Under both laws a parameter of one axis (biases, batch norm's scale and shift) has s = γ(‖p‖₂ + 1e-16).
 
-/// Radius γ over the updates of θ: γ(t) = γ₀·(1 + (α − 1)(1 − cos(πt/T))/2), from γ₀ at t = 0 to αγ₀ at t = T
-/// and after.
+/// Radius γ over the updates of θ: γ(t) = γ₀·(1 + (α − 1)(1 − cos(πt/T))/2), from γ₀ at t = 0 to
+/// αγ₀ at t = T, then constant.
 struct Radius {
   double gamma = 0;              ///< γ₀
-  double alpha = 1;              ///< α; 1 keeps the radius constant
-  std::int64_t total_steps = 0;  ///< T, optimizer updates; needed unless α is 1
+  double alpha = 1;              ///< α; 1: constant radius
+  std::int64_t total_steps = 0;  ///< T, optimizer updates; required unless α is 1
 
   double at(std::uint64_t t) const {
     if (alpha == 1) return gamma;

@@ -16,22 +16,23 @@
 namespace lpf {
 
 struct LowPassFilterOptions {
-  std::int64_t M = 8;            ///< replicas, one a slice of the batch
+  std::int64_t M = 8;            ///< replicas, one per slice of the batch
   double gamma = 5e-4;           ///< radius γ₀
-  double alpha = 1;              ///< the radius grows to αγ₀ (Radius); 1 keeps it constant
-  std::int64_t total_steps = 0;  ///< T of the radius schedule, optimizer updates; needed unless alpha is 1
+  double alpha = 1;              ///< the radius grows to αγ₀ (Radius); 1: constant
+  std::int64_t total_steps = 0;  ///< T of the radius schedule, optimizer updates; required unless alpha is 1
   NoiseLaw law = NoiseLaw::filter_wise;
   Estimator estimator = Estimator::replicas;
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   std::uint64_t seed = 0;  ///< of the noise
   /// Which parameters are perturbed; all trainable ones if empty.
   std::function<bool(const ParameterInfo&)> include = {};
-  /// Keep each replica's gradient for Perturbation::gradient_statistics(), at the price of [M, d] memory and M products.
+  /// Stores each replica's gradient for Perturbation::gradient_statistics(), which takes [M, d]
+  /// memory and M products.
   bool keep_replica_gradients = false;
   ReplicaMemory memory = ReplicaMemory::automatic;  ///< of the perturbed copies between forward and backward
 };
 
-/// The low-pass filter: makes perturbed passes, each with fresh noise. Its whole state is the number of passes made.
+/// Opens perturbed passes, each with fresh noise. Its only state is the number of passes.
 class LowPassFilter {
  public:
   /// @throws ValueError for options out of range.
@@ -40,8 +41,9 @@ class LowPassFilter {
     check_options();
   }
 
-  /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError if one is open
-  /// already, or if the one before it ended without having met any parameter (once: the next call goes on).
+  /// Opens a perturbed pass over `params`, which ends with the returned scope. θ is not changed.
+  /// StateError if one is already open, or if the previous one ended before any parameter was read (once:
+  /// the next call succeeds).
   [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(
       const ParameterStore& params) {
     // [reading 2]
@@ -52,7 +54,7 @@ class LowPassFilter {
                                 pass_options(key, radius), check_.unread());
   }
 
-  /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ: what perturb() adds.
+  /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ, as added by perturb().
   Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
     const NoiseKey key{.seed = options_.seed, .purpose = Purpose::perturbation, .draw = draw};
     return filter::offsets(params, filter::segments_of(params, options_.law, options_.include),
@@ -64,7 +66,7 @@ class LowPassFilter {
     return Radius{options_.gamma, options_.alpha, options_.total_steps}.at(updates);
   }
   const LowPassFilterOptions& options() const { return options_; }
-  /// Passes made so far; set it to go on from a checkpoint, or to repeat a pass.
+  /// Number of passes so far; set it to resume from a checkpoint or to repeat a pass.
   std::uint64_t draws() const { return draws_.count(); }
   void set_draws(std::uint64_t n) { draws_.set_count(n); }
 

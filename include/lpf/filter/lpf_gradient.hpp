@@ -25,34 +25,34 @@
 
 namespace lpf {
 
-/// A parameter in a flat vector: `rows` filters of `length` elements; a vector (biases) is one row.
+/// A parameter in a flat vector: `rows` filters of `length` elements; a vector (bias) is one row.
 struct FilterRows {
   std::int64_t rows = 1, length = 0;
 };
 
 struct LPFGradientOptions {
   std::int64_t M = 8;  ///< replicas: calls of the function
-  /// Elements of a row w have standard deviation γ‖w‖₂; of a single row, γ(‖w‖₂ + 1e-16).
+  /// Elements of a row w have standard deviation γ‖w‖₂; those of a parameter of one row, γ(‖w‖₂ + 1e-16).
   double gamma = 0;
-  double sigma = 0;  ///< instead of gamma: σ for every element
+  double sigma = 0;  ///< σ of every element, instead of gamma
   /// The parameters, which cover θ in order; empty: θ is one row.
   std::vector<FilterRows> rows = {};
-  bool antithetic = false;  ///< M/2 draws, each used with both signs by two neighbours; M must be even
-  /// The key of the noise: use another draw in each step. `replica` and `parameter` are set internally.
+  bool antithetic = false;  ///< M/2 draws, each with both signs for two neighbours; M must be even
+  /// The key of the noise; use a new draw in each step. `replica` and `parameter` are set internally.
   NoiseKey key = {.purpose = Purpose::perturbation};
 };
 using LpfGradientOptions [[deprecated("use LPFGradientOptions")]] = LPFGradientOptions;
 
 /// The result of lpf_gradient(), besides the gradient.
 struct SmoothedLoss {
-  double value;           ///< mean of the replicas' losses, an estimate of E L(θ + ε)
-  double standard_error;  ///< of the mean, from the differences between draws; NaN for a single draw
+  double value;                        ///< mean of the replicas' losses, an estimate of E L(θ + ε)
+  double standard_error;               ///< of the mean, from the differences between draws; NaN for one draw
   std::vector<double> replica_losses;  ///< M values
 };
 
 namespace detail {
 
-/// The segments into which `rows` cut a vector of n elements, and the standard deviation of each row.
+/// The segments into which `rows` divide a vector of n elements, and the standard deviation of each row.
 template <class T>
 struct RowScales {
   std::vector<backend::Segment> segments;
@@ -139,16 +139,16 @@ SmoothedLoss lpf_gradient(F& f, std::span<const T> theta, std::span<T> gradient,
 
 }  // namespace detail
 
-/// The smoothed gradient g = (1/M) Σ_r ∇L_r(θ + s ⊙ ε_r) of a function of a flat vector (Bisla et al.
-/// 2022, algorithm 1). Writes g to `gradient` and returns the mean loss. θ is not changed, and
-/// `gradient` is not changed if f throws.
+/// The smoothed gradient g = (1/M) Σ_r ∇L_r(θ + s ⊙ ε_r) of a function of a flat vector (Bisla et al. 2022,
+/// algorithm 1). Writes g to `gradient` and returns the mean loss. θ is not changed, and `gradient` is not
+/// changed if f throws.
 ///
 /// f(θ_r, gradient_r) returns the loss at θ_r and writes its gradient to gradient_r, which is zero on entry;
 /// f(θ_r, gradient_r, r) also takes the index of the replica, to choose its slice of a batch. All replicas
 /// have equal weight: the estimate is unbiased for slices of equal size. `theta` is a vector, array or span
 /// of float or double, `gradient` a writable one.
-/// @throws ShapeError if gradient or rows do not fit theta; ValueError for options out of
-/// range, or both gamma and sigma.
+/// @throws ShapeError if gradient or rows do not fit theta; ValueError for options out of range, or both
+/// gamma and sigma.
 template <class F, class Theta, class Gradient>
 SmoothedLoss lpf_gradient(F&& f, const Theta& theta, Gradient&& gradient, const LPFGradientOptions& options) {
   using T = typename decltype(std::span(gradient))::element_type;

@@ -1,23 +1,24 @@
-// How a perturbed pass is made: what LowPassFilter, SAM, SmoothOut and the measures of sharpness choose.
+// Options of a perturbed pass, chosen by LowPassFilter, SAM, SmoothOut and the sharpness measures.
 #pragma once
 
 #include "lpf/filter/segments.hpp"
 
 namespace lpf {
 
-/// How the smoothed gradient is estimated; all are one pass and unbiased.
+/// Estimators of the smoothed gradient; each takes one pass and is unbiased.
 enum class Estimator {
-  replicas,    ///< M draws, slice r of the batch sees θ_r (the definition)
-  antithetic,  ///< M/2 draws, each with both signs on two slices: half the random numbers; M must be even
-  per_sample  ///< linear layers on [B, in] draw noise on their pre-activations: a fresh ε for every sample in law
+  replicas,    ///< M draws, slice r of the batch reads θ_r (the definition)
+  antithetic,  ///< M/2 draws, each with both signs on two slices: half the random numbers; M even
+  per_sample   ///< linear layers on [B, in] draw noise on pre-activations: in law a fresh ε per sample
 };
 
-/// Where the perturbed copies of θ are between forward and backward.
+/// Storage of the perturbed copies of θ between forward and backward.
 enum class ReplicaMemory {
   automatic,  ///< large weights of linear layers: `recomputed`; all others: `stored`
   stored,     ///< in memory, M times θ
-  recomputed,  ///< nowhere: drawn where they are used, in forward and again in backward, those of linear layers a tile
-               ///< at a time within the product. The same replicas to the bit; the noise is drawn twice
+  /// not stored: drawn where used, in forward and in backward, for linear layers tile by tile within the
+  /// product. Bit-identical replicas; the noise is drawn twice
+  recomputed,
   kept [[deprecated("use stored")]] = stored,
   remade [[deprecated("use recomputed")]] = recomputed
 };
@@ -32,12 +33,12 @@ struct PassOptions {
   bool keep_replica_gradients = false;
   NoiseKey key = {};
   ReplicaMemory memory = ReplicaMemory::automatic;  ///< stored perturbations are always in memory
-  Tensor scale = {};  ///< [rows]: these standard deviations instead of γ times the norms
-  Tensor perturbations =
-      {};  ///< [M, size of θ]: added instead of noise (SAM's ascent, directions of a landscape)
+  Tensor scale = {};  ///< [rows]: standard deviations instead of γ times the norms
+  /// [M, size of θ]: added instead of noise (SAM's ascent, directions of a landscape)
+  Tensor perturbations = {};
 };
 
-/// What the parts of a perturbed pass share.
+/// State shared by the parts of a perturbed pass.
 struct Pass {
   ParameterStore params;
   Segments segments;
@@ -47,7 +48,7 @@ struct Pass {
   bool stored_perturbations() const { return options.perturbations.defined(); }
 };
 
-/// The pass of these options. ValueError and ShapeError for options that do not fit.
+/// The pass for these options. ValueError and ShapeError for options that do not fit.
 LPF_ONCE Pass make_pass(const ParameterStore& params, Segments segments, const PassOptions& options) {
   check(options.M >= 1, "perturb", "M must be at least 1, got ", options.M);
   check(options.estimator != Estimator::antithetic || options.M % 2 == 0, "perturb",

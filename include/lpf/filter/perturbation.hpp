@@ -1,5 +1,5 @@
-// One perturbed pass: until the end of the scope every parameter reads as M replicas θ_r = θ + s ⊙ ε_r, and the gradients
-// with respect to the replicas add up to the gradient with respect to θ.
+// One perturbed pass: until the end of the scope every parameter reads as M replicas θ_r = θ + s ⊙ ε_r, and
+// the gradients with respect to the replicas add up to the gradient with respect to θ.
 #pragma once
 
 #include <exception>
@@ -14,11 +14,12 @@
 
 namespace lpf::filter {
 
-/// The scope of a perturbed pass, on this thread: LowPassFilter::perturb() and SmoothOut::perturb() open one.
+/// The scope of a perturbed pass on this thread, opened by LowPassFilter::perturb() and SmoothOut::perturb().
 class Perturbation final : public nn::ReplicaContext {
  public:
   /// `unread`, if given, becomes true if the pass ends, not by an exception, before any parameter was read.
-  /// @throws StateError if a pass over `params` is open, ValueError and ShapeError for options that do not fit.
+  /// @throws StateError if a pass over `params` is open; ValueError and ShapeError for options that do not
+  /// fit.
   Perturbation(const ParameterStore& params, Segments segments, const PassOptions& options,
                std::shared_ptr<bool> unread = nullptr)
       : pass_(make_pass(params, std::move(segments), options)),
@@ -46,16 +47,16 @@ class Perturbation final : public nn::ReplicaContext {
   std::vector<double> replica_losses(const Tensor& losses) const {
     return filter::replica_losses(losses, plan_);
   }
-  /// After backward(), in a pass that keeps them: statistics of the replicas' gradients, over the perturbed parameters.
-  /// After several, of the last.
+  /// Statistics of the replicas' gradients over the perturbed parameters, after backward() in a pass that
+  /// stores them. After several backward() calls: of the last.
   GradientStatistics gradient_statistics() const {
     check<StateError>(
         pass_.options.keep_replica_gradients, "gradient_statistics",
         "this pass summed its replicas' gradients: set keep_replica_gradients in the filter's options");
     return gradients_->statistics(plan_);
   }
-  /// f() as if there were no perturbation: the loss at θ itself, say. Nothing is recorded, and running statistics and
-  /// random counters are left as they were.
+  /// Runs f() without the perturbation, for example for the loss at θ itself. Nothing is recorded, and
+  /// running statistics and random counters are restored.
   template <class F>
   auto clean(F f) const {
     const CleanScope scope(pass_.params, this);
@@ -69,7 +70,7 @@ class Perturbation final : public nn::ReplicaContext {
   const PlanPtr& plan() const override { return plan_; }
 
  private:
-  /// Notes a use of the pass. StateError if θ has changed since it began.
+  /// Records a use of the pass. StateError if θ has changed since it began.
   void check_use() {
     used_ = true;
     check<StateError>(
@@ -78,11 +79,11 @@ class Perturbation final : public nn::ReplicaContext {
         "next pass");
   }
 
-  Pass pass_;                        // θ, what of it is perturbed, and s
-  PlanPtr plan_;                     // how the batch is cut
+  Pass pass_;                        // θ, its perturbed rows, and s
+  PlanPtr plan_;                     // the slices of the batch
   ReplicaBuffer buffer_{pass_};      // θ_r
   PreActivationNoise noise_{pass_};  // Estimator::per_sample
-  std::vector<Tensor> known_;        // what each parameter reads as
+  std::vector<Tensor> known_;        // the value each parameter reads as
   std::shared_ptr<ReplicaGradients> gradients_ = std::make_shared<ReplicaGradients>();
   std::uint64_t version_;  // of θ
   std::shared_ptr<bool> unread_;
@@ -90,8 +91,8 @@ class Perturbation final : public nn::ReplicaContext {
   bool used_ = false;
 };
 
-/// θ_r = θ + s ⊙ ε_r, recorded so that dL/dθ = Σ_r dL/dθ_r: s ⊙ ε_r is a constant. A parameter that is left out of the
-/// filter reads as itself.
+/// θ_r = θ + s ⊙ ε_r, recorded so that dL/dθ = Σ_r dL/dθ_r: s ⊙ ε_r is a constant. A parameter excluded from
+/// the filter reads as θ.
 inline Tensor Perturbation::read(std::size_t parameter) {
   check_use();
   const Tensor theta = pass_.params.tensor(parameter);
@@ -116,7 +117,7 @@ inline Tensor Perturbation::read(std::size_t parameter) {
   return lpf::detail::as_operand(known);
 }
 
-/// Noise of a linear layer's pre-activations in place of noise on its weights; undefined with other estimators.
+/// Noise on a linear layer's pre-activations instead of its weights; undefined with other estimators.
 inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t weight,
                                                  const std::size_t* bias) {
   if (pass_.options.estimator != Estimator::per_sample) return {};

@@ -1,6 +1,5 @@
-// Noise of pre-activations with the law of noise on the weights (local reparameterisation; Kingma, Salimans
-// and Welling 2015): one draw for each output of each sample, where weights have one for each element and
-// replica.
+// Noise on pre-activations with the law of noise on the weights (local reparameterisation; Kingma, Salimans
+// and Welling 2015): one draw per output and sample, instead of one per weight element and replica.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +12,9 @@ namespace lpf::filter {
 
 namespace detail {
 
-/// t ⊙ ξ [B, out] with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) for a fresh ε a sample,
-/// without w and b. x [B, in], σ [out] and σ_β [1], where undefined 0. The gradient with respect to x goes
-/// through t as it stands, ∂/∂x_b = σ_k²ξ/t·x_b; where t = 0 it is 0.
+/// t ⊙ ξ [B, out] with t² = ‖x_b‖²σ_k² + σ_β²: the law of x·(w + σε)ᵀ + (b + σ_β ε) with a fresh ε per
+/// sample, without its mean x·wᵀ + b. x [B, in], σ [out] and σ_β [1], undefined: 0. The gradient with respect
+/// to x is that through t, ∂/∂x_b = σ_k²ξ/t·x_b, and 0 where t = 0.
 LPF_ONCE Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Tensor& sigma,
                                      const Tensor& sigma_bias, const NoiseKey& key, std::int64_t first) {
   if (x.dtype() == bfloat16)
@@ -28,7 +27,7 @@ LPF_ONCE Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Te
                                    raw(sigma_bias), noise.raw(), raw(slope));
   return record("pre_activation_noise", std::move(noise), {x}, [=](const Tensor& g, Need) {
     Tensor dt = slope;
-    if (is_grad_enabled() && sigma.defined()) {  // the same, composed of operations that have derivatives
+    if (is_grad_enabled() && sigma.defined()) {  // the same, composed of differentiable operations
       Tensor xi = empty({batch, out}, x.options());
       x.backend().normal(x.dtype(), key, first, xi.numel(), xi.raw());
       const Tensor variance = reshape(square(sigma), {1, out});
@@ -43,10 +42,11 @@ LPF_ONCE Tensor pre_activation_noise(const Tensor& x, std::int64_t out, const Te
 
 }  // namespace detail
 
-/// The noise of a pass with Estimator::per_sample: for a layer x·wᵀ + b on [B, in] it is drawn on the pre-activations.
+/// The noise of a pass with Estimator::per_sample, drawn on the pre-activations x·wᵀ + b of a
+/// layer on [B, in].
 class PreActivationNoise {
  public:
-  /// `pass` outlives it.
+  /// `pass` must outlive it.
   explicit PreActivationNoise(const Pass& pass) : pass_(pass) {}
 
   /// StateError if a parameter was read before, or its noise was drawn on pre-activations.
@@ -57,7 +57,7 @@ class PreActivationNoise {
                       "Estimator::replicas");
   }
 
-  /// Noise [B, out] for x [B, in], a weight and a bias (null: none), one of which may be left out of the filter.
+  /// Noise [B, out] for x [B, in], a weight and a bias (null: none), one of which the filter may exclude.
   LPF_ONCE Tensor draw(const Tensor& x, std::size_t weight, const std::size_t* bias) {
     const backend::Segment* w = pass_.segments.of(weight);
     const backend::Segment* b = bias ? pass_.segments.of(*bias) : nullptr;
@@ -68,7 +68,7 @@ class PreActivationNoise {
       return s ? narrow(pass_.scale, 0, s->first_scale, s->rows).detach() : Tensor();
     };
     NoiseKey key = pass_.options.key;
-    key.replica = 0xFFFFFF;  // apart from the streams of replicas
+    key.replica = 0xFFFFFF;  // distinct from the replicas' streams
     key.parameter = static_cast<std::uint32_t>(w ? weight : *bias);
     return detail::pre_activation_noise(x, out, scale_of(w), scale_of(b), key,
                                         nn::MicroBatch::first_sample() * out);

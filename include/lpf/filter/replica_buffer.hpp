@@ -1,5 +1,5 @@
-// Where the replicas of a perturbed pass are: in one buffer that is written by one call at the first read, or nowhere, and
-// then drawn again from their key where they are used (ReplicaMemory).
+// Storage of the replicas of a perturbed pass: one buffer, filled by one call at the first read; or none, the
+// replicas being drawn again from their key where they are used (ReplicaMemory).
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@ namespace lpf::filter {
 
 namespace detail {
 
-/// The replicas of one parameter, drawn whenever they are needed.
+/// The replicas of one parameter, drawn at each use.
 class ReplicaRematerializer final : public Rematerializer {
  public:
   ReplicaRematerializer(const Pass& pass, const backend::Segment& segment, DType dtype)
@@ -50,13 +50,14 @@ class ReplicaRematerializer final : public Rematerializer {
 
 }  // namespace detail
 
-/// θ_r = θ + s ⊙ ε_r for every parameter of a pass.
+/// θ_r = θ + s ⊙ ε_r for all parameters of a pass.
 class ReplicaBuffer {
  public:
-  /// `pass` outlives the buffer.
+  /// `pass` must outlive the buffer.
   explicit ReplicaBuffer(const Pass& pass) : pass_(pass), drawn_(pass.params.parameters().size()) {}
 
-  /// The replicas of a parameter, in memory of [M, shape…] seen as [shape…]; drawn now, or when they are first used.
+  /// The replicas of a parameter, in memory of [M, shape…] with shape [shape…]; drawn now or
+  /// at the first use.
   LPF_ONCE Tensor replicas(std::size_t parameter) {
     const Tensor theta = pass_.params.tensor(parameter);
     const backend::Segment& segment = *pass_.segments.of(parameter);
@@ -78,8 +79,9 @@ class ReplicaBuffer {
   }
 
  private:
-  /// The dtype of a parameter's replicas. Under autocast θ_r is rounded to bfloat16 as it is written, but for parameters
-  /// of one axis: biases, and batch norm's scale and shift, stay float32, and their noise is small beside them.
+  /// The dtype of a parameter's replicas. Under autocast θ_r is rounded to bfloat16 as it is written,
+  /// except for parameters of one axis: biases and batch norm's scale and shift stay float32, since
+  /// their noise is small.
   DType dtype_of(const backend::Segment& segment) const {
     const bool matrix = pass_.params.parameters()[segment.parameter].shape.rank() > 1;
     return *rounds_ && matrix ? bfloat16 : pass_.params.dtype();
@@ -87,11 +89,11 @@ class ReplicaBuffer {
   bool is_stored(const backend::Segment& segment) const {
     if (pass_.options.memory == ReplicaMemory::stored || pass_.stored_perturbations()) return true;
     if (pass_.options.memory == ReplicaMemory::recomputed) return false;
-    constexpr std::int64_t large = 1 << 16;  // elements, from which a second draw is faster than memory
+    constexpr std::int64_t large = 1 << 16;  // elements from which a second draw is faster than memory
     return segment.rows * segment.length < large || pass_.options.M < lpf::detail::fewest_pending_replicas ||
            pass_.params.parameters()[segment.parameter].shape.rank() != 2 || draws_one_by_one();
   }
-  /// With noise per sample most parameters never need replicas.
+  /// With per-sample noise most parameters need no replicas.
   bool draws_one_by_one() const {
     return pass_.options.estimator == Estimator::per_sample && !pass_.stored_perturbations();
   }
@@ -151,13 +153,13 @@ class ReplicaBuffer {
   }
 
   const Pass& pass_;
-  std::optional<bool> rounds_;  // whether matrices are rounded to bfloat16; known at the first read
-  Tensor stored_, rounded_;     // the stored replicas, of a parameter next to each other; those in bfloat16
+  std::optional<bool> rounds_;       // whether matrices are rounded to bfloat16; set at the first read
+  Tensor stored_, rounded_;          // stored replicas, contiguous per parameter; those in bfloat16
   std::vector<std::int64_t> place_;  // of each segment, in one of the two
-  std::vector<bool> drawn_;          // one by one
+  std::vector<bool> drawn_;          // whether drawn, when drawn one by one
 };
 
-/// The noise s ⊙ ε_r of a pass by itself, [M, size of θ]; zero in what is not perturbed.
+/// The noise s ⊙ ε_r of a pass alone, [M, size of θ]; zero where nothing is perturbed.
 LPF_ONCE Tensor offsets(const ParameterStore& params, const Segments& segments, const PassOptions& options) {
   const auto off = no_grad();
   const Tensor theta = params.theta(), scale = scales(params, segments, options.gamma),

@@ -1,4 +1,4 @@
-// The mistake that a scope invites: `filter.perturb(params);` without a variable ends at once, and the step is plain SGD.
+// Detects a scope without a variable: `filter.perturb(params);` ends at once, and the step is plain SGD.
 #pragma once
 
 #include <memory>
@@ -15,11 +15,11 @@ inline void check_not_open(const ParameterStore& params) {
       "a perturbed pass over these parameters is open on this thread: scopes do not nest; let the first end");
 }
 
-/// Finds a pass that ended, not by an exception, before any parameter was read.
+/// Detects a pass that ended, not by an exception, before any parameter was read.
 class ScopeCheck {
  public:
-  /// Before a new pass over `params`. @throws StateError if one is open on this thread, or if the one before ended unread:
-  /// once, the next call goes on.
+  /// Called before a new pass over `params`. @throws StateError if one is open on this thread, or if the
+  /// previous one ended unread (once: the next call succeeds).
   LPF_ONCE void begin(const char* operation, const ParameterStore& params) {
     run_and_replay([this, operation, params] {
       check_not_open(params);
@@ -30,7 +30,7 @@ class ScopeCheck {
           "the forward pass (auto scope = ….perturb(params))");
     });
   }
-  /// To be set by the new pass if it ends unread.
+  /// Set by the new pass if it ends unread.
   const std::shared_ptr<bool>& unread() const { return unread_; }
 
  private:

@@ -1,4 +1,4 @@
-// Which rows of θ are perturbed, and how strongly.
+// The perturbed rows of θ and their scales.
 #pragma once
 
 #include <functional>
@@ -10,11 +10,11 @@
 
 namespace lpf::filter {
 
-/// The parameters that a filter perturbs, as rows of θ, and how the scale of each row comes from norms.
+/// The perturbed parameters as rows of θ, and the norms from which the scale of each row is computed.
 struct Segments {
-  std::vector<backend::Segment> segments;   ///< what is perturbed: rows of equal scale
-  std::vector<backend::NormSegment> norms;  ///< whose norms the scales of the rows are
-  std::vector<std::int64_t> segment_of;     ///< parameter → segment, −1 if left out
+  std::vector<backend::Segment> segments;   ///< the perturbed parameters: rows of equal scale
+  std::vector<backend::NormSegment> norms;  ///< filters whose norms give the scales of the rows
+  std::vector<std::int64_t> segment_of;     ///< parameter → segment, −1 if excluded
   std::int64_t rows = 0;
 
   /// The segment of a parameter; null if it is not perturbed.

@@ -1,4 +1,4 @@
-// What a perturbed pass tells about its replicas: the loss of each, and how much their gradients differ.
+// Statistics of the replicas of a perturbed pass: the loss of each, and how much their gradients differ.
 #pragma once
 
 #include <algorithm>
@@ -12,14 +12,15 @@
 namespace lpf::filter {
 
 /// Norms of the replicas' gradients ∇L_r(θ_r), each the mean over its own slice, and how much they differ.
-/// The differences hold the noise of the weights and that of the samples.
+/// The differences include the noise of the weights and that of the samples.
 struct GradientStatistics {
   std::vector<double> norm;  ///< ‖∇L_r‖₂
   double mean_norm;          ///< ‖ḡ‖₂ of the estimate
-  double variance;  ///< Σ_r ‖∇L_r − ḡ‖² / (M − 1): the trace of their covariance; divide by M for that of ḡ
+  double variance;  ///< Σ_r ‖∇L_r − ḡ‖² / (M − 1): the trace of their covariance; divided by M: that of ḡ
 };
 
-/// Mean loss of each replica over its slice, from the losses of the samples [B]. ShapeError for another shape.
+/// Mean loss of each replica over its slice, from the losses of the samples [B]. ShapeError
+/// for any other shape.
 LPF_ONCE std::vector<double> replica_losses(const Tensor& losses, const PlanPtr& plan) {
   const auto off = no_grad();
   check<ShapeError>(losses.rank() == 1, "replica_losses", "needs one loss a sample, [B], got ",
@@ -31,16 +32,16 @@ LPF_ONCE std::vector<double> replica_losses(const Tensor& losses, const PlanPtr&
   return means;
 }
 
-/// The gradients of the replicas of each parameter, which a pass keeps if it is asked to.
+/// The gradients of the replicas of each parameter, stored by a pass with keep_replica_gradients.
 class ReplicaGradients {
  public:
-  /// g are the gradients (B_r/B)·∇L_r of the mean loss with respect to the replicas of a parameter.
+  /// Stores g, the gradients (B_r/B)·∇L_r of the mean loss with respect to the replicas of a parameter.
   void keep(std::size_t parameter, const Tensor& g) {
     if (gradients_.size() <= parameter) gradients_.resize(parameter + 1);
     gradients_[parameter] = g.detach();
   }
 
-  /// Statistics over the parameters, as of the last backward(). StateError before one.
+  /// Statistics over the parameters after the last backward(). StateError before the first.
   LPF_ONCE GradientStatistics statistics(const PlanPtr& plan) const {
     check<StateError>(
         std::any_of(gradients_.begin(), gradients_.end(), [](const Tensor& g) { return g.defined(); }),

@@ -1,13 +1,15 @@
-// The published algorithm, as a loop: M passes, each at weights that were written over θ, on its own slice of the batch. It
-// is here to be read and to test the batched pass against; it costs M small passes and touches θ.
+// The published algorithm as a loop: M passes on consecutive slices of the batch, each with its weights
+// written over θ. For reading, and as the reference for tests of the batched pass; it costs M small
+// passes and writes θ.
 #pragma once
 
 #include "lpf/filter/low_pass_filter.hpp"
 
 namespace lpf::filter {
 
-/// Adds g = Σ_r (B_r/B) ∇L(θ + s ⊙ ε_r; B_r) to the gradient of `params`; returns the mean loss. `slice_loss(begin, end)`
-/// is the mean loss of samples [begin, end). The noise is that of pass `draw` of `filter`.
+/// Adds g = Σ_r (B_r/B) ∇L(θ + s ⊙ ε_r; B_r) to the gradient of `params`; returns the mean loss.
+/// `slice_loss(begin, end)` is the mean loss of samples [begin, end). The noise is that of pass
+/// `draw` of `filter`.
 template <class SliceLoss>
 double unfused_gradient(const ParameterStore& params, const LowPassFilter& filter, std::uint64_t draw,
                         std::int64_t batch, SliceLoss slice_loss) {

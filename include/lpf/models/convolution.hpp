@@ -5,7 +5,7 @@
 
 namespace lpf::models::detail {
 
-/// Square, without bias; at stride 1 the image keeps its size; Kaiming's normal initialisation by fan-out.
+/// Square, without bias; stride 1 preserves the image size; Kaiming's normal initialisation by fan-out.
 inline nn::Conv2d conv(const nn::Path& p, std::int64_t in, std::int64_t out, std::int64_t kernel,
                        std::int64_t stride = 1) {
   return {p,

@@ -1,11 +1,9 @@
 // Two convolutional networks for MNIST, images x [B, 28, 28, 1] → logits [B, classes]:
 //   SmallLeNet  LeCun, Bottou, Bengio & Haffner (1998) with ReLU and max-pooling: two 5×5 convolutions
-//   without
-//               padding, of 6 and 16 channels, each followed by ReLU and a 2×2 max-pool; linear layers of
-//               120, 84 and 10 units. 44,426 parameters.
+//               without padding, of 6 and 16 channels, each followed by ReLU and a 2×2 max-pool; linear
+//               layers of 120, 84 and 10 units. 44,426 parameters.
 //   LeNet       the LPF-SGD paper's, PyTorch's MNIST example: two 3×3 convolutions without padding, of 32 and
-//   64
-//               channels, ReLU, a 2×2 max-pool, dropout ¼; linear layers of 128 units, ReLU, dropout ½,
+//               64 channels, ReLU, a 2×2 max-pool, dropout ¼; linear layers of 128 units, ReLU, dropout ½,
 //               and 10. 1,199,882 parameters.
 // Names are PyTorch's: conv1, conv2, fc1, fc2 (, fc3).
 #pragma once
@@ -25,14 +23,14 @@ struct SmallLeNetOptions {
   std::int64_t in_channels = 1;
   std::int64_t image = 28;                        ///< height and width of the input, at least 16
   std::array<std::int64_t, 2> channels{6, 16};    ///< of the convolutions
-  std::array<std::int64_t, 2> features{120, 84};  ///< of the linear layers but the last
+  std::array<std::int64_t, 2> features{120, 84};  ///< of the linear layers except the last
 };
 
 struct SmallLeNet {
   nn::Conv2d conv1, conv2;
   nn::Linear fc1, fc2, fc3;
 
-  /// @throws ValueError for an image that the convolutions would leave nothing of.
+  /// @throws ValueError for an image too small for the convolutions.
   SmallLeNet(const nn::Path& p, const SmallLeNetOptions& o)
       : conv1(p / "conv1", o.in_channels, o.channels[0], 5),
         conv2(p / "conv2", o.channels[0], o.channels[1], 5),
@@ -50,7 +48,7 @@ struct SmallLeNet {
   }
 
  private:
-  /// Rows that are left of an image: 28 → 24 → 12 → 8 → 4.
+  /// Remaining rows of an image: 28 → 24 → 12 → 8 → 4.
   static std::int64_t side(std::int64_t image) {
     check(image >= 16, "SmallLeNet", "the image needs at least 16 rows, got ", image);
     return ((image - 4) / 2 - 4) / 2;
@@ -63,7 +61,7 @@ struct LeNetOptions {
   std::int64_t image = 28;                       ///< height and width of the input, at least 6
   std::array<std::int64_t, 2> channels{32, 64};  ///< of the convolutions
   std::int64_t features = 128;                   ///< of the first linear layer
-  std::array<double, 2> dropout{0.25, 0.5};      ///< before either linear layer
+  std::array<double, 2> dropout{0.25, 0.5};      ///< before each linear layer
 };
 
 struct LeNet {
@@ -71,7 +69,7 @@ struct LeNet {
   nn::Dropout dropout1, dropout2;
   nn::Linear fc1, fc2;
 
-  /// @throws ValueError for an image that the convolutions would leave nothing of.
+  /// @throws ValueError for an image too small for the convolutions.
   LeNet(const nn::Path& p, const LeNetOptions& o)
       : conv1(p / "conv1", o.in_channels, o.channels[0], 3),
         conv2(p / "conv2", o.channels[0], o.channels[1], 3),
@@ -87,7 +85,7 @@ struct LeNet {
   }
 
  private:
-  /// Rows that are left of an image: 28 → 26 → 24 → 12.
+  /// Remaining rows of an image: 28 → 26 → 24 → 12.
   static std::int64_t side(std::int64_t image) {
     check(image >= 6, "LeNet", "the image needs at least 6 rows, got ", image);
     return (image - 4) / 2;

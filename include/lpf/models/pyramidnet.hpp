@@ -4,10 +4,9 @@
 // channels grow at every block: bottleneck k = 1 … 3n has d_k = round(16 + k·α/(3n)) of them inside, 4·d_k
 // outside.
 //
-//   y = bn4(conv3(relu(bn3(conv2(relu(bn2(conv1(bn1(x)))))))) + pad(x)           1×1, 3×3 (with the stride),
-//   1×1
+//   y = bn4(conv3(relu(bn3(conv2(relu(bn2(conv1(bn1(x)))))))) + pad(x)       1×1, 3×3 (with the stride), 1×1
 //
-// pad(x) is x, the mean over 2×2 pixels where there is a stride, with channels of zeros added. No convolution
+// pad(x) is x, averaged over 2×2 pixels where there is a stride, with zero channels appended. No convolution
 // has a bias. Kaiming's normal initialisation by fan-out. Parameters at 10 classes and α = 200:
 // PyramidNet-110 10,668,722, -272 26,210,842. Names: conv1, bn1, layer1.0.bn1, layer1.0.conv1, bn_final, fc.
 #pragma once
@@ -25,7 +24,7 @@ namespace lpf::models {
 
 struct PyramidNetOptions {
   int depth = 110;     ///< 9·n + 2 with n blocks in each stage
-  double alpha = 200;  ///< α, by how much the channels grow from the first block to the last
+  double alpha = 200;  ///< α, growth of the channels from the first block to the last
   std::int64_t classes = 10;
   std::int64_t in_channels = 3;
   std::int64_t stem = 16;  ///< channels of the first convolution

@@ -1,9 +1,9 @@
-// The networks by name, for programs that choose one at run time:
+// Networks by name, for programs that choose one at run time:
 //
 //   for (const auto& m : models::list()) std::cout << m.name << "  " << m.description << "\n";
 //   const models::Model net = models::make("resnet18", params, {.classes = 100});
 //
-// A new network is its header and its entry in list(): every program then has it.
+// To add a network, write its header and its entry in list(): every program then has it.
 #pragma once
 
 #include <functional>
@@ -27,19 +27,19 @@ using Model = std::function<Tensor(const Tensor&)>;
 
 struct ModelOptions {
   std::int64_t classes = 10;
-  Shape input = {};        ///< [H, W, C] of an image; the network's own if empty
-  std::int64_t width = 0;  ///< of ResNets and mlp, ModelInfo::width says of what; the network's own if 0
-  std::optional<bool> batch_norm = {};  ///< of ResNets, by default with; of mlp, by default without
+  Shape input = {};        ///< [H, W, C] of an image; empty: the network's default
+  std::int64_t width = 0;  ///< of ResNets and mlp, see ModelInfo::width; 0: the network's default
+  std::optional<bool> batch_norm = {};  ///< ResNets: on by default; mlp: off by default
   bool skip = true;                     ///< of ResNets
 };
 
 struct ModelInfo {
   std::string name, description;
-  Shape input;  ///< [H, W, C] it was made for
-  std::string
-      width;  ///< what ModelOptions::width means; empty: it takes neither width nor batch_norm and skip
+  Shape input;  ///< [H, W, C] of its default input
+  /// Meaning of ModelOptions::width; empty: it takes neither width nor batch_norm and skip.
+  std::string width;
   Model (*make)(const nn::Path&, const ModelOptions&);  ///< options complete and checked
-  std::int64_t classes = 10;                            ///< by default
+  std::int64_t classes = 10;                            ///< default
 };
 
 namespace detail {
@@ -91,7 +91,7 @@ Model resnet_by_width(const nn::Path& p, const ModelOptions& o) {
 
 }  // namespace detail
 
-/// All networks, in the order a user would look for them.
+/// All networks, in display order.
 inline const std::vector<ModelInfo>& list() {
   static const Shape digits{8, 8, 1}, mnist{28, 28, 1}, cifar{32, 32, 3};
   static const char *const width = "channels of the first stage, 64 by default",
@@ -127,7 +127,7 @@ inline std::vector<std::string> names() {
   return out;
 }
 
-/// @throws ValueError, with the nearest names and all names, if there is no such network.
+/// @throws ValueError, with the nearest names and all names, for an unknown name.
 inline const ModelInfo& info(std::string_view name) {
   std::string known;
   for (const ModelInfo& m : list()) {
@@ -138,7 +138,7 @@ inline const ModelInfo& info(std::string_view name) {
        known);
 }
 
-/// A network on a path. It holds its layers; the parameters are the store's.
+/// Creates a network on a path. It holds its layers; the store holds the parameters.
 /// @throws ValueError for an unknown name, or options that this network does not take.
 inline Model make(std::string_view name, const nn::Path& p, ModelOptions options = {}) {
   const ModelInfo& m = info(name);

@@ -1,17 +1,18 @@
-// Residual networks for small images (He, Zhang, Ren & Sun 2016): x [B, H, W, C] → logits [B, classes], made
-// for 32×32. A 3×3 stem without pooling; stages of residual blocks with width·{1, 2, 4, 8} channels, each but
-// the first begun with stride 2; the mean over the pixels that are left (4×4 of 32×32); a linear layer.
+// Residual networks for small images (He, Zhang, Ren & Sun 2016): x [B, H, W, C] → logits [B, classes],
+// designed for 32×32. A 3×3 stem without pooling; stages of residual blocks with width·{1, 2, 4, 8}
+// channels, all but the first starting with stride 2; the mean over the remaining pixels (4×4 of
+// 32×32); a linear layer.
 //
 //   basic block     y = relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))            3×3, 3×3
-//   bottleneck      the same of three convolutions, to four times the channels          1×1, 3×3, 1×1
+//   bottleneck      the same with three convolutions, to four times the channels       1×1, 3×3, 1×1
 //   shortcut        the identity, or a 1×1 convolution and batch norm where the shape changes
 //
 //   models::ResNet net(params, models::resnet18());
 //
 // Parameters at 10 classes: resnet18 11,173,962, resnet50 23,520,842, resnet101 42,512,970;
 // narrow_resnet18(4) 2,800,010, (8) 11,178,762; double_descent_resnet18(1) 2,991, (4) 44,622, (8) 176,402,
-// (64) 11,173,962. Names as the widely used CIFAR ResNets have them: conv1, bn1, layer1.0.conv1,
-// layer1.0.bn1, layer2.0.shortcut.0, linear.
+// (64) 11,173,962. Names of the widely used CIFAR ResNets: conv1, bn1, layer1.0.conv1, layer1.0.bn1,
+// layer2.0.shortcut.0, linear.
 #pragma once
 
 #include <optional>
@@ -29,7 +30,7 @@ namespace lpf::models {
 struct ResNetOptions {
   std::vector<int> blocks{2, 2, 2, 2};  ///< residual blocks of each stage
   bool bottleneck = false;              ///< blocks of three convolutions instead of two
-  std::int64_t width = 64;              ///< channels of the first stage; each one after has twice as many
+  std::int64_t width = 64;              ///< channels of the first stage; doubled in each later one
   std::int64_t classes = 10;
   std::int64_t in_channels = 3;
   bool conv_bias = false;
@@ -142,9 +143,9 @@ inline ResNetOptions resnet101(std::int64_t classes = 10) {
   return {.blocks = {3, 4, 23, 3}, .bottleneck = true, .classes = classes};
 }
 
-/// The ResNet-18 of the paper's study of sharpness, w = 4, 6, 8: 8w channels in the first stage, biases in
-/// the convolutions, Kaiming's normal initialisation by fan-out. The study also sets batch_norm and skip to
-/// false.
+/// The ResNet-18 of the paper's sharpness study, w = 4, 6, 8: 8w channels in the first stage, biases
+/// in the convolutions, Kaiming's normal initialisation by fan-out. The study also sets batch_norm
+/// and skip to false.
 inline ResNetOptions narrow_resnet18(std::int64_t w, std::int64_t classes = 10) {
   return {.width = 8 * w,
           .classes = classes,

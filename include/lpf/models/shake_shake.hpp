@@ -1,16 +1,17 @@
-// Shake-Shake residual networks (Gastaldi 2017): x [B, H, W, C] → logits [B, classes], made for 32×32. A 3×3
-// stem of 16 channels and batch norm; three stages of (depth − 2)/6 blocks with width·{1, 2, 4} channels, the
-// second and third begun with stride 2; ReLU, the mean over all pixels, a linear layer. A block has two
-// residual paths, mixed at random for each image, and with other random weights on the way back:
+// Shake-Shake residual networks (Gastaldi 2017): x [B, H, W, C] → logits [B, classes], designed for 32×32. A
+// 3×3 stem of 16 channels and batch norm; three stages of (depth − 2)/6 blocks with width·{1, 2, 4} channels,
+// the second and third starting with stride 2; ReLU, the mean over all pixels, a linear layer. A block has
+// two residual paths, mixed at random for each image, with other random weights in backward:
 //
 //   y = shortcut(x) + α·path1(x) + (1 − α)·path2(x),   α ~ U(0, 1) for each image, ½ in evaluation
 //   ∂y/∂path1 := β,   ∂y/∂path2 := 1 − β,              β ~ U(0, 1) for each image, ½ in evaluation
 //   path(x) = bn2(conv2(relu(bn1(conv1(relu(x))))))
 //
-// The shortcut is the identity, or where the channels change batch norm over two 1×1 convolutions side by
-// side: of relu(x), and of relu(x) moved up and left by a pixel. No convolution has a bias. Kaiming's normal
-// initialisation by fan-out; the linear layer's bias begins at 0. 26 2×96d at 10 classes: 26,192,922
-// parameters. Names: conv, bn, stage1.block1.residual_path1.conv1, stage1.block1.shortcut.skip.conv1, fc.
+// The shortcut is the identity or, where the channels change, batch norm over two concatenated 1×1
+// convolutions: of relu(x), and of relu(x) shifted up and left by one pixel. No convolution has a bias.
+// Kaiming's normal initialisation by fan-out; the linear layer's bias starts at 0. 26 2×96d at 10 classes:
+// 26,192,922 parameters. Names: conv, bn, stage1.block1.residual_path1.conv1,
+// stage1.block1.shortcut.skip.conv1, fc.
 #pragma once
 
 #include <optional>
@@ -36,8 +37,9 @@ inline Tensor shake(const Tensor& a, const Tensor& b, const Tensor& alpha, const
   });
 }
 
-/// Draws α and β of each image while the store trains. Like nn::Dropout's masks they are a function of the store's seed,
-/// the path and the number of passes so far, a counter of the store; and the same however the batch is cut.
+/// Draws α and β per image while the store is in training mode. Like nn::Dropout's masks they are a
+/// function of the store's seed, the path and the number of passes (a counter of the store), independent of
+/// how the batch is split.
 struct Shake {
   nn::Path path;
   DrawCounter draws;
@@ -63,7 +65,7 @@ struct Shake {
     const NoiseKey key = draws.next_of_batch("ShakeShake", path.name());
     const std::int64_t first = nn::MicroBatch::first_sample();
     const Tensor drawn =
-        rand({batch, 2}, key, {float64, x.device()}, 2 * first);  // α and β, alike for every dtype
+        rand({batch, 2}, key, {float64, x.device()}, 2 * first);  // α and β, identical for every dtype
     const auto column = [&](int i) {
       return reshape(slice(drawn, 1, i, i + 1), {batch, 1, 1, 1}).to(x.dtype());
     };
@@ -73,7 +75,7 @@ struct Shake {
 
 struct ShakeShakeOptions {
   int depth = 26;           ///< 6·n + 2 with n blocks in each stage
-  std::int64_t width = 96;  ///< channels of the first stage, an even number
+  std::int64_t width = 96;  ///< channels of the first stage, even
   std::int64_t classes = 10;
   std::int64_t in_channels = 3;
   std::int64_t stem = 16;  ///< channels of the first convolution
@@ -81,7 +83,7 @@ struct ShakeShakeOptions {
 
 namespace detail {
 
-/// Pixels 1, 1 + stride, … of both axes, with zeros beyond the border: as many as 0, stride, … are.
+/// Pixels 1, 1 + stride, … of both axes, as many as there are pixels 0, stride, …; zeros beyond the border.
 inline Tensor shifted_pixels(Tensor x, std::int64_t stride) {
   for (const int axis : {1, 2}) {
     const std::int64_t n = x.size(axis), wanted = (n + stride - 1) / stride;

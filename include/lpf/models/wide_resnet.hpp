@@ -1,14 +1,13 @@
 // Wide residual networks (Zagoruyko & Komodakis 2016), WRN-depth-widen, without dropout: x [B, H, W, C] →
-// logits [B, classes], made for 32×32. A 3×3 stem of 16 channels; three stages of (depth − 4)/6 pre-activated
-// blocks with 16·widen·{1, 2, 4} channels, the second and third begun with stride 2; batch norm, ReLU, the
-// mean over all pixels, a linear layer.
+// logits [B, classes], designed for 32×32. A 3×3 stem of 16 channels; three stages of (depth − 4)/6
+// pre-activation blocks with 16·widen·{1, 2, 4} channels, the second and third starting with stride 2; batch
+// norm, ReLU, the mean over all pixels, a linear layer.
 //
-//   a = relu(bn1(x)),   y = conv2(relu(bn2(conv1(a)))) + x          or + convShortcut(a) where the shape
-//   changes
+//   a = relu(bn1(x)),   y = conv2(relu(bn2(conv1(a)))) + x     or + convShortcut(a) where the shape changes
 //
-// No convolution has a bias. Kaiming's normal initialisation by fan-out; the linear layer's bias begins at 0.
-// Parameters at 10 classes: WRN-16-8 10,961,370, WRN-28-10 36,479,194. Names as the widely used PyTorch
-// version has them: conv1, block1.layer.0.bn1, block1.layer.0.conv1, block1.layer.0.convShortcut, bn1, fc.
+// No convolution has a bias. Kaiming's normal initialisation by fan-out; the linear layer's bias starts at 0.
+// Parameters at 10 classes: WRN-16-8 10,961,370, WRN-28-10 36,479,194. Names of the widely used PyTorch
+// version: conv1, block1.layer.0.bn1, block1.layer.0.conv1, block1.layer.0.convShortcut, bn1, fc.
 #pragma once
 
 #include <optional>
@@ -24,7 +23,7 @@ namespace lpf::models {
 
 struct WideResNetOptions {
   int depth = 16;  ///< 6·n + 4 with n blocks in each stage
-  int widen = 8;   ///< channels of the first stage over those of the stem
+  int widen = 8;   ///< ratio of the first stage's channels to the stem's
   std::int64_t classes = 10;
   std::int64_t in_channels = 3;
   std::int64_t stem = 16;  ///< channels of the first convolution

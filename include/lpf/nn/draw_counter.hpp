@@ -1,5 +1,5 @@
-// Random draws of layers and filters: each forward pass has numbers of its own, and a run that is resumed goes on with the
-// numbers of an uninterrupted one.
+// Random draws of layers and filters: each forward pass has its own numbers, and a resumed run continues with
+// those of an uninterrupted one.
 #pragma once
 
 #include <memory>
@@ -10,12 +10,12 @@
 
 namespace lpf {
 
-/// Counts draws from one stream of random numbers, and gives each its key. The count is its whole state. Copies of a counter
-/// that belongs to a ParameterStore (Path::draw_counter()) share the count, others have one each.
+/// Counts draws from one stream of random numbers and gives each its key. The count is its only state. Copies
+/// of a counter that belongs to a ParameterStore (Path::draw_counter()) share the count; other copies do not.
 class DrawCounter {
  public:
-  /// `stream` has the seed, the purpose and the parameter of all draws. `shared` is a count that belongs to a store; without
-  /// one the counter has its own.
+  /// `stream` holds the seed, purpose and parameter of all draws. `shared` is a count that belongs to a
+  /// store; if null, the counter has its own.
   explicit DrawCounter(const NoiseKey& stream, std::shared_ptr<std::uint64_t> shared = nullptr)
       : stream_(stream), shared_(std::move(shared)) {}
 
@@ -29,8 +29,9 @@ class DrawCounter {
     return current();
   }
 
-  /// The key for the samples at hand: of the next draw where they are a whole batch or the first part of one (MicroBatch),
-  /// of the same draw where they are a later part. Samples then take the numbers from MicroBatch::first_sample() on.
+  /// The key for the current samples: of the next draw if they are a whole batch or the first part of one
+  /// (MicroBatch), of the same draw if they are a later part. Samples then use the numbers from
+  /// MicroBatch::first_sample() on.
   /// @throws StateError for a later part before any first, naming the kind of the layer and its path.
   LPF_ONCE NoiseKey next_of_batch(const char* layer, std::string_view path) const {
     if (nn::MicroBatch::first_sample() == 0) return next();
@@ -39,7 +40,7 @@ class DrawCounter {
     return current();
   }
 
-  /// Draws made so far; set it to go on from a checkpoint, or to replay a draw.
+  /// Number of draws so far; set it to resume from a checkpoint or to repeat a draw.
   std::uint64_t count() const { return shared_ ? *shared_ : own_; }
   void set_count(std::uint64_t n) const { (shared_ ? *shared_ : own_) = n; }
 

@@ -11,19 +11,19 @@ namespace lpf::nn {
 
 struct BatchNormOptions {
   double eps = 1e-5;
-  /// Of the newest statistics in the running ones: running ← (1 − m)·running + m·new. Empty: the mean of all
-  /// seen so far.
+  /// Weight m of the newest statistics: running ← (1 − m)·running + m·new. Empty: running statistics are the
+  /// mean over all so far.
   std::optional<double> momentum = 0.1;
   bool affine = true;               ///< scale and shift by weight and bias
-  bool track_running_stats = true;  ///< false: the batch's own statistics also in evaluation
+  bool track_running_stats = true;  ///< false: batch statistics also in evaluation
 };
 
-/// Batch norm over x [B, …, C] (Ioffe & Szegedy 2015): batch_norm_train() while the store trains, and
-/// batch_norm_eval() with the running statistics otherwise. PyTorch's torch.nn.BatchNorm1d and 2d, channels
-/// last; its names: weight, bias [C] (the paper calls them γ and β), and the buffers running_mean,
-/// running_var [C] (the unbiased variance), num_batches_tracked. In a perturbed pass BatchNormPolicy says
-/// whose statistics are used. A slice is then a batch of its own: it must leave more than one value a channel
-/// (ShapeError), and it counts as one in the running statistics.
+/// Batch norm over x [B, …, C] (Ioffe & Szegedy 2015): batch_norm_train() in training mode, batch_norm_eval()
+/// with the running statistics otherwise. PyTorch's torch.nn.BatchNorm1d and 2d, channels last; its names:
+/// weight, bias [C] (γ and β in the paper), and the buffers running_mean, running_var [C] (the unbiased
+/// variance), num_batches_tracked. In a perturbed pass BatchNormPolicy chooses the statistics. A slice is
+/// then a batch of its own: it must have more than one value per channel (ShapeError), and counts as one
+/// batch in the running statistics.
 struct BatchNorm {
   Path path;
   Parameter weight, bias;
@@ -47,8 +47,8 @@ struct BatchNorm {
     }
   }
 
-  /// `then`: relu and the sum with a residual that follow, in the same sweep over memory:
-  /// bn(x, {.residual = s, .relu = true}) is relu(bn(x) + s).
+  /// `then`: a sum with a residual and relu, fused in the same sweep over memory: bn(x, {.residual = s, .relu
+  /// = true}) is relu(bn(x) + s).
   Tensor operator()(const Tensor& x, const BatchNormEpilogue& then = {}) const {
     ReplicaContext* pass = path.pass();
     const auto policy = pass ? pass->batch_norm_policy() : BatchNormPolicy::pooled;
@@ -71,9 +71,9 @@ struct BatchNorm {
   }
 
  private:
-  /// Takes the groups' statistics into the running ones, one after another: what is left of each, and of what
-  /// was there, after the last. Without a momentum they are means over all groups so far, whose number the
-  /// host does not know: the shares are of their sum then.
+  /// Updates the running statistics with those of the groups, one after another, by weights: of each group,
+  /// and of the previous values, after the last group. Without a momentum they are means over all groups so
+  /// far, whose number the host does not have: the weights are then those of their sum.
   void track(const BatchNormResult& seen) const {
     const std::size_t groups = seen.values.size();
     std::vector<double> of_mean(groups, 1), of_variance(groups);

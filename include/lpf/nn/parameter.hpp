@@ -1,4 +1,4 @@
-// A parameter as a layer holds it.
+// Handle of a layer to its parameter.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,8 @@
 
 namespace lpf::nn {
 
-/// A parameter of a layer: a handle into its store. Reading it gives the leaf, or its replicas inside a
-/// perturbed pass.
+/// A parameter of a layer: a handle into its store. It reads as the leaf, or inside a perturbed
+/// pass as its replicas.
 class Parameter {
  public:
   Parameter() = default;
@@ -21,7 +21,7 @@ class Parameter {
   std::size_t index() const { return index_; }
 
   // [reading 4]
-  /// The parameter for use in an operation.
+  /// The parameter as an operand.
   Tensor value() const {
     if (!state_) return {};
     if (ReplicaContext* p = pass()) return p->read(index_);
@@ -33,7 +33,7 @@ class Parameter {
     state().materialize();
     return state_->tensors[index_];
   }
-  /// The perturbed pass this parameter is in on this thread, or null.
+  /// The perturbed pass over this parameter on this thread, or null.
   ReplicaContext* pass() const { return detail::pass_over(state_.get()); }
 
  private:

@@ -1,6 +1,6 @@
 // All parameters of a model in one vector. θ is a single contiguous buffer and its gradient another of the
-// same length; a parameter is a named view into both. So an optimizer step, weight noise, a norm and a
-// checkpoint are each one operation on a vector, and read like the formula in the paper.
+// same length; a parameter is a named view into both. An optimizer step, weight noise, a norm and a
+// checkpoint are therefore each one operation on a vector, and read like the formula in the paper.
 //
 //   ParameterStore params({.seed = 1});
 //   struct Net {
@@ -29,12 +29,12 @@ class ParameterStore {
   nn::Path operator/(std::string_view name) const { return nn::Path(*this) / name; }
   nn::Path operator/(int index) const { return nn::Path(*this) / index; }
 
-  /// All parameters in one vector [size], with zeros between them where alignment wants it.
+  /// All parameters in one vector [size], with zero padding between them for alignment.
   LPF_ONCE Tensor theta() const { return state_->materialize(), state_->theta; }
   /// The gradient of each element of θ.
   LPF_ONCE Tensor gradient() const { return state_->materialize(), state_->gradient; }
   void zero_grad() const { state_->zero_gradient(); }
-  /// Whether backward() has added to the gradient, or it was written, since it was last zeroed.
+  /// True if backward() has accumulated into the gradient, or it was written, since it was last zeroed.
   bool has_gradient() const { return gradient().impl().storage->version() != state_->cleared; }
 
   const std::vector<ParameterInfo>& parameters() const { return state_->materialize(), state_->infos; }
@@ -52,7 +52,7 @@ class ParameterStore {
       if (info.trainable) out.push_back(state_->tensors[info.index]);
     return out;
   }
-  /// Number of parameters' elements; of the trainable ones only, if asked.
+  /// Number of elements of all parameters, or of the trainable ones.
   std::int64_t numel(bool trainable_only = false) const {
     std::int64_t n = 0;
     for (const auto& info : parameters())
@@ -60,7 +60,7 @@ class ParameterStore {
     return n;
   }
 
-  /// Excludes a parameter from (or returns it to) training: no gradient, no update, no perturbation.
+  /// Excludes a parameter from training, or includes it again: no gradient, no update, no perturbation.
   LPF_ONCE void set_trainable(std::string_view name, bool trainable) const {
     const std::size_t i = index_of(name);
     state_->infos[i].trainable = trainable;
@@ -74,7 +74,7 @@ class ParameterStore {
   std::vector<nn::detail::NamedCounter>& counters() const { return state_->counters; }
 
   bool training() const { return state_->training.value(); }
-  /// Layers that differ between training and evaluation (dropout, batch norm) follow this switch.
+  /// Sets training or evaluation mode, for layers that differ between them (dropout, batch norm).
   void train(bool on = true) const { state_->training = on; }
   void eval() const { train(false); }
 
@@ -82,12 +82,12 @@ class ParameterStore {
   Device device() const { return state_->options.device; }
   std::uint64_t seed() const { return state_->options.seed; }
 
-  /// Number of optimizer updates that θ has seen; schedules and the filter's radius count by it.
+  /// Number of optimizer updates of θ: the t of the filter's radius.
   std::uint64_t updates() const { return state_->updates; }
   void set_updates(std::uint64_t n) const { state_->updates = n; }
-  /// One update more, of an optimizer that has changed θ: graphs recorded before refuse to run backward.
+  /// Counts an optimizer update that changed θ: backward() of an earlier graph throws.
   void count_update() const { state_->materialize(), state_->count_update(); }
-  /// Marks θ as changed in place: graphs recorded before refuse to run backward.
+  /// Marks θ as changed in place: backward() of an earlier graph throws.
   void changed() const { theta().impl().storage->bump_version(); }
   std::uint64_t version() const { return theta().impl().storage->version(); }
 
@@ -104,7 +104,7 @@ class ParameterStore {
   std::shared_ptr<nn::detail::StoreState> state_;
 };
 
-/// Until the end of the block the model is in evaluation mode; then it is in the mode it was in before.
+/// Sets evaluation mode until the end of the block, then restores the previous mode.
 class EvalMode {
  public:
   explicit EvalMode(ParameterStore params) : params_(std::move(params)), before_(params_.training()) {

@@ -1,4 +1,4 @@
-// A place in a store: what layers are built on.
+// A path in a store, from which layers are constructed.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace lpf::nn {
 
-/// A place in a store: what layers are built on. p / "fc1" names a place below.
+/// A path in a store, from which layers are constructed. p / "fc1" is a path below p.
 class Path {
  public:
   Path(std::shared_ptr<detail::StoreState> state, std::string prefix)
@@ -35,8 +35,7 @@ class Path {
     return {state_, s.infos.size() - 1};
   }
 
-  /// A tensor that belongs to the model's state but is not trained (running statistics); updated with
-  /// copy_().
+  /// A tensor of the model's state that is not trained (running statistics); updated with copy_().
   LPF_ONCE Tensor buffer(std::string_view name, Tensor initial) const {
     const std::string full = (*this / name).name();
     state_->claim(full);
@@ -45,7 +44,7 @@ class Path {
     return initial;
   }
 
-  /// A number that counts a layer's random draws. It is part of the training state, not of the weights.
+  /// A counter of a layer's random draws, part of the training state, not of the weights.
   LPF_ONCE std::shared_ptr<std::uint64_t> counter(std::string_view name) const {
     const std::string full = (*this / name).name();
     state_->claim(full);
@@ -53,8 +52,8 @@ class Path {
     return state_->counters.back().value;
   }
 
-  /// A counter of a layer's random draws. Its stream is named by the store's seed and this path (not by `name`), so
-  /// that adding a layer changes no other's numbers. A checkpoint keeps it.
+  /// A counter of a layer's random draws. Its stream is keyed by the store's seed and this path (not by
+  /// `name`), so that adding a layer changes no other's numbers. Checkpoints store it.
   LPF_ONCE DrawCounter draw_counter(std::string_view name = "draws") const {
     std::uint32_t hash = 2166136261u;  // FNV-1a
     for (const char c : prefix_) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;

@@ -1,4 +1,4 @@
-// Layer that normalises by the root mean square.
+// Layer for normalisation by the root mean square.
 #pragma once
 
 #include <optional>
@@ -13,8 +13,8 @@ struct RMSNormOptions {
   bool affine = true;              ///< scale by weight
 };
 
-/// y = x/√(mean(x²) + eps)·weight over the last axes of x, of sizes `normalized_shape` (Zhang & Sennrich 2019): rms_norm().
-/// PyTorch's torch.nn.RMSNorm, with its name weight; affine is its elementwise_affine.
+/// y = x/√(mean(x²) + eps)·weight over the last axes of x, of sizes `normalized_shape` (Zhang & Sennrich
+/// 2019): rms_norm(). PyTorch's torch.nn.RMSNorm, with its name weight; affine is its elementwise_affine.
 struct RMSNorm {
   Parameter weight;
   Shape normalized_shape;

@@ -1,4 +1,4 @@
-// What a ParameterStore and the handles into it share.
+// State shared by a ParameterStore and the handles into it.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace lpf {
 
-/// How a parameter's elements lie here, for exchange with PyTorch.
+/// Memory layout of a parameter, for exchange with PyTorch.
 enum class Layout {
   plain,
   filter  ///< convolution weight: [K, kh, kw, C] here, [K, C, kh, kw] in PyTorch
@@ -24,7 +24,7 @@ struct ParameterInfo {
   Shape shape;
   Layout layout = Layout::plain;
   std::int64_t offset = 0;  ///< of its first element in θ
-  std::size_t index = 0;    ///< order of creation; its random numbers are keyed by it
+  std::size_t index = 0;    ///< order of creation; the key of its random numbers
   bool trainable = true;    ///< false: no gradient, no update, no perturbation
 
   std::int64_t numel() const { return shape.numel(); }
@@ -33,7 +33,7 @@ struct ParameterInfo {
 struct ParameterStoreOptions {
   DType dtype = DType::float32;
   Device device = default_device();
-  std::uint64_t seed = 0;  ///< of the initial values, and of dropout
+  std::uint64_t seed = 0;  ///< of the initial values and of dropout
 };
 
 namespace nn {
@@ -53,7 +53,7 @@ struct NamedCounter {
 struct StoreState {
   ParameterStoreOptions options;
   std::vector<ParameterInfo> infos;
-  std::vector<Tensor> tensors;  // initial values of their own, then views into theta
+  std::vector<Tensor> tensors;  // own initial values, then views into theta
   std::vector<NamedBuffer> buffers;
   std::vector<NamedCounter> counters;
   std::vector<std::string> names;
@@ -71,7 +71,7 @@ struct StoreState {
     names.push_back(name);
   }
 
-  /// Moves all parameters into θ: each begins at a multiple of 64 bytes, what lies between stays zero.
+  /// Moves all parameters into θ: each starts at a multiple of 64 bytes, with zero padding.
   LPF_ONCE void materialize() {
     if (theta.defined()) return;
     const auto align = static_cast<std::int64_t>(64 / size_of(options.dtype));
@@ -93,8 +93,8 @@ struct StoreState {
     for (std::size_t i = 0; i < infos.size(); ++i) connect(i);
   }
 
-  /// Makes parameter i a leaf that collects its gradient in the flat buffer, or plain data if it is not
-  /// trained.
+  /// Makes parameter i a leaf that accumulates its gradient in the flat buffer, or plain data
+  /// if not trainable.
   LPF_ONCE void connect(std::size_t i) {
     tensors[i].set_node(nullptr);
     if (!infos[i].trainable) return;

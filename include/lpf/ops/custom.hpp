@@ -1,10 +1,10 @@
-// What an operation of your own is made of:
-//   record(name, y, {operands}, backward)  y was computed from the operands; backward(g, need) gives their
+// Functions for writing a custom operation:
+//   record(name, y, {operands}, backward)  y was computed from the operands; backward(g, need) returns their
 //                                          gradients, written with differentiable operations, so that they
 //                                          can be differentiated again
-//   map_replicas(f, parameter)             its rule for perturbed parameters
-//   per_sample(parameter, x)               a parameter ready to meet an activation (replicate.hpp)
-//   check_floating, check_same_kind,       typed errors for what it does not take
+//   map_replicas(f, parameter)             the rule for perturbed parameters
+//   per_sample(parameter, x)               a parameter broadcastable against an activation (replicate.hpp)
+//   check_floating, check_same_kind,       typed errors for unsupported operands
 //   check_plain
 // examples/custom_op.cpp shows the first three, examples/custom_training.cpp an operation in a captured step.
 #pragma once
@@ -15,9 +15,10 @@ namespace lpf {
 
 /// check_floating("name", x): DTypeError unless x is floating.
 using detail::check_floating;
-/// check_same_kind("name", a, b): DTypeError or DeviceError unless a and b have one dtype and one device.
+/// check_same_kind("name", a, b): DTypeError or DeviceError unless a and b have the same dtype and device.
 using detail::check_same_kind;
-/// check_plain("name", x): ReplicaError where x is a perturbed parameter, for an operation without a rule for replicas.
+/// check_plain("name", x): ReplicaError if x is a perturbed parameter, for an operation
+/// without a replica rule.
 using detail::check_plain;
 
 namespace detail {
@@ -30,9 +31,9 @@ inline Tensor hide_mapped(const Tensor& y, const PlanPtr& plan) {
 }
 }  // namespace detail
 
-/// f of all replicas of a parameter at once: f sees a plain tensor [M, shape…] and returns [M, result…], the
-/// M replicas of the result. Outside a perturbed pass M is 1. So an elementwise f needs no change, and any
-/// other counts its axes from the end, or one further on. Rows of length 1:
+/// f of all replicas of a parameter at once: f takes a plain tensor [M, shape…] and returns [M, result…], the
+/// M replicas of the result. Outside a perturbed pass M is 1. An elementwise f needs no change; any other
+/// must count axes from the end, or shifted by one. Rows of length 1:
 ///
 ///   map_replicas([](const Tensor& w) { return w / sqrt(sum(square(w), {-1}, true)); }, weight)
 ///
@@ -43,8 +44,8 @@ Tensor map_replicas(F f, const Tensor& x) {
   return detail::hide_mapped(f(detail::remove_replica_dim(x)), x.impl().replicas);
 }
 
-/// The same of two parameters. @throws ReplicaError also if they are not replicas of one pass: make a plain
-/// one meet a perturbed one with replicate(plain, perturbed).
+/// The same for two parameters. @throws ReplicaError also if they are not replicas of one pass: combine a
+/// plain one with a perturbed one by replicate(plain, perturbed).
 template <class F>
 Tensor map_replicas(F f, const Tensor& a, const Tensor& b) {
   const PlanPtr plan = a.impl().replicas;

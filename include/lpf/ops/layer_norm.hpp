@@ -26,7 +26,7 @@ LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& weight, d
   return grads;
 }
 
-/// Each row of x [rows, n] normalised, then scaled and shifted by weight and bias [n], plain or undefined.
+/// Each row of x [rows, n], normalised, then scaled and shifted by weight and bias [n], plain or undefined.
 LPF_ONCE Tensor layer_norm_rows(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
   Tensor y = empty_like(x);
@@ -44,10 +44,10 @@ LPF_ONCE Tensor layer_norm_rows(const Tensor& x, const Tensor& weight, const Ten
 
 }  // namespace detail
 
-/// (x − mean)/√(variance + eps)·weight + bias (Ba, Kiros & Hinton 2016), with the mean and the biased variance
-/// of each sample over its last axes, of sizes `normalized_shape`. weight, bias of that shape, plain or
-/// replicated, or undefined.
-/// @throws ShapeError where shapes do not fit.
+/// (x − mean)/√(variance + eps)·weight + bias (Ba, Kiros & Hinton 2016), with the mean and the biased
+/// variance of each sample over its last axes, of sizes `normalized_shape`. weight, bias of that shape, plain
+/// or replicated, or undefined.
+/// @throws ShapeError if shapes do not fit.
 LPF_ONCE Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight,
                            const Tensor& bias, double eps = 1e-5) {
   if (const auto cast = detail::cast_operands("layer_norm", x))
@@ -69,7 +69,7 @@ LPF_ONCE Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const
                  x.shape());
 }
 
-/// layer_norm() over the axes that weight (or else bias) has; over the last axis if both are undefined.
+/// layer_norm() over the axes of weight (or else of bias); over the last axis if both are undefined.
 LPF_ONCE Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps = 1e-5) {
   const Tensor& of = weight.defined() ? weight : bias;
   check<ShapeError>(x.rank() >= 1, "layer_norm", "the input is a scalar");

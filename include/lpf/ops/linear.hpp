@@ -1,6 +1,6 @@
-// The product of activations with a weight, y = x·wᵀ + b: the operation in which M perturbed copies of the weights are one
-// batched pass. Slice r of the batch meets replica r in one strided-batched product; the gradient of the weight, summed
-// over replicas, is one ordinary product dyᵀ·x over the whole batch.
+// The product of activations with a weight, y = x·wᵀ + b, in which M perturbed copies of the weights are one
+// batched pass. Slice r of the batch is multiplied by replica r in one strided-batched product; the gradient
+// of the weight, summed over replicas, is one ordinary product dyᵀ·x over the whole batch.
 #pragma once
 
 #include "lpf/ops/weight_product.hpp"
@@ -11,7 +11,7 @@ namespace detail {
 
 Tensor weight_gradient(const Tensor& a, const Tensor& b, const PlanPtr& plan, const Tensor& buffer = {});
 
-/// The bias of each row of y [rows, out]: of slice r replica r.
+/// Writes the bias to each row of y [rows, out]: replica r to slice r.
 inline void write_bias(const Tensor& bias, const Tensor& y) {
   const std::int64_t out = y.shape()[1];
   const Slices slices = slices_of("linear", bias, y.shape()[0]);
@@ -21,15 +21,15 @@ inline void write_bias(const Tensor& bias, const Tensor& y) {
   }
 }
 
-/// y = x·op(w) + bias, op the transpose or nothing. x [rows, k], w [k, n] or, transposed, [n, k], bias [n] or undefined;
-/// y [rows, n]. Slice r of the rows meets replica r of w and of the bias.
+/// y = x·op(w) + bias, op the transpose or nothing. x [rows, k], w [k, n] or, transposed, [n, k], bias [n] or
+/// undefined; y [rows, n]. Slice r of the rows uses replica r of w and of the bias.
 inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w, const Tensor& bias = {}) {
   const std::int64_t k = x.shape()[1], n = w.shape()[transpose_w ? 0 : 1];
   Tensor y = empty({x.shape()[0], n}, x.options());
   if (bias.defined()) write_bias(bias, y);
 
   // [reading 6]
-  // Forward: one batched product for each run of slices of equal length, of which there are at most two.
+  // Forward: one batched product for each run of slices of equal length; there are at most two runs.
   slices_of("linear", w, x.shape()[0]).for_each_run([&](const Slices::Run& run) {
     const backend::Gemm product{.dtype = x.dtype(),
                                 .transpose_b = transpose_w,
@@ -50,7 +50,7 @@ inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w, 
   });
 
   // [reading 7]
-  // Backward, with g = dL/dy: dL/dx = g·op(w)ᵀ slice by slice, dL/dw = gᵀ·x, dL/dbias = the sum of the rows of g.
+  // Backward, with g = dL/dy: dL/dx = g·op(w)ᵀ by slice, dL/dw = gᵀ·x, dL/dbias = the sum of the rows of g.
   return record("linear", std::move(y), {x, w, bias}, [x, w, transpose_w, bias](const Tensor& g, Need need) {
     Grads grads(3);
     if (need[0]) grads[0] = slice_product(g, w, !transpose_w);
@@ -62,8 +62,8 @@ inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w, 
   });
 }
 
-/// aᵀ·b, the gradient of a weight: over all rows, which is the sum over the replicas, added to `buffer` if there is one; or
-/// with a plan one for each slice, as replicas. a [rows, p], b [rows, q].
+/// aᵀ·b, the gradient of a weight: over all rows, which sums over the replicas, added to `buffer` if defined;
+/// or with a plan one per slice, as replicas. a [rows, p], b [rows, q].
 inline Tensor weight_gradient(const Tensor& a, const Tensor& b, const PlanPtr& plan, const Tensor& buffer) {
   const std::int64_t rows = a.shape()[0], p = a.shape()[1], q = b.shape()[1];
   const Slices slices = plan ? plan->slices("linear", rows) : Slices(1, rows);
@@ -98,8 +98,8 @@ inline Tensor weight_gradient(const Tensor& a, const Tensor& b, const PlanPtr& p
 
 }  // namespace detail
 
-/// y = x·wᵀ + bias. x [B, …, in], w [out, in], bias [out] or undefined; y [B, …, out]. ShapeError where they do not fit.
-/// In bfloat16 the bias is float32, and so are the gradients of w and bias.
+/// y = x·wᵀ + bias. x [B, …, in], w [out, in], bias [out] or undefined; y [B, …, out]. In bfloat16 the bias
+/// and the gradients of w and bias are float32. ShapeError if the shapes do not fit.
 inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
   check<ShapeError>(w.rank() == 2, "linear", "the weight needs shape [out, in], got ", w.shape());
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] == w.shape()[1], "linear", "input has ",

@@ -1,8 +1,8 @@
-// Batch and layer normalisation. Batch norm sees x [B, …, C] as rows of C channels. Two things are cut into
-// slices, independently of each other: the statistics (one mean and variance for each group of samples, or
-// one for all), and weight and bias (replicated in a perturbed pass). Backward is fused; where gradients are
-// differentiated again it is the same formula composed of differentiable operations. Of bfloat16 activations
-// statistics, weight and bias are float32.
+// Batch and layer normalisation. Batch norm treats x [B, …, C] as rows of C channels. Two things are cut into
+// slices, independently of each other: the statistics (one mean and variance per group of samples, or one for
+// all), and weight and bias (replicated in a perturbed pass). Backward is fused; where gradients are
+// differentiated again, it is the same formula composed of differentiable operations. For bfloat16
+// activations statistics, weight and bias are float32.
 #pragma once
 
 #include "lpf/ops/activation.hpp"
@@ -16,7 +16,7 @@ namespace lpf {
 
 namespace detail {
 
-/// First row of each group and the end.
+/// First row of each group, and the end.
 using RowBegin = std::vector<std::int64_t>;
 
 Tensor group_expand(const Tensor& x, const RowBegin& begin);
@@ -46,7 +46,7 @@ LPF_ONCE Tensor group_expand(const Tensor& x, const RowBegin& begin) {
                 [begin](const Tensor& g, Need) { return Grads{group_sum(g, begin)}; });
 }
 
-/// The gradient of a parameter from one of each of its groups, [groups, C].
+/// The gradient of a parameter from those of its groups, [groups, C].
 LPF_ONCE Tensor sum_of_groups(const Tensor& groups, const Tensor& parameter) {
   const PlanPtr plan = gradient_plan(parameter);
   return plan ? add_replica_dim(groups, plan) : sum(groups, {0});
@@ -54,8 +54,7 @@ LPF_ONCE Tensor sum_of_groups(const Tensor& groups, const Tensor& parameter) {
 
 LPF_ONCE const void* data_or_null(const Tensor& t) { return t.defined() ? t.raw_with_replicas() : nullptr; }
 
-/// weight and bias of an activation's channels, checked; either may be undefined, and either may be
-/// replicated.
+/// Checked weight and bias of an activation's channels; either may be undefined, and either replicated.
 struct Affine {
   Tensor weight, bias;
   PlanPtr plan;  // of both, if one is replicated
@@ -90,8 +89,8 @@ LPF_ONCE backend::BatchNorm describe(const Tensor& rows, const RowBegin& begin, 
   return {rows.dtype(), std::ssize(begin) - 1, c, begin.data(), replicated ? c : 0, epsilon};
 }
 
-/// (x − mean)·rstd·weight + bias of x [rows, C] with constants mean and rstd [C]; closed under
-/// differentiation.
+/// (x − mean)·rstd·weight + bias of x [rows, C] with constants mean and rstd [C]; closed
+/// under differentiation.
 LPF_ONCE Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Affine& affine) {
   const RowBegin begin =
       affine.plan ? affine.plan->slices("scale_shift", x.shape()[0]).boundaries() : RowBegin{0, x.shape()[0]};
@@ -134,9 +133,9 @@ LPF_ONCE Grads normalize_rows_backward(const Tensor& x, const Affine& affine, co
   return grads;
 }
 
-/// x [rows, C] normalised with the mean and variance [groups, C] of each group, then scaled and shifted;
-/// then plus residual (may be undefined), and its positive part if relu. Replicas of weight and bias must be
-/// cut as the groups are.
+/// x [rows, C] normalised with the mean and variance [groups, C] of each group, scaled and shifted,
+/// plus residual (may be undefined), then max(·, 0) if relu. Replicas of weight and bias must be
+/// sliced like the groups.
 LPF_ONCE Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
                                const Tensor& mean, const Tensor& variance, const Tensor& residual,
                                bool relu) {
@@ -175,9 +174,9 @@ LPF_ONCE Tensor as_rows(const char* operation, const Tensor& x) {
 
 }  // namespace detail
 
-/// What follows a batch norm in the same sweep over memory: y = relu(batch norm + residual).
+/// Operations fused with a batch norm in one sweep over memory: y = relu(batch norm + residual).
 struct BatchNormEpilogue {
-  Tensor residual = {};  ///< of x's shape, or undefined: none
+  Tensor residual = {};  ///< of x's shape; undefined: none
   bool relu = false;
 };
 using BatchNormThen [[deprecated("use BatchNormEpilogue")]] = BatchNormEpilogue;
@@ -189,25 +188,26 @@ LPF_ONCE void check_then(const Tensor& x, const BatchNormEpilogue& then) {
                     then.residual.shape(), ", the input ", x.shape());
   if (!is_cast("batch_norm residual", x, then.residual)) check_same_kind("batch_norm", x, then.residual);
 }
-/// The same as operations of their own.
+/// The same by separate operations.
 LPF_ONCE Tensor finish(Tensor y, const BatchNormEpilogue& then) {
   if (then.residual.defined()) y = add(y, then.residual);
   return then.relu ? relu(y) : y;
 }
 }  // namespace detail
 
-/// What batch_norm_train() gives: y, and without history the statistics that a layer keeps a running mean of.
+/// Result of batch_norm_train(): y, and without history the statistics from which a layer updates
+/// its running ones.
 struct BatchNormResult {
   Tensor y;
   Tensor mean, variance;  ///< [groups, C]; the variance is the biased one, Σ(x − mean)²/values
-  std::vector<std::int64_t>
-      values;  ///< of each channel in each group; the unbiased variance is values/(values − 1) of this
+  /// Values per channel in each group; the unbiased variance is `variance`·values/(values − 1).
+  std::vector<std::int64_t> values;
 };
 
 /// (x − mean)/√(variance + eps)·weight + bias (Ioffe & Szegedy 2015) of x [B, …, C], with the mean and the
 /// biased variance of each channel over the samples [sample_begin[g], sample_begin[g + 1]) of each group: {0,
-/// B} pools the batch. weight, bias [C], plain or replicated, or undefined. Then what `then` says.
-/// @throws ShapeError where shapes do not fit, or if a group has less than two values a channel.
+/// B} pools the batch. weight, bias [C], plain or replicated, or undefined. Followed by `then`.
+/// @throws ShapeError if shapes do not fit, or if a group has fewer than two values per channel.
 LPF_ONCE BatchNormResult batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                           const std::vector<std::int64_t>& sample_begin, double eps = 1e-5,
                                           const BatchNormEpilogue& then = {}) {
@@ -250,9 +250,9 @@ LPF_ONCE BatchNormResult batch_norm_train(const Tensor& x, const Tensor& weight,
   return result;
 }
 
-/// (x − running_mean)/√(running_var + eps)·weight + bias of x [B, …, C]: batch norm with given statistics [C],
-/// constants for the gradient. weight, bias [C], plain or replicated, or undefined. Then what `then` says.
-/// @throws ShapeError where shapes do not fit.
+/// (x − running_mean)/√(running_var + eps)·weight + bias of x [B, …, C]: batch norm with given statistics
+/// [C], constants for the gradient. weight, bias [C], plain or replicated, or undefined. Followed by `then`.
+/// @throws ShapeError if shapes do not fit.
 LPF_ONCE Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                 const Tensor& running_mean, const Tensor& running_var, double eps = 1e-5,
                                 const BatchNormEpilogue& then = {}) {

@@ -1,6 +1,7 @@
-// Random tensors. There is no generator: every number is a function of a NoiseKey and of its index in the key's stream
-// (core/philox.hpp), the same on every device and for any number of threads. A random layer takes its keys from a
-// DrawCounter (nn/draw_counter.hpp), so that each pass, and each replay of a captured step, has numbers of its own.
+// Random tensors. There is no generator: every number is a function of a NoiseKey and of its index in the
+// key's stream (core/philox.hpp), identical on every device and for any number of threads. A random layer
+// takes its keys from a DrawCounter (nn/draw_counter.hpp), so each pass, and each replay of a captured
+// step, draws anew.
 #pragma once
 
 #include "lpf/core/philox.hpp"
@@ -9,7 +10,7 @@
 namespace lpf {
 
 namespace detail {
-/// An uninitialised tensor for elements [first, first + shape.numel()) of a stream, checked.
+/// An uninitialised tensor for elements [first, first + shape.numel()) of a stream, whose range is checked.
 inline Tensor empty_for_stream(const char* operation, const Shape& shape, const NoiseKey& key,
                                const TensorOptions& options, std::int64_t first) {
   check<DTypeError>(options.dtype == float32 || options.dtype == float64, operation,
@@ -19,9 +20,9 @@ inline Tensor empty_for_stream(const char* operation, const Shape& shape, const 
 }
 }  // namespace detail
 
-/// Uniform numbers in [0, 1): elements first, first + 1, … of the stream `key`, in row-major order. They have 24 random
-/// bits in float32 and 53 in float64; a key's float32 and float64 numbers are unrelated.
-/// @throws DTypeError for another dtype, ValueError where the stream has no such elements (check_noise_range()).
+/// Uniform numbers in [0, 1): elements first, first + 1, … of the stream `key`, in row-major order. They have
+/// 24 random bits in float32 and 53 in float64; a key's float32 and float64 numbers are unrelated.
+/// @throws DTypeError for another dtype; ValueError if the stream has no such elements (check_noise_range()).
 inline Tensor rand(const Shape& shape, const NoiseKey& key, const TensorOptions& options = {},
                    std::int64_t first = 0) {
   const Tensor y = detail::empty_for_stream("rand", shape, key, options, first);
@@ -29,8 +30,8 @@ inline Tensor rand(const Shape& shape, const NoiseKey& key, const TensorOptions&
   return y;
 }
 
-/// Standard normal numbers, N(0, 1), otherwise as rand(). Of one key rand() and randn() are made of the same bits: give
-/// each a key of its own. @throws as rand().
+/// Standard normal numbers, N(0, 1), otherwise as rand(). rand() and randn() use the same bits of a key: give
+/// each its own key. @throws as rand().
 inline Tensor randn(const Shape& shape, const NoiseKey& key, const TensorOptions& options = {},
                     std::int64_t first = 0) {
   const Tensor y = detail::empty_for_stream("randn", shape, key, options, first);

@@ -11,7 +11,7 @@ using PlanPtr = std::shared_ptr<ReplicaPlan>;
 
 namespace detail {
 
-/// The plan by which the gradient of a parameter is computed per replica; null if one sum is wanted.
+/// The plan if the gradient of a parameter is computed per replica; null if the sum is wanted.
 inline PlanPtr gradient_plan(const Tensor& t) {
   return t.is_replicated() && !t.impl().sum_gradient ? t.impl().replicas : nullptr;
 }

@@ -1,5 +1,5 @@
-// From replicas to samples and back. Each pair is one operation and its adjoint, so derivatives of any order
-// stay here:
+// From replicas to samples and back. Each pair is an operation and its adjoint, so derivatives of any order
+// are again these operations:
 //   replicate     one tensor for all replicas            sum_replicas   the sum over replicas
 //   slice_expand  each sample of slice r gets replica r   slice_sum      the sum over each slice
 #pragma once
@@ -11,7 +11,7 @@ namespace lpf {
 /// The sum over the replicas, a plain tensor.
 LPF_ONCE Tensor sum_replicas(const Tensor& x) { return sum(detail::remove_replica_dim(x), {0}); }
 
-/// A plain tensor as M equal replicas, to meet a replicated one (a mask on a perturbed weight).
+/// A plain tensor as M equal replicas, for an operation with a replicated one (a mask on a perturbed weight).
 LPF_ONCE Tensor replicate(const Tensor& x, const PlanPtr& plan) {
   return detail::add_replica_dim(expand(x, x.shape().prepended(plan->count())), plan);
 }
@@ -23,12 +23,12 @@ namespace detail {
 
 Tensor slice_sum(const Tensor& x, const PlanPtr& plan);
 
-/// The slices of an operand of `rows` rows that the replicas of `parameter` meet; the whole batch where it has none.
+/// The slices of an operand of `rows` rows for the replicas of `parameter`; the whole batch if it has none.
 inline Slices slices_of(const char* operation, const Tensor& parameter, std::int64_t rows) {
   return parameter.is_replicated() ? parameter.impl().replicas->slices(operation, rows) : Slices(1, rows);
 }
-/// The first axis of x is the batch that the replicas of `parameter` share. ShapeError where x has no batch axis, or
-/// another batch than the perturbed pass began with.
+/// Checks that the first axis of x is the batch that the replicas of `parameter` share. ShapeError where x
+/// has no batch axis, or a batch other than the pass began with.
 inline void meet_batch(const char* operation, const Tensor& parameter, const Tensor& x) {
   if (!parameter.defined() || !parameter.is_replicated()) return;
   check<ShapeError>(x.rank() >= 2, operation, "a perturbed pass needs a batch axis, x is ", x.shape());
@@ -71,7 +71,7 @@ LPF_ONCE Tensor sum_of_rows(const Tensor& rows, const Tensor& parameter) {
   return plan ? slice_sum(rows, plan) : sum(rows, {0});
 }
 
-/// Two gradients of one replicated tensor: each may be one for each replica, or already their sum.
+/// The sum of two gradients of one replicated tensor, each with one value per replica or already summed.
 LPF_ONCE Tensor add_gradients(const Tensor& a, const Tensor& b) {
   if (a.is_replicated() == b.is_replicated()) return add(a, b);
   return a.is_replicated() ? add(sum_replicas(a), b) : add(a, sum_replicas(b));
@@ -79,8 +79,8 @@ LPF_ONCE Tensor add_gradients(const Tensor& a, const Tensor& b) {
 
 }  // namespace detail
 
-/// A parameter ready to broadcast against an activation x [B, …, shape…]: [B, 1…, shape…] with each sample's
-/// own replica inside a perturbed pass, the parameter itself outside.
+/// A parameter broadcastable against an activation x [B, …, shape…]: inside a perturbed pass [B, 1…, shape…]
+/// with each sample's own replica, otherwise the parameter itself.
 LPF_ONCE Tensor per_sample(const Tensor& parameter, const Tensor& x) {
   if (!parameter.is_replicated()) return parameter;
   check<ShapeError>(parameter.rank() < x.rank(), "per_sample", "the activation has shape ", x.shape(),

@@ -9,10 +9,12 @@
 
 namespace lpf {
 
-/// x/√(mean(x²) + eps)·weight (Zhang & Sennrich 2019), with the mean over the last axes of x, of sizes `normalized_shape`.
-/// weight of that shape, plain or replicated (each slice of the batch by its own replica), or undefined: 1. eps: without
-/// one the machine epsilon of x's dtype, as in PyTorch's torch.nn.functional.rms_norm. Where x² overflows, y is 0.
-/// @throws ShapeError where shapes do not fit; DTypeError, DeviceError where x and weight differ; ValueError for eps < 0.
+/// x/√(mean(x²) + eps)·weight (Zhang & Sennrich 2019), with the mean over the last axes of x, of sizes
+/// `normalized_shape`. weight of that shape, plain or replicated (each slice of the batch uses its own
+/// replica), or undefined: 1. Default eps: the machine epsilon of x's dtype, as in PyTorch's
+/// torch.nn.functional.rms_norm. Where x² overflows, y is 0.
+/// @throws ShapeError if shapes do not fit; DTypeError, DeviceError if x and weight differ; ValueError for
+/// eps < 0.
 LPF_ONCE Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& weight = {},
                          std::optional<double> eps = {}) {
   if (const auto cast = detail::cast_operands("rms_norm", x))

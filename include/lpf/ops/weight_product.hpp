@@ -1,16 +1,16 @@
-// A product with a weight that may be replicas, and those may not be in memory.
+// Product with a weight, which may be replicas, stored or recomputed.
 #pragma once
 
 #include "lpf/ops/replicate.hpp"
 
 namespace lpf::detail {
 
-/// From so many replicas on, the gradient of a layer's input may be computed with replicas that are drawn in the product:
-/// there one thread draws all of a replica.
+/// Number of replicas from which the gradient of a layer's input may be computed with replicas drawn within
+/// the product, where one thread draws all of a replica.
 inline constexpr std::int64_t fewest_pending_replicas = 4;
 
-/// `product` with B = the weight w from its replica `first` on; k, n, ldb and stride_b are set. Replicas that are not in
-/// memory (ReplicaMemory::recomputed) are drawn by the kernel, a tile at a time, where it can do so.
+/// `product` with B = the weight w from its replica `first` on; k, n, ldb and stride_b are set. Recomputed
+/// replicas (ReplicaMemory::recomputed) are drawn by the kernel, a tile at a time, where supported.
 LPF_ONCE void multiply_by_weight(backend::Gemm product, const Tensor& w, std::int64_t first) {
   const backend::Table& table = w.backend();
   const Rematerializer* pending = w.impl().storage->pending();

@@ -1,6 +1,6 @@
-// Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019) as PyTorch has them:
+// Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019) in PyTorch's form:
 //   m ← β₁m + (1 − β₁)g;   v ← β₂v + (1 − β₂)g²;   θ ← θ − η·(m/(1 − β₁ᵗ)) / (√(v/(1 − β₂ᵗ)) + ε)
-// Adam adds λθ to g; AdamW shrinks θ by (1 − ηλ) first. AMSGrad keeps the largest v.
+// Adam adds λθ to g; AdamW shrinks θ by (1 − ηλ) first. AMSGrad uses the running maximum of v.
 #pragma once
 
 #include "lpf/optim/optimizer.hpp"
@@ -90,7 +90,7 @@ struct AdamWOptions {
   operator AdamOptions() const { return {lr, beta1, beta2, epsilon, weight_decay, amsgrad}; }  // NOLINT
 };
 
-/// Adam with decoupled weight decay. A group's options are its own in full, weight decay included.
+/// Adam with decoupled weight decay. A group's options replace all of the optimizer's, weight decay included.
 class AdamW final : public Adam {
  public:
   explicit AdamW(const ParameterStore& params, const AdamWOptions& options = {},

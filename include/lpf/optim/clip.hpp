@@ -1,4 +1,4 @@
-// The norm of the gradient, and limits on it.
+// Gradient norm and gradient clipping.
 #pragma once
 
 #include <cmath>
@@ -14,8 +14,8 @@ LPF_ONCE double grad_norm(const ParameterStore& params) {
   return std::sqrt(g.backend().dot(g.dtype(), g.numel(), g.raw(), g.raw()));
 }
 
-/// Scales the gradient so that its norm is at most max_norm; returns the norm before, a scalar, without waiting for the
-/// device. PyTorch's clip_grad_norm_.
+/// Scales the gradient so that its norm is at most max_norm. Returns the norm before scaling, a scalar
+/// tensor, without waiting for the device. PyTorch's clip_grad_norm_.
 LPF_ONCE Tensor clip_grad_norm(const ParameterStore& params, double max_norm) {
   check(max_norm > 0, "clip_grad_norm", "max_norm must be positive, got ", max_norm);
   const Tensor g = params.gradient(), norm = empty({}, g.options());
@@ -23,7 +23,7 @@ LPF_ONCE Tensor clip_grad_norm(const ParameterStore& params, double max_norm) {
   return norm;
 }
 
-/// Limits each element of the gradient to [−limit, limit].
+/// Clamps each element of the gradient to [−limit, limit].
 LPF_ONCE void clip_grad_value(const ParameterStore& params, double limit) {
   check(limit > 0, "clip_grad_value", "the limit must be positive, got ", limit);
   const Tensor g = params.gradient();

@@ -1,12 +1,12 @@
-// Entropy-SGD (Chaudhari et al. 2017), as Bisla et al. (2022) ran it: descend the local entropy of the loss.
+// Entropy-SGD (Chaudhari et al. 2017), as run by Bisla et al. (2022): descend the local entropy of the loss.
 // Its gradient at x = θ is g(x − μ), where μ is the mean of θ' under Langevin dynamics around x:
 //   θ' = x, μ = x, v = 0; L times, each with the loss of a fresh batch:
 //     d = ∇L(θ') − g(x − θ') + λ'θ';   v ← m'v + d;   θ' ← θ' − η'(v + ε ξ/√(η'/2)), ξ ~ N(0, I)
 //     μ ← aμ + (1 − a)θ'
 //   then
 //     d = x − μ + λx;   V ← mV + d;   x ← x − ηgV,   scope g = min(g₀(1 + g₁)ᵗ, g_max) at update t = 0, 1, …
-// One update costs L passes and nothing more. θ is not written during them: they read θ' = θ + o as a stored
-// replica, and o = θ' − x is what the dynamics moves.
+// One update costs L passes. They do not write θ: they read θ' = θ + o as a stored replica, and the dynamics
+// updates o = θ' − x.
 #pragma once
 
 #include <functional>
@@ -22,7 +22,7 @@
 namespace lpf::optim {
 
 struct EntropySGDOptions {
-  // The update; a group may have its own, as of the dynamics those that are not said to be the optimizer's.
+  // The update. A group may override these and the options of the dynamics not marked optimizer-wide.
   double lr = 0.5;          ///< η, times the schedule
   double momentum = 0.9;    ///< m
   double weight_decay = 0;  ///< λ
@@ -31,28 +31,30 @@ struct EntropySGDOptions {
   double inner_momentum = 0.9;       ///< m'
   double inner_weight_decay = 1e-4;  ///< λ'
   double epsilon = 1e-4;             ///< ε, thermal noise
-  double average = 0.75;             ///< a, what μ keeps of itself
-  int inner_steps = 5;               ///< L; the optimizer's
-  // The scope; the optimizer's.
+  double average = 0.75;             ///< a, weight of the old μ
+  int inner_steps = 5;               ///< L; optimizer-wide
+  // The scope; optimizer-wide.
   double g0 = 0.5, g1 = 1e-4;
   double g_max = 2.38;  ///< infinity for none, as in the published logs
-  // The passes; the optimizer's.
-  int accumulate = 1;  ///< batches whose mean gradient makes one inner step
-  /// Of ∇L in each pass, as clip_grad_norm(); 0: none.
+  // The passes; optimizer-wide.
+  int accumulate = 1;  ///< batches whose gradients are averaged for one inner step
+  /// Maximum norm of ∇L in each pass, as in clip_grad_norm(); 0: no limit.
   double clip_norm = 0;
-  /// Batch norm in the passes. `per_replica`: as always, so that running statistics are those of θ';
-  /// `recomputed`: they are left to a clean pass of yours; `frozen`: they are used.
+  /// Batch norm in the passes. `per_replica`: as in training, so running statistics are those of θ';
+  /// `recomputed`: running statistics are left to a clean pass by the caller; `frozen`: running
+  /// statistics are used.
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   std::uint64_t seed = 0;  ///< of ξ
-  /// ξ of inner step `draw` = t·L + i, [size of θ], to repeat a run of another program; drawn from the seed
-  /// if empty.
+  /// ξ of inner step `draw` = t·L + i, [size of θ], to reproduce a run of another program; drawn from
+  /// the seed if empty.
   std::function<Tensor(std::uint64_t draw)> noise = {};
 };
 using EntropySgdOptions [[deprecated("use EntropySGDOptions")]] = EntropySGDOptions;
 
-/// EntropySGD opt(params, {.lr = 0.5}); loss = opt.step([&] { auto [x, y] = next(); return
-/// cross_entropy(net(x), y);
-/// });
+/// Entropy-SGD, the formulas at the top of this file:
+///
+///   EntropySGD opt(params, {.lr = 0.5});
+///   loss = opt.step([&] { auto [x, y] = next(); return cross_entropy(net(x), y); });
 class EntropySGD final : public Optimizer<EntropySGDOptions> {
  public:
   explicit EntropySGD(const ParameterStore& params, const EntropySGDOptions& options = {},
@@ -70,8 +72,8 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
     }
   }
 
-  /// One update. `loss` computes the mean loss of the next batch; it is called L times (L·accumulate).
-  /// Returns the mean of what it returned. If it throws, θ is as before.
+  /// Performs one update. `loss` computes the mean loss of the next batch; it is called L·accumulate times.
+  /// Returns the mean of these losses. If it throws, θ is unchanged.
   template <class Loss>
   Tensor step(Loss loss) {
     check_not_captured("Entropy-SGD");
@@ -101,9 +103,9 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
     return affine(total, 1.0 / passes(), 0);
   }
 
-  /// g of the coming update.
+  /// g of the next update.
   double scope() const { return scope_of(steps()); }
-  /// Calls of the loss for one update.
+  /// Number of loss evaluations per update.
   int passes() const { return options_[0].inner_steps * options_[0].accumulate; }
 
   StateVectors state() const override {
@@ -116,7 +118,7 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
     const EntropySGDOptions& o = options_[0];
     return std::min(o.g0 * std::pow(1 + o.g1, static_cast<double>(t)), o.g_max);
   }
-  /// Whether a group leaves alone what is the optimizer's.
+  /// True if a group overrides no optimizer-wide option.
   static bool agree(const EntropySGDOptions& a, const EntropySGDOptions& b) {
     const auto shared = [](const EntropySGDOptions& o) {
       return std::tie(o.inner_steps, o.accumulate, o.g0, o.g1, o.g_max, o.clip_norm, o.batch_norm, o.seed);

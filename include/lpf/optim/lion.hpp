@@ -1,6 +1,6 @@
 // Lion (Chen et al. 2023, "Symbolic discovery of optimization algorithms", algorithm 2):
 //   c = β₁m + (1 − β₁)g;   θ ← θ − η(sign(c) + λθ);   m ← β₂m + (1 − β₂)g
-// Every element moves by η, so that η is smaller than Adam's, and λ larger, by a factor of 3 to 10.
+// Every element moves by η, so η is smaller than Adam's, and λ larger, by a factor of 3 to 10.
 #pragma once
 
 #include "lpf/ops/math.hpp"

@@ -1,5 +1,6 @@
-// A method of training behind one interface, for programs that choose it at run time: an optimizer, alone or
-// with what computes its gradient (the low-pass filter, SAM, SmoothOut). registry.hpp makes methods by name.
+// One interface for all training methods, for programs that choose one at run time: an optimizer, alone
+// or inside a wrapper that computes its gradient (the low-pass filter, SAM, SmoothOut). registry.hpp
+// creates methods by name.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +17,15 @@
 
 namespace lpf::optim {
 
-/// Options of every method. A method reads those that its entry in the registry names (MethodInfo::settings),
-/// and clip_norm, seed and total_steps where they apply.
+/// Options of all methods. A method reads those listed in its registry entry (MethodInfo::settings), and
+/// clip_norm, seed and total_steps where they apply.
 struct MethodOptions {
   double lr = 0.1, momentum = 0, weight_decay = 0;
   bool nesterov = false;
-  double clip_norm = 0;                            ///< largest norm of an update's gradient; 0: no limit
+  double clip_norm = 0;                            ///< maximum gradient norm of an update; 0: no limit
   std::uint64_t seed = 0;                          ///< of the noise
-  std::int64_t total_steps = 0;                    ///< updates of the whole run; needed where alpha is not 1
-  std::optional<BatchNormPolicy> batch_norm = {};  ///< in perturbed passes; the method's default if empty
+  std::int64_t total_steps = 0;                    ///< updates of the whole run; required unless alpha is 1
+  std::optional<BatchNormPolicy> batch_norm = {};  ///< in perturbed passes; empty: the method's default
 
   std::int64_t M = 8;  ///< lpf, smoothout: replicas
   double gamma = 5e-4, alpha = 1;
@@ -42,7 +43,7 @@ struct MethodOptions {
   double inner_lr = 0.1, g0 = 0.5, g1 = 1e-4, g_max = 2.38;
 };
 
-/// An optimizer of any kind.
+/// A type-erased optimizer.
 class AnyOptimizer {
  public:
   virtual ~AnyOptimizer() = default;
@@ -55,7 +56,7 @@ class AnyOptimizer {
   virtual const ParameterStore& params() const = 0;
 };
 
-/// O, behind that interface.
+/// AnyOptimizer that holds an O.
 template <class O>
 class OptimizerOf final : public AnyOptimizer {
  public:
@@ -81,13 +82,13 @@ class OptimizerOf final : public AnyOptimizer {
   O optimizer_;
 };
 
-/// make_any<SGD>(params, SGDOptions{.lr = 0.1})
+/// Example: make_any<SGD>(params, SGDOptions{.lr = 0.1})
 template <class O, class Options>
 std::unique_ptr<AnyOptimizer> make_any(const ParameterStore& params, const Options& options) {
   return std::make_unique<OptimizerOf<O>>(params, options);
 }
 
-/// The count of a method's random draws, which a checkpoint keeps.
+/// Number of random draws of a method, stored in checkpoints.
 class NoiseState {
  public:
   struct Options {
@@ -97,15 +98,15 @@ class NoiseState {
   virtual Options options() const = 0;
   virtual std::uint64_t draws() const = 0;
   virtual void set_draws(std::uint64_t n) = 0;
-  virtual const char* name() const = 0;  ///< in the checkpoint
+  virtual const char* name() const = 0;  ///< its name in the checkpoint
 };
 
-/// A method of training. This class is an optimizer alone; what computes the gradient in another way derives
-/// from it.
+/// A training method. The base class is an optimizer alone; methods that compute the gradient
+/// otherwise derive from it.
 class Method {
  public:
-  /// The mean loss of batch k of an update, 0 ≤ k < batches(). A method asks for one batch after another, and
-  /// for each once or several times in a row.
+  /// Mean loss of batch k of an update, 0 ≤ k < batches(). A method evaluates the batches in order, each once
+  /// or several times in a row.
   using Loss = std::function<Tensor(std::int64_t k)>;
 
   Method(ParameterStore params, std::unique_ptr<AnyOptimizer> optimizer, double clip_norm = 0)
@@ -114,26 +115,26 @@ class Method {
   Method(const Method&) = delete;
   Method& operator=(const Method&) = delete;
 
-  /// One update. Returns the mean loss over its batches, of the first evaluation of each; does not wait for
-  /// the device.
+  /// Performs one update. Returns the mean loss over its batches, each at its first evaluation. Does not
+  /// wait for the device.
   virtual Tensor step(const Loss& loss) {
     const Tensor value = backward(loss);
     if (clip_norm_ > 0) clip_grad_norm(params_, clip_norm_);
     optimizer_->step();
     return value;
   }
-  /// Different batches that one update takes.
+  /// Number of distinct batches per update.
   virtual std::int64_t batches() const { return 1; }
-  /// Evaluations of the loss, with backward, in one update.
+  /// Number of loss evaluations, with backward, per update.
   virtual std::int64_t evaluations() const { return 1; }
-  /// Perturbed copies of θ in a pass.
+  /// Number of perturbed copies of θ per pass.
   virtual std::int64_t replicas() const { return 0; }
-  /// Radius of the noise in the coming update; NaN for a method without a schedule of the radius.
+  /// Noise radius of the next update; NaN for a method without a radius schedule.
   virtual double radius() const { return std::numeric_limits<double>::quiet_NaN(); }
 
-  /// The optimizer that updates θ: learning rate, schedule, state.
+  /// The optimizer that updates θ: its learning rate, schedule and state.
   AnyOptimizer& optimizer() { return *optimizer_; }
-  /// Adds to a Checkpoint what a resumed run needs.
+  /// Adds the state that a resumed run needs to a Checkpoint.
   template <class Checkpoint>
   void add_to(Checkpoint& checkpoint) {
     checkpoint.add("optimizer", *optimizer_);
@@ -141,7 +142,7 @@ class Method {
   }
 
  protected:
-  /// Adds the gradient of an update; returns the loss.
+  /// Accumulates the gradient of an update; returns the loss.
   virtual Tensor backward(const Loss& loss) {
     const Tensor value = loss(0);
     value.backward();

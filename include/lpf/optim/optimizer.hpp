@@ -1,9 +1,10 @@
-// What optimizers have in common: parameter groups as ranges of θ, the learning-rate schedule, the count of updates. An
-// optimizer is a formula over a range of θ and the numbers of the step:
+// Base class of the optimizers: parameter groups as ranges of θ, the learning-rate schedule and the number of
+// updates. An optimizer is a formula over a range of θ and the scalars of the step:
 //
 //   class SignSGD final : public optim::Optimizer<SignSGDOptions> {
 //    public:
-//     explicit SignSGD(const ParameterStore& params, const SignSGDOptions& options = {}) : Optimizer(params, options) {}
+//     explicit SignSGD(const ParameterStore& params, const SignSGDOptions& options = {})
+//         : Optimizer(params, options) {}
 //     StateVectors state() const override { return {}; }
 //
 //    private:
@@ -26,7 +27,7 @@
 
 namespace lpf::optim {
 
-/// Parameters for which `match` holds are updated with options of their own; the first group that matches counts.
+/// Options for the parameters for which `match` holds; the first matching group applies.
 template <class Options>
 struct ParameterGroup {
   std::function<bool(const ParameterInfo&)> match;
@@ -35,7 +36,8 @@ struct ParameterGroup {
 template <class Options>
 using Group [[deprecated("use ParameterGroup")]] = ParameterGroup<Options>;
 
-/// Biases, and scale and shift of normalisations: parameters of one axis, which often go without weight decay.
+/// True for parameters of one axis: biases, and scale and shift of normalisations, often
+/// without weight decay.
 inline bool is_vector(const ParameterInfo& info) { return info.shape.rank() <= 1; }
 
 /// A range of θ whose parameters share one group.
@@ -44,7 +46,7 @@ struct Range {
   std::size_t group;  ///< 0: the optimizer's own options
 
   std::int64_t length() const { return end - begin; }
-  /// The elements of a vector of θ's length over the range: a view [length].
+  /// The range's elements of a vector of θ's length, as a view [length].
   Tensor of(const Tensor& vector) const { return vector.alias({length()}, begin); }
 };
 
@@ -60,8 +62,8 @@ std::vector<Range> ranges_of(const ParameterStore& params,
     for (std::size_t i = groups.size(); i-- > 0;)
       if (groups[i].match(info)) g = i + 1;
     const std::int64_t end = info.offset + info.numel();
-    // What lies between neighbours is less than the alignment, zero in θ and in its gradient, and stays so: ranges may run
-    // across it. A frozen parameter between two takes at least the alignment.
+    // The gap between neighbours is smaller than the alignment and stays zero in θ and in its gradient, so a
+    // range may span it. A frozen parameter between two takes at least the alignment.
     const bool neighbours = !out.empty() && out.back().group == g && info.offset - out.back().end < align;
     if (neighbours) {
       out.back().end = end;
@@ -72,10 +74,10 @@ std::vector<Range> ranges_of(const ParameterStore& params,
   return out;
 }
 
-/// The numbers of one update that change from step to step, as Optimizer::step_numbers() gives them.
+/// The scalars of one update that change per step, from Optimizer::step_numbers().
 struct StepNumbers {
   std::vector<StepScalar> values;
-  bool first;  ///< the first update of all
+  bool first;  ///< true in the first update of all
 
   const StepScalar& operator[](std::size_t i) const { return values[i]; }
 };
@@ -83,12 +85,12 @@ struct StepNumbers {
 /// State vectors, each of θ's length, by name.
 using StateVectors = std::vector<std::pair<std::string, Tensor>>;
 
-/// Base of the optimizers that update θ from its gradient in one sweep a group. step() uses the gradient up and clears it,
-/// so that several backward() before it accumulate, and none is left over for the next.
+/// Base of the optimizers that update θ from its gradient in one sweep per group. step() consumes the
+/// gradient and clears it: several backward() before it accumulate, and nothing carries over to the next.
 template <class Options>
 class Optimizer {
  public:
-  /// @throws ValueError for a group without a rule.
+  /// @throws ValueError for a group without `match`.
   explicit Optimizer(ParameterStore params, const Options& options = {},
                      std::vector<ParameterGroup<Options>> groups = {})
       : params_(std::move(params)), groups_(std::move(groups)) {
@@ -105,36 +107,36 @@ class Optimizer {
   void step();
   void zero_grad() { params_.zero_grad(); }
 
-  /// The learning rate of every group is multiplied by schedule(updates done).
+  /// Multiplies the learning rate of every group by schedule(updates done).
   void set_schedule(schedule::Schedule schedule) { schedule_ = std::move(schedule); }
-  /// Learning rate of the coming update (of the parameters without a group of their own).
+  /// Learning rate of the next update (of parameters without a group).
   double lr() const { return lr_of(options_[0]); }
 
   std::uint64_t steps() const { return steps_; }
   void set_steps(std::uint64_t n) { steps_ = n; }
-  /// What a checkpoint keeps besides steps().
+  /// The state that a checkpoint stores besides steps().
   virtual StateVectors state() const = 0;
 
   const ParameterStore& params() const { return params_; }
 
  protected:
-  /// The numbers of update t = 1, 2, … that change from step to step, from the options and the learning rate `lr` of that
-  /// update. A pure function: it is evaluated anew for each step.
+  /// The scalars of update t = 1, 2, … that change per step, from the options and that update's learning rate
+  /// `lr`. A pure function, evaluated for each step.
   virtual std::vector<double> step_numbers(const Options& options, double lr, std::uint64_t t) const {
     static_cast<void>(options), static_cast<void>(t);
     return {lr};
   }
-  /// θ, and the state, over a range. `now` has the numbers of step_numbers().
+  /// Updates θ and the state over a range. `now` holds the values of step_numbers().
   virtual void update(const Range& range, const Options& options, const StepNumbers& now) = 0;
 
-  /// Learning rate of the coming update. ValueError where the schedule gives no number.
+  /// Learning rate of the next update. ValueError if the schedule returns NaN or infinity.
   double lr_of(const Options& options) const {
     const double factor = schedule_ ? schedule_(steps_) : 1;
     check(std::isfinite(factor), "optimizer", "the schedule gives ", factor, " for update ", steps());
     return options.lr * factor;
   }
   Tensor new_state() const { return zeros_like(params_.theta()); }
-  /// Element i of a state vector, for a kernel; null if there is none.
+  /// Pointer to element i of a state vector, for a kernel; null if t is undefined.
   static void* at(const Tensor& t, std::int64_t i) {
     return t.defined() ? lpf::detail::element(t, i) : nullptr;
   }

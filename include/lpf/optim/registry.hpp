@@ -1,12 +1,13 @@
-// Every method of training by name, for programs that choose one at run time:
+// All training methods by name, for programs that choose one at run time:
 //
 //   for (const auto& m : optim::list()) std::cout << m.name << "  " << m.description << "\n";
 //   const auto method = optim::make("lpf-sgd", params, {.lr = 0.1, .momentum = 0.9, .M = 8, .gamma = 0.06});
 //   method->optimizer().set_schedule(schedule::cosine(steps));
 //   for (auto [x, y] : loader) method->step([&, x = x, y = y](auto) { return cross_entropy(net(x), y); });
 //
-// A new optimizer is its header and its entry in optimizers(): every program then has it, alone and inside
-// each of wrappers(). A new way to compute the gradient is its header and its entry in wrappers().
+// To add an optimizer, write its header and its entry in optimizers(): every program then has it,
+// alone and inside each of wrappers(). To add a way to compute the gradient, write its header and its
+// entry in wrappers().
 #pragma once
 
 #include <algorithm>
@@ -22,13 +23,13 @@
 
 namespace lpf::optim {
 
-/// Hyper-parameters to begin with, as the literature has them for image networks.
+/// Initial hyper-parameters, from the literature for image networks.
 struct Customary {
   double lr, weight_decay;
-  bool of_sgd;  ///< those of SGD, which the network decides
+  bool of_sgd;  ///< those of SGD, which depend on the network
 };
 
-/// What updates θ from its gradient.
+/// An optimizer: updates θ from its gradient.
 struct OptimizerInfo {
   std::string name, title, description;
   std::vector<std::string> settings;  ///< MethodOptions that it reads, as flags: "weight-decay"
@@ -36,20 +37,20 @@ struct OptimizerInfo {
   std::unique_ptr<AnyOptimizer> (*make)(const ParameterStore&, const MethodOptions&);
 };
 
-/// What computes the gradient that an optimizer takes.
+/// A wrapper: computes the gradient that an optimizer takes.
 struct WrapperInfo {
   std::string name, title, description;
   std::vector<std::string> settings;
-  std::vector<std::string> strength;  ///< of them, what to lower where training diverges
-  std::string slices;                 ///< the setting that says into how many slices a batch is cut; "": none
-  bool sgd_by_default;  ///< the name alone stands for SGD inside it; else SGD is named too, as in "lpf-sgd"
+  std::vector<std::string> strength;  ///< those of them to lower where training diverges
+  std::string slices;                 ///< the setting with the number of slices per batch; "": none
+  bool sgd_by_default;                ///< "NAME" alone means NAME-sgd; else SGD is named too, as in "lpf-sgd"
   std::unique_ptr<Method> (*make)(const ParameterStore&, std::unique_ptr<AnyOptimizer>, const MethodOptions&);
 };
 
-/// A method of training: an optimizer, alone or inside a wrapper.
+/// A training method: an optimizer, alone or inside a wrapper.
 struct MethodInfo {
   std::string name;         ///< "lpf-adam"
-  std::string title;        ///< as texts have it: "LPF-Adam"
+  std::string title;        ///< in texts: "LPF-Adam"
   std::string description;  ///< a few words
   std::string optimizer;    ///< "adam"
   std::string wrapper;      ///< "lpf", or "" for the optimizer alone
@@ -65,7 +66,7 @@ struct MethodInfo {
 
 // clang-format off
 
-/// What updates θ. An optimizer is entered here and nowhere else.
+/// The optimizers. An optimizer is registered here only.
 inline const std::vector<OptimizerInfo>& optimizers() {
   using P = const ParameterStore&;
   using O = const MethodOptions&;
@@ -84,7 +85,7 @@ inline const std::vector<OptimizerInfo>& optimizers() {
   return all;
 }
 
-/// What computes the gradient. Each goes around every optimizer.
+/// The wrappers. Each combines with every optimizer.
 inline const std::vector<WrapperInfo>& wrappers() {
   static const std::vector<WrapperInfo> all{
       {"sam", "SAM", "sharpness-aware minimisation", {"rho", "slices", "batch-norm"}, {"rho"}, "slices", true,
@@ -158,14 +159,14 @@ inline std::vector<std::string> names() {
   return out;
 }
 
-/// @throws ValueError, with the nearest names, if there is no such method.
+/// @throws ValueError, with the nearest names, for an unknown name.
 inline const MethodInfo& info(std::string_view name) {
   for (const MethodInfo& m : list())
     if (m.name == name) return m;
   fail("optim", "there is no optimizer '", name, "'", lpf::detail::suggest(name, names()));
 }
 
-/// A method that trains `params`.
+/// Creates a method that trains `params`.
 /// @throws ValueError for an unknown name, or for options that it does not accept.
 inline std::unique_ptr<Method> make(std::string_view name, const ParameterStore& params,
                                     const MethodOptions& options = {}) {

@@ -1,14 +1,14 @@
-// Sharpness-aware minimisation (Foret et al. 2021): g at θ, then e = ρ g/(‖g‖₂ + 1e-12), then the gradient at
-// θ + e on the same batch, which any base optimizer takes at θ. ASAM (Kwon et al. 2021): e = ρ T²g/(‖Tg‖₂ +
-// 1e-12), T = |θ| + η. m-sharpness (Foret et al., section 4.2): the batch is cut into slices, and each
-// ascends by its own gradient. Two passes, however many slices. The second reads θ + e as stored replicas: θ
-// is not written.
+// Sharpness-aware minimisation (Foret et al. 2021), two passes per update:
+//   1. g = ∇L(θ);   e = ρ g/(‖g‖₂ + 1e-12), or ρ T²g/(‖Tg‖₂ + 1e-12), T = |θ| + η (ASAM, Kwon et al. 2021)
+//   2. the gradient at θ + e on the same batch, which any base optimizer applies at θ
+// m-sharpness (Foret et al., section 4.2): the batch is cut into slices, each with an ascent by its own
+// gradient; still two passes. The second pass reads θ + e as stored replicas: θ is not written.
 //
 //   optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9, .weight_decay = 5e-4});
 //   optim::SAM sam(params, sgd, {.rho = 0.05});
 //   for (auto [x, y] : loader) sam.step([&, x = x, y = y] { return cross_entropy(net(x), y); });
 //
-// Weight decay, groups and the schedule are the base's: neither norm has the decay in it.
+// Weight decay, groups and the schedule are the base's; neither norm includes the decay.
 #pragma once
 
 #include <limits>
@@ -25,16 +25,16 @@ struct SAMOptions {
   double rho = 0.05;      ///< ρ, radius of the ascent
   bool adaptive = false;  ///< ASAM
   double eta = 0.01;      ///< η of ASAM
-  /// Consecutive slices of the batch, each with an ascent of its own: replicas, which take [slices, size of
-  /// θ] of memory.
+  /// Consecutive slices of the batch, each with its own ascent: replicas, which take [slices,
+  /// size of θ] of memory.
   std::int64_t slices = 1;
-  /// Batch norm in the second pass. `recomputed`: the batch's statistics, running ones left to the first pass
-  /// (sound); `per_replica`: updated by both passes; `frozen`: running statistics used.
+  /// Batch norm in the second pass. `recomputed`: batch statistics; running ones are updated by the first
+  /// pass only (sound); `per_replica`: updated by both passes; `frozen`: running statistics are used.
   BatchNormPolicy batch_norm = BatchNormPolicy::recomputed;
-  /// Parts of equal size in which the batch comes, where it is too large for one pass: step() takes loss(k),
-  /// the mean loss of part k.
+  /// Number of equal parts of a batch too large for one pass: step() then takes loss(k), the
+  /// mean loss of part k.
   std::int64_t accumulate = 1;
-  double clip_norm = 0;  ///< of the gradient that the base takes, as clip_grad_norm(); 0: none
+  double clip_norm = 0;  ///< of the gradient applied by the base, as in clip_grad_norm(); 0: no limit
 };
 using SamOptions [[deprecated("use SAMOptions")]] = SAMOptions;
 
@@ -52,8 +52,8 @@ class SAM {
           "clip_norm must be finite and not negative, got ", options.clip_norm);
   }
 
-  /// One update. loss() computes the mean loss of the batch, or loss(k) that of part k of it; each is called
-  /// twice. Returns the first pass's loss, at θ. If it throws, θ is as before and the gradient zero.
+  /// Performs one update. loss() computes the mean loss of the batch, or loss(k) that of its part k; each is
+  /// called twice. Returns the first pass's loss, at θ. If it throws, θ is unchanged and the gradient zero.
   /// StateError if there is a gradient already.
   template <class Loss>
   Tensor step(Loss loss) {
@@ -81,7 +81,7 @@ class SAM {
     Tensor loss, offsets;  // offsets: [slices, size of θ]
   };
 
-  /// The ascent is that of all parts together.
+  /// The ascent from the gradient over all parts.
   template <class Loss>
   Tensor gradient_of_whole(Loss& loss) const {
     Tensor total = zeros({}, params_.theta().options());
@@ -128,8 +128,8 @@ class SAM {
     return affine(l.detach(), share(), 0);
   }
 
-  /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r;
-  /// that it carries the slice's share of the batch does not matter to its direction.
+  /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r. Its
+  /// factor, the slice's share of the batch, does not affect the direction.
   template <class Loss>
   Ascent ascend_by_slice(Loss& loss, std::int64_t k) const {
     const std::int64_t m = options_.slices, size = params_.theta().numel();
@@ -166,7 +166,7 @@ class SAM {
     return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}), pass);
   }
 
-  /// The ascent e from a gradient, both of θ's layout.
+  /// The ascent e from a gradient, both in θ's layout.
   Tensor ascent(const Tensor& g) const {
     const auto off = no_grad();
     Tensor direction = g, v = g;  // e = ρ·direction/(‖v‖₂ + 1e-12)

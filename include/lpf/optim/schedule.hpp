@@ -1,6 +1,6 @@
-// Learning-rate schedules: functions from the number of updates done to a factor of the base learning rate.
-// They have no state, so a resumed run goes on by itself; they compose with chain() and count epochs with
-// per_epoch().
+// Learning-rate schedules: functions from the number of updates done to a factor of the base learning
+// rate. They are stateless, so a resumed run needs no schedule state. chain() composes them, and
+// per_epoch() counts epochs.
 #pragma once
 
 #include <algorithm>
@@ -42,8 +42,8 @@ LPF_ONCE Schedule exponential(double gamma) {
   return [=](std::uint64_t t) { return std::pow(gamma, static_cast<double>(t)); };
 }
 
-/// From 1 to `final_factor` along half a cosine over `total` steps, and there it stays (Loshchilov & Hutter
-/// 2017). PyTorch's CosineAnnealingLR up to `total`, eta_min = final_factor·lr.
+/// From 1 to `final_factor` along half a cosine over `total` steps, then constant (Loshchilov & Hutter 2017).
+/// PyTorch's CosineAnnealingLR up to `total`, eta_min = final_factor·lr.
 LPF_ONCE Schedule cosine(std::uint64_t total, double final_factor = 0) {
   check(total > 0, "schedule::cosine", "total must be positive");
   return [=](std::uint64_t t) {
@@ -52,7 +52,7 @@ LPF_ONCE Schedule cosine(std::uint64_t total, double final_factor = 0) {
   };
 }
 
-/// Linear from `start_factor` to `end_factor` over `total` steps, and there it stays. PyTorch's LinearLR.
+/// Linear from `start_factor` to `end_factor` over `total` steps, then constant. PyTorch's LinearLR.
 LPF_ONCE Schedule linear(std::uint64_t total, double start_factor, double end_factor = 1) {
   check(total > 0, "schedule::linear", "total must be positive");
   return [=](std::uint64_t t) {
@@ -66,14 +66,14 @@ LPF_ONCE Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) {
 
 struct OneCycleOptions {
   std::uint64_t total = 0;      ///< steps of the whole cycle
-  double fraction_up = 0.3;     ///< of them spent rising
+  double fraction_up = 0.3;     ///< fraction of them that rises
   double initial_divisor = 25;  ///< begins at 1/initial_divisor of the peak
   double final_divisor = 1e4;   ///< ends at 1/(initial_divisor·final_divisor)
-  bool three_phases = false;    ///< down to the beginning's rate as fast as up, then to the end's
+  bool three_phases = false;    ///< down to the initial rate as fast as up, then to the final one
 };
 
-/// Up to the peak (the base learning rate) and down again, along cosines (Smith & Topin 2019). PyTorch's
-/// OneCycleLR.
+/// Up to the peak (the base learning rate) and down again, along cosines (Smith & Topin 2019).
+/// PyTorch's OneCycleLR.
 LPF_ONCE Schedule one_cycle(const OneCycleOptions& o) {
   check(o.total > 0, "schedule::one_cycle", "total must be positive");
   check(o.fraction_up > 0 && o.fraction_up < 1, "schedule::one_cycle", "fraction_up must lie in (0, 1), got ",
@@ -95,7 +95,7 @@ LPF_ONCE Schedule one_cycle(const OneCycleOptions& o) {
   };
 }
 
-/// (1 − t/total)^power. Zero from `total` on.
+/// (1 − t/total)^power; zero from `total` on.
 LPF_ONCE Schedule polynomial(std::uint64_t total, double power = 1) {
   check(total > 0, "schedule::polynomial", "total must be positive");
   return [=](std::uint64_t t) {
@@ -103,8 +103,7 @@ LPF_ONCE Schedule polynomial(std::uint64_t total, double power = 1) {
   };
 }
 
-/// One schedule after another: each begins at 0 where the one before it has had its steps; the last goes on
-/// for ever.
+/// Schedules in sequence: each starts at t = 0 after the steps of the one before; `last` has no end.
 LPF_ONCE Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, Schedule last) {
   bool all = bool(last);
   for (const auto& part : parts) all = all && part.first;
@@ -118,7 +117,7 @@ LPF_ONCE Schedule chain(std::vector<std::pair<Schedule, std::uint64_t>> parts, S
   };
 }
 
-/// A schedule that counts epochs of `steps` updates.
+/// A schedule over epochs of `steps` updates.
 LPF_ONCE Schedule per_epoch(Schedule schedule, std::uint64_t steps) {
   check(bool(schedule), "schedule::per_epoch", "the schedule is an empty function");
   check(steps > 0, "schedule::per_epoch", "an epoch needs at least one step");

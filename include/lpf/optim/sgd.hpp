@@ -1,4 +1,4 @@
-// Stochastic gradient descent as PyTorch has it:
+// Stochastic gradient descent in PyTorch's form:
 //   d = g + λθ;   v ← μv + (1 − τ)d (first step v = d);   θ ← θ − η(d + μv) with Nesterov, θ − ηv without.
 #pragma once
 
@@ -10,7 +10,7 @@ struct SGDOptions {
   double lr = 0.1;          ///< η
   double momentum = 0;      ///< μ
   double dampening = 0;     ///< τ
-  double weight_decay = 0;  ///< λ, on every parameter unless a group says otherwise
+  double weight_decay = 0;  ///< λ, on every parameter unless a group overrides it
   bool nesterov = false;    ///< needs momentum, and no dampening
 };
 using SgdOptions [[deprecated("use SGDOptions")]] = SGDOptions;

@@ -1,8 +1,7 @@
 // SmoothOut (Wen et al. 2018): the gradient of the loss smoothed by a uniform distribution,
 //   g = ∇L(θ + s ⊙ u),   u ~ U(−1, 1) for each element, one draw for the whole batch,
-//   s = a (plain), or a·‖w_k‖₂ for output filter k and a(‖p‖₂ + 1e-16) for biases, scales and shifts
-//   (adaptive).
-// Default a = 0.009 (Bisla et al. 2022). One line more than SGD, and any optimizer takes the gradient:
+//   s = a (plain), or adaptive: a·‖w_k‖₂ for output filter k, a(‖p‖₂ + 1e-16) for biases, scales and shifts.
+// Default a = 0.009 (Bisla et al. 2022). One line more than SGD, with any optimizer:
 //
 //   optim::SmoothOut smooth({.a = 0.009, .adaptive = true});
 //   for (auto [x, y] : loader) {
@@ -23,17 +22,18 @@ struct SmoothOutOptions {
   double a = 0.009;       ///< a, half the width of the distribution
   bool adaptive = false;  ///< in proportion to the norm of each filter
   std::int64_t M = 1;     ///< draws, each for one of M consecutive slices of the batch
-  /// Of a slice. With M = 1 it is the batch: `per_replica` is batch norm as always, with weights θ + s ⊙ u.
+  /// Per slice. With M = 1 the slice is the batch: `per_replica` is ordinary batch norm with
+  /// weights θ + s ⊙ u.
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   std::uint64_t seed = 0;  ///< of the noise
   /// Which parameters are perturbed; all trainable ones if empty.
   std::function<bool(const ParameterInfo&)> include = {};
-  /// u of pass `draw`, [M, size of θ] in the order of θ, to repeat a run of another program; drawn from the
-  /// seed if empty.
+  /// u of pass `draw`, [M, size of θ] in the order of θ, to reproduce a run of another program; drawn from
+  /// the seed if empty.
   std::function<Tensor(std::uint64_t draw)> noise = {};
 };
 
-/// Makes perturbed passes, each with fresh noise. Its whole state is the number of passes made.
+/// Opens perturbed passes, each with fresh noise. Its only state is the number of passes.
 class SmoothOut {
  public:
   explicit SmoothOut(SmoothOutOptions options = {}) : options_(std::move(options)), draws_(key(0)) {
@@ -42,9 +42,9 @@ class SmoothOut {
     check(options_.M >= 1 && options_.M < 0xFFFFFF, "SmoothOut", "M must be at least 1, got ", options_.M);
   }
 
-  /// A perturbed pass over `params`, from now to the end of the returned scope. θ is not changed. StateError
-  /// if one is open already, or if the one before it ended without having met any parameter (once: the next
-  /// call goes on).
+  /// Opens a perturbed pass over `params`, which ends with the returned scope. θ is not changed.
+  /// StateError if one is already open, or if the previous one ended before any parameter was read (once:
+  /// the next call succeeds).
   [[nodiscard("keep the scope: auto scope = smooth.perturb(params)")]] filter::Perturbation perturb(
       const ParameterStore& params) {
     check_.begin("SmoothOut", params);
@@ -54,13 +54,13 @@ class SmoothOut {
     return filter::Perturbation(params, rows(params), pass, check_.unread());
   }
 
-  /// The offsets s ⊙ u of pass `draw` at the present θ, [M, size of θ]: what perturb() adds.
+  /// The offsets s ⊙ u of pass `draw` at the present θ, [M, size of θ], as added by perturb().
   Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
     return offsets(params, key(draw), given_noise(params, draw));
   }
 
   const SmoothOutOptions& options() const { return options_; }
-  /// Passes made so far; set it to go on from a checkpoint, or to replay a pass.
+  /// Number of passes so far; set it to resume from a checkpoint or to repeat a pass.
   std::uint64_t draws() const { return draws_.count(); }
   void set_draws(std::uint64_t n) { draws_.set_count(n); }
 
@@ -70,7 +70,7 @@ class SmoothOut {
     return filter::segments_of(params, NoiseLaw::filter_wise, options_.include);
   }
 
-  /// The user's own u, checked; undefined without.
+  /// The user's u, checked; undefined if there is none.
   Tensor given_noise(const ParameterStore& params, std::uint64_t draw) const {
     if (!options_.noise) return {};
     check_not_captured("SmoothOut with noise of your own");

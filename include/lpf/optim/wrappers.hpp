@@ -1,5 +1,5 @@
-// What registry.hpp puts around an optimizer: the low-pass filter, SAM and ASAM, SmoothOut; and Entropy-SGD.
-// Each is behind the interface of method.hpp.
+// The gradient wrappers of registry.hpp (the low-pass filter, SAM and ASAM, SmoothOut) and Entropy-SGD,
+// behind the interface of method.hpp.
 #pragma once
 
 #include "lpf/filter/low_pass_filter.hpp"
@@ -10,11 +10,11 @@
 
 namespace lpf::optim {
 
-/// The gradient in perturbed passes of F (LowPassFilter, SmoothOut), around any optimizer.
+/// Any optimizer with the gradient of F's perturbed passes (LowPassFilter, SmoothOut).
 template <class F>
 class PerturbedMethod final : public Method, private NoiseState {
  public:
-  /// `name` is that of the count of draws in a checkpoint.
+  /// `name`: that of the draw count in a checkpoint.
   PerturbedMethod(const char* name, const ParameterStore& params, std::unique_ptr<AnyOptimizer> optimizer,
                   double clip_norm, F filter)
       : Method(params, std::move(optimizer), clip_norm), name_(name), filter_(std::move(filter)) {}
@@ -43,7 +43,7 @@ class PerturbedMethod final : public Method, private NoiseState {
 
 namespace detail {
 
-/// SAM and ASAM: their own two passes.
+/// SAM and ASAM, with their own two passes.
 class SAMMethod final : public Method {
  public:
   SAMMethod(const ParameterStore& p, std::unique_ptr<AnyOptimizer> base, const SAMOptions& options)
@@ -94,7 +94,7 @@ inline std::unique_ptr<Method> make_smoothout(const ParameterStore& p, std::uniq
                                                       std::move(smooth));
 }
 
-/// Entropy-SGD: an optimizer that makes the passes of its update itself, and so stands in no wrapper.
+/// Entropy-SGD: an optimizer that runs the passes of its update itself, so it has no wrapper.
 class EntropyMethod final : public Method {
  public:
   EntropyMethod(const ParameterStore& p, const EntropySGDOptions& options)

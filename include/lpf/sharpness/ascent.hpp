@@ -3,9 +3,9 @@
 //   max_{‖v‖ ≤ ρ} L(θ + C v) − L(θ)        ρ 0.05, in units of the filters
 //
 // by projected gradient ascent: v ← Π(v + s·g/‖g‖), g the gradient over all samples at v, Π the projection
-// onto the ball, s from ρ/2 down to ρ/20. Several starts climb in one pass: ρ g/‖g‖ of the gradient at θ,
-// which is SAM's own single step, and random points of the sphere. The value is the best loss that was seen,
-// so it is a lower bound of the maximum.
+// onto the ball, s from ρ/2 down to ρ/20. Several starts share one pass: ρ g/‖g‖ of the gradient at θ, which
+// is SAM's own single step, and random points of the sphere. The value is the largest rise found, a lower
+// bound of the maximum.
 #pragma once
 
 #include "lpf/backend/float64.hpp"
@@ -16,8 +16,8 @@ namespace lpf::sharpness {
 
 struct AscentOptions {
   double rho = 0.05;        ///< ρ
-  std::int64_t steps = 20;  ///< of ascent after the start
-  std::int64_t starts = 4;  ///< replicas that climb together
+  std::int64_t steps = 20;  ///< ascent steps after the start
+  std::int64_t starts = 4;  ///< replicas, each an ascent of its own
   std::uint64_t key = 0;    ///< of the random starts
 };
 

@@ -1,4 +1,4 @@
-// The blocks of parameters that a measure is split over: layers, or the stages of a network.
+// Blocks of parameters, layers or stages of a network, into which a measure is decomposed.
 #pragma once
 
 #include <string>
@@ -14,14 +14,14 @@ struct Block {
   std::vector<std::size_t> parameters;  ///< their indices in the store
 };
 
-/// What a parameter named "layer1.0.conv1.weight" belongs to.
+/// The block of a parameter named "layer1.0.conv1.weight".
 enum class BlockLevel {
   layer,  ///< "layer1.0.conv1"
   stage   ///< "layer1"
 };
 
-/// The blocks of the trained parameters, in the order of the store. A parameter with a name of one part is a
-/// block of its own.
+/// The blocks of the trainable parameters, in store order. A parameter whose name has one part
+/// is its own block.
 LPF_ONCE std::vector<Block> blocks_of(const ParameterStore& params, BlockLevel level = BlockLevel::layer) {
   std::vector<Block> out;
   for (const ParameterInfo& info : params.parameters()) {

@@ -1,6 +1,6 @@
 // Two models on the same data with the same noise: the difference of a measure, and its standard error from
-// the paired differences of the draws, which is far below that of two separate measurements. Where samples
-// enter, theirs are paired too.
+// the paired differences of the draws, far below that of two separate measurements. Samples are paired
+// likewise where the measure uses them.
 #pragma once
 
 #include "lpf/sharpness/measure.hpp"
@@ -16,7 +16,7 @@ struct Difference {
 };
 
 /// a − b for every measure that both reports have with the same draws. The reports must be of the same data,
-/// options and key. ValueError where their draws differ in number.
+/// options and key. ValueError if their numbers of draws differ.
 LPF_ONCE std::vector<Difference> compare(const Report& a, const Report& b) {
   const auto paired = [](const char* what, const std::string& name, const std::vector<double>& x,
                          const std::vector<double>& y) {

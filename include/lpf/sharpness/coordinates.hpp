@@ -1,6 +1,6 @@
 // Vectors v over the weights, in units of the filters: the point v is the weights θ + C v, C = diag(c) with c
 // the size of each unit (units.hpp). They are float64 tensors of θ's length on the CPU, zero between
-// parameters and where nothing is trained.
+// parameters and where nothing is trainable.
 #pragma once
 
 #include "lpf/backend/float64.hpp"
@@ -9,7 +9,7 @@
 
 namespace lpf::sharpness {
 
-/// Streams of random numbers apart from those of the draws, whose `draw` counts from 0.
+/// Streams of random numbers, distinct from those of the draws, whose `draw` counts from 0.
 enum class Stream : std::uint64_t {
   lanczos = 0xFFFFFFFF,
   probes = 0xFFFFFFFE,
@@ -45,11 +45,11 @@ class Coordinates {
   }
 
   const ParameterStore& params() const { return params_; }
-  /// The rows of θ that have one c each.
+  /// The rows of θ with one c each.
   const filter::Segments& rows() const { return rows_; }
   std::int64_t size() const { return units_.numel(); }            ///< of θ and of every v
-  std::int64_t dimension() const { return params_.numel(true); }  ///< numbers that are trained
-  /// c of every element of θ, zero where nothing is trained.
+  std::int64_t dimension() const { return params_.numel(true); }  ///< number of trainable elements
+  /// c of every element of θ, zero where nothing is trainable.
   const Tensor& units() const { return units_; }
   /// Standard deviation of each row of the noise N(0, σ²c²), in θ's dtype.
   Tensor scale(double sigma) const { return affine(at_rows(sizes_, rows_), sigma, 0); }
@@ -69,7 +69,7 @@ class Coordinates {
   }
   Tensor weights() const { return in_units(params_.theta()); }
 
-  /// Standard normal numbers, the same whatever lies between parameters.
+  /// Standard normal numbers, independent of the gaps between parameters.
   LPF_ONCE Tensor random_vector(std::uint64_t key, Stream stream, std::uint32_t index) const {
     const auto off = no_grad();
     const Tensor drawn = empty({dimension()}, {float64, Device::cpu()}), out = zeros_like(units_);
@@ -84,7 +84,7 @@ class Coordinates {
     return mul(out, (units_ != 0.0).to(float64));
   }
 
-  /// The parts of a vector over θ that belong to the trained parameters, in their shapes and dtype.
+  /// The parts of a vector over θ that belong to the trainable parameters, in their shapes and dtype.
   LPF_ONCE std::vector<Tensor> parts_of(const Tensor& over_theta) const {
     std::vector<Tensor> out;
     for (const ParameterInfo& info : params_.parameters())
@@ -92,7 +92,7 @@ class Coordinates {
         out.push_back(over_theta.alias(info.shape, info.offset).to(params_.dtype()).to(params_.device()));
     return out;
   }
-  /// out += factor · the vector that has these parts.
+  /// out += factor · the vector with these parts.
   LPF_ONCE void add_parts(const std::vector<Tensor>& parts, double factor, const Tensor& out) const {
     auto part = parts.begin();
     for (const ParameterInfo& info : params_.parameters()) {

@@ -3,8 +3,8 @@
 //   L(θ + ηg) − L(θ) = ε,   value 1/(η‖g‖)        ε 0.1
 //
 // in units of the filters: the step is C·η·C∇L, of length η‖C∇L‖. The root is the first crossing on a grid of
-// factor 4 from a sixteenth of ε/‖g‖² (where a linear loss would have it at 1), to a relative 1e-4; a pass
-// evaluates several η. The measure uses no random numbers.
+// factor 4 from a sixteenth of ε/‖g‖² (the root of a linear loss), to a relative 1e-4; a pass evaluates
+// several η. The measure uses no random numbers.
 #pragma once
 
 #include "lpf/sharpness/estimate.hpp"
@@ -18,7 +18,7 @@ struct EpsilonOptions {
   double tolerance = 1e-4;  ///< relative, of η
 };
 
-/// @throws NumericError where the gradient is zero, or the loss never rises so far along it.
+/// @throws NumericError where the gradient is zero, or the loss never rises by ε along it.
 LPF_ONCE Estimate epsilon_sharpness(const Landscape& landscape, const EpsilonOptions& options = {}) {
   constexpr const char* op = "sharpness::epsilon";
   check(options.epsilon > 0 && options.tolerance > 0, op, "epsilon and tolerance must be positive, got ",

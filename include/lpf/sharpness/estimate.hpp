@@ -1,11 +1,11 @@
-// What a measure is reported as: a value with the standard error of its random draws, the error that the data
-// leave in it, and how many draws that makes sensible.
+// The result of a measure: a value with the standard error of its random draws, the error due to the data,
+// and the number of draws these errors suggest.
 //
-// A loss that depends on draw r and sample i varies over both. With ψ_r the value that draw r alone stands
-// for (all samples) and χ_i the value that sample i alone stands for (all draws):
+// A loss that depends on draw r and sample i varies over both. With ψ_r the value from draw r alone (all
+// samples) and χ_i the value from sample i alone (all draws):
 //   standard error of the draws   sd(ψ)/√R     falls with the number of draws R
-//   error of the data             sd(χ)/√N     how far another data set of N samples would move the value
-// More draws are of no use once the first is small beside the second.
+//   error of the data             sd(χ)/√N     change of the value for another data set of N samples
+// More draws are useless once the first is small compared with the second.
 #pragma once
 
 #include <algorithm>
@@ -28,15 +28,15 @@ struct BlockValue {
 /// A Monte-Carlo value and its standard error.
 struct Estimate {
   double value = 0, standard_error = 0;  ///< an exact value has error 0
-  std::int64_t draws = 0;                ///< 0: nothing random in it
-  /// Standard error of the data as a sample of all possible data; NaN where it is not estimated.
+  std::int64_t draws = 0;                ///< 0: a deterministic measure
+  /// Standard error of the data as a sample of the population; NaN where it is not estimated.
   double data_error = std::numeric_limits<double>::quiet_NaN();
-  /// The smallest number of draws whose variance is a tenth of the data's, or which reaches the relative
-  /// error that was asked for (5 % if none was), whichever is less; 0 for an exact value.
+  /// The smallest number of draws whose variance is a tenth of the data's, or which reaches the requested
+  /// relative error (5 % if none was), whichever is less; 0 for an exact value.
   std::int64_t advised_draws = 0;
   std::vector<BlockValue> blocks = {};
-  std::vector<double> per_draw = {};    ///< ψ_r; of a function of a mean, its linearisation there
-  std::vector<double> per_sample = {};  ///< χ_i, where it is known
+  std::vector<double> per_draw = {};    ///< ψ_r; for a function of a mean, its linearisation
+  std::vector<double> per_sample = {};  ///< χ_i, where available
 };
 
 /// A curve over x with standard errors.
@@ -46,8 +46,8 @@ struct Curve {
 
 /// When to stop drawing.
 struct Until {
-  double relative_error = 0;  ///< draw until standard error ≤ this · |value|; 0: as many as `draws` says
-  std::int64_t max_draws = 10000;  ///< … but no more than this
+  double relative_error = 0;       ///< draw until standard error ≤ this · |value|; 0: exactly `draws`
+  std::int64_t max_draws = 10000;  ///< upper limit of draws
 };
 
 /// Mean and squared standard error of the mean.
@@ -63,8 +63,8 @@ LPF_ONCE MeanError mean_error(const std::vector<double>& values) {
   return out;
 }
 
-/// The estimate that these ψ and χ (empty where unknown) stand for; `value` is a mean of ψ, or a function of
-/// means whose linearisation ψ and χ are.
+/// The estimate from these ψ and χ (empty where unknown); `value` is a mean of ψ, or a function of means
+/// whose linearisation is ψ and χ.
 LPF_ONCE Estimate estimate_of(double value, std::vector<double> per_draw, std::vector<double> per_sample = {},
                               double relative_error = 0) {
   Estimate out{.value = value, .draws = std::ssize(per_draw)};
@@ -85,9 +85,9 @@ LPF_ONCE Estimate estimate_of(double value, std::vector<double> per_draw, std::v
   return out;
 }
 
-/// Calls more(first, count) until `draws` were made or, with a relative error, now() is an estimate that has
-/// it. Counts are multiples of `group`, but for the last. The next call is as long as the error so far says,
-/// at most twice what there is.
+/// Calls more(first, count) until `draws` are made or, with a relative error, now() is an estimate that
+/// reaches it. Counts are multiples of `group`, except the last. The size of the next call is predicted from
+/// the error so far, at most twice the number of draws made.
 template <class More, class Now>
 void draw_until(std::int64_t draws, const Until& until, std::int64_t group, More more, Now now) {
   if (until.relative_error <= 0) return more(std::int64_t{0}, draws);

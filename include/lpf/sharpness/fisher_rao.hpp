@@ -1,6 +1,6 @@
-// The Fisher-Rao norm θᵀ H θ (Liang et al. 2019, with the Hessian for the Fisher matrix, as the paper has
-// it): one product. Rescaling units does not change it, so that filter normalisation does not either. The
-// parts θ_bᵀ(H θ)_b of the blocks add up to it.
+// The Fisher-Rao norm θᵀ H θ (Liang et al. 2019, with the Hessian for the Fisher matrix, as in the paper):
+// one product. It is invariant to rescaling units, and so to filter normalisation. It is the sum of the parts
+// θ_bᵀ(H θ)_b of the blocks.
 #pragma once
 
 #include "lpf/sharpness/blocks.hpp"

@@ -1,7 +1,7 @@
 // The gradient norm ‖C ∇L(θ)‖₂ of the mean loss over all samples, in units of the filters (Zhao, Zhang and Hu
 // 2022, "Penalizing gradient norm for efficiently improving generalization in deep learning"): to first order
-// the rise of the loss within a ball, over its radius. At a minimum it is 0. Rescaling units does not change
-// it. Nothing is drawn. The squares of the blocks' norms add up to its square.
+// the rise of the loss within a ball, over its radius. It is 0 at a minimum, invariant to rescaling units,
+// and deterministic. Its square is the sum of the squares of the blocks' norms.
 #pragma once
 
 #include <cmath>

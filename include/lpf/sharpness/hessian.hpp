@@ -2,9 +2,9 @@
 //
 //   v ↦ C H C v,    H v = (1/N) Σ_b N_b H_b v
 //
-// exact (calculus/hvp.hpp), batches weighted by their number of samples. Where all samples are one batch its
-// graph is recorded once; otherwise each product records the batches again, one at a time. Either way memory
-// does not grow with the number of products.
+// exact (calculus/hvp.hpp), batches weighted by their number of samples. If all samples are one batch, its
+// graph is recorded once; otherwise each product records the batches again, one at a time. In both cases
+// memory does not grow with the number of products.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ namespace lpf::sharpness {
 
 class Hessian {
  public:
-  /// The landscape must outlive it; its weights must stay as they are.
+  /// The landscape must outlive it; its weights must not change.
   explicit Hessian(const Landscape& landscape) : landscape_(landscape) {
     if (landscape.samples() <= landscape.options().samples) kept_ = record(0);
   }

@@ -1,12 +1,12 @@
-// Kendall's rank correlation, and bootstrap intervals: how well a measure orders models by how they
-// generalise.
+// Kendall's rank correlation with bootstrap intervals: how well a measure orders models by
+// their generalisation.
 //
 //   τ_b = (C − D) / √((n₀ − n₁)(n₀ − n₂))
 //
 // over the n₀ = n(n−1)/2 pairs: C have the same order in x and y, D the opposite one, n₁ are tied in x and n₂
 // in y (Kendall 1945). Knight's algorithm (1966): sort by x, then count the exchanges that sort y, n log n.
 // The granulated coefficient is the mean of τ_b over groups of models that differ in one hyper-parameter
-// alone, so that no other one can make the order (Jiang et al. 2020).
+// only, so that no other can cause the order (Jiang et al. 2020).
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ namespace lpf::sharpness {
 
 namespace detail {
 
-/// Sorts `v`, and returns how many pairs of it stood in the wrong order.
+/// Sorts `v` and returns the number of its pairs that were in the wrong order.
 LPF_ONCE std::int64_t sort_and_count(std::span<double> v) {
   if (v.size() < 2) return 0;
   const auto left = v.first(v.size() / 2), right = v.subspan(v.size() / 2);
@@ -59,8 +59,8 @@ std::int64_t tied_pairs(std::size_t n, Same same) {
 
 }  // namespace detail
 
-/// τ_b in [−1, 1]; NaN where x or y are all the same, or there are fewer than two. @throws ShapeError unless
-/// there are as many x as y; ValueError for values that are not finite.
+/// τ_b in [−1, 1]; NaN where x or y is constant, or there are fewer than two. @throws ShapeError unless x and
+/// y have the same length; ValueError for values that are not finite.
 LPF_ONCE double kendall_tau_b(std::span<const double> x, std::span<const double> y) {
   constexpr const char* op = "kendall_tau_b";
   check<ShapeError>(x.size() == y.size(), op, "there are ", x.size(), " x and ", y.size(), " y");
@@ -88,7 +88,7 @@ LPF_ONCE double kendall_tau_b(std::span<const double> x, std::span<const double>
   return scale > 0 ? static_cast<double>(difference) / scale : std::numeric_limits<double>::quiet_NaN();
 }
 
-/// A value with an interval around it; NaN where there is none.
+/// A value with an interval; NaN where undefined.
 struct Interval {
   double value = std::numeric_limits<double>::quiet_NaN(), low = value, high = value;
 };
@@ -99,9 +99,9 @@ struct BootstrapOptions {
   std::uint64_t seed = 0;  ///< of the resampling
 };
 
-/// statistic(index) of 0 … n−1, with the percentile interval over resamples of n out of n with replacement
-/// (Efron 1979). Resamples where the statistic is NaN are left out. @throws ValueError for options out of
-/// range.
+/// statistic(index) of 0 … n−1, with the percentile interval over resamples of n out of n with
+/// replacement (Efron 1979). Resamples where the statistic is NaN are excluded. @throws ValueError for
+/// options out of range.
 LPF_ONCE Interval bootstrap(std::size_t n,
                             const std::function<double(std::span<const std::size_t>)>& statistic,
                             const BootstrapOptions& options = {}) {
@@ -144,8 +144,8 @@ LPF_ONCE Interval kendall(std::span<const double> x, std::span<const double> y,
       options);
 }
 
-/// The mean of τ_b over the groups: model i is in group[i]. Groups in which τ_b is NaN (all x or all y the
-/// same, or fewer than two models) are left out. The interval resamples groups.
+/// The mean of τ_b over the groups: model i is in group[i]. Groups where τ_b is NaN (x or y constant, or
+/// fewer than two models) are excluded. The interval resamples groups.
 LPF_ONCE Interval granulated_kendall(std::span<const std::size_t> group, std::span<const double> x,
                                      std::span<const double> y, const BootstrapOptions& options = {}) {
   check<ShapeError>(x.size() == y.size() && group.size() == x.size(), "granulated_kendall", "there are ",

@@ -1,7 +1,7 @@
-// Lanczos' method: from products v ↦ A v with a symmetric A an orthonormal basis Q of the Krylov space of a
-// first vector, in which A is tridiagonal, Qᵀ A Q = T. Full re-orthogonalisation, twice, in double (Golub &
-// Van Loan, chapter 10). And with it the largest eigenvalue of a loss's Hessian; measures that want more of
-// the spectrum are in spectrum.hpp.
+// Lanczos' method: from products v ↦ A v with a symmetric A, an orthonormal basis Q of the Krylov space of
+// a first vector, in which A is tridiagonal, Qᵀ A Q = T. Full re-orthogonalisation, twice, in double
+// (Golub & Van Loan, chapter 10). Also the largest eigenvalue of a loss's Hessian; for more of the
+// spectrum see spectrum.hpp.
 #pragma once
 
 #include <limits>
@@ -12,14 +12,14 @@
 
 namespace lpf::sharpness {
 
-/// What a run of Lanczos' method found.
+/// The result of Lanczos' method.
 struct Krylov {
   Tridiagonal matrix;         ///< T, m×m
   std::vector<Tensor> basis;  ///< the m columns of Q
-  double rest = 0;            ///< b_{m−1}, the length of what was left over: 0 where the space is invariant
+  double rest = 0;            ///< b_{m−1}, the norm of the residual; 0 if the space is invariant
 };
 
-/// At most `steps` products, none beyond the dimension of the space; `done(T)` may end it earlier.
+/// At most `steps` products, and at most the dimension of the space; `done(T)` may end it earlier.
 template <class Product, class Done>
 Krylov lanczos(const Product& product, const Tensor& first, std::int64_t steps, std::int64_t dimension,
                Done done) {
@@ -51,8 +51,8 @@ Krylov lanczos(const Product& product, const Tensor& first, std::int64_t steps, 
 struct LanczosOptions {
   int steps = 100;
   int starts = 2;  ///< independent random first vectors; the largest value counts
-  double tolerance =
-      1e-4;  ///< stop when λ_max changed less than this, relative, in three steps; 0: all steps
+  /// Stops when λ_max changes by less than this, relative, in three steps; 0: all steps.
+  double tolerance = 1e-4;
   bool filter_normalize = true;  ///< of C H C with c the unit sizes (units.hpp), else of H
   std::uint64_t seed = 0;
 };

@@ -1,12 +1,12 @@
 // The loss of a model on data as a function of its weights, L(θ + C v) with v in units of the filters
-// (coordinates.hpp): what every measure is written with.
+// (coordinates.hpp), on which every measure is built.
 //
-// Draws are replicas. A pass evaluates M of them: the samples stand in the batch M times, and slice r meets
-// θ_r. The samples are copied once for all passes, and the noise of a pass is made once for all parts of the
-// data.
+// Draws are replicas. A pass evaluates M of them: the batch contains the samples M times, and slice r is
+// evaluated at θ_r. Copies of up to 256 MiB are made once for all passes, and the noise of a pass is drawn
+// once for all parts of the data.
 //
-// All is done in evaluation mode, on all samples, each with the same weight. The model is left as it was, to
-// the bit.
+// The model is evaluated in evaluation mode, on all samples with equal weight. Its state is
+// restored bit for bit.
 #pragma once
 
 #include <functional>
@@ -19,17 +19,17 @@
 
 namespace lpf::sharpness {
 
-/// Inputs and targets whose mean loss is measured.
+/// Inputs and targets over which the mean loss is measured.
 struct Data {
   Tensor x, y;
 };
 
 struct LandscapeOptions {
   bool filter_normalize = true;  ///< v in units of each filter's size; else C is the identity
-  /// Copies of the weights a pass, M·|θ| numbers. Draws come in groups of so many that share a key: it is
-  /// part of which noise a key stands for.
+  /// Copies of the weights per pass, M·|θ| numbers. Draws come in groups of this size that share a key, so it
+  /// affects the noise of a given key.
   std::int64_t replicas = 8;
-  /// Samples a pass, those of all replicas counted; 0: as many as have 2¹⁹ numbers, but from 64 to 2048.
+  /// Samples per pass, counted over all replicas; 0: as many as have 2¹⁹ numbers, clamped to [64, 2048].
   std::int64_t samples = 0;
 };
 
@@ -48,7 +48,7 @@ struct ReplicaLosses {
 
 namespace detail {
 
-/// `t` [N, …] repeated M times along its first axis: every replica sees the whole batch.
+/// `t` [N, …] repeated M times along its first axis: every replica reads the whole batch.
 LPF_ONCE Tensor repeated(const Tensor& t, std::int64_t M) {
   if (M == 1) return t;
   return reshape(expand(unsqueeze(t, 0), t.shape().prepended(M)), t.shape().with(0, M * t.size(0)));
@@ -61,8 +61,8 @@ class Landscape : public Coordinates {
   /// losses(x, y): the losses of the samples, [B].
   using Losses = std::function<Tensor(const Tensor& x, const Tensor& y)>;
 
-  /// @throws ShapeError unless x and y hold the same number of samples; ValueError for none, for options out
-  /// of range, and where nothing is trainable; StateError inside a perturbed pass.
+  /// @throws ShapeError unless x and y have the same number of samples; ValueError if there are none, for
+  /// options out of range, and if nothing is trainable; StateError inside a perturbed pass.
   LPF_ONCE Landscape(const ParameterStore& params, Data data, Losses losses,
                      const LandscapeOptions& options = {})
       : Coordinates(params, options.filter_normalize),
@@ -96,7 +96,7 @@ class Landscape : public Coordinates {
     }
     return out;
   }
-  /// … and at the M copies of a perturbed pass over these rows (all, if not given).
+  /// Losses of all samples at the M copies of a perturbed pass over these rows (default: all).
   ReplicaLosses losses(const filter::PassOptions& pass, const filter::Segments& rows) const;
   ReplicaLosses losses(const filter::PassOptions& pass) const { return losses(pass, rows()); }
 
@@ -136,11 +136,11 @@ class Landscape : public Coordinates {
   /// the batch, and returns the losses, [B].
   Tensor add_gradients(const Tensor& v, const Data& batch, double factor, const Tensor& out) const;
 
-  /// Losses of samples [at, at + n), recorded if gradients are.
+  /// Losses of samples [at, at + n), recorded if gradients are enabled.
   Tensor part(std::int64_t at, std::int64_t n) const {
     return losses_of({slice(data_.x, 0, at, at + n), slice(data_.y, 0, at, at + n)});
   }
-  /// Samples [at, at + n), M times one after another.
+  /// Samples [at, at + n), repeated M times.
   LPF_ONCE Data copies(std::int64_t at, std::int64_t n, std::int64_t M) const {
     const auto cut = [=](const Tensor& t, std::int64_t times) {
       return detail::repeated(slice(t, 0, at, at + n), times);
@@ -149,7 +149,7 @@ class Landscape : public Coordinates {
     const std::size_t bytes =
         static_cast<std::size_t>(data_.x.numel() * options_.replicas) * size_of(data_.x.dtype());
     if (bytes > most || M > options_.replicas) return {cut(data_.x, M), cut(data_.y, M)};
-    Data& kept = copies_[{at, n}];  // fewer replicas take the first of them
+    Data& kept = copies_[{at, n}];  // with fewer replicas: the first of them
     if (!kept.x.defined()) kept = {cut(data_.x, options_.replicas), cut(data_.y, options_.replicas)};
     return {slice(kept.x, 0, 0, M * n), slice(kept.y, 0, 0, M * n)};
   }
@@ -177,7 +177,7 @@ LPF_ONCE ReplicaLosses Landscape::losses(const filter::PassOptions& pass,
                      parts = (N + most - 1) / most, n = (N + parts - 1) / parts;
   ReplicaLosses out{M, N, std::vector<double>(static_cast<std::size_t>(M * N))};
   for (std::int64_t at = 0; at < N;) {
-    // one scope, and so one drawing of the noise, for all parts of equal length; the last may be shorter
+    // one scope, and so one draw of the noise, for all parts of equal length; the last may be shorter
     const std::int64_t length = std::min(n, N - at);
     const filter::Perturbation scope(params(), rows, pass);
     for (; at + length <= N; at += length) {

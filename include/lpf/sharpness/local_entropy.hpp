@@ -1,11 +1,11 @@
-// Local entropy (Baldassi et al. 2015; Chaudhari et al. 2017): how little of a neighbourhood of θ has a low
-// loss,
+// Local entropy (Baldassi et al. 2015; Chaudhari et al. 2017): small if much of a neighbourhood of
+// θ has a low loss,
 //
 //   F = −ln E_{ε ~ N(0, I/γ)} e^{−L(θ + ε)}        γ 100 (noise and double-descent studies: 10), 100 draws
 //
-// The deviation is the definition's 1/√γ (the published code's is 1/γ). The average is taken as
-// −ln Σ e^{−(L_r − L_min)}/R + L_min, which neither overflows nor vanishes. The logarithm of a mean is biased
-// by half its squared standard error.
+// The deviation is the definition's 1/√γ (the published code's is 1/γ). The average is computed as −ln Σ
+// e^{−(L_r − L_min)}/R + L_min, which neither overflows nor underflows. The logarithm of a mean is biased by
+// half its squared standard error.
 #pragma once
 
 #include "lpf/sharpness/low_pass.hpp"
@@ -14,7 +14,7 @@ namespace lpf::sharpness {
 
 struct LocalEntropyOptions {
   double gamma = 100;                ///< γ
-  bool published_deviation = false;  ///< 1/γ for 1/√γ
+  bool published_deviation = false;  ///< use 1/γ instead of 1/√γ
 };
 
 LPF_ONCE Estimate local_entropy(const Landscape& landscape, const LocalEntropyOptions& options = {},

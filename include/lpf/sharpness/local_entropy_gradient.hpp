@@ -1,6 +1,6 @@
-// Gradient of local entropy, γ(θ − μ): μ is the mean of the Gibbs distribution ∝ e^{−L(θ') − γ‖θ' − θ‖²/2},
-// estimated by stochastic gradient Langevin dynamics as in Entropy-SGD (Chaudhari et al. 2017), from θ' = μ =
-// θ:
+// Gradient of local entropy, γ(θ − μ): μ is the mean of the Gibbs distribution ∝ e^{−L(θ') − γ‖θ' −
+// θ‖²/2}, estimated by stochastic gradient Langevin dynamics as in Entropy-SGD (Chaudhari et al. 2017),
+// starting from θ' = μ = θ:
 //
 //   θ' ← θ' − η'(∇L(θ'; B) + γ(θ' − θ)) + 1e-4·√(2η') ξ,   ξ ~ N(0, I)
 //   μ  ← ¾ μ + ¼ θ'                                          20 steps, η' 0.1, γ 1e-4, batch 128
@@ -8,8 +8,8 @@
 //   text (the default):  γ‖θ − μ‖, each step on a fresh mini-batch
 //   published code:      the mean over batches of ‖θ − μ‖, all 20 steps on one batch
 //
-// in units of the filters. Each draw is a chain with batches and noise of its own; a pass moves several, the
-// slices of its batch being theirs.
+// in units of the filters. Each draw is a chain with its own batches and noise; one pass advances several
+// chains, each on its slice of the batch.
 #pragma once
 
 #include "lpf/backend/float64.hpp"
@@ -23,15 +23,15 @@ struct LocalEntropyGradientOptions {
   double lr = 0.1;                ///< η'
   double gamma = 1e-4;            ///< γ
   double noise = 1e-4;            ///< the factor of √(2η')
-  double average = 0.75;          ///< of the old μ
+  double average = 0.75;          ///< weight of the old μ
   std::int64_t batch_size = 128;  ///< at most the number of samples
-  bool published = false;  ///< ‖θ − μ‖ of chains that stay on one batch, one for each batch of the data
+  bool published = false;  ///< ‖θ − μ‖ of chains that stay on one batch, one per batch of the data
 };
 
 namespace detail {
 
-/// The samples of chain `c` at step `t`: fresh batches from a random order of the data, a new one when it is
-/// used up; or the c-th batch of one random order, always.
+/// The samples of chain `c` at step `t`: fresh batches from a random order of the data, drawn anew when it is
+/// used up; if published, always the c-th batch of one random order.
 LPF_ONCE std::vector<std::int64_t> chain_batch(const LocalEntropyGradientOptions& o, std::int64_t N,
                                                std::uint64_t key, std::int64_t c, std::int64_t t) {
   const std::int64_t B = std::min(o.batch_size, N), whole = N / B;

@@ -1,10 +1,10 @@
-// The paper's measure of sharpness (Bisla, Wang, Choromanska 2022, section 3): the loss convolved with a
-// Gaussian,
+// The paper's sharpness measure (Bisla, Wang, Choromanska 2022, section 3): the loss
+// convolved with a Gaussian,
 //
 //   LPF = E_{ε ~ N(0, σ²I)} L(θ + ε)        σ 0.01, 100 draws, after filter normalisation
 //
-// that is E L(θ + σ C ε) with C the sizes of the units. On a quadratic with Hessian H it is L + σ²/2 tr(CHC).
-// Also the losses at any other points of the landscape.
+// that is, E L(θ + σ C ε) with C the sizes of the units. On a quadratic with Hessian H it is L + σ²/2
+// tr(CHC). Also the losses at arbitrary points of the landscape.
 #pragma once
 
 #include "lpf/sharpness/blocks.hpp"
@@ -13,7 +13,7 @@
 
 namespace lpf::sharpness {
 
-/// How many random draws a measure makes, and which.
+/// The number of random draws of a measure, and their key.
 struct Draws {
   std::int64_t draws = 100;
   std::uint64_t key = 0;  ///< the same key gives two models of one shape the same noise
@@ -54,8 +54,8 @@ LPF_ONCE Estimate low_pass(const Landscape& landscape, double sigma = 0.01, cons
   return detail::mean_loss(landscape, sigma, draws);
 }
 
-/// What noise on one block alone adds to the loss, E L(θ + σ C ε_b) − L(θ): for each block as many draws, of
-/// the noise that the whole measure has there.
+/// The increase of the loss by noise on one block alone, E L(θ + σ C ε_b) − L(θ), for each block from `draws`
+/// draws of the noise that the whole measure has there.
 LPF_ONCE std::vector<BlockValue> low_pass_blocks(const Landscape& landscape, const std::vector<Block>& blocks,
                                                  double sigma = 0.01, const Draws& draws = {}) {
   detail::check_draws("sharpness::low_pass_blocks", draws.draws, draws.until);
@@ -91,18 +91,18 @@ struct LowPassOptions {
   std::int64_t draws = 100;
   bool filter_normalize = true;  ///< noise N(0, σ²c²) with c the unit sizes (units.hpp); else N(0, σ²I)
   std::uint64_t seed = 0;        ///< the same seed gives two models of one shape the same noise
-  std::int64_t replicas = 8;     ///< draws a pass
+  std::int64_t replicas = 8;     ///< draws per pass
 };
 
-/// The same of losses(x, y), which gives the losses of the samples, [B].
+/// The same for losses(x, y), the losses of the samples, [B].
 LPF_ONCE Estimate low_pass(const ParameterStore& params, const Data& data, Landscape::Losses losses,
                            const LowPassOptions& options = {}) {
   const Landscape landscape(params, data, std::move(losses), {options.filter_normalize, options.replicas, 0});
   return low_pass(landscape, options.sigma, {.draws = options.draws, .key = options.seed});
 }
 
-/// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode: points of a
-/// landscape.
+/// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode:
+/// points of a landscape.
 LPF_ONCE std::vector<double> losses_at(const ParameterStore& params, const Tensor& offsets, const Data& data,
                                        Landscape::Losses losses, std::int64_t replicas = 8) {
   const Landscape landscape(params, data, std::move(losses), {false, replicas, 0});

@@ -3,10 +3,10 @@
 //   const auto report = sharpness::measure(net, params, data, {.draws = 100, .key = 7});
 //   report["low_pass"].value, report["low_pass"].standard_error, …
 //
-// Measures that need the same passes share them: trace and Frobenius norm their products with random vectors;
-// λ_max, effective dimension, density and eigenpairs their Lanczos runs; all Hessian measures one graph. Each
-// header says what its measure is, and registry.hpp lists them by name. The model is in evaluation mode
-// meanwhile, and afterwards as it was.
+// Measures that need the same passes share them: trace and Frobenius norm share products with random vectors;
+// λ_max, effective dimension, density and eigenpairs share Lanczos runs; all Hessian measures share one
+// graph. Each header defines its measure; registry.hpp lists them by name. Evaluation mode is set during the
+// call and the previous mode restored.
 #pragma once
 
 #include "lpf/ops/loss.hpp"
@@ -14,7 +14,7 @@
 
 namespace lpf::sharpness {
 
-/// Cross-entropy of each sample, the mean over its tokens if it has several.
+/// Cross-entropy of each sample; the mean over its tokens if it has several.
 LPF_ONCE Tensor cross_entropy_of_samples(const Tensor& output, const Tensor& target) {
   const Tensor losses = cross_entropy(output, target, {.reduction = Reduction::none});
   if (losses.rank() <= 1) return losses;
@@ -23,7 +23,7 @@ LPF_ONCE Tensor cross_entropy_of_samples(const Tensor& output, const Tensor& tar
 
 namespace detail {
 
-/// The measures that the options name. One that has no value (no root, say) is NaN, with a note.
+/// The measures named by the options. One without a value (no root, for example) is NaN, with a note.
 LPF_ONCE Report measure_all(const Landscape& landscape, std::function<Tensor(const Tensor&)> model,
                             const MeasureOptions& o) {
   std::vector<const MeasureInfo*> measures;
@@ -33,7 +33,7 @@ LPF_ONCE Report measure_all(const Landscape& landscape, std::function<Tensor(con
     if (o.progress) o.progress(measures[i]->name, i, measures.size());
     try {
       measures[i]->run(run);
-    } catch (const NumericError& e) {  // the others have values all the same
+    } catch (const NumericError& e) {  // the other measures still run
       run.report.measurements.push_back(
           {measures[i]->quantities[0].key, {.value = std::numeric_limits<double>::quiet_NaN()}, e.what()});
     }
@@ -44,10 +44,10 @@ LPF_ONCE Report measure_all(const Landscape& landscape, std::function<Tensor(con
 
 }  // namespace detail
 
-/// Measures model(x), whose weights are `params`, on `data`. losses(output, target) gives the losses of the
-/// samples, [B]. A measure that has no value for this model (no root, say) is NaN, with a note.
-/// @throws NumericError where weights or loss are not finite; ValueError for options out of range, and for a
-/// name that no measure has.
+/// Measures model(x), whose weights are `params`, on `data`. losses(output, target) returns the losses of the
+/// samples, [B]. A measure without a value for this model (no root, for example) is NaN, with a note.
+/// @throws NumericError if weights or loss are not finite; ValueError for options out of range and for an
+/// unknown measure.
 template <class Model, class Losses = decltype(&cross_entropy_of_samples)>
 Report measure(const Model& model, const ParameterStore& params, const Data& data,
                const MeasureOptions& options = {}, Losses losses = cross_entropy_of_samples) {

@@ -1,5 +1,5 @@
-// What measure() is told and what it answers, and what measures share while it runs: the landscape, and the Hessian,
-// its products with random vectors and its Lanczos runs, each made when the first measure asks for it.
+// Options and report of measure(), and what measures share during a run: the landscape, and the Hessian, its
+// products with random vectors and its Lanczos runs, each computed at first use.
 #pragma once
 
 #include <optional>
@@ -22,7 +22,7 @@ struct MeasureOptions {
   std::vector<std::string> measures = {};  ///< by name, in this order (registry.hpp); all if empty
   std::int64_t draws = 100;  ///< of low_pass, trace, local_entropy and profile; products of trace_hutchpp
   std::uint64_t key = 0;     ///< of all noise
-  Until until = {};          ///< or as many as a relative error needs
+  Until until = {};          ///< or as many draws as a relative error needs
   bool filter_normalize = true;
   std::int64_t replicas = 8;  ///< LandscapeOptions
   std::int64_t samples = 0;   ///< LandscapeOptions
@@ -38,7 +38,7 @@ struct MeasureOptions {
   AscentOptions sam = {};                                         ///< its key is `key`
   std::vector<double> profile = {0, 0.01, 0.02, 0.05, 0.1, 0.2};  ///< the α
   BlockLevel blocks = BlockLevel::layer;
-  bool low_pass_blocks = false;  ///< as many draws again for each block
+  bool low_pass_blocks = false;  ///< as many additional draws for each block
   /// Called before each measure, and once after the last with an empty name.
   std::function<void(std::string_view next, std::size_t done, std::size_t total)> progress = {};
 };
@@ -46,7 +46,7 @@ struct MeasureOptions {
 struct Measurement {
   std::string name;
   Estimate estimate;
-  std::string note = {};  ///< why the value is NaN, where it is
+  std::string note = {};  ///< the reason if the value is NaN
 };
 
 struct Report {
@@ -57,7 +57,7 @@ struct Report {
   std::vector<Eigenpair> eigenpairs;
 
   bool contains(std::string_view name) const { return find(name) != nullptr; }
-  /// ValueError where it was not measured.
+  /// ValueError if it was not measured.
   const Estimate& operator[](std::string_view name) const {
     if (const Measurement* m = find(name)) return m->estimate;
     std::string names;
@@ -73,7 +73,7 @@ struct Report {
   }
 };
 
-/// One run of measure(): what an entry of the registry measures with.
+/// One run of measure(), on which the entries of the registry compute their measures.
 class Measuring {
  public:
   const Landscape& landscape;

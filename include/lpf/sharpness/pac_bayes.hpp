@@ -1,14 +1,14 @@
-// PAC-Bayes: the noise that raises the loss by 0.1 in the mean,
+// PAC-Bayes: the noise that increases the mean loss by 0.1,
 //
 //   σ:  E_{ε ~ N(0, σ²I)} L(θ + ε) − L(θ) = 0.1        10 draws
 //
-// and, with it, the complexity term of the bound, in two forms,
+// and the complexity term of the bound, in two forms,
 //
-//   ‖θ‖²/(4σ²) + ln(2N/δ)             what the published comparison used        δ 1e-6
+//   ‖θ‖²/(4σ²) + ln(2N/δ)             as in the published comparison            δ 1e-6
 //   ‖θ − θ_init‖²/(4σ²) + ln(2N/δ)    the definition (Neyshabur et al. 2017; Jiang et al. 2020)
 //
-// N samples; all in units of the filters. The draws are the same at every σ that is tried, so that the root
-// is well defined; it is the first crossing on a grid of factor 4, to a relative 1e-4. Sharpness is 1/σ.
+// N samples; all in units of the filters. The draws are the same at every σ, so that the root is well
+// defined; it is the first crossing on a grid of factor 4, to a relative 1e-4. Sharpness is 1/σ.
 #pragma once
 
 #include "lpf/sharpness/low_pass.hpp"
@@ -20,7 +20,7 @@ struct PACBayesOptions {
   double rise = 0.1;        ///< of the mean loss
   double delta = 1e-6;      ///< δ, the probability that the bound fails
   double tolerance = 1e-4;  ///< relative, of σ
-  Tensor initial = {};  ///< θ before training, for the definition's form; undefined: that form is left out
+  Tensor initial = {};      ///< θ before training, for the definition's form; undefined: omitted
 };
 using PacBayesOptions [[deprecated("use PACBayesOptions")]] = PACBayesOptions;
 
@@ -30,7 +30,7 @@ struct PACBayes {
 };
 using PacBayes [[deprecated("use PACBayes")]] = PACBayes;
 
-/// @throws NumericError where noise of no size raises the loss so far.
+/// @throws NumericError if no noise raises the loss by `rise`.
 LPF_ONCE PACBayes pac_bayes(const Landscape& landscape, const PACBayesOptions& options = {},
                             const Draws& draws = {.draws = 10}) {
   constexpr const char* op = "sharpness::pac_bayes";
@@ -64,7 +64,7 @@ LPF_ONCE PACBayes pac_bayes(const Landscape& landscape, const PACBayesOptions& o
     const Root root = first_crossing(op, f, {.first = first, .limit = 1e6, .tolerance = options.tolerance});
     const double mean = rise_at(root.x);
     first = root.x;
-    // dσ = −d(rise)/slope: what each draw and each sample moves the root by
+    // dσ = −d(rise)/slope: the change of the root by each draw and each sample
     for (double& x : per_draw) x = root.x - (x - mean) / root.slope;
     for (double& x : per_sample) x = root.x - (x - mean) / root.slope;
     return estimate_of(root.x, per_draw, per_sample, draws.until.relative_error);
@@ -78,7 +78,7 @@ LPF_ONCE PACBayes pac_bayes(const Landscape& landscape, const PACBayesOptions& o
       },
       [&] { return out.sigma; });
 
-  const auto bound = [&](const Tensor& v) {  // a function of σ: its errors by the derivative there
+  const auto bound = [&](const Tensor& v) {  // a function of σ: its errors follow from the derivative
     const double sigma = out.sigma.value, squares = detail::inner(v, v) / (4 * sigma * sigma);
     const double value = squares + std::log(2 * static_cast<double>(landscape.samples()) / options.delta);
     const auto moved = [&](std::vector<double> values) {

@@ -1,11 +1,11 @@
-// Directions through θ along which a loss surface is cut. Each is a float64 vector of θ's length, zero
-// between parameters and where nothing is trained; the surface is L(θ + x·u + y·v).
+// Directions through θ for a loss surface. Each is a float64 vector of θ's length, zero between parameters
+// and where nothing is trainable; the surface is L(θ + x·u + y·v).
 //
-//   random_direction    Gaussian, every filter as long as the weight's own filter; biases and the scales and
-//                       shifts of normalisation stay (Li, Xu, Taylor, Studer & Goldstein 2018)
+//   random_direction    Gaussian, every filter with the norm of the weight's filter; 0 for biases and scales
+//                       and shifts of normalisation (Li, Xu, Taylor, Studer & Goldstein 2018)
 //   between             from θ to another solution: 0 is θ, 1 the other (Goodfellow, Vinyals & Saxe 2015)
-//   principal_plane     the plane through θ that lies nearest to a trajectory: the first two principal axes
-//                       of θ_t − θ, of length 1, so that x and y are distances
+//   principal_plane     the plane through θ nearest to a trajectory: the first two principal axes of θ_t − θ,
+//                       of length 1, so that x and y are distances
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@
 
 namespace lpf::sharpness {
 
-/// Draw number `index` of `key`. The same draw for two models of one shape is the same direction up to the
+/// Draw number `index` of `key`. For two models of one shape the same draw is the same direction up to the
 /// sizes of their filters.
 LPF_ONCE Tensor random_direction(const Coordinates& coordinates, std::uint64_t key, std::uint32_t index = 0) {
   constexpr auto stream = static_cast<Stream>(0xFFFFFFF9);
@@ -57,7 +57,7 @@ LPF_ONCE Tensor between(const ParameterStore& params, const Tensor& other) {
 
 namespace detail {
 
-/// Eigenvalues, the largest first, and eigenvectors of a symmetric matrix [n, n], by cyclic Jacobi rotations.
+/// Eigenvalues in descending order and eigenvectors of a symmetric matrix [n, n], by cyclic Jacobi rotations.
 struct SymmetricEigen {
   std::vector<double> values;
   std::vector<std::vector<double>> vectors;
@@ -105,13 +105,13 @@ LPF_ONCE SymmetricEigen jacobi_eigen(std::vector<double> a, std::size_t n) {
 }  // namespace detail
 
 struct PrincipalPlane {
-  Tensor u, v;                              ///< of length 1, at right angles
+  Tensor u, v;                              ///< of length 1, orthogonal
   std::array<double, 2> explained{};        ///< share of Σ‖θ_t − θ‖² along each
   std::vector<std::array<double, 2>> path;  ///< the trajectory's points in the plane
 };
 
-/// The plane through θ nearest to the trajectory's points (vectors of θ's layout). ValueError for fewer than
-/// two points away from θ.
+/// The plane through θ nearest to the trajectory's points (vectors in θ's layout). ValueError for fewer than
+/// two points different from θ.
 LPF_ONCE PrincipalPlane principal_plane(const ParameterStore& params, const std::vector<Tensor>& trajectory) {
   constexpr const char* op = "sharpness::principal_plane";
   const std::size_t n = trajectory.size();

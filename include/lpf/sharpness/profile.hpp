@@ -3,14 +3,14 @@
 //   α ↦ E_{ε ~ N(0, I)} L(θ + α C ε)
 //
 // with the same draws ε at every α, so that the curve is smooth and its points are paired. LPF is its value
-// at α = σ; PAC-Bayes asks where it has risen by 0.1.
+// at α = σ; PAC-Bayes is the α where it has risen by 0.1.
 #pragma once
 
 #include "lpf/sharpness/low_pass.hpp"
 
 namespace lpf::sharpness {
 
-/// x: the α; y: the mean loss; with the standard error of the draws.
+/// x: α; y: the mean loss, with the standard error of the draws.
 LPF_ONCE Curve profile(const Landscape& landscape, const std::vector<double>& alphas,
                        const Draws& draws = {}) {
   detail::check_draws("sharpness::profile", draws.draws, draws.until);

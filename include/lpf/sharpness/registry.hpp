@@ -1,9 +1,9 @@
-// Every measure by name, with the values that it reports:
+// Every measure by name, with the values it reports:
 //
 //   for (const auto& m : sharpness::list()) std::cout << m.name << "\n";
 //   sharpness::measure(net, params, data, {.measures = {"low_pass", "lambda_max"}});
 //
-// A new measure is its header and its entry in list(): measure() and every program then have it.
+// To add a measure, write its header and its entry in list(): measure() and every program then have it.
 #pragma once
 
 #include <algorithm>
@@ -19,16 +19,16 @@
 
 namespace lpf::sharpness {
 
-/// A value of a report.
+/// One value of a report.
 struct QuantityInfo {
   std::string key;       ///< Report::operator[]
   std::string title;     ///< in tables
-  std::string sentence;  ///< what it is
+  std::string sentence;  ///< its definition
 };
 
 struct MeasureInfo {
   std::string name;
-  std::vector<QuantityInfo> quantities;  ///< what it adds to the report
+  std::vector<QuantityInfo> quantities;  ///< the values it adds to the report
   void (*run)(Measuring&);
 };
 
@@ -59,7 +59,7 @@ LPF_ONCE void run_sam(Measuring& m) {
 
 // clang-format off
 
-/// All measures, in the order in which measure() makes them.
+/// All measures, in the order in which measure() computes them.
 LPF_ONCE const std::vector<MeasureInfo>& list() {
   using M = Measuring&;
   static const std::vector<MeasureInfo> all{
@@ -126,14 +126,14 @@ LPF_ONCE std::vector<std::string> names() {
   return out;
 }
 
-/// @throws ValueError, with the nearest names, if there is no such measure.
+/// @throws ValueError, with the nearest names, for an unknown name.
 LPF_ONCE const MeasureInfo& info(std::string_view name) {
   for (const MeasureInfo& m : list())
     if (m.name == name) return m;
   fail("sharpness", "there is no measure '", name, "'", lpf::detail::suggest(name, names()));
 }
 
-/// The measure that reports a value. @throws ValueError, with the nearest keys, if none does.
+/// The measure that reports a value. @throws ValueError, with the nearest keys, if there is none.
 LPF_ONCE const MeasureInfo& measure_of(std::string_view key) {
   std::vector<std::string> keys;
   for (const MeasureInfo& m : list())
@@ -144,13 +144,13 @@ LPF_ONCE const MeasureInfo& measure_of(std::string_view key) {
   fail("sharpness", "no measure reports '", key, "'", lpf::detail::suggest(key, keys));
 }
 
-/// What a key of a report stands for. @throws ValueError, with the nearest keys, if there is none.
+/// The quantity of a report's key. @throws ValueError, with the nearest keys, if there is none.
 LPF_ONCE const QuantityInfo& quantity(std::string_view key) {
   const auto& all = measure_of(key).quantities;
   return *std::find_if(all.begin(), all.end(), [&](const QuantityInfo& q) { return q.key == key; });
 }
 
-/// The measures that report these keys, each once, in the order of its first key.
+/// The measures that report these keys, each once, ordered by their first key.
 LPF_ONCE std::vector<std::string> measures_of(const std::vector<std::string>& keys) {
   std::vector<std::string> out;
   for (const std::string& key : keys)

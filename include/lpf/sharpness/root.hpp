@@ -1,6 +1,6 @@
-// Where a function that begins negative first becomes positive, on a growing grid, and then closer: what
-// ε-sharpness and PAC-Bayes need. The function is deterministic (its noise is held fixed), so that the root
-// is well defined.
+// Root of a function that starts negative: its first crossing on a growing grid, then refined. Used
+// by ε-sharpness and PAC-Bayes. The function is deterministic (its noise is fixed), so that the
+// root is well defined.
 #pragma once
 
 #include <algorithm>
@@ -13,20 +13,20 @@
 namespace lpf::sharpness {
 
 struct Root {
-  double x = 0, slope = 0;  ///< slope of the function there, by its secant
+  double x = 0, slope = 0;  ///< slope of the function there, from its secant
   int evaluations = 0;
 };
 
 struct RootOptions {
-  double first = 1;         ///< where the grid begins; it goes down from there if the function is positive
-  double factor = 4;        ///< from one point of the grid to the next
-  double limit = 1e30;      ///< beyond this there is no root
-  double tolerance = 1e-4;  ///< the root lies in an interval of this relative width, and in it on the secant
-  int at_once = 1;          ///< points that the function is given together
+  double first = 1;         ///< start of the grid, which goes down from there if the function is positive
+  double factor = 4;        ///< ratio of neighbouring grid points
+  double limit = 1e30;      ///< upper limit of the search
+  double tolerance = 1e-4;  ///< relative width of the root's final interval; the root is on its secant
+  int at_once = 1;          ///< points per call of the function
 };
 
-/// f(points) gives the values at points > 0; NaN counts as positive. The root is the first crossing from
-/// below that the grid sees. @throws NumericError if there is none up to `limit`.
+/// f(points) returns the values at points > 0; NaN counts as positive. The root is the first crossing from
+/// below on the grid. @throws NumericError if there is none up to `limit`.
 template <class F>
 Root first_crossing(const char* operation, F f, const RootOptions& o) {
   struct Point {
@@ -56,7 +56,7 @@ Root first_crossing(const char* operation, F f, const RootOptions& o) {
       if (p.y >= 0 && (!has_high || p.x < high.x)) high = p, has_high = true;
       if (has_low && has_high && low.x < high.x) break;
     }
-    if (has_high && !has_low) {  // already too far: go down
+    if (has_high && !has_low) {  // too far: go down
       check<NumericError>(high.x > 1e-30, operation,
                           "the loss rises at once, however near: are the weights finite?");
       start = high.x;
@@ -65,7 +65,7 @@ Root first_crossing(const char* operation, F f, const RootOptions& o) {
     }
   }
   // Narrow the interval: several points at equal ratios, or the secant's root by the Illinois method (Dowell
-  // & Jarratt 1971): an end that stays twice counts half, so that both ends move.
+  // & Jarratt 1971): an end that is unchanged twice counts half, so that both ends move.
   double weight_low = 1, weight_high = 1;
   int last = 0;
   for (int round = 0; high.x / low.x - 1 > o.tolerance && round < 200; ++round) {

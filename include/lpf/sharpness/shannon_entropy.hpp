@@ -1,5 +1,5 @@
 // Shannon entropy of the predictions: the mean over samples of −Σ_k p_k ln p_k, p = softmax of the model's
-// output [B, …, classes]. Nothing is drawn; the error is that of the data.
+// output [B, …, classes]. Deterministic; the error is that of the data.
 #pragma once
 
 #include "lpf/backend/float64.hpp"
@@ -9,7 +9,7 @@
 
 namespace lpf::sharpness {
 
-/// model(x) gives the logits; on the landscape's samples, in evaluation mode.
+/// model(x) returns the logits; evaluated on the landscape's samples in evaluation mode.
 LPF_ONCE Estimate shannon_entropy(const Landscape& landscape,
                                   const std::function<Tensor(const Tensor&)>& model) {
   const EvalMode eval(landscape.params());
@@ -23,7 +23,7 @@ LPF_ONCE Estimate shannon_entropy(const Landscape& landscape,
     const Tensor log_p = log_softmax(logits.to(float64));
     const Tensor terms = mul(where(log_p > -700.0, log_p, zeros_like(log_p)), exp(log_p));  // 0 ln 0 = 0
     const Tensor entropy = affine(sum(terms, {-1}), -1, 0);
-    const std::int64_t each = entropy.numel() / x.size(0);  // tokens of a sample
+    const std::int64_t each = entropy.numel() / x.size(0);  // tokens per sample
     for (const double h : mean(reshape(entropy, {x.size(0), each}), {1}).to_vector()) per_sample.push_back(h);
   }
   const double value = mean_error(per_sample).mean;

@@ -2,7 +2,7 @@
 //
 //   λ_max, λ_min          extreme Ritz values, over all runs
 //   eigenpairs            those of largest value, from the first run, with their residuals ‖A v − λ v‖
-//   tr f(H)               stochastic Lanczos quadrature: a start v with T = SΘSᵀ stands for
+//   tr f(H)               stochastic Lanczos quadrature: a start v with T = SΘSᵀ gives
 //                         d Σ_k s_{1k}² f(θ_k) (Golub & Meurant 2010; Ubaru, Chen, Saad 2017)
 //   effective dimension   tr f with f(λ) = λ/(λ + 1), and 0 for negative λ (Maddox, Benton, Wilson 2020)
 //   spectral density      (1/d) Σ_i N(t; λ_i, κ²), by the same quadrature (Ghorbani, Krishnan, Xiao 2019)
@@ -20,7 +20,7 @@ namespace lpf::sharpness {
 struct SpectrumOptions {
   std::int64_t steps = 100;
   std::int64_t starts = 2;      ///< random first vectors
-  std::int64_t eigenpairs = 0;  ///< how many of the largest to keep with their vectors
+  std::int64_t eigenpairs = 0;  ///< number of largest eigenvalues stored with their vectors
   std::uint64_t key = 0;
 };
 
@@ -31,7 +31,7 @@ struct Eigenpair {
 
 class Spectrum {
  public:
-  /// The quadrature of one start: values and their weights, which add up to 1.
+  /// The quadrature of one start: values and their weights, which sum to 1.
   struct Nodes {
     std::vector<double> value, weight;
   };
@@ -58,7 +58,7 @@ class Spectrum {
   const std::vector<Nodes>& nodes() const { return nodes_; }
   const std::vector<Eigenpair>& eigenpairs() const { return eigenpairs_; }  ///< largest value first
 
-  /// The largest Ritz value of all starts, and the smallest; from below and from above.
+  /// The largest and the smallest Ritz value of all starts; bounds from below and from above.
   double largest() const {
     return extreme([](double a, double b) { return std::max(a, b); });
   }
@@ -66,7 +66,7 @@ class Spectrum {
     return extreme([](double a, double b) { return std::min(a, b); });
   }
 
-  /// tr f(H) = Σ_i f(λ_i), from as many draws as there are starts.
+  /// tr f(H) = Σ_i f(λ_i), one draw per start.
   template <class F>
   Estimate trace_of(F f) const {
     std::vector<double> per_draw;
@@ -82,7 +82,7 @@ class Spectrum {
   }
 
   /// Share of the eigenvalues per unit of λ at `points` places, each smoothed by a Gaussian of deviation
-  /// `width` (0: a hundredth of the range). The integral is 1.
+  /// `width` (0: a hundredth of the range). Its integral is 1.
   LPF_ONCE Curve density(std::int64_t points = 400, double width = 0) const {
     check(points >= 2 && width >= 0, "sharpness::density",
           "needs 2 points and a width that is not negative, got ", points, " and ", width);

@@ -2,9 +2,9 @@
 //
 //   L(θ + x·u + y·v)          E_{ε ~ N(0, σ²)} L(θ + x·u + y·v + C ε)
 //
-// The points are replicas of one pass from stored offsets, as many as LandscapeOptions::replicas says
-// (memory: so many copies of θ). Smoothing adds the same draws ε, in units of the filters (units.hpp), at
-// every point, so that the smoothed surface is smooth. The model is left as it was.
+// The points are replicas of one pass with stored offsets, LandscapeOptions::replicas at a time (that many
+// copies of θ in memory). Smoothing adds the same draws ε, in units of the filters (units.hpp), at every
+// point, so that the smoothed surface is smooth. The model is not changed.
 //
 //   const Landscape landscape(params, {x, y}, losses, {.replicas = 16});
 //   const Surface s = surface(landscape, {random_direction(landscape, 1), random_direction(landscape, 2)});
@@ -21,7 +21,7 @@ struct Plane {
   Tensor u, v = {};
 };
 
-/// `points` positions from low to high, ends included.
+/// `points` positions from low to high, inclusive.
 struct Range {
   double low = -1, high = 1;
   std::int64_t points = 51;
@@ -36,7 +36,7 @@ struct Range {
 };
 
 struct SurfaceOptions {
-  Range x = {}, y = {};     ///< y is not used on a line
+  Range x = {}, y = {};     ///< y is unused for a line
   double sigma = 0;         ///< of the filter, in units of the filters' sizes; 0: the loss itself
   std::int64_t draws = 16;  ///< of ε, where σ > 0
   std::uint64_t key = 0;    ///< of ε
@@ -51,7 +51,7 @@ struct Surface {
   double at(std::size_t iy, std::size_t ix) const { return loss[iy * x.size() + ix]; }
 };
 
-/// The mean loss over the landscape's data at every point. @throws ShapeError for a direction that is no
+/// The mean loss over the landscape's data at every point. @throws ShapeError for a direction that is not a
 /// float64 vector of θ's length; ValueError for options out of range.
 LPF_ONCE Surface surface(const Landscape& landscape, const Plane& plane, const SurfaceOptions& options = {}) {
   constexpr const char* op = "sharpness::surface";
@@ -71,7 +71,7 @@ LPF_ONCE Surface surface(const Landscape& landscape, const Plane& plane, const S
 
   Surface out{.x = options.x.positions(), .sigma = options.sigma};
   out.y = plane.v.defined() ? options.y.positions() : std::vector<double>{0};
-  std::vector<Tensor> noise;  // σ C ε of each draw; one undefined one where there is none
+  std::vector<Tensor> noise;  // σ C ε of each draw; one undefined tensor if there is no noise
   for (std::int64_t k = 0; k < (options.sigma > 0 ? options.draws : 0); ++k)
     noise.push_back(mul(detail::scaled(landscape.random_vector(options.key, static_cast<Stream>(0xFFFFFFF8),
                                                                static_cast<std::uint32_t>(k)),

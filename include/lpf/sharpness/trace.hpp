@@ -3,13 +3,13 @@
 //   tr A = E vᵀA v                  (Hutchinson 1990)       100 draws
 //   ‖A‖_F = √(E ‖A v‖²)             (the paper)             10 draws
 //
-// from the same products. Blocks of parameters have their parts from them too: v_bᵀ(A v)_b has mean tr A_bb,
-// and ‖(A v)_b‖² that of the rows of A that belong to b, whose squares add up to ‖A‖_F².
+// from the same products, which also give the parts of blocks of parameters: v_bᵀ(A v)_b has mean tr A_bb,
+// and ‖(A v)_b‖² that of the rows of A that belong to b, whose squares sum to ‖A‖_F².
 //
 //   tr A = tr QᵀA Q + E vᵀP A P v   with Q a basis of A S, S random, P = I − QQᵀ: the large eigenvalues
-//                                   exactly, the rest by draws (Hutch++; Meyer, Musco, Musco, Woodruff 2021)
+//                                   exact, the rest by draws (Hutch++; Meyer, Musco, Musco, Woodruff 2021)
 //
-// The paper's published code calls the sum of 100 Ritz values the trace, which it is not.
+// The paper's published code reports the sum of 100 Ritz values as the trace, which it is not.
 #pragma once
 
 #include "lpf/backend/float64.hpp"
@@ -20,10 +20,10 @@ namespace lpf::sharpness {
 
 enum class Probe {
   gaussian,   ///< N(0, 1), the definition
-  rademacher  ///< ±1: the same means, less variance in the trace
+  rademacher  ///< ±1: the same means, a lower variance of the trace
 };
 
-/// Products with random vectors, drawn as they are wanted.
+/// Products with random vectors, computed on demand.
 class Probes {
  public:
   explicit Probes(const Hessian& hessian, std::uint64_t key = 0, std::vector<Block> blocks = {},
@@ -41,11 +41,11 @@ class Probes {
         "sharpness::frobenius_norm", draws, squares_, [](double mean) { return std::sqrt(mean); },
         [](double mean) { return mean > 0 ? 0.5 / std::sqrt(mean) : 0.0; });
   }
-  /// Products made so far.
+  /// Number of products computed so far.
   std::int64_t products() const { return std::ssize(along_); }
 
  private:
-  using Rows = std::vector<std::vector<double>>;  // of each draw: the whole, then the blocks
+  using Rows = std::vector<std::vector<double>>;  // of each draw: the total, then the blocks
 
   LPF_ONCE void draw_to(std::int64_t count) {
     const auto off = no_grad();
@@ -64,7 +64,7 @@ class Probes {
       squares_.push_back(of(Av));
     }
   }
-  /// f of the mean of the draws' values, whose derivative is `slope`.
+  /// f of the mean of the draws' values; `slope` is its derivative.
   template <class F, class Slope>
   Estimate estimate(const char* operation, const Draws& draws, const Rows& rows, F f, Slope slope) {
     detail::check_draws(operation, draws.draws, draws.until);
@@ -95,7 +95,7 @@ class Probes {
   Rows along_, squares_;  // vᵀA v and ‖A v‖², in parts
 };
 
-/// tr A by Hutch++ with `products` products, a third each for S, Q and the rest (at least 6).
+/// tr A by Hutch++ with `products` products (at least 6), a third each for S, Q and the rest.
 LPF_ONCE Estimate trace_hutchpp(const Hessian& hessian, std::int64_t products = 99, std::uint64_t key = 0) {
   check(products >= 6, "sharpness::trace_hutchpp", "needs at least 6 products, got ", products);
   const auto off = no_grad();
@@ -112,7 +112,7 @@ LPF_ONCE Estimate trace_hutchpp(const Hessian& hessian, std::int64_t products = 
     const double before = detail::norm(w);
     project_out(w);
     const double length = detail::norm(w);
-    if (length <= 1e-10 * before) continue;  // A has no more directions than these
+    if (length <= 1e-10 * before) continue;  // the range of A is exhausted
     basis.push_back(detail::scaled(w, 1 / length));
     exact += detail::inner(basis.back(), hessian(basis.back()));
   }

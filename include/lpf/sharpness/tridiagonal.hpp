@@ -1,5 +1,5 @@
-// Eigenvalues and eigenvectors of a symmetric tridiagonal matrix, which is what Lanczos' method leaves. Eigen's QR
-// iteration computes them, in double.
+// Eigenvalues and eigenvectors of a symmetric tridiagonal matrix, the result of Lanczos' method, by Eigen's
+// QR iteration in double.
 #pragma once
 
 #include <vector>
@@ -17,7 +17,7 @@
 
 namespace lpf::sharpness {
 
-/// Diagonal a_0 … a_{m−1}, off-diagonals b_0 … b_{m−2} (more are ignored).
+/// Diagonal a_0 … a_{m−1}, off-diagonals b_0 … b_{m−2} (further ones are ignored).
 struct Tridiagonal {
   std::vector<double> diagonal, off;
 };
@@ -33,7 +33,8 @@ namespace detail {
 #ifdef LPF_COMPILED
 SmallEigen solve_tridiagonal(const Tridiagonal& t, bool with_vectors);
 #else
-/// The eigenvalues of t, and the eigenvectors if asked for. Throws NumericError if t holds NaN or infinity.
+/// The eigenvalues of t, and the eigenvectors if `with_vectors`. Throws NumericError if t
+/// holds NaN or infinity.
 LPF_ONCE SmallEigen solve_tridiagonal(const Tridiagonal& t, bool with_vectors) {
   const std::size_t m = t.diagonal.size();
   std::vector<double> diagonal = t.diagonal,
@@ -46,12 +47,12 @@ LPF_ONCE SmallEigen solve_tridiagonal(const Tridiagonal& t, bool with_vectors) {
       scale = std::max(scale, std::abs(x));
     }
   if (scale == 0) scale = 1;
-  // Eigen takes an off-diagonal for zero by an absolute bound, which fits elements up to 1.
+  // Eigen treats an off-diagonal as zero below an absolute bound, which suits elements up to 1.
   for (auto* elements : {&diagonal, &off})
     for (double& x : *elements) x /= scale;
 
-  // What SelfAdjointEigenSolver::computeFromTridiagonal calls. The solver itself keeps Eigen matrices, whose
-  // alignment a user's macros and processor flags decide in each file; this works on our memory.
+  // What SelfAdjointEigenSolver::computeFromTridiagonal calls. The solver itself stores Eigen matrices, whose
+  // alignment depends on a user's macros and processor flags in each file; this uses our memory.
   using Matrix = Eigen::Map<Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>>;
   using Vector = Eigen::Map<Eigen::Matrix<double, Eigen::Dynamic, 1>>;
   const auto n = static_cast<Eigen::Index>(m), sweeps = Eigen::Index{30};

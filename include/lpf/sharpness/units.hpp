@@ -1,8 +1,8 @@
 // Filter normalisation: each unit (w_k, b_k) is measured in units of its own size c_k = ‖w_k‖₂ + |b_k|
 // (normalisation layers: |scale_k| + |shift_k|), so that rescaling layers without changing the function
-// cannot change a measure. Dividing a unit by c_k and giving the factor back after the layer as a constant
-// leaves the function as it is; for a measure it is a change of variables θ = C θ', C = diag(c): noise of θ'
-// with deviation σ is noise of θ with deviation σc, the Hessian in θ' is C H C. So no layer has to know.
+// cannot change a measure. Dividing a unit by c_k and multiplying by it as a constant after the layer does
+// not change the function; for a measure it is a change of variables θ = C θ', C = diag(c): noise of θ' with
+// deviation σ is noise of θ with deviation σc, the Hessian in θ' is C H C. So layers need no support for it.
 #pragma once
 
 #include <map>
@@ -11,9 +11,9 @@
 
 namespace lpf::sharpness {
 
-/// c of every element of θ, [size], zeros between parameters and for parameters that are not trained.
+/// c of every element of θ, [size], zero between parameters and for parameters that are not trainable.
 /// Parameters "NAME.weight" and "NAME.bias" with the same number of units are one layer; any other parameter
-/// is units of its own.
+/// forms units of its own.
 LPF_ONCE Tensor unit_sizes(const ParameterStore& params) {
   const auto& infos = params.parameters();
   const std::vector<double> theta = params.theta().to_vector();
@@ -51,8 +51,8 @@ LPF_ONCE Tensor unit_sizes(const ParameterStore& params) {
   return from_vector(c, {std::ssize(c)}).to(params.dtype()).to(params.device());
 }
 
-/// The rows of a store whose noise has one deviation each: a unit's weights, and each element of a parameter
-/// of one axis.
+/// The rows of a store with one noise deviation each: a unit's weights, and each element of a
+/// parameter of one axis.
 LPF_ONCE filter::Segments unit_rows(const ParameterStore& params) {
   filter::Segments out;
   for (const ParameterInfo& info : params.parameters()) {
