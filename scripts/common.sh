@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# What demo, test and .ci/run share: packages, and the release build in build/release.
+# Shared by the other scripts and .ci/run: packages, the release build in build/release, the CUDA build in build/cuda.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/release
 jobs=$(nproc)
@@ -25,7 +25,7 @@ parse() {
   args=("$@")
 }
 
-# have PACKAGE: is it installed, by Debian or in another way? Looks for a program or a header that it brings.
+# have PACKAGE: is it installed, by Debian or in another way? Looks for a program or a header of the package.
 have() {
   local file
   case $1 in
@@ -60,7 +60,7 @@ require() {
     >/dev/null || fail "apt-get install failed; still missing: ${missing[*]}"
 }
 
-# configured OPTION...: is build/release there, for this folder, with these options?
+# configured OPTION...: is build/release configured, for this folder, with these options?
 configured() {
   local option
   [ -e "$build/build.ninja" ] || return 1
@@ -69,7 +69,7 @@ configured() {
   done
 }
 
-# configure_cuda OPTION...: configures build/cuda for this machine's GPU. cuDNN may have come with Python's packages.
+# configure_cuda OPTION...: configures build/cuda for this machine's GPU. cuDNN may be one of Python's packages.
 configure_cuda() {
   local options=(-DCMAKE_CUDA_ARCHITECTURES=native "$@") cudnn
   cudnn=$(python3 -c 'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0])' 2>/dev/null) || cudnn=''
@@ -77,7 +77,7 @@ configure_cuda() {
   cmake --preset cuda -S "$root" "${options[@]}"
 }
 
-# configure OPTION...: configures build/release unless it is there with these options. What else was set in it stays.
+# configure OPTION...: configures build/release unless it has these options. Its other settings are unchanged.
 configure() {
   configured "$@" && return
   if [ -e "$build/CMakeCache.txt" ] && ! configured; then rm -rf "$build/CMakeCache.txt" "$build/CMakeFiles"; fi
