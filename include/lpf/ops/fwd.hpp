@@ -29,20 +29,20 @@ Tensor sum_to(const Tensor& x, const Shape& shape);
 
 namespace detail {
 
-inline void check_same_kind(const char* operation, const Tensor& a, const Tensor& b) {
+LPF_ONCE void check_same_kind(const char* operation, const Tensor& a, const Tensor& b) {
   check<DTypeError>(a.dtype() == b.dtype(), operation, "operands are ", name_of(a.dtype()), " and ",
                     name_of(b.dtype()), ": convert one with .to(dtype)");
   check<DeviceError>(a.device() == b.device(), operation, "operands are on ", a.device(), " and ", b.device(),
                      ": move one with .to(device)");
 }
 
-inline void check_floating(const char* operation, const Tensor& x) {
+LPF_ONCE void check_floating(const char* operation, const Tensor& x) {
   check<DTypeError>(is_floating(x.dtype()), operation, "needs float32 or float64, got ", name_of(x.dtype()),
                     ": convert with .to(float32)");
 }
 
 /// ReplicaError unless x is a plain tensor: for operations that have no rule for replicas.
-inline void check_plain(const char* operation, const Tensor& x) {
+LPF_ONCE void check_plain(const char* operation, const Tensor& x) {
   check<ReplicaError>(!x.is_replicated(), operation,
                       "has no rule for replicas: a replicated parameter of shape ", x.shape(),
                       " (M = ", x.is_replicated() ? x.impl().replicas->count() : 0,
@@ -50,7 +50,7 @@ inline void check_plain(const char* operation, const Tensor& x) {
 }
 
 /// x as a strided view that broadcasts to `shape`.
-inline backend::View view_as(const Tensor& x, const Shape& shape) {
+LPF_ONCE backend::View view_as(const Tensor& x, const Shape& shape) {
   backend::View v{x.raw(), x.dtype(), shape.rank(), {}, {}};
   const auto strides = x.shape().strides();
   const int lead = shape.rank() - x.rank();
@@ -61,7 +61,7 @@ inline backend::View view_as(const Tensor& x, const Shape& shape) {
   }
   return v;
 }
-inline backend::View view_of(const Tensor& x) { return view_as(x, x.shape()); }
+LPF_ONCE backend::View view_of(const Tensor& x) { return view_as(x, x.shape()); }
 
 }  // namespace detail
 

@@ -101,22 +101,9 @@ inline Tensor weight_gradient(const Tensor& a, const Tensor& b, const PlanPtr& p
 /// y = x·wᵀ + bias. x [B, …, in], w [out, in], bias [out] or undefined; y [B, …, out]. In bfloat16 the bias
 /// and the gradients of w and bias are float32. ShapeError if the shapes do not fit.
 inline Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {}) {
-  check<ShapeError>(w.rank() == 2, "linear", "the weight needs shape [out, in], got ", w.shape());
-  check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] == w.shape()[1], "linear", "input has ",
-                    x.rank() ? x.shape()[x.rank() - 1] : 0, " features, weight expects ", w.shape()[1],
-                    ": x is ", x.shape(), ", weight is ", w.shape());
   if (const auto cast = detail::cast_operands("linear", x, w)) return linear(cast.a, cast.b, bias);
-  detail::check_same_kind("linear", x, w);
-  detail::check_floating("linear", x);
-  detail::check_plain("linear", x);
+  detail::check_linear(x, w, bias);
   const std::int64_t in = w.shape()[1], out = w.shape()[0];
-  if (bias.defined()) {
-    check<ShapeError>(bias.shape() == Shape{out}, "linear", "the bias has shape ", bias.shape(),
-                      ", the weight ", w.shape(), " needs [", out, "]");
-    detail::check_accumulation_kind("linear", x, bias);
-  }
-  detail::meet_batch("linear", w, x);
-  detail::meet_batch("linear", bias, x);
   const Tensor rows = reshape(x, {x.shape().product(0, x.rank() - 1), in});
   return reshape(detail::slice_product(rows, w, true, bias), x.shape().with(x.rank() - 1, out));
 }

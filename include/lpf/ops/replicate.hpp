@@ -24,12 +24,12 @@ namespace detail {
 Tensor slice_sum(const Tensor& x, const PlanPtr& plan);
 
 /// The slices of an operand of `rows` rows for the replicas of `parameter`; the whole batch if it has none.
-inline Slices slices_of(const char* operation, const Tensor& parameter, std::int64_t rows) {
+LPF_ONCE Slices slices_of(const char* operation, const Tensor& parameter, std::int64_t rows) {
   return parameter.is_replicated() ? parameter.impl().replicas->slices(operation, rows) : Slices(1, rows);
 }
 /// Checks that the first axis of x is the batch that the replicas of `parameter` share. ShapeError where x
 /// has no batch axis, or a batch other than the pass began with.
-inline void meet_batch(const char* operation, const Tensor& parameter, const Tensor& x) {
+LPF_ONCE void meet_batch(const char* operation, const Tensor& parameter, const Tensor& x) {
   if (!parameter.defined() || !parameter.is_replicated()) return;
   check<ShapeError>(x.rank() >= 2, operation, "a perturbed pass needs a batch axis, x is ", x.shape());
   parameter.impl().replicas->slices(operation, x.shape()[0]);

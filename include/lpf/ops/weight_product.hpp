@@ -29,4 +29,22 @@ LPF_ONCE void multiply_by_weight(backend::Gemm product, const Tensor& w, std::in
   table.gemm(product);
 }
 
+/// Checks the operands of linear(): dtypes, devices, shapes, and the batch of a perturbed pass.
+LPF_ONCE void check_linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
+  check<ShapeError>(w.rank() == 2, "linear", "the weight needs shape [out, in], got ", w.shape());
+  check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] == w.shape()[1], "linear", "input has ",
+                    x.rank() ? x.shape()[x.rank() - 1] : 0, " features, weight expects ", w.shape()[1],
+                    ": x is ", x.shape(), ", weight is ", w.shape());
+  check_same_kind("linear", x, w);
+  check_floating("linear", x);
+  check_plain("linear", x);
+  if (bias.defined()) {
+    check<ShapeError>(bias.shape() == Shape{w.shape()[0]}, "linear", "the bias has shape ", bias.shape(),
+                      ", the weight ", w.shape(), " needs [", w.shape()[0], "]");
+    check_accumulation_kind("linear", x, bias);
+  }
+  meet_batch("linear", w, x);
+  meet_batch("linear", bias, x);
+}
+
 }  // namespace lpf::detail
