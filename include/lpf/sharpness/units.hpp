@@ -7,7 +7,7 @@
 
 #include <map>
 
-#include "lpf/filter/law.hpp"
+#include "lpf/filter/segments.hpp"
 
 namespace lpf::sharpness {
 
