@@ -314,8 +314,8 @@ struct Table {
   void (*softmax_backward)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* y,
                            const void* dy, void* dx);
   // loss[row] = −Σ_k q_k log softmax(x)_k, q = (1 − smoothing)·onehot(target) + smoothing/n; ignored rows
-  // have loss 0. normalizer [rows, 2] is for backward: max x and log Σ exp(x − max x), 0 in ignored rows; their
-  // sum would be rounded by a common offset of the logits.
+  // have loss 0. normalizer [rows, 2] is for backward: max x and log Σ exp(x − max x), 0 in ignored rows;
+  // their sum would be rounded by a common offset of the logits.
   void (*cross_entropy)(DType, std::int64_t rows, std::int64_t n, double smoothing, std::int64_t ignore_index,
                         const void* x, const std::int64_t* target, void* loss, void* normalizer);
   void (*cross_entropy_backward)(DType, std::int64_t rows, std::int64_t n, double smoothing,

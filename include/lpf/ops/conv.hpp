@@ -152,8 +152,9 @@ LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const T
 /// P = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. Filter k reads the channels of group
 /// ⌊k·groups/K⌋. w and bias may be replicated: replica r applies to the samples of slice r. PyTorch's conv2d,
 /// channels last.
-/// @throws ShapeError for incompatible sizes, ValueError for a stride, dilation or groups below 1 or a
-/// padding that is negative or above 2²⁹, DTypeError unless all are float32 or all float64, or all bfloat16 with a float32 bias.
+/// @throws ShapeError for incompatible sizes, ValueError for a stride, dilation or groups below 1 or a padding
+/// that is negative or above 2²⁹, DTypeError unless all are float32 or all float64, or all bfloat16 with a
+/// float32 bias.
 LPF_ONCE Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
                        const Conv2dOptions& options = {}) {
   if (const auto cast = detail::cast_operands("conv2d", x, w)) return conv2d(cast.a, cast.b, bias, options);

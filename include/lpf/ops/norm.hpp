@@ -15,8 +15,8 @@ LPF_ONCE Tensor length_of_square(const Tensor& x) {
 
 }  // namespace detail
 
-/// √Σ x² over the given axes (all if empty), for bfloat16 in float32; its gradient is x/‖x‖, and 0 where the norm
-/// is. Where x² overflows the norm is ∞. PyTorch's torch.linalg.vector_norm.
+/// √Σ x² over the given axes (all if empty), for bfloat16 in float32; its gradient is x/‖x‖, and 0 where the
+/// norm is. Where x² overflows the norm is ∞. PyTorch's torch.linalg.vector_norm.
 /// @throws DTypeError for integers, ShapeError for an axis that x does not have.
 LPF_ONCE Tensor vector_norm(const Tensor& input, const Axes& axes = {}, bool keepdim = false) {
   detail::check_floating("vector_norm", input);
@@ -24,9 +24,9 @@ LPF_ONCE Tensor vector_norm(const Tensor& input, const Axes& axes = {}, bool kee
   return detail::length_of_square(sum(square(detail::to_float32(input)), axes, keepdim));
 }
 
-/// The standard deviation √var over the given axes (all if empty), with divisor n − correction (PyTorch's default
-/// is 1), for bfloat16 in float32; its gradient is 0 where the deviation is. PyTorch's torch.std: `std` would be
-/// ambiguous with the namespace.
+/// The standard deviation √var over the given axes (all if empty), with divisor n − correction (PyTorch's
+/// default is 1), for bfloat16 in float32; its gradient is 0 where the deviation is. PyTorch's torch.std, whose
+/// name would be ambiguous with the namespace.
 /// @throws DTypeError for integers, ShapeError for an axis that x does not have.
 LPF_ONCE Tensor stddev(const Tensor& input, const Axes& axes = {}, double correction = 1,
                        bool keepdim = false) {
