@@ -203,7 +203,7 @@ struct Rescaling {
   LPF_DEVICE void operator()(std::int64_t) const {
     const double length = std::sqrt(*squares), factor = a / (length + epsilon);
     if (norm) *norm = static_cast<T>(length);
-    *squares = factor < limit ? factor : limit;
+    *squares = factor > limit ? limit : factor;
   }
 };
 template <class T>

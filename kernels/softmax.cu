@@ -105,8 +105,8 @@ struct SoftmaxGradient {
   }
 };
 
-/// loss = −Σ_k q_k log softmax(x)_k with q = (1 − smoothing)·onehot(target) + smoothing/n, and log Σ exp(x)
-/// for backward; 0 in ignored rows.
+/// loss = −Σ_k q_k log softmax(x)_k with q = (1 − smoothing)·onehot(target) + smoothing/n, and for backward
+/// max x and log Σ exp(x − max x); 0 in ignored rows.
 template <class T, int Lanes>
 struct CrossEntropy {
   using Rows = RowThreads<Lanes>;
@@ -118,7 +118,7 @@ struct CrossEntropy {
   std::int64_t ignore_index;
   const T* x;
   const std::int64_t* target;
-  T *loss, *log_normalizer;
+  T *loss, *normalizer;
 
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
     sum_exponentials<T, Lanes>(block, shared, rows, n, x);
@@ -135,7 +135,7 @@ struct CrossEntropy {
       const std::int64_t row = Rows::row(block, t);
       if (row >= rows || Rows::lane(t) > 0) return;
       if (target[row] == ignore_index || !guard.allows(target[row], n)) {
-        loss[row] = log_normalizer[row] = T(0);
+        loss[row] = normalizer[2 * row] = normalizer[2 * row + 1] = T(0);
         return;
       }
       const T top = shared.top[t];
@@ -144,7 +144,8 @@ struct CrossEntropy {
       if (smoothing > 0)
         value = (1 - smoothing) * value + smoothing * (log_sum - shared.others[t] / static_cast<double>(n));
       loss[row] = static_cast<T>(value);
-      log_normalizer[row] = static_cast<T>(static_cast<double>(top) + log_sum);
+      normalizer[2 * row] = top;
+      normalizer[2 * row + 1] = static_cast<T>(log_sum);
     });
   }
 };
@@ -160,7 +161,7 @@ struct CrossEntropyGradient {
   std::int64_t ignore_index;
   const T* x;
   const std::int64_t* target;
-  const T *log_normalizer, *dloss;
+  const T *normalizer, *dloss;
   T* dx;
 
   LPF_DEVICE void operator()(const Block& block, Shared&) const {
@@ -168,10 +169,11 @@ struct CrossEntropyGradient {
       const std::int64_t row = Rows::row(block, t);
       if (row >= rows) return;
       const bool ignored = target[row] == ignore_index;
-      const T g = dloss[row], normalizer = log_normalizer[row], label = static_cast<T>(1 - smoothing),
+      const T g = dloss[row], top = normalizer[2 * row], log_sum = normalizer[2 * row + 1],
+              label = static_cast<T>(1 - smoothing),
               spread = static_cast<T>(smoothing / static_cast<double>(n));
       for (std::int64_t i = Rows::lane(t); i < n; i += Lanes) {
-        T value = ignored ? T(0) : g * (std::exp(x[row * n + i] - normalizer) - spread);
+        T value = ignored ? T(0) : g * (std::exp(x[row * n + i] - top - log_sum) - spread);
         if (!ignored && i == target[row]) value -= g * label;
         dx[row * n + i] = value;
       }
@@ -198,21 +200,21 @@ void softmax(Table& t) {
   };
   t.cross_entropy = [](DType type, std::int64_t rows, std::int64_t n, double smoothing,
                        std::int64_t ignore_index, const void* x, const std::int64_t* target, void* loss,
-                       void* log_normalizer) {
+                       void* normalizer) {
     visit_floating("cross_entropy", type, [&](auto zero) {
       using T = decltype(zero);
       each_row<T, CrossEntropy>(rows, n, IndexGuard(Indexed::cross_entropy), smoothing, ignore_index,
                                 static_cast<const T*>(x), target, static_cast<T*>(loss),
-                                static_cast<T*>(log_normalizer));
+                                static_cast<T*>(normalizer));
     });
   };
   t.cross_entropy_backward = [](DType type, std::int64_t rows, std::int64_t n, double smoothing,
                                 std::int64_t ignore_index, const void* x, const std::int64_t* target,
-                                const void* log_normalizer, const void* dloss, void* dx) {
+                                const void* normalizer, const void* dloss, void* dx) {
     visit_floating("cross_entropy", type, [&](auto zero) {
       using T = decltype(zero);
       each_row<T, CrossEntropyGradient>(rows, n, smoothing, ignore_index, static_cast<const T*>(x), target,
-                                        static_cast<const T*>(log_normalizer), static_cast<const T*>(dloss),
+                                        static_cast<const T*>(normalizer), static_cast<const T*>(dloss),
                                         static_cast<T*>(dx));
     });
   };

@@ -18,6 +18,7 @@
 #include "lpf/ops/dropout.hpp"
 #include "lpf/ops/embedding.hpp"
 #include "lpf/ops/layer_norm.hpp"
+#include "lpf/ops/norm.hpp"
 #include "lpf/ops/normalization.hpp"
 #include "lpf/ops/pool.hpp"
 #include "lpf/ops/print.hpp"

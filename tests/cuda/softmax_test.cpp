@@ -53,6 +53,22 @@ TEST_CASE("softmax of huge, infinite and undefined logits") {
       }
 }
 
+TEST_CASE("cross-entropy: an offset that the logits have in common costs no digits") {
+  SKIP_WITHOUT_CUDA;
+  for (const DType type : floating)
+    for (const double offset : {1e3, -1e7, 1e8, 1e30})
+      for (const std::int64_t n : {2, 40, 700}) {
+        INFO(name_of(type), " offset ", offset, " n ", n);
+        const Tensor x = full({3, n}, offset, {type, Device::cuda()}).requires_grad_();
+        const Tensor target = integers({3}, [n](std::int64_t i) { return i * 7 % n; }).to(Device::cuda());
+        const Tensor g = grad(cross_entropy(x, target, {.reduction = Reduction::sum}), {x})[0];
+        const double p = 1 / static_cast<double>(n);
+        const Tensor expected =
+            affine(one_hot(target.to(Device::cpu()), n, float64), -1, p);  // softmax of equal logits
+        CHECK(relative_error(g.to(Device::cpu()).to(float64), expected) < (type == float32 ? 1e-6 : 1e-14));
+      }
+}
+
 TEST_CASE("cross-entropy with smoothing and ignored rows, forward and backward") {
   SKIP_WITHOUT_CUDA;
   Choice choice(52);
@@ -72,7 +88,7 @@ TEST_CASE("cross-entropy with smoothing and ignored rows, forward and backward")
           x.data<double>()[label == 0 ? 1 : 0] = -infinity;
           x = x.to(type);
         }
-        const Tensor loss = unwritten({rows}, type), normalizer = unwritten({rows}, type),
+        const Tensor loss = unwritten({rows}, type), normalizer = unwritten({rows, 2}, type),
                      dloss = choice.numbers({rows}, type);
         check_same({x, target}, {loss, normalizer}, tolerance(type),
                    [&, rows = rows, n = n](const auto& t, auto in, auto out) {

@@ -252,6 +252,29 @@ TEST_CASE("comparisons of integers with numbers are exact") {
   CHECK(holds(tensor({true, false}) == 1.0, {2}, {1, 0}));
   const std::int64_t big = (std::int64_t{1} << 53) + 1;
   CHECK(holds(tensor({big}) == tensor({big - 1}), {1}, {0}));
+  CHECK(holds(tensor({big}) == 0x1p53, {1}, {0}));
+  // against numbers that the type does not hold: all six, by what is known of them
+  const auto all_six = [](const Tensor& x, double s) {
+    const std::vector<Tensor> results = {x<s, x <= s, x == s, x != s, x >= s, x> s};
+    std::string found;
+    for (const Tensor& t : results)
+      for (const bool b : t.to_vector<bool>()) found += b ? '1' : '0';
+    return found;
+  };
+  constexpr std::int64_t top = std::numeric_limits<std::int64_t>::max(), bottom = -top - 1;
+  CHECK(all_six(tensor({top}), 0x1p63) == "110100");
+  CHECK(all_six(tensor({bottom}), 0x1p63) == "110100");
+  CHECK(all_six(tensor({bottom}), -0x1p63) == "011010");
+  CHECK(all_six(tensor({top}), -0x1p63) == "000111");
+  CHECK(all_six(tensor({bottom}), -0x1.0000000000001p63) == "000111");
+  CHECK(all_six(tensor({top}), infinity) == "110100");
+  CHECK(all_six(tensor({bottom}), -infinity) == "000111");
+  CHECK(all_six(tensor({big}), not_a_number) == "000100");
+  CHECK(all_six(tensor({big}), static_cast<double>(big - 1) / 2 + 0.5) == "000111");
+  CHECK(all_six(tensor<std::int64_t>({-3, -2}), -2.5) == "101000110101");
+  CHECK(all_six(tensor<std::uint8_t>({255}), 255.5) == "110100");
+  CHECK(all_six(tensor<std::int32_t>({-2147483647}), -2147483648.5) == "000111");
+  CHECK(all_six(tensor({true, false}), 0.5) == "010100111010");
 }
 
 TEST_CASE("comparisons and logic of every dtype, long enough for every path") {

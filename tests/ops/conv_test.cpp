@@ -351,6 +351,34 @@ TEST_CASE("conv2d: the same bits for any number of threads") {
   }
 }
 
+TEST_CASE("conv2d: strides, paddings and dilations as large as they come") {
+  const Tensor x = normal({1, 4, 5, 2}).requires_grad_(), w = normal({3, 3, 2, 2}, 2).requires_grad_();
+  const std::int64_t huge = std::int64_t{1} << 61;
+  // one position, wherever the next would be; a dilation with one tap
+  const auto same = [&](const Tensor& filters, const Conv2dOptions& o, const Conv2dOptions& plain) {
+    const Tensor a = conv2d(x, filters, {}, o), b = conv2d(x, filters, {}, plain);
+    CHECK(same_bits(a.detach(), b.detach()));
+    const auto f = grad(sum(square(a)), {x, filters}), g = grad(sum(square(b)), {x, filters});
+    for (std::size_t i = 0; i < 2; ++i) CHECK(same_bits(f[i], g[i]));
+  };
+  for (const std::int64_t stride : {std::int64_t{100}, huge, INT64_MAX})
+    same(w, {.stride = stride}, {.stride = 5});
+  const Tensor one = normal({3, 1, 1, 2}, 3).requires_grad_();
+  for (const std::int64_t dilation : {huge, INT64_MAX}) same(one, {.dilation = dilation}, {});
+  // windows that lie in the padding see zeros: two corners, far apart
+  const Tensor far = conv2d(x, w, ones({3}, x.options()), {.stride = INT64_MAX, .padding = 1 << 29});
+  CHECK(far.detach().to_vector() == std::vector<double>(3, 1.0));
+  CHECK(grad(sum(far), {x})[0].to_vector() == std::vector<double>(40, 0.0));
+  for (const std::int64_t padding : {std::int64_t{1} << 30, huge, 2 * huge, INT64_MAX})
+    CHECK_ERROR(conv2d(x, w, {}, {.stride = huge, .padding = padding}), ValueError, "[conv2d]", "padding",
+                "at most 536870912", std::to_string(padding));
+  for (const std::int64_t dilation : {huge, 2 * huge, INT64_MAX})
+    CHECK_ERROR(conv2d(x, w, {}, {.dilation = dilation}), ShapeError, "[conv2d]", "does not fit",
+                "x is [1, 4, 5, 2]");
+  CHECK_ERROR(conv2d(x, w, {}, {.dilation = INT64_MAX}), ShapeError, "2·9223372036854775807 + 1");
+  CHECK_ERROR(conv2d(x, w, {}, {.padding = 1 << 29}), ShapeError, "");  // more elements than there can be
+}
+
 TEST_CASE("conv2d: each misuse is a clear error") {
   const Tensor x = zeros({2, 5, 5, 4}), w = zeros({6, 3, 3, 4});
   CHECK_THROWS_WITH_AS(

@@ -152,7 +152,7 @@ TEST_CASE("cross_entropy: extreme logits and ignored rows") {
     for (const bool create_graph : {false, true}) {
       const Tensor g = grad(sum(loss), {x}, {.create_graph = create_graph, .retain_graph = true})[0].detach();
       CHECK(relative_error(g, from_vector<double>({0, 0, 0, -1, 0, 1, 0.5, -0.5, 0}, {3, 3}).to(type)) <
-            1e-3);
+            1e-7);
     }
   }
   // the content of an ignored row does not matter, nor does a class that no row may have
@@ -173,6 +173,101 @@ TEST_CASE("cross_entropy: extreme logits and ignored rows") {
   CHECK(std::isnan(
       cross_entropy(normal({2, 3}), labels({ignored, ignored}), {.weight = ones({3}, {.dtype = float64})})
           .item()));
+}
+
+TEST_CASE("cross_entropy: an offset that the logits of a row have in common costs no digits") {
+  const Tensor target = labels({1, 0, 2, ignored, 1});
+  const std::vector<double> apart{0, 0, 0, 0.5, -1, 2, 3, -2, 1, 1, 2, 3, -8, 0, 8};
+  for (const DType type : {float32, float64})
+    for (const double offset : {0.0, 1e3, -1e3, 1e7, -1e7, 1e8, -1e8, 1e30, -1e30, 1e300, -1e300}) {
+      if (type == float32 && std::abs(offset) > 1e38) continue;
+      std::vector<double> values;
+      for (const double d : apart) values.push_back(offset + d);
+      const Tensor x = from_vector(values, {5, 3}).to(type).requires_grad_();
+      values = x.to_vector();  // as rounded: their differences are exact in double
+      for (const double smoothing : {0.0, 0.1, 1.0}) {
+        INFO(name_of(type), " offset ", offset, " smoothing ", smoothing);
+        std::vector<double> expected;
+        for (std::size_t row = 0; row < 5; ++row) {
+          const double* z = values.data() + 3 * row;
+          const double top = std::max({z[0], z[1], z[2]});
+          const double total = std::exp(z[0] - top) + std::exp(z[1] - top) + std::exp(z[2] - top);
+          for (std::int64_t k = 0; k < 3; ++k) {
+            const auto label = target[static_cast<std::int64_t>(row)].item<std::int64_t>();
+            const double q = (k == label ? 1 - smoothing : 0) + smoothing / 3;
+            expected.push_back(label == ignored ? 0 : (std::exp(z[k] - top) / total - q) / 4);
+          }
+        }
+        const Tensor truth = from_vector(expected, {5, 3});
+        // Roundings: of x − max x − log Σ, at most 19 in size, but small where exp of it is not.
+        const double tolerance = 4 * (type == float32 ? 0x1p-24 : 0x1p-53);
+        for (const bool weighted : {false, true})
+          for (const bool create_graph : {false, true}) {
+            const Tensor weight = weighted ? ones({3}, {type}) : Tensor();
+            const Tensor loss = cross_entropy(x, target, {.label_smoothing = smoothing, .weight = weight});
+            const Tensor g = grad(loss, {x}, {.create_graph = create_graph})[0].detach();
+            INFO("weighted ", weighted, " create_graph ", create_graph);
+            CHECK(relative_error(g.to(float64), truth) <= tolerance);
+          }
+      }
+    }
+}
+
+TEST_CASE("cross_entropy and nll_loss: where all labels are ignored the mean is NaN, its gradient 0") {
+  const Tensor target = labels({ignored, ignored}), weight = uniform({3}, 0.5, 2);
+  for (const bool create_graph : {false, true})
+    for (const double smoothing : {0.0, 0.1})
+      for (const bool weighted : {false, true}) {
+        INFO("create_graph ", create_graph, " smoothing ", smoothing, " weighted ", weighted);
+        const Tensor x = normal({2, 3}).requires_grad_(), w = weighted ? weight : Tensor();
+        const Tensor loss = cross_entropy(x, target, {.label_smoothing = smoothing, .weight = w});
+        CHECK(std::isnan(loss.item()));
+        CHECK(grad(loss, {x}, {.create_graph = create_graph})[0].to_vector() == std::vector<double>(6, 0.0));
+        const Tensor nll = nll_loss(x, target, {.weight = w});
+        CHECK(std::isnan(nll.item()));
+        CHECK(grad(nll, {x}, {.create_graph = create_graph})[0].to_vector() == std::vector<double>(6, 0.0));
+      }
+}
+
+TEST_CASE("cross_entropy: an ignore_index that a double does not hold") {
+  const Tensor x = normal({2, 3});
+  for (const std::int64_t ignore : {INT64_MAX, INT64_MIN, (std::int64_t{1} << 53) + 1, std::int64_t{-1}}) {
+    INFO("ignore_index ", ignore);
+    const Tensor target = labels({1, ignore}), weight = ones({3}, x.options());
+    const double expected = cross_entropy(x, labels({1, ignored})).item();
+    CHECK(cross_entropy(x, target, {.ignore_index = ignore}).item() == expected);
+    CHECK(cross_entropy(x, target, {.ignore_index = ignore, .weight = weight}).item() ==
+          doctest::Approx(expected).epsilon(1e-15));
+  }
+}
+
+TEST_CASE("losses: the mean of n equal losses is that loss, and its gradient 1/n") {
+  for (const DType type : {float32, float64}) {
+    std::vector<std::int64_t> wrong;
+    for (std::int64_t n = 1; n <= 10000; ++n) {
+      const Tensor x = full({n, 1}, -1, {type}).requires_grad_();
+      const Tensor loss = nll_loss(x, zeros({n}, {int64}));
+      const double g = grad(loss, {x})[0].detach().narrow(0, n - 1, 1).reshape({1}).item();
+      const double share = type == float32 ? -1.F / static_cast<float>(n) : -1 / static_cast<double>(n);
+      if (loss.item() != 1 || g != share || mse_loss(x.detach(), zeros({n, 1}, {type})).item() != 1)
+        wrong.push_back(n);
+    }
+    CHECK(wrong == std::vector<std::int64_t>{});
+  }
+}
+
+TEST_CASE("smooth_l1_loss at infinity") {
+  for (const bool create_graph : {false, true})
+    for (const double beta : {0.0, 0.5, 2.0}) {
+      INFO("beta ", beta, " create_graph ", create_graph);
+      const double inf = std::numeric_limits<double>::infinity();
+      const Tensor x = from_vector<double>({inf, -inf, 1e200, 0}, {4}).requires_grad_();
+      const Tensor loss =
+          smooth_l1_loss(x, zeros({4}, x.options()), {.beta = beta, .reduction = Reduction::none});
+      CHECK(loss.to_vector() == std::vector<double>{inf, inf, 1e200, 0});
+      const Tensor g = grad(sum(loss), {x}, {.create_graph = create_graph})[0];
+      CHECK(g.to_vector() == std::vector<double>{1, -1, 1, 0});
+    }
 }
 
 TEST_CASE("losses that are other losses") {

@@ -164,6 +164,46 @@ TEST_CASE("a tensor to the power of a tensor") {
   CHECK(relative_error(pow(tensor({2.0, 3.0}), tensor({3.0, -1.0})), tensor({8.0, 1.0 / 3})) < 1e-15);
 }
 
+TEST_CASE("a tensor to the power of a tensor: zero, negative and large bases") {
+  struct Case {
+    double a, b, y, slope_a, slope_b;  // PyTorch's
+  };
+  for (const DType type : {float32, float64})
+    for (const auto& c : {Case{-2, 2, 4, -4, not_a_number},
+                          {-2, 3, -8, 12, not_a_number},
+                          {-2, 0.5, not_a_number, not_a_number, not_a_number},
+                          {0, 0, 1, 0, 0},
+                          {0, 1, 0, 1, 0},
+                          {0, 2, 0, 0, 0},
+                          {0, -1, infinity, -infinity, -infinity},
+                          {5, 0, 1, 0, std::log(5.0)},
+                          {10, 20, 1e20, 2e20, 1e20 * std::log(10.0)},
+                          {1, infinity, 1, infinity, 0},
+                          {not_a_number, 0, 1, 0, not_a_number}}) {
+      INFO(name_of(type), " ", c.a, " to the power ", c.b);
+      const Tensor a = full({}, c.a, {type}).requires_grad_(), b = full({}, c.b, {type}).requires_grad_();
+      const Tensor y = pow(a, b);
+      const double ulp = type == float32 ? 0x1p-23 : 0x1p-52;
+      const auto same = [ulp](const Tensor& found, double expected) {
+        const double v = found.item();
+        return v == expected || (std::isnan(v) && std::isnan(expected)) ||
+               std::abs(v - expected) <= 4 * ulp * std::abs(expected);
+      };
+      CHECK(same(y, c.y));
+      for (const bool create_graph : {false, true}) {
+        const auto g = grad(y, {a, b}, {.create_graph = create_graph, .retain_graph = true});
+        CHECK(same(g[0], c.slope_a));
+        CHECK(same(g[1], c.slope_b));
+      }
+    }
+  // d²(a^b)/da² at 0² is 2, and the parts of 0⁰ do not spoil it
+  const Tensor a = tensor({0.0, 0.0}).requires_grad_();
+  const Tensor first = grad(sum(pow(a, tensor({2.0, 0.0}))), {a}, {.create_graph = true})[0];
+  CHECK(holds(grad(sum(first), {a})[0], {2}, {2, 0}));
+  CHECK_ERROR(pow(tensor<std::int64_t>({2}), tensor<std::int64_t>({2})), DTypeError, "[pow]", "int64");
+  CHECK_ERROR(pow(ones({2, 3}), ones({2})), ShapeError, "[pow]", "[2, 3]", "[2]");
+}
+
 TEST_CASE("mathematical functions: integers are refused") {
   const Tensor i = tensor<std::int64_t>({1, 2});
   for (const auto& op : cases) CHECK_ERROR(op.apply(i), DTypeError, "int64", ".to(float32)");

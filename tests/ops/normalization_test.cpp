@@ -3,6 +3,7 @@
 #include "fixture_case.hpp"
 #include "lpf/backend/threads.hpp"
 #include "lpf/ops/index.hpp"
+#include "lpf/ops/layer_norm.hpp"
 
 namespace lpf::test {
 namespace {
@@ -266,6 +267,21 @@ TEST_CASE("batch_norm: a large mean costs no digits") {
   const Tensor y = batch_norm_train(huge, {}, {}, {0, 50}).y;
   CHECK(all(is_finite(y)).item<bool>());
   CHECK(all(is_finite(grad(y, {huge}, {.gradient = normal({50, 2}, 2, float32)})[0])).item<bool>());
+}
+
+TEST_CASE("batch_norm and layer_norm: a large mean costs the composed gradient no digits") {
+  const Tensor far = affine(normal({1000, 3}, 1, float32), 1, 1e6), g = normal({1000, 3}, 2);
+  const auto gradient = [](const auto& norm, const Tensor& input, const Tensor& dy) {
+    const Tensor x = input.detach().clone().requires_grad_();
+    return grad(norm(x), {x}, {.create_graph = true, .gradient = dy})[0].detach().to(float64);
+  };
+  const auto over_rows = [](const Tensor& x) { return batch_norm_train(x, {}, {}, {0, x.size(0)}).y; };
+  const auto over_columns = [](const Tensor& x) { return layer_norm(x, Shape{x.size(1)}, {}, {}); };
+  CHECK(relative_error(gradient(over_rows, far, g.to(float32)), gradient(over_rows, far.to(float64), g)) <
+        1e-5);
+  const Tensor wide = transpose(far, 0, 1), gt = transpose(g, 0, 1);
+  CHECK(relative_error(gradient(over_columns, wide, gt.to(float32)),
+                       gradient(over_columns, wide.to(float64), gt)) < 1e-5);
 }
 
 TEST_CASE("batch_norm: the same bits for any number of threads") {

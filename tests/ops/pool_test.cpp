@@ -153,6 +153,25 @@ TEST_CASE("pool2d: the same bits for any number of threads") {
   CHECK(run(1) == run(5));
 }
 
+TEST_CASE("pool2d: strides, paddings and kernels as large as they come") {
+  const Tensor x = normal({1, 5, 6, 2}).requires_grad_();
+  const std::int64_t huge = std::int64_t{1} << 61;
+  const auto same = [&](const Tensor& a, const Tensor& b) {
+    CHECK(same_bits(a.detach(), b.detach()));
+    CHECK(same_bits(grad(sum(square(a)), {x})[0], grad(sum(square(b)), {x})[0]));
+  };
+  for (const std::int64_t stride : {std::int64_t{100}, huge, INT64_MAX}) {
+    same(max_pool2d(x, 3, {.stride = stride}), max_pool2d(x, 3, {.stride = 6}));
+    same(avg_pool2d(x, 3, {.stride = stride}), avg_pool2d(x, 3, {.stride = 6}));
+  }
+  for (const std::int64_t size : {huge, 2 * huge, INT64_MAX}) {
+    CHECK_ERROR(max_pool2d(x, size), ShapeError, "[max_pool2d]", "does not fit");
+    CHECK_ERROR(avg_pool2d(x, {2, size}, {.stride = 1}), ShapeError, "[avg_pool2d]", "does not fit");
+    CHECK_ERROR(max_pool2d(x, INT64_MAX, {.padding = size}), ValueError, "[max_pool2d]", "padding");
+    CHECK_ERROR(avg_pool2d(x, 2, {.stride = huge, .padding = size}), ValueError, "[avg_pool2d]", "padding");
+  }
+}
+
 TEST_CASE("pool2d: each misuse is a clear error") {
   const Tensor x = zeros({2, 5, 5, 4});
   CHECK_THROWS_WITH_AS(

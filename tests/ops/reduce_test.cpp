@@ -201,6 +201,47 @@ TEST_CASE("all and any") {
   CHECK(all(full({3, 70000}, 1)).item<bool>());
 }
 
+TEST_CASE("mean and var: of n equal numbers, and the gradient 1/n") {
+  for (const DType type : {float32, float64}) {
+    std::vector<std::int64_t> wrong;
+    for (std::int64_t n = 1; n <= 10000; ++n) {
+      const Tensor x = ones({n}, {type}).requires_grad_(), y = mean(x);
+      const double share = type == float32 ? 1.F / static_cast<float>(n) : 1 / static_cast<double>(n);
+      const double g = grad(y, {x})[0].detach().narrow(0, n - 1, 1).reshape(Shape{}).item();
+      if (y.item() != 1 || g != share) wrong.push_back(n);
+      if (n > 5000) continue;
+      const Tensor pair = concatenate({x.detach(), affine(x.detach(), -1, 0)}, 0);  // Σ(x − 0)² = 2n
+      if (var(pair, {}, 0).item() != 1 || mean(x.reshape({1, n}), {1}).detach().reshape(Shape{}).item() != 1)
+        wrong.push_back(-n);
+    }
+    CHECK(wrong == std::vector<std::int64_t>{});
+  }
+}
+
+TEST_CASE("var: a large mean costs no digits") {
+  const Tensor d = normal({1000}, 5, float32);
+  for (const double offset : {1e3, -1e5, 1e6}) {
+    const Tensor x = affine(d, 1, offset).requires_grad_(), wide = x.detach().to(float64).requires_grad_();
+    INFO("offset ", offset);
+    const Tensor v = var(x), exact = var(wide);
+    CHECK(v.item() == doctest::Approx(exact.item()).epsilon(1e-6));
+    CHECK(relative_error(grad(v, {x})[0].to(float64), grad(exact, {wide})[0], 1e-3) < 1e-5);
+  }
+}
+
+TEST_CASE("prod: integers in int64, and over nothing") {
+  const Tensor product = prod(tensor<std::int32_t>({65536, 65536, 3}), 0);
+  CHECK(product.dtype() == int64);
+  CHECK(product.item<std::int64_t>() == std::int64_t{3} << 32);
+  CHECK(prod(tensor<std::uint8_t>({200, 200}), 0).item<std::int64_t>() == 40000);
+  CHECK(prod(tensor<bool>({true, true}), 0).item<std::int64_t>() == 1);
+  for (const DType type : {DType::bool_, uint8, int32, int64, float32, float64}) {
+    const Tensor none = prod(zeros({2, 0}, {type}), 1);
+    CHECK(none.dtype() == (is_floating(type) ? type : int64));
+    CHECK(none.to_vector() == std::vector<double>{1, 1});
+  }
+}
+
 TEST_CASE("prod") {
   CHECK(holds(prod(tensor({2.0, 3.0, 4.0}), 0), {}, {24}));
   CHECK(holds(prod(tensor<std::int64_t>({2, 3, 4}), 0), {}, {24}));

@@ -25,6 +25,26 @@ TEST_CASE("clip_grad_norm of a zero gradient leaves it") {
   CHECK(optim::grad_norm(params) == 0);
 }
 
+TEST_CASE("clip_grad_norm of a gradient that is not finite is PyTorch's") {
+  // PyTorch multiplies by max_norm/(norm + 1e-6), at most 1: NaN if the norm is, 0 if it is infinite.
+  const ParameterStore params = weight_and_bias();
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  set_gradient(params, 0, full({3, 4}, 1e6, f64));
+  set_gradient(params, 1, tensor({nan, 1e6, 1.0, 0.0}));
+  CHECK(std::isnan(optim::clip_grad_norm(params, 1).item()));
+  for (const char* name : {"weight", "bias"})
+    for (const double g : params.tensor(name).grad().to_vector()) CHECK(std::isnan(g));
+  params.zero_grad();  // also between the parameters
+  set_gradient(params, 0, full({3, 4}, 1e6, f64));
+  set_gradient(params, 1, tensor({inf, 1e6, -inf, 0.0}));
+  CHECK(optim::clip_grad_norm(params, 1).item() == inf);
+  for (const double g : params.tensor("weight").grad().to_vector()) CHECK(g == 0);
+  const auto bias = params.tensor("bias").grad().to_vector();
+  CHECK(std::isnan(bias[0]));
+  CHECK(bias[1] == 0);
+  CHECK(std::isnan(bias[2]));
+}
+
 TEST_CASE("clip_grad_value limits each element") {
   const ParameterStore params = weight_and_bias();
   set_gradient(params, 1, tensor({-3.0, -0.1, 0.2, 7.0}));

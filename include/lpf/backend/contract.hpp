@@ -16,7 +16,7 @@
 
 namespace lpf::backend {
 
-inline constexpr std::uint32_t contract_version = 4;
+inline constexpr std::uint32_t contract_version = 5;
 
 /// A scalar of the current training step, such as a learning rate. In a captured step kernels read it
 /// from device memory at `at`, where each replay writes its own; `value` is that of the current step.
@@ -257,8 +257,8 @@ struct Table {
   void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
                  void* y);
   double (*dot)(DType, std::int64_t n, const void* x, const void* y);  // in double; waits for the device
-  // norm[0] = ‖v‖₂ and y = x·min(limit, a/(‖v‖₂ + epsilon)), both in double up to the last rounding; NaN
-  // exceeds the limit. norm may be null, y may be x.
+  // norm[0] = ‖v‖₂ and y = x·min(limit, a/(‖v‖₂ + epsilon)), both in double up to the last rounding; if the
+  // norm is NaN, so is all of y. norm may be null, y may be x.
   void (*rescale)(DType, std::int64_t n, double a, double epsilon, double limit, const void* v, const void* x,
                   void* y, void* norm);
 
@@ -311,13 +311,14 @@ struct Table {
   void (*softmax)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y);
   void (*softmax_backward)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* y,
                            const void* dy, void* dx);
-  // loss[row] = −Σ_k q_k log softmax(x)_k, q = (1 − smoothing)·onehot(target) + smoothing/n;
-  // 0 for ignored rows
+  // loss[row] = −Σ_k q_k log softmax(x)_k, q = (1 − smoothing)·onehot(target) + smoothing/n; 0 for ignored
+  // rows. normalizer [rows, 2] is for backward: max x and log Σ exp(x − max x), 0 in ignored rows; their sum
+  // would lose digits to a common offset of the logits.
   void (*cross_entropy)(DType, std::int64_t rows, std::int64_t n, double smoothing, std::int64_t ignore_index,
-                        const void* x, const std::int64_t* target, void* loss, void* log_normalizer);
+                        const void* x, const std::int64_t* target, void* loss, void* normalizer);
   void (*cross_entropy_backward)(DType, std::int64_t rows, std::int64_t n, double smoothing,
                                  std::int64_t ignore_index, const void* x, const std::int64_t* target,
-                                 const void* log_normalizer, const void* dloss, void* dx);
+                                 const void* normalizer, const void* dloss, void* dx);
 
   // Random numbers: element i of the stream does not depend on the device, the threads or the chunks. `first`
   // is the index in the stream of y's first element.

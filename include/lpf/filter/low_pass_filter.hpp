@@ -49,7 +49,7 @@ class LowPassFilter {
     // [reading 2]
     check_.begin("perturb", params);
     const NoiseKey key = draws_.next();  // ε is a function of (seed, draw, replica, parameter, element)
-    const StepScalar radius = step_scalar([this, params] { return gamma(params.updates()); });
+    const StepScalar radius = filter::radius_of_step(radius_of(options_), params);
     return filter::Perturbation(params, filter::segments_of(params, options_.law, options_.include),
                                 pass_options(key, radius), check_.unread());
   }
@@ -62,9 +62,7 @@ class LowPassFilter {
   }
 
   /// γ after `updates` optimizer updates.
-  double gamma(std::uint64_t updates) const {
-    return Radius{options_.gamma, options_.alpha, options_.total_steps}.at(updates);
-  }
+  double gamma(std::uint64_t updates) const { return radius_of(options_).at(updates); }
   const LowPassFilterOptions& options() const { return options_; }
   /// Number of passes so far; set it to resume from a checkpoint or to repeat a pass.
   std::uint64_t draws() const { return draws_.count(); }
@@ -72,6 +70,7 @@ class LowPassFilter {
 
  private:
   void check_options() const;
+  static Radius radius_of(const LowPassFilterOptions& o) { return {o.gamma, o.alpha, o.total_steps}; }
   filter::PassOptions pass_options(const NoiseKey& key, const StepScalar& radius) const {
     return {.M = options_.M,
             .gamma = radius,

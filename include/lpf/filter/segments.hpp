@@ -45,6 +45,11 @@ LPF_ONCE Segments segments_of(const ParameterStore& params, NoiseLaw law,
   return out;
 }
 
+/// γ of the coming update of `params`.
+LPF_ONCE StepScalar radius_of_step(const Radius& radius, const ParameterStore& params) {
+  return step_scalar([radius, params] { return radius.at(params.updates()); });
+}
+
 /// The standard deviation of each row, [rows]: γ times its norm.
 LPF_ONCE Tensor scales(const ParameterStore& params, const Segments& segments, const StepScalar& gamma) {
   const Tensor theta = params.theta(), out = empty({segments.rows}, theta.options());

@@ -1,6 +1,8 @@
 // Elementwise arithmetic with NumPy's broadcasting.
 #pragma once
 
+#include <cmath>
+
 #include "lpf/ops/reduce.hpp"
 #include "lpf/ops/replica_dim.hpp"
 
@@ -180,7 +182,18 @@ LPF_ONCE Tensor compare(const char* name, backend::Binary op, const Tensor& a, c
 LPF_ONCE Tensor compare(const char* name, backend::Binary op, const Tensor& a, double s) {
   check_plain(name, a);
   if (holds_number(a.dtype(), s)) return compare(name, op, a, full({}, s, a.options()));
-  return compare(name, op, a.detach().to(float64), full({}, s, {float64, a.device()}));
+  // Whole numbers, and s is none that their type holds: compared exactly, in int64.
+  using backend::Binary;
+  const bool equality = op == Binary::equal || op == Binary::not_equal, whole = std::floor(s) == s;
+  const bool above = s >= 0x1p63, below = s < -0x1p63;
+  if (above || below || std::isnan(s) || (equality && !whole)) {
+    const bool result = op == Binary::not_equal ||
+                        (above && (op == Binary::less || op == Binary::less_equal)) ||
+                        (below && (op == Binary::greater || op == Binary::greater_equal));
+    return full(a.shape(), result ? 1 : 0, {DType::bool_, a.device()});
+  }
+  const double bound = op == Binary::less || op == Binary::greater_equal ? std::ceil(s) : std::floor(s);
+  return compare(name, op, a.detach().to(DType::int64), full({}, bound, {DType::int64, a.device()}));
 }
 }  // namespace detail
 

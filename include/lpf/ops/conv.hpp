@@ -119,6 +119,9 @@ LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const T
         !bias.is_replicated() || !w.is_replicated() || bias.impl().replicas == w.impl().replicas, op,
         "weight and bias are replicas of two different perturbed passes");
   }
+  const WindowAxis rows = window_axis(op, "height", xs, xs[1], ws[1], o.stride.h, o.padding.h, o.dilation.h),
+                   columns =
+                       window_axis(op, "width", xs, xs[2], ws[2], o.stride.w, o.padding.w, o.dilation.w);
   return {.dtype = x.dtype(),
           .n = xs[0],
           .h = xs[1],
@@ -127,14 +130,14 @@ LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const T
           .k = ws[0],
           .kh = ws[1],
           .kw = ws[2],
-          .p = window_positions(op, "height", xs, xs[1], ws[1], o.stride.h, o.padding.h, o.dilation.h),
-          .q = window_positions(op, "width", xs, xs[2], ws[2], o.stride.w, o.padding.w, o.dilation.w),
-          .stride_h = o.stride.h,
-          .stride_w = o.stride.w,
+          .p = rows.positions,
+          .q = columns.positions,
+          .stride_h = rows.stride,
+          .stride_w = columns.stride,
           .pad_h = o.padding.h,
           .pad_w = o.padding.w,
-          .dilation_h = o.dilation.h,
-          .dilation_w = o.dilation.w,
+          .dilation_h = rows.dilation,
+          .dilation_w = columns.dilation,
           .groups = o.groups,
           .replicas = 1,
           .slice_begin = nullptr,
@@ -149,8 +152,9 @@ LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const T
 /// P = ⌊(H + 2·padding − dilation·(kh − 1) − 1) / stride⌋ + 1. Filter k reads the channels of group
 /// ⌊k·groups/K⌋. w and bias may be replicated: replica r applies to the samples of slice r. PyTorch's conv2d,
 /// channels last.
-/// @throws ShapeError for incompatible sizes, ValueError for a stride, dilation or groups below 1 or a
-/// negative padding, DTypeError unless all are float32 or all float64, or all bfloat16 with a float32 bias.
+/// @throws ShapeError for incompatible sizes, ValueError for a stride, dilation or groups below 1 or a padding
+/// that is negative or above 2²⁹, DTypeError unless all are float32 or all float64, or all bfloat16 with a
+/// float32 bias.
 LPF_ONCE Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
                        const Conv2dOptions& options = {}) {
   if (const auto cast = detail::cast_operands("conv2d", x, w)) return conv2d(cast.a, cast.b, bias, options);

@@ -14,7 +14,7 @@ namespace detail {
 LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& weight, double epsilon,
                                         const Tensor& g, Need need) {
   const auto row_mean = [](const Tensor& t) { return mean(t, {1}, true); };
-  const Tensor centred = sub(x, row_mean(x));
+  const Tensor near = sub(x, row_mean(x)), centred = sub(near, row_mean(near));  // a large mean is rounded
   const Tensor rstd = rsqrt(row_mean(square(centred)) + epsilon);
   const Tensor normal = mul(centred, rstd);
   const Tensor scaled = weight.defined() ? mul(g, weight) : g;

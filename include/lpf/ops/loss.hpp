@@ -91,18 +91,29 @@ LPF_ONCE std::optional<std::int64_t> check_labels(const char* operation, const T
   return count;
 }
 
+/// A whole number as a tensor of rank 0; full() takes a double, which has 53 bits.
+LPF_ONCE Tensor whole_number(std::int64_t n, Device device) {
+  const std::int64_t low = n & 0xffffffff, high = (n - low) / (std::int64_t{1} << 32);
+  return affine(full({}, static_cast<double>(high), {DType::int64, device}), 0x1p32,
+                static_cast<double>(low));
+}
+
+/// Whether each label is not ignored.
+LPF_ONCE Tensor kept_labels(const Tensor& label, std::int64_t ignore_index) {
+  return label != whole_number(ignore_index, label.device());
+}
+
 /// The mean of losses over the labels that are not ignored, NaN if there are none.
 LPF_ONCE Tensor mean_of(const Tensor& loss, const Tensor& target, std::int64_t ignore_index,
                         std::optional<std::int64_t> count) {
-  if (count) return affine(sum(loss), 1 / static_cast<double>(*count), 0);
-  return div(sum(loss), sum((target != static_cast<double>(ignore_index)).to(loss.dtype())));
+  if (count) return divided(sum(loss), static_cast<double>(*count));
+  return div(sum(loss), sum(kept_labels(target, ignore_index).to(loss.dtype())));
 }
 
 /// Labels [rows] that are valid as indices: 0 where ignored, and `kept` is false there.
 struct KnownLabels {
   Tensor index, kept;
-  KnownLabels(const Tensor& label, std::int64_t ignore_index)
-      : kept(label != static_cast<double>(ignore_index)) {
+  KnownLabels(const Tensor& label, std::int64_t ignore_index) : kept(kept_labels(label, ignore_index)) {
     index = where(kept, label, zeros_like(label));
   }
 };
@@ -125,7 +136,7 @@ LPF_ONCE Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double 
                                    std::int64_t ignore_index) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
   Tensor loss = empty({rows}, x.options());
-  const Tensor normalizer = empty({rows}, x.options());
+  const Tensor normalizer = empty({rows, 2}, x.options());
   x.backend().cross_entropy(x.dtype(), rows, n, smoothing, ignore_index, x.raw(),
                             static_cast<const std::int64_t*>(label.raw()), loss.raw(), normalizer.raw());
   return record("cross_entropy", std::move(loss), {x}, [=](const Tensor& g, Need) {
@@ -138,12 +149,12 @@ LPF_ONCE Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double 
     }
     // g·(softmax(x) − q), where q is the smoothed one-hot target
     const KnownLabels labels(label, ignore_index);
-    const Tensor kept = reshape(labels.kept, {rows, 1});
-    const Tensor p = softmax_rows(where(kept, x, zeros({}, x.options())), false);
+    const Tensor kept = reshape(labels.kept, {rows, 1}), zero = zeros({}, x.options());
+    const Tensor p = softmax_rows(where(kept, x, zero), false);
     const Tensor one_hot = scatter_add(full({rows, 1}, 1 - smoothing, x.options()), x.shape(), 1,
                                        reshape(labels.index, {rows, 1}));
     const Tensor q = affine(one_hot, 1, smoothing / static_cast<double>(n));
-    return Grads{mul(mul(reshape(g, {rows, 1}), kept.to(g.dtype())), sub(p, q))};
+    return Grads{mul(where(kept, reshape(g, {rows, 1}), zero), sub(p, q))};  // g is 1/0 if none are kept
   });
 }
 
@@ -240,10 +251,11 @@ LPF_ONCE Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const Smoo
     return smooth_l1_loss(cast.a, cast.b, options);
   if (options.beta == 0) return l1_loss(x, target, options.reduction);
   detail::check_target("smooth_l1_loss", x, target);
-  const Tensor d = sub(x, target), size = abs(d);
-  return detail::reduced(where(size < options.beta, affine(square(d), 0.5 / options.beta, 0),
-                               affine(size, 1, -0.5 * options.beta)),
-                         options.reduction);
+  const Tensor d = sub(x, target), size = abs(d), is_near = size < options.beta;
+  const Tensor near = where(is_near, d, zeros({}, d.options()));  // the slope of ∞², times 0, would be NaN
+  return detail::reduced(
+      where(is_near, affine(square(near), 0.5 / options.beta, 0), affine(size, 1, -0.5 * options.beta)),
+      options.reduction);
 }
 
 /// w·(p·t·softplus(−x) + (1 − t)·softplus(x)): binary cross-entropy of sigmoid(x) with targets t in [0, 1] of

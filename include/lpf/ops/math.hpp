@@ -104,8 +104,28 @@ LPF_ONCE Tensor pow(const Tensor& input, double exponent) {
         return exponent == 0 ? zeros_like(g) : mul(g, affine(pow(x, exponent - 1), exponent, 0));
       });
 }
-/// a to the power b, for a > 0, with gradients for both.
-LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) { return exp(mul(b, log(a))); }
+/// a to the power b, as std::pow: 0⁰ = 1, (−2)² = 4. Where a = 0 the gradient of b is 0 for b ≥ 0, and that of
+/// a for b = 0; where a < 0 the gradient of b is NaN, as in PyTorch.
+LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) {
+  if (detail::any_replicated(a, b))
+    return detail::on_replicas("pow", a, b, [](const Tensor& u, const Tensor& v) { return pow(u, v); });
+  if (const auto cast = detail::cast_operands("sensitive function", a, b)) return pow(cast.a, cast.b);
+  detail::check_floating("pow", a);
+  Tensor y = detail::binary("pow", backend::Binary::power, a, b);
+  return record("pow", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
+    const Tensor one = ones({}, a.options());
+    Grads grads(2);
+    if (need[0]) {  // b·a^(b − 1), and 0 instead of 0·∞
+      const Tensor flat = logical_and(b == 0.0, logical_not(abs(a.detach()) > 0.0));
+      grads[0] = sum_to(mul(g, mul(b, pow(where(flat, one, a), affine(b, 1, -1)))), a.shape());
+    }
+    if (need[1]) {  // a^b·log a, and 0 instead of 0·(−∞)
+      const Tensor flat = logical_and(a == 0.0, b >= 0.0);
+      grads[1] = sum_to(mul(g, mul(pow(a, b), log(where(flat, one, a)))), b.shape());
+    }
+    return grads;
+  });
+}
 /// x limited to [low, high]; the gradient passes where x is inside, bounds included.
 LPF_ONCE Tensor clamp(const Tensor& input, double low, double high) {
   check(low <= high, "clamp", "low ", low, " is above high ", high);

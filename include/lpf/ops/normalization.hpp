@@ -116,13 +116,13 @@ LPF_ONCE Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& r
 /// The gradients of normalize_rows(), composed of differentiable operations.
 LPF_ONCE Grads normalize_rows_backward(const Tensor& x, const Affine& affine, const RowBegin& begin,
                                        double epsilon, const Tensor& g, Need need) {
-  Tensor share = empty({std::ssize(begin) - 1, 1}, {float64, Device::cpu()});
+  Tensor count = empty({std::ssize(begin) - 1, 1}, {float64, Device::cpu()});
   for (std::size_t i = 0; i + 1 < begin.size(); ++i)
-    share.data<double>()[i] = 1 / static_cast<double>(begin[i + 1] - begin[i]);
-  share = share.to(x.dtype()).to(x.device());
-  const auto group_mean = [&](const Tensor& t) { return mul(group_sum(t, begin), share); };
+    count.data<double>()[i] = static_cast<double>(begin[i + 1] - begin[i]);
+  count = count.to(x.dtype()).to(x.device());
+  const auto group_mean = [&](const Tensor& t) { return div(group_sum(t, begin), count); };
   const auto mean = [&](const Tensor& t) { return group_expand(group_mean(t), begin); };
-  const Tensor centred = sub(x, mean(x));
+  const Tensor near = sub(x, mean(x)), centred = sub(near, mean(near));  // a large mean is rounded
   const Tensor rstd = group_expand(rsqrt(group_mean(square(centred)) + epsilon), begin);
   const Tensor normal = mul(centred, rstd);
   const Tensor scaled = affine.weight.defined() ? mul(g, per_sample(affine.weight, g)) : g;

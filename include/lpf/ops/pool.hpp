@@ -33,6 +33,8 @@ LPF_ONCE backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d k
   check(2 * padding.h <= kernel.h && 2 * padding.w <= kernel.w, op,
         "the padding may be at most half the kernel: padding is ", padding, ", kernel ", kernel);
   const Shape& s = x.shape();
+  const WindowAxis rows = window_axis(op, "height", s, s[1], kernel.h, stride.h, padding.h, 1),
+                   columns = window_axis(op, "width", s, s[2], kernel.w, stride.w, padding.w, 1);
   return {.dtype = x.dtype(),
           .n = s[0],
           .h = s[1],
@@ -40,10 +42,10 @@ LPF_ONCE backend::Pool2d describe_pool(const char* op, const Tensor& x, Size2d k
           .c = s[3],
           .kh = kernel.h,
           .kw = kernel.w,
-          .p = window_positions(op, "height", s, s[1], kernel.h, stride.h, padding.h, 1),
-          .q = window_positions(op, "width", s, s[2], kernel.w, stride.w, padding.w, 1),
-          .stride_h = stride.h,
-          .stride_w = stride.w,
+          .p = rows.positions,
+          .q = columns.positions,
+          .stride_h = rows.stride,
+          .stride_w = columns.stride,
           .pad_h = padding.h,
           .pad_w = padding.w,
           .count_include_pad = count_include_pad};
@@ -91,7 +93,7 @@ LPF_ONCE Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
 /// P = ⌊(H + 2·padding − kernel) / stride⌋ + 1. Of equal values the first in the window, row by row, receives
 /// the gradient; a NaN in the window is the result. PyTorch's max_pool2d.
 /// @throws ShapeError if the kernel does not fit, ValueError for a kernel or stride below 1, or a padding
-/// that is negative or more than half the kernel.
+/// that is negative, above 2²⁹ or more than half the kernel.
 LPF_ONCE Tensor max_pool2d(const Tensor& x, Size2d kernel, const MaxPool2dOptions& options = {}) {
   const backend::Pool2d d =
       detail::describe_pool("max_pool2d", x, kernel, options.stride, options.padding, true);

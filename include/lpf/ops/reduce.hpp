@@ -83,13 +83,17 @@ LPF_ONCE Tensor sum_to(const Tensor& x, const Shape& shape) {
   return reshape(axes.empty() ? x : sum(x, axes), shape);
 }
 
+namespace detail {
+/// x/n, rounded once: x·(1/n) is rounded twice, and the mean of 41 ones would not be 1.
+LPF_ONCE Tensor divided(const Tensor& x, double n) { return div(x, full({}, n, x.options())); }
+}  // namespace detail
+
 /// Mean over the given axes (all if empty), for bfloat16 in float32; NaN over no elements.
 LPF_ONCE Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
   detail::check_floating("mean", x);
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("mean", axes, x.rank())) n *= x.shape()[a];
-  const Tensor total = sum(x, axes, keepdim);
-  return n > 0 ? affine(total, 1.0 / static_cast<double>(n), 0) : div(total, zeros_like(total));
+  return detail::divided(sum(x, axes, keepdim), static_cast<double>(n));
 }
 LPF_ONCE Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) const {
   return lpf::mean(*this, Axes(axes), keepdim);
@@ -101,9 +105,10 @@ LPF_ONCE Tensor var(const Tensor& input, const Axes& axes = {}, double correctio
   const Tensor x = detail::to_float32(input);
   std::int64_t n = 1;
   for (int a : detail::reduced_axes("var", axes, x.rank())) n *= x.shape()[a];
-  const Tensor centred = sub(x, mean(x, axes, true));
-  return affine(sum(mul(centred, centred), axes, keepdim),
-                1.0 / std::max(0.0, static_cast<double>(n) - correction), 0);
+  const Tensor near = sub(x, mean(x, axes, true));
+  const Tensor centred = sub(near, mean(near, axes, true));  // a large mean is rounded: what is left of it
+  return detail::divided(sum(mul(centred, centred), axes, keepdim),
+                         std::max(0.0, static_cast<double>(n) - correction));
 }
 
 namespace detail {
@@ -143,10 +148,11 @@ LPF_ONCE Tensor of_bools(backend::Reduce op, const Tensor& x) {
 LPF_ONCE Tensor all(const Tensor& x) { return detail::of_bools(backend::Reduce::all, x); }
 LPF_ONCE Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::any, x); }
 
-/// Product over one axis, by halving: derivatives of any order are exact, also where factors are 0.
+/// Product over one axis, 1 over none, by halving: derivatives of any order are exact, also where factors are
+/// 0. Integers and bools are multiplied in int64, bfloat16 in float32.
 LPF_ONCE Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("prod", axis, x.rank());
-  Tensor y = detail::to_float32(x);
+  Tensor y = is_floating(x.dtype()) ? detail::to_float32(x) : x.to(DType::int64);
   if (x.shape()[axis] == 0) y = ones(x.shape().with(axis, 1), y.options());
   while (y.shape()[axis] > 1) {
     const std::int64_t n = y.shape()[axis], half = n / 2;

@@ -1,6 +1,9 @@
 // Sliding windows over the height and width of an image, common to convolution and pooling.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+
 #include "lpf/ops/fwd.hpp"
 
 namespace lpf {
@@ -16,24 +19,40 @@ struct Size2d {
 
 namespace detail {
 
+/// So that padded sizes fit the 32 bits in which kernels and cuDNN count pixels.
+inline constexpr std::int64_t max_padding = std::int64_t{1} << 29;
+
 LPF_ONCE void check_window(const char* operation, Size2d kernel, Size2d stride, Size2d padding,
                            Size2d dilation) {
   check(kernel.h > 0 && kernel.w > 0, operation, "the kernel needs at least one row and column, got ",
         kernel);
   check(stride.h > 0 && stride.w > 0, operation, "the stride must be positive, got ", stride);
   check(padding.h >= 0 && padding.w >= 0, operation, "the padding cannot be negative, got ", padding);
+  check(padding.h <= max_padding && padding.w <= max_padding, operation, "the padding may be at most ",
+        max_padding, ", got ", padding);
   check(dilation.h > 0 && dilation.w > 0, operation, "the dilation must be positive, got ", dilation);
 }
 
-/// Number of positions of a window along one axis.
-LPF_ONCE std::int64_t window_positions(const char* operation, const char* axis, const Shape& x,
-                                       std::int64_t size, std::int64_t kernel, std::int64_t stride,
-                                       std::int64_t padding, std::int64_t dilation) {
-  const std::int64_t padded = size + 2 * padding, reach = (kernel - 1) * dilation + 1;
-  check<ShapeError>(reach <= padded && size > 0, operation, "a kernel that reaches over ", reach,
-                    " pixels of ", axis, " does not fit the input, which has ", size, " and ", 2 * padding,
-                    " of padding: x is ", x);
-  return (padded - reach) / stride + 1;
+/// The positions of a window along one axis: their number, and stride and dilation, which are brought down to
+/// what they act on where they are larger, so that no sum of them overflows.
+struct WindowAxis {
+  std::int64_t positions, stride, dilation;
+};
+LPF_ONCE WindowAxis window_axis(const char* operation, const char* axis, const Shape& x, std::int64_t size,
+                                std::int64_t kernel, std::int64_t stride, std::int64_t padding,
+                                std::int64_t dilation) {
+  const std::int64_t padded = size + 2 * padding;
+  check<ShapeError>(size > 0, operation, "the input has no pixels of ", axis, ": x is ", x);
+  if (kernel == 1) dilation = 1;  // between taps, of which there is one
+  const bool fits = kernel - 1 <= (padded - 1) / dilation;
+  const bool countable = kernel - 1 <= (INT64_MAX - 1) / dilation;
+  check<ShapeError>(
+      fits, operation, "a kernel that reaches over ",
+      countable ? concat((kernel - 1) * dilation + 1) : concat(kernel - 1, "·", dilation, " + 1"),
+      " pixels of ", axis, " does not fit the input, which has ", size, " and ", 2 * padding,
+      " of padding: x is ", x);
+  stride = std::min(stride, padded);
+  return {(padded - 1 - (kernel - 1) * dilation) / stride + 1, stride, dilation};
 }
 
 LPF_ONCE void check_image(const char* operation, const Tensor& x) {

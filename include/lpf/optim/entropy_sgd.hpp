@@ -100,7 +100,7 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
     params_.zero_grad();
     add_to(params_.gradient(), {0, mean.numel(), 0}, -1, mean);  // x − μ
     Optimizer::step();
-    return affine(total, 1.0 / passes(), 0);
+    return total / static_cast<double>(passes());
   }
 
   /// g of the next update.

@@ -127,8 +127,8 @@ inline void conv2d_backward_data(const Conv2d& c, const void* dy, const void* w,
     if (fold_serves<T>(c))
       return conv2d_backward_data_folded(c, static_cast<const T*>(dy), static_cast<const T*>(w),
                                          static_cast<T*>(dx));
-    for (std::int64_t i = 0; i < c.stride_h; ++i)
-      for (std::int64_t j = 0; j < c.stride_w; ++j)
+    for (std::int64_t i = 0; i < std::min(c.stride_h, c.h); ++i)
+      for (std::int64_t j = 0; j < std::min(c.stride_w, c.w); ++j)
         conv2d_backward_data_residue(c, i, j, static_cast<const T*>(dy), static_cast<const T*>(w),
                                      static_cast<T*>(dx));
   });

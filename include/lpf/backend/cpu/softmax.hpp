@@ -71,12 +71,12 @@ void softmax_backward(DType, std::int64_t rows, std::int64_t n, bool logarithm, 
 
 template <class T>
 void cross_entropy(DType, std::int64_t rows, std::int64_t n, double smoothing, std::int64_t ignore_index,
-                   const void* x, const std::int64_t* target, void* loss, void* log_normalizer) {
+                   const void* x, const std::int64_t* target, void* loss, void* normalizer) {
   for_each_row(rows, n, [&](std::int64_t row) {
     const T* logit = static_cast<const T*>(x) + row * n;
     T& value = static_cast<T*>(loss)[row];
-    T& normalizer = static_cast<T*>(log_normalizer)[row];
-    value = normalizer = T(0);
+    T* const kept = static_cast<T*>(normalizer) + 2 * row;
+    value = kept[0] = kept[1] = T(0);
     if (target[row] == ignore_index) return;
     const T top = row_max(n, logit);
     const double log_sum = std::log(sum_of_exponentials(n, logit, top));
@@ -87,22 +87,24 @@ void cross_entropy(DType, std::int64_t rows, std::int64_t n, double smoothing, s
       sum = (1 - smoothing) * sum + smoothing * (log_sum - others / static_cast<double>(n));
     }
     value = static_cast<T>(sum);
-    normalizer = static_cast<T>(static_cast<double>(top) + log_sum);
+    kept[0] = top;
+    kept[1] = static_cast<T>(log_sum);
   });
 }
 
 template <class T>
 void cross_entropy_backward(DType, std::int64_t rows, std::int64_t n, double smoothing,
                             std::int64_t ignore_index, const void* x, const std::int64_t* target,
-                            const void* log_normalizer, const void* dloss, void* dx) {
+                            const void* normalizer, const void* dloss, void* dx) {
   const T spread = static_cast<T>(smoothing / static_cast<double>(n)), label = static_cast<T>(1 - smoothing);
   for_each_row(rows, n, [&](std::int64_t row) {
     const T* logit = static_cast<const T*>(x) + row * n;
     T* to = static_cast<T*>(dx) + row * n;
     if (target[row] == ignore_index) return std::fill(to, to + n, T(0));
-    const T normalizer = static_cast<const T*>(log_normalizer)[row];
+    const T* const kept = static_cast<const T*>(normalizer) + 2 * row;
+    const T top = kept[0], log_sum = kept[1];
     const T g = static_cast<const T*>(dloss)[row];
-    for (std::int64_t i = 0; i < n; ++i) to[i] = g * (std::exp(logit[i] - normalizer) - spread);
+    for (std::int64_t i = 0; i < n; ++i) to[i] = g * (std::exp(logit[i] - top - log_sum) - spread);
     to[target[row]] -= g * label;
   });
 }

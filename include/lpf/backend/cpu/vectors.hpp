@@ -52,7 +52,7 @@ void rescale(DType type, std::int64_t n, double a, double epsilon, double limit,
              void* y, void* norm) {
   const double length = std::sqrt(dot<T>(type, n, v, v)), factor = a / (length + epsilon);
   if (norm) *static_cast<T*>(norm) = static_cast<T>(length);
-  const double by = factor < limit ? factor : limit;
+  const double by = factor > limit ? limit : factor;
   if (by != 1 || x != y) unary<T>(Unary::affine, type, n, x, y, by, 0);
 }
 
