@@ -21,7 +21,7 @@ struct Device {
 
   constexpr bool is_cpu() const { return type == DeviceType::cpu; }
   constexpr bool is_cuda() const { return type == DeviceType::cuda; }
-  std::string to_string() const { return is_cpu() ? std::string("cpu") : concat("cuda:", index); }
+  LPF_ONCE std::string to_string() const { return is_cpu() ? std::string("cpu") : concat("cuda:", index); }
   friend constexpr bool operator==(Device, Device) = default;
 };
 

@@ -114,10 +114,19 @@ LPF_ONCE std::string join(std::initializer_list<Printable> values) {
   return out;
 }
 
+/// "[operation] values…"
+LPF_ONCE std::string message(std::string_view operation, std::initializer_list<Printable> values) {
+  std::string out = "[";
+  out += operation;
+  out += "] ";
+  for (const Printable& v : values) v.append_to(out, v.value);
+  return out;
+}
+
 template <class E>
 [[noreturn, gnu::cold, gnu::noinline]] void throw_error(std::string_view operation,
                                                         std::initializer_list<Printable> values) {
-  throw E("[" + std::string(operation) + "] " + join(values));
+  throw E(message(operation, values));
 }
 
 }  // namespace detail
