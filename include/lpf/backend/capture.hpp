@@ -97,15 +97,20 @@ void run_and_replay(F f) {
     detail::capture_log->add_action(std::move(f));
 }
 
-/// The scalar f() of this step; each replay computes its own.
+/// A scalar of this step, whose value is `now`; each replay computes its own, f().
 template <class F>
-StepScalar step_scalar(F f) {
-  StepScalar number = f();
+StepScalar step_scalar(double now, F f) {
+  StepScalar number = now;
   if (detail::capture_log) [[unlikely]]
     number.at = reinterpret_cast<const double*>(
         detail::capture_log->add_word([f] { return std::bit_cast<std::uint64_t>(static_cast<double>(f())); },
                                       std::bit_cast<std::uint64_t>(number.value)));
   return number;
+}
+/// The scalar f() of this step; each replay computes its own.
+template <class F>
+StepScalar step_scalar(F f) {
+  return step_scalar(f(), f);
 }
 
 /// StateError in a captured step, for an operation whose scalars, computed on the host, would be

@@ -119,7 +119,7 @@ LPF_ONCE std::string message(std::string_view operation, std::initializer_list<P
   std::string out = "[";
   out += operation;
   out += "] ";
-  for (const Printable& v : values) v.append_to(out, v.value);
+  out += join(values);
   return out;
 }
 

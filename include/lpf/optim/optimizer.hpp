@@ -168,8 +168,9 @@ template <class Options>
 StepNumbers Optimizer<Options>::numbers(const Options& options) const {
   StepNumbers now{{}, steps_.is_zero()};
   const auto all = [this, &options] { return step_numbers(options, lr_of(options), steps_ + 1); };
-  for (std::size_t i = 0; i < all().size(); ++i)
-    now.values.push_back(step_scalar([all, i] { return all()[i]; }));
+  const std::vector<double> values = all();
+  for (std::size_t i = 0; i < values.size(); ++i)
+    now.values.push_back(step_scalar(values[i], [all, i] { return all()[i]; }));
   return now;
 }
 
