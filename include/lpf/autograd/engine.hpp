@@ -8,6 +8,8 @@
 
 namespace lpf {
 
+Tensor mean_replicas(const Tensor& x);  // ops/replicate.hpp
+
 namespace detail {
 
 /// a + b of two gradients of one tensor, each either replicated or already summed over the replicas. It is
@@ -110,11 +112,7 @@ LPF_ONCE void run_backward(const Tensor& root, Tensor gradient, Visits* targets,
     Grads grads;
     {
       const AnomalyMode off(false);  // errors below are reported under the operation's own name
-      const struct BackwardOf {
-        const Node* before;
-        explicit BackwardOf(const Node* n) : before(std::exchange(backward_node, n)) {}
-        ~BackwardOf() { backward_node = before; }
-      } here(targets ? nullptr : node.get());
+      const BackwardScope scope(*node, !targets);
       grads = node->backward(g, need);
     }
     Storage::release_recomputed();
@@ -153,6 +151,7 @@ LPF_ONCE Tensor seed_gradient(const char* operation, const Tensor& root, const T
 }  // namespace detail
 
 LPF_ONCE void Tensor::backward(const Tensor& gradient, bool retain_graph) const {
+  if (is_replicated()) return mean_replicas(*this).backward(gradient, retain_graph);
   const GradMode off(false);
   detail::run_backward(*this, detail::seed_gradient("backward", *this, gradient), nullptr, retain_graph);
 }
@@ -168,6 +167,7 @@ struct GradOptions {
 /// gradients and the flat gradient buffer are not changed.
 LPF_ONCE std::vector<Tensor> grad(const Tensor& output, std::span<const Tensor> inputs,
                                   const GradOptions& options = {}) {
+  if (output.is_replicated()) return grad(mean_replicas(output), inputs, options);
   detail::Visits targets;
   for (const Tensor& t : inputs) {
     check<StateError>(t.requires_grad(), "grad", "an input of shape ", t.shape(),

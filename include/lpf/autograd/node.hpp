@@ -2,7 +2,6 @@
 // has edges to the nodes that produced the operands.
 #pragma once
 
-#include <atomic>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -23,7 +22,7 @@ class LeafNode;
 /// One recorded operation.
 class Node {
  public:
-  explicit Node(const char* name) : name_(name), sequence_(next_sequence()) {}
+  explicit Node(const char* name) : name_(name), sequence_(++detail::graph_time) {}
   virtual ~Node() = default;
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -53,10 +52,6 @@ class Node {
 
  private:
   friend struct DeleteLater;
-  static std::uint64_t next_sequence() {
-    static std::atomic<std::uint64_t> counter{0};
-    return ++counter;
-  }
 
   const char* name_;
   std::uint64_t sequence_;
@@ -110,7 +105,11 @@ class LeafNode final : public Node {
   /// Gradients are accumulated into this tensor; zero_grad() zeroes it instead of dropping it.
   void set_buffer(Tensor buffer) {
     gradient_ = std::move(buffer);
+    // A storage of its own: a backward function writes to it, which is no change of a value that one reads.
+    const auto& memory = gradient_.impl().storage;
     grad_buffer_ = gradient_.alias(gradient_.shape());
+    grad_buffer_.impl().storage =
+        std::make_shared<Storage>(memory->data(), memory->bytes(), memory, memory->device());
     has_buffer_ = true;
   }
   void accumulate(const Tensor& g) {
@@ -175,6 +174,25 @@ class FunctionNode final : public Node {
 
 /// The node whose backward function is running on this thread; null otherwise, and in grad().
 inline thread_local const Node* backward_node = nullptr;
+
+/// While a node's backward function runs: what it may read, and where gradients are accumulated.
+class BackwardScope {
+ public:
+  /// `direct`: gradients may be accumulated in the leaves' buffers.
+  BackwardScope(const Node& node, bool direct)
+      : node_(std::exchange(backward_node, direct ? &node : nullptr)),
+        read_(std::exchange(backward_read, {node.sequence(), node.name()})) {}
+  ~BackwardScope() {
+    backward_node = node_;
+    backward_read = read_;
+  }
+  BackwardScope(const BackwardScope&) = delete;
+  BackwardScope& operator=(const BackwardScope&) = delete;
+
+ private:
+  const Node* node_;
+  BackwardRead read_;
+};
 
 /// The buffer in which the gradient of an operand of that node is accumulated, if it goes directly to a
 /// parameter's buffer: the backward function may add to it and return it, which saves one or two sweeps over
@@ -253,7 +271,13 @@ LPF_ONCE void attach(const char* name, const Tensor& y, const Operands& operands
                      FunctionNode::Call call, FunctionNode::Destroy destroy) {
   std::vector<Node::Edge> edges;
   edges.reserve(operands.size());
-  for (std::size_t i = 0; i < operands.size(); ++i) edges.push_back(edge_to(operands[i]));
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    const Tensor& x = operands[i];
+    edges.push_back(edge_to(x));
+    const int axis = x.defined() ? x.impl().sample_axis : -1;
+    if (axis >= 0 && y.rank() == x.rank() && y.shape()[axis] == x.shape()[axis])
+      y.impl().sample_axis = x.impl().sample_axis;
+  }
   std::shared_ptr<Node> node(new FunctionNode(name, function, call, destroy), DeleteLater{});
   node->set_edges(std::move(edges));
   node->set_gradient_dtype(y.dtype());

@@ -61,6 +61,7 @@ struct BatchNorm {
                       "': the input needs shape [B, …, C], got ", x.shape());
     const bool pooled = policy == BatchNormPolicy::pooled;
     const std::int64_t samples = x.shape()[0];
+    if (pass) pass->plan()->meet("batch_norm", x.shape(), x.rank() == 4 ? 3 : 1);
     const BatchNormResult result =
         batch_norm_train(x, weight, bias,
                          pooled ? std::vector{std::int64_t{0}, samples}

@@ -24,33 +24,34 @@ LPF_ONCE Tensor binary(const char* name, backend::Binary op, const Tensor& a, co
   check_plain(name, b);
   check_same_kind(name, a, b);
   const Shape shape = a.shape() == b.shape() ? a.shape() : broadcast(name, a.shape(), b.shape());
+  check_sample_axis(name, a, shape);
+  check_sample_axis(name, b, shape);
   Tensor y = empty(shape, {to_bool ? DType::bool_ : a.dtype(), a.device()});
   a.backend().binary(op, view_as(a, shape), view_as(b, shape), view_of(y), alpha);
   return y;
 }
 
-/// Elementwise operations on replicated operands: replicas with replicas, or replicas with a single
-/// number. A replicated parameter with an activation or a constant throws ReplicaError: the replica
-/// of each row would be ambiguous.
+/// Elementwise operations on replicated operands: replicas with replicas; with an activation, a plain tensor
+/// of more axes, whose rows meet the replicas of their slices; with a constant, a plain tensor of as many or
+/// fewer axes or one element, the same for all replicas.
 template <class Op>
 Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
   const PlanPtr plan = a.is_replicated() ? a.impl().replicas : b.impl().replicas;
-  auto plain = [&](const Tensor& t, int rank) {
-    if (!t.is_replicated()) {
-      check<ReplicaError>(
-          t.numel() == 1, name, "a replicated parameter (M = ", plan->count(),
-          ") meets a plain tensor of shape ", t.shape(),
-          ": use per_sample(parameter, x) against an activation, replicate(t, parameter) for a constant");
-      return t;
-    }
-    check<ReplicaError>(t.impl().replicas == plan, name,
+  const auto is_activation = [&](const Tensor& x, const Tensor& parameter) {
+    return !x.is_replicated() && x.rank() > parameter.rank() && (x.numel() != 1 || plan->count() == 1);
+  };
+  if (is_activation(a, b)) return op(a, per_sample(b, a));
+  if (is_activation(b, a)) return op(per_sample(a, b), b);
+  const int rank = std::max(a.rank(), b.rank());
+  const auto plain = [&](const Tensor& t) {
+    check<ReplicaError>(!t.is_replicated() || t.impl().replicas == plan, name,
                         "the operands are replicas of two different perturbed passes");
     Shape shape = t.shape();
     while (shape.rank() < rank) shape = shape.prepended(1);
-    return reshape(remove_replica_dim(t), shape.prepended(plan->count()));
+    return t.is_replicated() ? reshape(remove_replica_dim(t), shape.prepended(plan->count()))
+                             : reshape(t, shape.prepended(1));
   };
-  const int rank = std::max(a.rank(), b.rank());
-  return add_replica_dim(op(plain(a, rank), plain(b, rank)), plan);
+  return add_replica_dim(op(plain(a), plain(b)), plan);
 }
 LPF_ONCE bool any_replicated(const Tensor& a, const Tensor& b) {
   return a.is_replicated() || b.is_replicated();

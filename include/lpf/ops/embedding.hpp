@@ -11,6 +11,9 @@ namespace lpf {
 
 struct EmbeddingOptions {
   std::optional<std::int64_t> padding_idx = {};  ///< this row has no gradient; negative counts from the end
+  /// False: the indices have no batch axis and are the same for all samples (positions). In a perturbed pass
+  /// the result is then one for each replica, which meets a batch slice by slice.
+  bool batched = true;
 };
 
 namespace detail {
@@ -64,8 +67,9 @@ LPF_ONCE Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int
 }  // namespace detail
 
 /// Rows of `weight` [V, D] by index: int64 indices [B, …] give [B, …, D]. PyTorch's functional.embedding,
-/// with the same order of arguments.
-/// @throws IndexError for an index (or a padding_idx) outside [0, V), ShapeError unless the weight has two
+/// with the same order of arguments. In a perturbed pass the first axis of the indices is the batch, unless
+/// `batched` is false: tok(x) + pos.rows(arange(T)).
+/// @throws ShapeError in a perturbed pass for another first axis, IndexError for an index (or a padding_idx) outside [0, V), ShapeError unless the weight has two
 /// axes, DTypeError unless indices are int64.
 LPF_ONCE Tensor embedding(const Tensor& indices, const Tensor& weight, const EmbeddingOptions& options = {}) {
   check<ShapeError>(weight.rank() == 2, "embedding", "the weight needs shape [entries, features], got ",
@@ -77,15 +81,28 @@ LPF_ONCE Tensor embedding(const Tensor& indices, const Tensor& weight, const Emb
   if (padding && *padding < 0) *padding += entries;
   check<IndexError>(!padding || (*padding >= 0 && *padding < entries), "embedding", "padding_idx ",
                     options.padding_idx.value_or(0), " is outside a table of ", entries, " rows");
-  if (weight.is_replicated()) {
-    check<ShapeError>(indices.rank() >= 1, "embedding",
-                      "a perturbed pass needs a batch axis, the index is a scalar");
-    weight.impl().replicas->slices("embedding", indices.shape()[0]);
-  }
-  const Tensor rows = detail::embedding_rows(weight, reshape(indices, {indices.numel()}), padding);
+  const Tensor flat = reshape(indices, {indices.numel()});
   Shape shape = indices.shape();
   shape.push_back(weight.shape()[1]);
-  return reshape(rows, shape);
+  if (!weight.is_replicated()) return reshape(detail::embedding_rows(weight, flat, padding), shape);
+
+  const PlanPtr plan = weight.impl().replicas;
+  if (!options.batched) {
+    Tensor rows = index_select(detail::remove_replica_dim(weight), 1, flat);
+    if (padding)
+      rows = where(reshape(flat == static_cast<double>(*padding), {flat.numel(), 1}), rows.detach(), rows);
+    return detail::add_replica_dim(reshape(rows, shape.prepended(plan->count())), plan);
+  }
+  check<ShapeError>(
+      indices.rank() >= 1 && (indices.rank() > 1 || plan->count() == 1 || plan->batch() == 0 ||
+                              indices.numel() % plan->batch() == 0),
+      "embedding", "indices of shape ", indices.shape(), " have no batch axis of ", plan->batch(),
+      " samples: read rows that are the same for all samples with Embedding::rows(), or {.batched "
+      "= false}");
+  plan->meet("embedding", indices.shape(), 0);
+  const Tensor y = reshape(detail::embedding_rows(weight, flat, padding), shape);
+  if (indices.rank() == 1 && plan->count() > 1) y.impl().sample_axis = 0;
+  return y;
 }
 
 }  // namespace lpf

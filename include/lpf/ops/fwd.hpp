@@ -23,6 +23,9 @@ Tensor expand(const Tensor& x, const Shape& shape);
 Tensor permute(const Tensor& x, const Axes& axes);
 Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step = 1);
 
+// replicate.hpp
+Tensor per_sample(const Tensor& parameter, const Tensor& x);
+
 // reduce.hpp
 Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 Tensor sum_to(const Tensor& x, const Shape& shape);
@@ -47,6 +50,18 @@ LPF_ONCE void check_plain(const char* operation, const Tensor& x) {
                       "has no rule for replicas: a replicated parameter of shape ", x.shape(),
                       " (M = ", x.is_replicated() ? x.impl().replicas->count() : 0,
                       ") must be applied with linear(), conv2d(), embedding(), or per_sample(parameter, x)");
+}
+
+/// ReplicaError if the rows of x, read by indices [B] in a perturbed pass, would be broadcast to `shape` so
+/// that they are no longer those of the samples.
+LPF_ONCE void check_sample_axis(const char* operation, const Tensor& x, const Shape& shape) {
+  const int axis = x.impl().sample_axis;
+  check<ReplicaError>(axis < 0 || shape.rank() - x.rank() + axis == 0, operation,
+                      "rows that embedding() read by ", axis < 0 ? 0 : x.shape()[axis],
+                      " indices, one a sample, would go along axis ", shape.rank() - x.rank() + axis, " of ",
+                      shape,
+                      ": read rows that are the same for all samples (positions) with Embedding::rows(), or "
+                      "embedding(…, {.batched = false})");
 }
 
 /// x as a strided view that broadcasts to `shape`.

@@ -20,7 +20,9 @@ LPF_ONCE Tensor length_of_square(const Tensor& x) {
 /// @throws DTypeError for integers, ShapeError for an axis that x does not have.
 LPF_ONCE Tensor vector_norm(const Tensor& input, const Axes& axes = {}, bool keepdim = false) {
   detail::check_floating("vector_norm", input);
-  detail::check_plain("vector_norm", input);
+  if (input.is_replicated())
+    return detail::reduce_replicas([&](const Tensor& t, const Axes& a) { return vector_norm(t, a, keepdim); },
+                                   input, detail::reduced_axes("vector_norm", axes, input.rank()));
   return detail::length_of_square(sum(square(detail::to_float32(input)), axes, keepdim));
 }
 
@@ -31,7 +33,10 @@ LPF_ONCE Tensor vector_norm(const Tensor& input, const Axes& axes = {}, bool kee
 LPF_ONCE Tensor stddev(const Tensor& input, const Axes& axes = {}, double correction = 1,
                        bool keepdim = false) {
   detail::check_floating("stddev", input);
-  detail::check_plain("stddev", input);
+  if (input.is_replicated())
+    return detail::reduce_replicas(
+        [&](const Tensor& t, const Axes& a) { return stddev(t, a, correction, keepdim); }, input,
+        detail::reduced_axes("stddev", axes, input.rank()));
   return detail::length_of_square(var(input, axes, correction, keepdim));
 }
 

@@ -73,7 +73,8 @@ struct Affine {
     if (!plan) return;
     check<ShapeError>(x.rank() > shape.rank(), operation,
                       "a perturbed pass needs a batch axis, the input is ", x.shape());
-    plan->slices(operation, x.shape()[0]);
+    plan->meet(operation, x.shape(),
+               x.rank() == 4 ? 3 : shape.rank());  // images may be folded, [B·T, H, W, C]
     for (Tensor* t : {&weight, &bias}) {
       check<ReplicaError>(!t->defined() || !t->is_replicated() || t->impl().replicas == plan, operation,
                           "weight and bias are replicas of two different perturbed passes");

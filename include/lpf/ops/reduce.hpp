@@ -53,12 +53,22 @@ LPF_ONCE Shape without_axes(const Shape& shape, const Axes& axes) {
   return out;
 }
 
+/// f(replicas as a plain tensor, its axes): a reduction of each replica of x over the normalised axes `over`.
+template <class F>
+Tensor reduce_replicas(F f, const Tensor& x, Axes over) {
+  if (x.rank() == 0) return reduce_replicas(f, reshape(x, {1}), {0});
+  for (int& axis : over) ++axis;
+  return add_replica_dim(f(remove_replica_dim(x), over), x.impl().replicas);
+}
+
 }  // namespace detail
 
 /// Sum over the given axes (all if empty). Integers and bools are summed in int64, bfloat16 in float32.
 LPF_ONCE Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
-  detail::check_plain("sum", x);
   const Axes over = detail::reduced_axes("sum", axes, x.rank());
+  if (x.is_replicated())
+    return detail::reduce_replicas([&](const Tensor& t, const Axes& a) { return sum(t, a, keepdim); }, x,
+                                   over);
   const Tensor from = is_floating(x.dtype()) ? x : x.to(DType::int64);
   const DType result = detail::accumulation_dtype(from.dtype());
   Tensor kept = over.empty() ? from.detach().clone().to(result)

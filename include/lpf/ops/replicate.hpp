@@ -27,12 +27,12 @@ Tensor slice_sum(const Tensor& x, const PlanPtr& plan);
 LPF_ONCE Slices slices_of(const char* operation, const Tensor& parameter, std::int64_t rows) {
   return parameter.is_replicated() ? parameter.impl().replicas->slices(operation, rows) : Slices(1, rows);
 }
-/// Checks that the first axis of x is the batch that the replicas of `parameter` share. ShapeError where x
-/// has no batch axis, or a batch other than the pass began with.
-LPF_ONCE void meet_batch(const char* operation, const Tensor& parameter, const Tensor& x) {
+/// Checks that the first axis of x, whose last `features` axes are those of one row, is the batch that the
+/// replicas of `parameter` share. ShapeError where x has no batch axis, or another batch.
+LPF_ONCE void meet_batch(const char* operation, const Tensor& parameter, const Tensor& x, int features) {
   if (!parameter.defined() || !parameter.is_replicated()) return;
-  check<ShapeError>(x.rank() >= 2, operation, "a perturbed pass needs a batch axis, x is ", x.shape());
-  parameter.impl().replicas->slices(operation, x.shape()[0]);
+  check<ShapeError>(x.rank() > features, operation, "a perturbed pass needs a batch axis, x is ", x.shape());
+  parameter.impl().replicas->meet(operation, x.shape(), features);
 }
 
 /// [rows, shape…] in which each row of slice r is replica r of x [shape…].
@@ -79,12 +79,26 @@ LPF_ONCE Tensor add_gradients(const Tensor& a, const Tensor& b) {
 
 }  // namespace detail
 
+/// The mean over the replicas, each with the share of its slice in the batch, B_r/B; x itself if it is plain.
+/// backward() of a replicated scalar, such as a loss to which a penalty on the weights was added, begins here.
+LPF_ONCE Tensor mean_replicas(const Tensor& x) {
+  if (!x.is_replicated()) return x;
+  const PlanPtr plan = x.impl().replicas;
+  Shape each{plan->count()};
+  for (int i = 0; i < x.rank(); ++i) each.push_back(1);
+  const Tensor share = empty(each, x.options());
+  for (std::int64_t r = 0; r < plan->count(); ++r)
+    x.backend().fill(share.alias({}, r).raw(), x.dtype(), 1, plan->share(r));
+  return sum(mul(detail::remove_replica_dim(x), share), {0});
+}
+
 /// A parameter broadcastable against an activation x [B, …, shape…]: inside a perturbed pass [B, 1…, shape…]
 /// with each sample's own replica, otherwise the parameter itself.
 LPF_ONCE Tensor per_sample(const Tensor& parameter, const Tensor& x) {
   if (!parameter.is_replicated()) return parameter;
   check<ShapeError>(parameter.rank() < x.rank(), "per_sample", "the activation has shape ", x.shape(),
                     "; a parameter of shape ", parameter.shape(), " would reach its batch axis");
+  parameter.impl().replicas->meet("per_sample", x.shape(), 1);
   const Tensor rows = detail::slice_expand(parameter, x.shape()[0]);
   Shape shape{x.shape()[0]};
   for (int i = parameter.rank() + 1; i < x.rank(); ++i) shape.push_back(1);

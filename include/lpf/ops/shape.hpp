@@ -18,7 +18,11 @@ LPF_ONCE Tensor reshape(const Tensor& x, const Shape& shape) {
   }
   check<ShapeError>(shape.numel() == x.numel(), "reshape", "shape ", x.shape(), " has ", x.numel(),
                     " elements, ", shape, " has ", shape.numel());
-  return record("reshape", x.alias(shape), {x},
+  Tensor y = x.alias(shape);
+  if (x.impl().sample_axis >= 0)  // behind new axes of size 1
+    y.impl().sample_axis = static_cast<std::int8_t>(
+        std::find_if(shape.begin(), shape.end(), [](auto n) { return n != 1; }) - shape.begin());
+  return record("reshape", std::move(y), {x},
                 [from = x.shape()](const Tensor& g, Need) { return Grads{reshape(g, from)}; });
 }
 LPF_ONCE Tensor Tensor::reshape(Shape shape) const { return lpf::reshape(*this, shape); }
@@ -145,8 +149,10 @@ LPF_ONCE Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_
 /// Elements start, start + step, … of one axis, up to but excluding stop; negative bounds count from the end.
 /// A slice of the first axis with step 1 is a view.
 LPF_ONCE Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
-  detail::check_plain("slice", x);
   axis = normalize_axis("slice", axis, x.rank());
+  if (x.is_replicated())
+    return detail::add_replica_dim(slice(detail::remove_replica_dim(x), axis + 1, start, stop, step),
+                                   x.impl().replicas);
   check(step > 0, "slice", "step must be positive, got ", step);
   const std::int64_t n = x.shape()[axis];
   start = std::clamp<std::int64_t>(start < 0 ? start + n : start, 0, n);

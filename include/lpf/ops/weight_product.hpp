@@ -43,8 +43,8 @@ LPF_ONCE void check_linear(const Tensor& x, const Tensor& w, const Tensor& bias)
                       ", the weight ", w.shape(), " needs [", w.shape()[0], "]");
     check_accumulation_kind("linear", x, bias);
   }
-  meet_batch("linear", w, x);
-  meet_batch("linear", bias, x);
+  meet_batch("linear", w, x, 1);
+  meet_batch("linear", bias, x, 1);
 }
 
 }  // namespace lpf::detail

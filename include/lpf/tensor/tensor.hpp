@@ -40,7 +40,8 @@ struct TensorImpl {
   std::shared_ptr<Storage> storage;
   std::shared_ptr<Node> node;             // of its operation, or its leaf node if it requires a gradient
   std::shared_ptr<ReplicaPlan> replicas;  // of a replicated tensor: the data is [M, shape…]
-  bool sum_gradient = false;  // replicated, and the gradient may arrive already summed over the replicas
+  std::int8_t sample_axis = -1;  // of rows read by indices [B] in a perturbed pass, where it is known
+  bool sum_gradient = false;     // replicated, and the gradient may arrive already summed over the replicas
 };
 
 /// Deliberately not inlined: every function that holds a tensor ends with it.
@@ -91,7 +92,8 @@ class Tensor {
   std::span<T> span() const {
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
-  /// The only element, converted to T. ShapeError unless there is exactly one.
+  /// The only element, converted to T; of a replicated scalar the mean over the replicas, each with the share
+  /// of its slice. ShapeError unless there is exactly one.
   template <class T = double>
   T item() const;
   /// All elements, converted to T, as a vector on the host.
@@ -310,9 +312,20 @@ std::vector<T> Tensor::to_vector() const {
   return out;
 }
 
+namespace detail {
+LPF_ONCE double mean_of_replicas(const Tensor& scalar) {
+  const ReplicaPlan& plan = *scalar.impl().replicas;
+  const auto values = scalar.alias({plan.count()}).to_vector();
+  double mean = 0;
+  for (std::int64_t r = 0; r < plan.count(); ++r) mean += plan.share(r) * values[static_cast<std::size_t>(r)];
+  return mean;
+}
+}  // namespace detail
+
 template <class T>
 T Tensor::item() const {
   check<ShapeError>(numel() == 1, "item", "needs exactly one element, the tensor has shape ", shape());
+  if (is_replicated()) return static_cast<T>(detail::mean_of_replicas(*this));
   T value;
   copy_to_host(dtype_of<T>(), &value);
   return value;
