@@ -18,7 +18,7 @@ Tensor softsign(const Tensor& x) {
   // elements alike, so its rule is: apply it to one plain tensor [M, shape…].
   if (x.is_replicated()) return map_replicas(softsign, x);
 
-  // Forward: any code. float32 or float64; elements are always contiguous.
+  // Forward: any code; span() needs the CPU. float32 or float64; elements are always contiguous.
   const Tensor y = empty_like(x);
   visit_floating("softsign", x.dtype(), [&](auto zero) {
     using T = decltype(zero);

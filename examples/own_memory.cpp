@@ -32,8 +32,8 @@ int main() try {
   std::cout << "gradient " << w.grad() << "\n";
 
 #if __has_include(<Eigen/Core>)
-  // Eigen: any dense, row-major matrix. A column-major one (Eigen's default) has its
-  // transpose's memory layout.
+  // Eigen: any dense, row-major matrix. A column-major matrix (Eigen's default) is stored as its row-major
+  // transpose: wrap the transpose.
   Eigen::Matrix<double, 2, 3, Eigen::RowMajor> rows;
   rows << 1, 2, 3, 4, 5, 6;
   std::cout << "a row-major matrix " << wrap(rows) << "\n";

@@ -1,5 +1,5 @@
-// A captured step of a user's own parts, as examples/custom_training.cpp has them: operation, random layer, loss and
-// optimizer, in a perturbed pass. Nothing here is of lpf::detail.
+// A captured step of a user's own parts, as examples/custom_training.cpp and captured_step.cpp have them: operation,
+// random layer, loss and optimizer, in a perturbed pass. Nothing here is of lpf::detail.
 #include "compare.hpp"
 #include "lpf/data/sets/digits.hpp"
 #include "lpf/train/captured_step.hpp"
@@ -27,7 +27,8 @@ struct GaussianNoise {
   GaussianNoise(const nn::Path& p, double deviation) : path(p), sd(deviation), draws(p.draw_counter()) {}
   Tensor noise(const Tensor& x) const {
     const NoiseKey key = draws.next_of_batch("GaussianNoise", path.name());
-    return randn(x.shape(), key, x.options(), nn::MicroBatch::first_sample() * (x.numel() / x.size(0)));
+    return randn(x.shape(), key, x.options(),
+                 nn::MicroBatch::first_sample() * x.shape().product(1, x.rank()));
   }
   Tensor operator()(const Tensor& x) const { return path.training() ? x + sd * noise(x) : x; }
 };

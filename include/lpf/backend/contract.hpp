@@ -192,7 +192,7 @@ struct Replicas {
 struct SGDStep {
   StepScalar lr;
   double momentum, dampening, weight_decay;
-  bool nesterov, first;  // first: the velocity starts as the gradient
+  bool nesterov, first;  // first: the first step of all
 };
 using SgdStep [[deprecated("use SGDStep")]] = SGDStep;
 
@@ -338,7 +338,11 @@ struct Table {
   void (*perturb)(DType, const Segment*, const std::int64_t* place, std::int64_t segments, const NoiseKey&,
                   const void* theta, const void* scale, std::int64_t replicas, bool antithetic,
                   DType dtype_out, void* out);
+  // d = g + λθ; v ← μv + (1 − dampening)·d, in the first step v ← d; θ ← θ − lr·(d + μv) if nesterov, else
+  // θ ← θ − lr·v. With momentum μ = 0: θ ← θ − lr·d, and velocity is not used.
   void (*sgd)(DType, std::int64_t n, const SGDStep&, const void* gradient, void* velocity, void* theta);
+  // d = g + λθ; m ← β₁m + (1 − β₁)d; v ← β₂v + (1 − β₂)d²; v_max ← max(v_max, v) where it is not null;
+  // θ ← shrink·θ − step·m/(√u·root + epsilon), u = v_max or v.
   void (*adam)(DType, std::int64_t n, const AdamStep&, const void* gradient, void* m, void* v, void* v_max,
                void* theta);
 

@@ -1,6 +1,6 @@
 // The library's random integers. There are no stateful generators: a random word is a function of its name
 // (seed, purpose, draw, replica, parameter, element). It does not depend on the thread count, the order of
-// the work, the instruction set or the device, and any pass can be replayed from its key.
+// the work, the instruction set or the device, and any pass can be repeated from its key.
 //
 // The function is Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random
 // numbers: as easy as 1, 2, 3", SC'11).
@@ -78,15 +78,14 @@ enum class Purpose : std::uint8_t {
 ///
 /// The counter of element e is (block, parameter, draw, replica | purpose << 24), where block = e / 4 for
 /// float and for words, e / 2 for double. Words, uniforms and Gaussians of one key come from the same
-/// bits: use a separate key for each.
-/// give each use a key of its own.
+/// bits: each use has a key of its own.
 struct NoiseKey {
   std::uint64_t seed = 0;
   Purpose purpose = Purpose::user;
   std::uint64_t draw = 0;                  ///< index of the pass, epoch or repetition: < 2^32
   std::uint32_t replica = 0;               ///< < 2^24
   std::uint32_t parameter = 0;             ///< index of the parameter or of the layer
-  const std::uint64_t* draw_at = nullptr;  ///< in a captured step: where the device reads the draw
+  const std::uint64_t* draw_at = nullptr;  ///< null, or where the device reads the draw of the step
   bool operator==(const NoiseKey&) const = default;
 };
 

@@ -26,7 +26,7 @@ class Slices {
   std::int64_t end(std::int64_t r) const { return begin(r + 1); }
   /// Rows of slice r.
   std::int64_t length(std::int64_t r) const { return begin(r + 1) - begin(r); }
-  /// Share of slice r in the batch: B_r/B.
+  /// Share of slice r in the batch: |B_r|/|B|.
   double share(std::int64_t r) const {
     return static_cast<double>(length(r)) / static_cast<double>(begin(count_));
   }

@@ -1,17 +1,21 @@
-// The noise law Σ: how large the perturbation of each parameter is, and how its radius changes over training.
+// The noise law: the standard deviation s of the noise on each element of θ, and how its radius γ changes over
+// training.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <numbers>
+#include <vector>
+
+#include "lpf/nn/parameter_store.hpp"
 
 namespace lpf {
 
-// [reading 3]
-/// Standard deviation s of the noise on each element of a parameter; a constant for the gradient.
+/// Standard deviation s of the noise on each element of a parameter; a constant for the gradient. The paper
+/// writes N(0, γ·diag(‖θ¹‖, …)); its published code takes γ‖θᵏ‖ as the standard deviation, and so does this.
 enum class NoiseLaw {
-  filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more (published code; default)
-  tensor_wise  ///< γ‖W‖_F for the whole tensor (published ResNet logs): a different, much stronger algorithm
+  filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more: the published code's law
+  tensor_wise  ///< γ‖W‖_F, one scale for the whole tensor: much larger noise at the same γ
 };
 // Under both laws a parameter of one axis (biases, batch norm's scale and shift) has s = γ(‖p‖₂ + 1e-16).
 
@@ -31,4 +35,31 @@ struct Radius {
   }
 };
 
+namespace filter {
+
+/// The perturbed parameters as rows of θ (filters), and the norms from which the scale of each row is
+/// computed. Made by segments_of().
+struct Segments {
+  std::vector<backend::Segment> segments;   ///< the perturbed parameters; each row (filter) has one scale
+  std::vector<backend::NormSegment> norms;  ///< what the norms are of: each row, or a whole tensor
+  std::vector<std::int64_t> segment_of;     ///< parameter → segment, −1 if excluded
+  std::int64_t rows = 0;
+
+  /// The segment of a parameter; null if it is not perturbed.
+  const backend::Segment* of(std::size_t parameter) const {
+    const std::int64_t s = segment_of[parameter];
+    return s < 0 ? nullptr : &segments[static_cast<std::size_t>(s)];
+  }
+};
+
+/// The standard deviation s of each row, [rows]: γ times its norm.
+inline Tensor scales(const ParameterStore& params, const Segments& segments, const StepScalar& gamma) {
+  // [reading 3]
+  const Tensor theta = params.theta(), out = empty({segments.rows}, theta.options());
+  theta.backend().filter_norms(theta.dtype(), segments.norms.data(), std::ssize(segments.norms), theta.raw(),
+                               gamma, out.raw());
+  return out;
+}
+
+}  // namespace filter
 }  // namespace lpf

@@ -1,5 +1,6 @@
 // LPF-SGD (Bisla, Wang, Choromanska, AISTATS 2022): descend the loss convolved with a Gaussian,
-//   (L ⊛ K)(θ) = E_{ε ~ N(0, Σ)} L(θ + ε),   g = (1/M) Σ_r ∇L(θ + ε_r; B_r),   B_1 … B_M slices of the batch.
+//   (L ⊛ K)(θ) = E L(θ + s ⊙ ε), ε ~ N(0, I),   g = Σ_r (|B_r|/|B|) ∇L(θ + s ⊙ ε_r; B_r),
+// B_1 … B_M slices of the batch B, s the standard deviations (filter/law.hpp), s ⊙ ε_r the paper's τ_i.
 // One line more than SGD:
 //
 //   LowPassFilter filter({.M = 8, .gamma = 0.06});
@@ -42,13 +43,13 @@ class LowPassFilter {
   }
 
   /// Opens a perturbed pass over `params`, which ends with the returned scope. θ is not changed.
-  /// StateError if one is already open, or if the previous one ended before any parameter was read (once:
+  /// StateError if a pass over `params` is already open, or if the previous one ended before any parameter was read (once:
   /// the next call succeeds).
   [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(
       const ParameterStore& params) {
     // [reading 2]
     check_.begin("perturb", params);
-    const NoiseKey key = draws_.next();  // ε is a function of (seed, draw, replica, parameter, element)
+    const NoiseKey key = draws_.next();  // ε is a function of it, replica, parameter and element
     const StepScalar radius = filter::radius_of_step(radius_of(options_), params);
     return filter::Perturbation(params, filter::segments_of(params, options_.law, options_.include),
                                 pass_options(key, radius), check_.unread());

@@ -79,11 +79,11 @@ class Perturbation final : public nn::ReplicaContext {
         "next pass");
   }
 
-  Pass pass_;                        // θ, its perturbed rows, and s
-  PlanPtr plan_;                     // the slices of the batch
-  ReplicaBuffer buffer_{pass_};      // θ_r
-  PreActivationNoise noise_{pass_};  // Estimator::per_sample
-  std::vector<Tensor> known_;        // the value each parameter reads as
+  Pass pass_;                                 // θ, its perturbed rows, and s
+  PlanPtr plan_;                              // the slices of the batch
+  ReplicaBuffer buffer_{pass_};               // θ_r
+  PreActivationNoise pre_activation_{pass_};  // Estimator::per_sample
+  std::vector<Tensor> known_;                 // the value each parameter reads as
   std::shared_ptr<ReplicaGradients> gradients_ = std::make_shared<ReplicaGradients>();
   std::uint64_t version_;  // of θ
   std::shared_ptr<bool> unread_;
@@ -95,9 +95,9 @@ class Perturbation final : public nn::ReplicaContext {
 /// the filter reads as θ.
 inline Tensor Perturbation::read(std::size_t parameter) {
   check_use();
-  const Tensor theta = pass_.params.tensor(parameter);
-  if (!pass_.segments.of(parameter)) return theta;
-  noise_.check_unused(parameter);
+  const Tensor leaf = pass_.params.tensor(parameter);
+  if (!pass_.segments.of(parameter)) return leaf;
+  pre_activation_.check_unused(parameter);
   Tensor& known = known_[parameter];
   const bool recorded = known.defined() && known.requires_grad();
   if (recorded || (known.defined() && !is_grad_enabled())) return lpf::detail::as_operand(known);
@@ -112,8 +112,8 @@ inline Tensor Perturbation::read(std::size_t parameter) {
     if (keep) gradients->keep(parameter, g);
     return Grads{sum_replicas(g)};
   };
-  known = record("perturb", std::move(replicas), {theta}, backward);
-  lpf::detail::set_gradient_destination(known, theta, !keep);
+  known = record("perturb", std::move(replicas), {leaf}, backward);
+  lpf::detail::set_gradient_destination(known, leaf, !keep);
   return lpf::detail::as_operand(known);
 }
 
@@ -124,9 +124,9 @@ inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t we
   if (!pass_.segments.of(weight) && !(bias && pass_.segments.of(*bias))) return {};
   check_use();
   for (const std::size_t* parameter : {static_cast<const std::size_t*>(&weight), bias})
-    if (parameter) noise_.check_unused(*parameter, known_[*parameter].defined());
+    if (parameter) pre_activation_.check_unused(*parameter, known_[*parameter].defined());
   plan_->slices("perturb", x.size(0));
-  return noise_.draw(x, weight, bias);
+  return pre_activation_.draw(x, weight, bias);
 }
 
 }  // namespace lpf::filter

@@ -59,12 +59,12 @@ class ReplicaBuffer {
   /// The replicas of a parameter, in memory of [M, shape…] with shape [shape…]; drawn now or
   /// at the first use.
   LPF_ONCE Tensor replicas(std::size_t parameter) {
-    const Tensor theta = pass_.params.tensor(parameter);
+    const Tensor leaf = pass_.params.tensor(parameter);
     const backend::Segment& segment = *pass_.segments.of(parameter);
-    if (!rounds_) rounds_ = lpf::detail::autocasts_product(theta);
+    if (!rounds_) rounds_ = lpf::detail::autocasts_product(leaf);
     if (!is_stored(segment)) {
       Storage::release_recomputed();
-      return recomputed(segment, theta.shape());
+      return recomputed(segment, leaf.shape());
     }
     if (place_.empty()) {
       place_.assign(pass_.segments.segments.size(), -1);
@@ -75,7 +75,7 @@ class ReplicaBuffer {
     const Tensor& memory = dtype_of(segment) == bfloat16 ? rounded_ : stored_;
     if (draws_one_by_one() && !drawn_[parameter]) draw({segment}, {place}, memory);
     drawn_[parameter] = true;
-    return memory.alias(theta.shape(), place);
+    return memory.alias(leaf.shape(), place);
   }
 
  private:

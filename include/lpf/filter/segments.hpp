@@ -1,28 +1,13 @@
-// The perturbed rows of θ and their scales.
+// The rows of θ that a filter perturbs, and the radius of the coming update.
 #pragma once
 
 #include <functional>
-#include <vector>
 
 #include "lpf/filter/law.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/index.hpp"
 
 namespace lpf::filter {
-
-/// The perturbed parameters as rows of θ, and the norms from which the scale of each row is computed.
-struct Segments {
-  std::vector<backend::Segment> segments;   ///< the perturbed parameters: rows of equal scale
-  std::vector<backend::NormSegment> norms;  ///< filters whose norms give the scales of the rows
-  std::vector<std::int64_t> segment_of;     ///< parameter → segment, −1 if excluded
-  std::int64_t rows = 0;
-
-  /// The segment of a parameter; null if it is not perturbed.
-  const backend::Segment* of(std::size_t parameter) const {
-    const std::int64_t s = segment_of[parameter];
-    return s < 0 ? nullptr : &segments[static_cast<std::size_t>(s)];
-  }
-};
 
 /// The parameters for which `include` holds (all trainable ones if it is empty).
 LPF_ONCE Segments segments_of(const ParameterStore& params, NoiseLaw law,
@@ -48,14 +33,6 @@ LPF_ONCE Segments segments_of(const ParameterStore& params, NoiseLaw law,
 /// γ of the coming update of `params`.
 LPF_ONCE StepScalar radius_of_step(const Radius& radius, const ParameterStore& params) {
   return step_scalar([radius, params] { return radius.at(params.updates()); });
-}
-
-/// The standard deviation of each row, [rows]: γ times its norm.
-LPF_ONCE Tensor scales(const ParameterStore& params, const Segments& segments, const StepScalar& gamma) {
-  const Tensor theta = params.theta(), out = empty({segments.rows}, theta.options());
-  theta.backend().filter_norms(theta.dtype(), segments.norms.data(), std::ssize(segments.norms), theta.raw(),
-                               gamma, out.raw());
-  return out;
 }
 
 using Rows [[deprecated("use Segments")]] = Segments;

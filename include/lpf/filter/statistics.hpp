@@ -35,7 +35,7 @@ LPF_ONCE std::vector<double> replica_losses(const Tensor& losses, const PlanPtr&
 /// The gradients of the replicas of each parameter, stored by a pass with keep_replica_gradients.
 class ReplicaGradients {
  public:
-  /// Stores g, the gradients (B_r/B)·∇L_r of the mean loss with respect to the replicas of a parameter.
+  /// Stores g, the gradients (|B_r|/|B|)·∇L_r of the mean loss with respect to the replicas of a parameter.
   void keep(std::size_t parameter, const Tensor& g) {
     if (gradients_.size() <= parameter) gradients_.resize(parameter + 1);
     gradients_[parameter] = g.detach();

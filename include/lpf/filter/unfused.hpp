@@ -7,7 +7,7 @@
 
 namespace lpf::filter {
 
-/// Adds g = Σ_r (B_r/B) ∇L(θ + s ⊙ ε_r; B_r) to the gradient of `params`; returns the mean loss.
+/// Adds g = Σ_r (|B_r|/|B|) ∇L(θ + s ⊙ ε_r; B_r) to the gradient of `params`; returns the mean loss.
 /// `slice_loss(begin, end)` is the mean loss of samples [begin, end). The noise is that of pass
 /// `draw` of `filter`.
 template <class SliceLoss>

@@ -25,6 +25,7 @@ struct Linear {
   }
 
   Tensor operator()(const Tensor& x) const {
+    // Estimator::per_sample: the noise is drawn on y, and W is read without it.
     if (ReplicaContext* pass = weight.pass(); pass && x.rank() == 2) {
       const std::size_t bias_index = bias.index();
       const Tensor noise =

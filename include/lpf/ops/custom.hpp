@@ -6,7 +6,7 @@
 //   per_sample(parameter, x)               a parameter broadcastable against an activation (replicate.hpp)
 //   check_floating, check_same_kind,       typed errors for unsupported operands
 //   check_plain
-// examples/custom_op.cpp shows the first three, examples/custom_training.cpp an operation in a captured step.
+// examples/custom_op.cpp shows the first three, examples/captured_step.cpp a number of your own in a captured step.
 #pragma once
 
 #include "lpf/ops/replicate.hpp"

@@ -1,6 +1,6 @@
 // The product of activations with a weight, y = x·wᵀ + b, in which M perturbed copies of the weights are one
 // batched pass. Slice r of the batch is multiplied by replica r in one strided-batched product; the gradient
-// of the weight, summed over replicas, is one ordinary product dyᵀ·x over the whole batch.
+// of the weight, summed over replicas, is one ordinary product Gᵀ·x over the whole batch, G = dL/dy.
 #pragma once
 
 #include "lpf/ops/weight_product.hpp"
@@ -21,36 +21,40 @@ inline void write_bias(const Tensor& bias, const Tensor& y) {
   }
 }
 
-/// y = x·op(w) + bias, op the transpose or nothing. x [rows, k], w [k, n] or, transposed, [n, k], bias [n] or
-/// undefined; y [rows, n]. Slice r of the rows uses replica r of w and of the bias.
+/// y = x·op(w) + bias, op the transpose (forward) or nothing (backward: the gradient of the input, G·w).
+/// x [rows, k], w [k, n] or, transposed, [n, k], bias [n] or undefined; y [rows, n]. Slice r of the rows uses
+/// replica r of w and of the bias.
 inline Tensor slice_product(const Tensor& x, const Tensor& w, bool transpose_w, const Tensor& bias = {}) {
   const std::int64_t k = x.shape()[1], n = w.shape()[transpose_w ? 0 : 1];
   Tensor y = empty({x.shape()[0], n}, x.options());
   if (bias.defined()) write_bias(bias, y);
 
   // [reading 6]
-  // Forward: one batched product for each run of slices of equal length; there are at most two runs.
+  // One batched product for each run of slices of equal length; there are at most two runs.
   slices_of("linear", w, x.shape()[0]).for_each_run([&](const Slices::Run& run) {
-    const backend::Gemm product{.dtype = x.dtype(),
-                                .transpose_b = transpose_w,
-                                .m = run.length,
-                                .n = n,
-                                .k = k,
-                                .a = element(x, run.begin * k),
-                                .lda = k,
-                                .stride_a = run.length * k,
-                                .ldb = w.shape()[1],
-                                .stride_b = k * n,
-                                .c = element(y, run.begin * n),
-                                .ldc = n,
-                                .stride_c = run.length * n,
-                                .batch = run.count,
-                                .beta = bias.defined() ? 1.0 : 0.0};
-    multiply_by_weight(product, w, run.first);
+    backend::Gemm product{.dtype = x.dtype(),
+                          .transpose_b = transpose_w,
+                          .m = run.length,
+                          .n = n,
+                          .k = k,
+                          .a = element(x, run.begin * k),
+                          .lda = k,
+                          .stride_a = run.length * k,
+                          .ldb = w.shape()[1],
+                          .stride_b = k * n,
+                          .c = element(y, run.begin * n),
+                          .ldc = n,
+                          .stride_c = run.length * n,
+                          .batch = run.count,
+                          .beta = bias.defined() ? 1.0 : 0.0};
+    if (multiply_and_draw(product, w, run.first)) return;  // replicas that are not in memory
+    product.b = element(w, run.first * k * n);             // W_r of the run's slices
+    w.backend().gemm(product);
   });
 
   // [reading 7]
-  // Backward, with g = dL/dy: dL/dx = g·op(w)ᵀ by slice, dL/dw = gᵀ·x, dL/dbias = the sum of the rows of g.
+  // With G = dL/dy, here g: dL/dx = G·op(w)ᵀ by slice; dL/dw = Gᵀ·x, or xᵀ·G if w is not transposed;
+  // dL/dbias = Σ_i G_i, the sum of the rows.
   return record("linear", std::move(y), {x, w, bias}, [x, w, transpose_w, bias](const Tensor& g, Need need) {
     Grads grads(3);
     if (need[0]) grads[0] = slice_product(g, w, !transpose_w);

@@ -1,4 +1,4 @@
-// Product with a weight, which may be replicas, stored or recomputed.
+// Product with the replicas of a weight where they are not in memory, and the checks of linear()'s operands.
 #pragma once
 
 #include "lpf/ops/replicate.hpp"
@@ -9,24 +9,22 @@ namespace lpf::detail {
 /// the product, where one thread draws all of a replica.
 inline constexpr std::int64_t fewest_pending_replicas = 4;
 
-/// `product` with B = the weight w from its replica `first` on; k, n, ldb and stride_b are set. Recomputed
-/// replicas (ReplicaMemory::recomputed) are drawn by the kernel, a tile at a time, where supported.
-LPF_ONCE void multiply_by_weight(backend::Gemm product, const Tensor& w, std::int64_t first) {
+/// `product` with B = the replicas of the weight w from `first` on, drawn by the kernel, a tile at a time; n and
+/// k are set. Returns whether it was computed: it is if the replicas are not in memory
+/// (ReplicaMemory::recomputed) and the backend has a kernel for it. Otherwise the caller sets B.
+LPF_ONCE bool multiply_and_draw(backend::Gemm product, const Tensor& w, std::int64_t first) {
   const backend::Table& table = w.backend();
   const Rematerializer* pending = w.impl().storage->pending();
-  if (const backend::Replicas* replicas = pending ? pending->replicas() : nullptr;
-      replicas && table.gemm_replicas) {
-    const backend::Segment& s = replicas->segment;
-    const bool forward = product.transpose_b && product.n == s.rows && product.k == s.length;
-    const bool input_gradient = !product.transpose_b && product.k == s.rows && product.n == s.length;
-    if (forward || (input_gradient && replicas->count >= fewest_pending_replicas)) {
-      product.replicas = replicas;
-      product.first_replica = first;
-      return table.gemm_replicas(product);
-    }
-  }
-  product.b = element(w, first * product.stride_b);
-  table.gemm(product);
+  const backend::Replicas* replicas = pending ? pending->replicas() : nullptr;
+  if (!replicas || !table.gemm_replicas) return false;
+  const backend::Segment& s = replicas->segment;
+  const bool forward = product.transpose_b && product.n == s.rows && product.k == s.length;
+  const bool input_gradient = !product.transpose_b && product.k == s.rows && product.n == s.length;
+  if (!forward && !(input_gradient && replicas->count >= fewest_pending_replicas)) return false;
+  product.replicas = replicas;
+  product.first_replica = first;
+  table.gemm_replicas(product);
+  return true;
 }
 
 /// Checks the operands of linear(): dtypes, devices, shapes, and the batch of a perturbed pass.

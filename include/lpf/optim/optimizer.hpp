@@ -85,7 +85,7 @@ struct StepNumbers {
 /// State vectors, each of θ's length, by name.
 using StateVectors = std::vector<std::pair<std::string, Tensor>>;
 
-/// Base of the optimizers that update θ from its gradient in one sweep per group. step() consumes the
+/// Base of the optimizers that update θ from its gradient, one sweep for each range. step() consumes the
 /// gradient and clears it: several backward() before it accumulate, and nothing carries over to the next.
 template <class Options>
 class Optimizer {

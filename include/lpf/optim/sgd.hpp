@@ -1,5 +1,6 @@
 // Stochastic gradient descent in PyTorch's form:
-//   d = g + λθ;   v ← μv + (1 − τ)d (first step v = d);   θ ← θ − η(d + μv) with Nesterov, θ − ηv without.
+//   d = g + λθ;   v ← μv + (1 − τ)d (first step v = d);   θ ← θ − η(d + μv) with Nesterov, θ − ηv without,
+//   θ − ηd if μ = 0.
 #pragma once
 
 #include "lpf/optim/optimizer.hpp"
@@ -43,11 +44,11 @@ class SGD final : public Optimizer<SGDOptions> {
           "nesterov needs momentum > 0 and dampening 0, got ", o.momentum, " and ", o.dampening);
   }
 
-  // [reading 8]
-  /// The formula over a range of θ, in one sweep over memory (backend::SGDStep); now[0] is η.
+  /// The formula over a range of θ, in one sweep over memory (`sgd` of backend::Table); now[0] is η.
   void update(const Range& r, const SGDOptions& o, const StepNumbers& now) override {
     if (o.momentum > 0 && !velocity_.defined()) velocity_ = new_state();
     const Tensor theta = params_.theta(), g = params_.gradient();
+    // [reading 8]
     theta.backend().sgd(theta.dtype(), r.length(),
                         {.lr = now[0],
                          .momentum = o.momentum,

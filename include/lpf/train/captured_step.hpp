@@ -19,7 +19,7 @@
 // its own) stay as they were captured (under another mode, training or evaluation, or another autocast(),
 // it is captured anew), and its side effects other than queued work are not repeated, except the counters
 // of the library's own optimizers, filters and layers, and what the function does by run_and_replay() and
-// step_scalar() (examples/custom_training.cpp). It must not wait for the device (item(), to_vector(),
+// step_scalar() (examples/captured_step.cpp). It must not wait for the device (item(), to_vector(),
 // printing a tensor) or copy from the host: that throws a StateError. Return such values, and read them
 // outside. Everything it uses must stay at its address as long as the step is replayed: the model, the
 // optimizer, the filter, tensors from outside. Tensors created inside are invalid when it returns, except
