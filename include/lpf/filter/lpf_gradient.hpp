@@ -45,7 +45,7 @@ using LpfGradientOptions [[deprecated("use LPFGradientOptions")]] = LPFGradientO
 
 /// The result of lpf_gradient(), besides the gradient.
 struct SmoothedLoss {
-  double value;                        ///< mean of the replicas' losses, an estimate of E L(θ + ε)
+  double value;                        ///< mean of the replicas' losses, an estimate of E L(θ + s ⊙ ε)
   double standard_error;               ///< of the mean, from the differences between draws; NaN for one draw
   std::vector<double> replica_losses;  ///< M values
 };
