@@ -43,23 +43,25 @@ class LowPassFilter {
   }
 
   /// Opens a perturbed pass over `params`, which ends with the returned scope. θ is not changed.
-  /// StateError if a pass over `params` is already open, or if the previous one ended before any parameter was read (once:
-  /// the next call succeeds).
+  /// `batch`: the number of samples. Without it the rows of the first operand that meets a parameter are the
+  /// samples, so a model that begins with folded rows, [B·L, D] for [B, L, D], needs it.
+  /// StateError if a pass over `params` is already open, or if the previous one ended before any parameter was
+  /// read (once: the next call succeeds); ShapeError for fewer samples than replicas.
   [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(
-      const ParameterStore& params) {
+      const ParameterStore& params, std::optional<std::int64_t> batch = {}) {
     // [reading 2]
     check_.begin("perturb", params);
     const NoiseKey key = draws_.next();  // ε is a function of it, replica, parameter and element
     const StepScalar radius = filter::radius_of_step(radius_of(options_), params);
     return filter::Perturbation(params, filter::segments_of(params, options_.law, options_.include),
-                                pass_options(key, radius), check_.unread());
+                                pass_options(key, radius, batch), check_.unread());
   }
 
   /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ, as added by perturb().
   Tensor offsets(const ParameterStore& params, std::uint64_t draw) const {
     const NoiseKey key{.seed = options_.seed, .purpose = Purpose::perturbation, .draw = draw};
     return filter::offsets(params, filter::segments_of(params, options_.law, options_.include),
-                           pass_options(key, gamma(params.updates())));
+                           pass_options(key, gamma(params.updates()), {}));
   }
 
   /// γ after `updates` optimizer updates.
@@ -72,8 +74,10 @@ class LowPassFilter {
  private:
   void check_options() const;
   static Radius radius_of(const LowPassFilterOptions& o) { return {o.gamma, o.alpha, o.total_steps}; }
-  filter::PassOptions pass_options(const NoiseKey& key, const StepScalar& radius) const {
+  filter::PassOptions pass_options(const NoiseKey& key, const StepScalar& radius,
+                                   std::optional<std::int64_t> batch) const {
     return {.M = options_.M,
+            .batch = batch,
             .gamma = radius,
             .estimator = options_.estimator,
             .batch_norm = options_.batch_norm,

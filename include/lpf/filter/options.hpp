@@ -1,6 +1,8 @@
 // Options of a perturbed pass, chosen by LowPassFilter, SAM, SmoothOut and the sharpness measures.
 #pragma once
 
+#include <optional>
+
 #include "lpf/filter/segments.hpp"
 
 namespace lpf {
@@ -27,6 +29,7 @@ namespace filter {
 
 struct PassOptions {
   std::int64_t M = 8;
+  std::optional<std::int64_t> batch = {};  ///< samples; if empty, the rows of the pass's first operand
   StepScalar gamma = 0;
   Estimator estimator = Estimator::replicas;
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;

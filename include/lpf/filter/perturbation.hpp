@@ -23,7 +23,8 @@ class Perturbation final : public nn::ReplicaContext {
   Perturbation(const ParameterStore& params, Segments segments, const PassOptions& options,
                std::shared_ptr<bool> unread = nullptr)
       : pass_(make_pass(params, std::move(segments), options)),
-        plan_(std::make_shared<ReplicaPlan>(options.M)),
+        plan_(options.batch ? std::make_shared<ReplicaPlan>(options.M, *options.batch)
+                            : std::make_shared<ReplicaPlan>(options.M)),
         known_(params.parameters().size()),
         version_(params.version()),
         unread_(std::move(unread)) {
@@ -122,6 +123,7 @@ inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t we
                                                  const std::size_t* bias) {
   if (pass_.options.estimator != Estimator::per_sample) return {};
   if (!pass_.segments.of(weight) && !(bias && pass_.segments.of(*bias))) return {};
+  if (plan_->batch_is_given() && x.size(0) != plan_->batch()) return {};  // several rows a sample
   check_use();
   for (const std::size_t* parameter : {static_cast<const std::size_t*>(&weight), bias})
     if (parameter) pre_activation_.check_unused(*parameter, known_[*parameter].defined());

@@ -54,9 +54,10 @@ class SAM {
 
   /// Performs one update. loss() computes the mean loss of the batch, or loss(k) that of its part k; each is
   /// called twice. Returns the first pass's loss, at θ. If it throws, θ is unchanged and the gradient zero.
-  /// StateError if there is a gradient already.
+  /// StateError if there is a gradient already. `batch`: the number of samples that one call of loss() sees,
+  /// as in LowPassFilter::perturb().
   template <class Loss>
-  Tensor step(Loss loss) {
+  Tensor step(Loss loss, std::optional<std::int64_t> batch = {}) {
     run_and_replay([this] {
       check<StateError>(
           !params_.has_gradient(), "SAM",
@@ -66,7 +67,7 @@ class SAM {
     });
     Tensor at_theta;
     try {
-      at_theta = options_.slices == 1 ? gradient_of_whole(loss) : gradient_by_slice(loss);
+      at_theta = options_.slices == 1 ? gradient_of_whole(loss) : gradient_by_slice(loss, batch);
     } catch (...) {
       params_.zero_grad();
       throw;
@@ -89,18 +90,18 @@ class SAM {
     const Tensor offsets = reshape(ascent(params_.gradient()), {1, params_.gradient().numel()});
     params_.zero_grad();
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-      const auto scope = pass_at(offsets, options_.batch_norm);
+      const auto scope = pass_at(offsets, options_.batch_norm, {});
       backward(loss, k);
     }
     return total;
   }
 
   template <class Loss>
-  Tensor gradient_by_slice(Loss& loss) const {
+  Tensor gradient_by_slice(Loss& loss, std::optional<std::int64_t> batch) const {
     Tensor total = zeros({}, params_.theta().options());
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-      const auto [at_theta, offsets] = ascend_by_slice(loss, k);
-      const auto scope = pass_at(offsets, options_.batch_norm);
+      const auto [at_theta, offsets] = ascend_by_slice(loss, k, batch);
+      const auto scope = pass_at(offsets, options_.batch_norm, batch);
       backward(loss, k);
       total = add(total, affine(at_theta.detach(), share(), 0));
     }
@@ -131,9 +132,10 @@ class SAM {
   /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r. Its
   /// factor, the slice's share of the batch, does not affect the direction.
   template <class Loss>
-  Ascent ascend_by_slice(Loss& loss, std::int64_t k) const {
+  Ascent ascend_by_slice(Loss& loss, std::int64_t k, std::optional<std::int64_t> batch) const {
     const std::int64_t m = options_.slices, size = params_.theta().numel();
-    auto scope = pass_at(zeros({m, size}, params_.theta().options()), BatchNormPolicy::per_replica, true);
+    auto scope =
+        pass_at(zeros({m, size}, params_.theta().options()), BatchNormPolicy::per_replica, batch, true);
     std::vector<const ParameterInfo*> infos;
     std::vector<Tensor> replicas;
     for (const ParameterInfo& info : params_.parameters()) {
@@ -159,9 +161,11 @@ class SAM {
 
   /// A pass in which slice r reads θ + offsets[r].
   filter::Perturbation pass_at(const Tensor& offsets, BatchNormPolicy batch_norm,
-                               bool keep_gradients = false) const {
-    filter::PassOptions pass{
-        .M = offsets.size(0), .batch_norm = batch_norm, .keep_replica_gradients = keep_gradients};
+                               std::optional<std::int64_t> batch, bool keep_gradients = false) const {
+    filter::PassOptions pass{.M = offsets.size(0),
+                             .batch = batch,
+                             .batch_norm = batch_norm,
+                             .keep_replica_gradients = keep_gradients};
     pass.perturbations = offsets;
     return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}), pass);
   }

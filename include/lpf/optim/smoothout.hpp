@@ -42,13 +42,14 @@ class SmoothOut {
     check(options_.M >= 1 && options_.M < 0xFFFFFF, "SmoothOut", "M must be at least 1, got ", options_.M);
   }
 
-  /// Opens a perturbed pass over `params`, which ends with the returned scope. θ is not changed.
+  /// Opens a perturbed pass over `params`, which ends with the returned scope. θ is not changed. `batch`: the
+  /// number of samples, as in LowPassFilter::perturb().
   /// StateError if one is already open, or if the previous one ended before any parameter was read (once:
   /// the next call succeeds).
   [[nodiscard("keep the scope: auto scope = smooth.perturb(params)")]] filter::Perturbation perturb(
-      const ParameterStore& params) {
+      const ParameterStore& params, std::optional<std::int64_t> batch = {}) {
     check_.begin("SmoothOut", params);
-    filter::PassOptions pass{.M = options_.M, .batch_norm = options_.batch_norm};
+    filter::PassOptions pass{.M = options_.M, .batch = batch, .batch_norm = options_.batch_norm};
     const Tensor given = given_noise(params, draws());
     pass.perturbations = offsets(params, draws_.next(), given);
     return filter::Perturbation(params, rows(params), pass, check_.unread());
