@@ -9,6 +9,7 @@ struct SavedCase {
   const char* name;
   std::function<Tensor(const Tensor& x, const Tensor& value)> loss;  // backward needs `value`
   Shape x, value;
+  bool needs_value = true;  // false: what backward reads was computed from it in forward
 };
 
 const std::vector<SavedCase> saved_cases = {
@@ -30,46 +31,66 @@ const std::vector<SavedCase> saved_cases = {
     {"bce", [](auto& x, auto& v) { return bce_with_logits(x, v); }, {3}, {3}},
 };
 
+/// Runs backward after change(): the gradient of x must be that before the change, or an error must say that a
+/// value changed. Returns true for the error.
+bool refuses(const char* name, const Tensor& x, const std::function<Tensor()>& loss,
+             const std::function<void()>& change, bool graph) {
+  CAPTURE(std::string(name));
+  const auto gradient = [&](const Tensor& l) { return grad(l, {x}, {.create_graph = graph})[0].detach(); };
+  const Tensor expected = gradient(loss()), l = loss();
+  change();
+  try {
+    const Tensor after = gradient(l);
+    CHECK(same_bits(after, expected));
+    return false;
+  } catch (const StateError& e) {
+    CHECK(std::string(e.what()).find("was changed in place between forward and backward") !=
+          std::string::npos);
+    return true;
+  }
+}
+
 TEST_CASE("a value that backward needs was changed in place: an error that names the operation") {
   for (const SavedCase& c : saved_cases)
     for (const bool graph : {false, true}) {
-      CAPTURE(c.name);
       const Tensor x = uniform(c.x, 0.5, 1.5, 1).requires_grad_(), value = uniform(c.value, 0.5, 1.5, 2);
-      const auto run = [&](const Tensor& l) {
-        if (graph)
-          grad(l, {x}, {.create_graph = true});
-        else
-          l.backward();
+      const auto loss = [&] { return sum(c.loss(x, value)); };
+      CHECK(refuses(
+                c.name, x, loss, [&] { value.fill_(0.25); }, graph) == c.needs_value);
+      const auto change_a_part = [&] {
+        value.reshape({-1}).slice(0, 0, 1).copy_(full({1}, 0.5, {.dtype = float64}));  // through a view
       };
-      run(sum(c.loss(x, value)));
-      const Tensor filled = sum(c.loss(x, value));
-      if (std::string(c.name) != "where") {
-        value.fill_(0.25);
-        CHECK_ERROR(run(filled), StateError, "[backward]", "changed in place", "clone()");
-      }
-      const Tensor copied = sum(c.loss(x, value));
-      value.reshape({-1}).slice(0, 0, 1).copy_(full({1}, 0.5, {.dtype = float64}));  // a part, through a view
-      if (std::string(c.name) != "where") CHECK_ERROR(run(copied), StateError, "changed in place");
-      run(sum(c.loss(x, value)));  // recorded after the change
+      CHECK(refuses(c.name, x, loss, change_a_part, graph) == c.needs_value);
     }
+  const Tensor x = normal({3}).requires_grad_(), value = normal({3}), loss = sum(x * value);
+  value.fill_(0);
+  CHECK_ERROR(loss.backward(), StateError, "[backward]", "a value that 'mul' needs was changed in place",
+              "clone()");
 }
 
-TEST_CASE("a result that backward needs was changed through detach()") {
+TEST_CASE("a result was changed through detach(): an error where backward reads it") {
   const std::vector<std::pair<const char*, std::function<Tensor(const Tensor&)>>> functions = {
       {"exp", [](auto& x) { return exp(x); }},
       {"tanh", [](auto& x) { return tanh(x); }},
       {"sigmoid", [](auto& x) { return sigmoid(x); }},
       {"sqrt", [](auto& x) { return sqrt(x); }},
+      {"relu", [](auto& x) { return relu(x); }},
       {"softmax", [](auto& x) { return softmax(x, -1); }},
       {"log_softmax", [](auto& x) { return log_softmax(x, -1); }},
   };
-  for (const auto& [name, f] : functions) {
-    CAPTURE(name);
-    const Tensor x = uniform({2, 3}, 0.5, 1.5).requires_grad_();
-    const Tensor y = f(x), loss = sum(y * normal({2, 3}));
-    y.detach().zero_();
-    CHECK_ERROR(loss.backward(), StateError, "[backward]", name, "changed in place");
-  }
+  int refused = 0;
+  for (const auto& [name, f] : functions)
+    for (const bool graph : {false, true}) {
+      const Tensor x = uniform({2, 3}, 0.5, 1.5).requires_grad_(), g = normal({2, 3});
+      Tensor y;
+      const auto loss = [&, &f = f] {
+        y = f(x);
+        return sum(y * g);
+      };
+      refused += refuses(
+          name, x, loss, [&] { y.detach().zero_(); }, graph);
+    }
+  CHECK(refused >= 4);  // softmax and log_softmax at least
 }
 
 TEST_CASE("indices, labels and masks count too") {

@@ -14,8 +14,8 @@ inline std::atomic<int> thread_count{0};   // 0: the backend's default
 inline thread_local int thread_limit = 0;  // for kernels called by this thread; 0: none
 }  // namespace detail
 
-/// Number of threads for CPU kernels called on this thread; by default that of OpenMP
-/// (OMP_NUM_THREADS), 1 without OpenMP.
+/// Number of threads for CPU kernels called on this thread; by default OMP_NUM_THREADS, or that of the processors
+/// on which the program may run.
 inline int num_threads() {
   const int wanted = detail::thread_count.load(std::memory_order_relaxed);
   const int all = wanted > 0 ? wanted : backend::get(Device::cpu()).max_threads();

@@ -31,17 +31,25 @@ LPF_ONCE Tensor binary(const char* name, backend::Binary op, const Tensor& a, co
   return y;
 }
 
-/// Elementwise operations on replicated operands: replicas with replicas; with an activation, a plain tensor
-/// of more axes, whose rows meet the replicas of their slices; with a constant, a plain tensor of as many or
-/// fewer axes or one element, the same for all replicas.
+/// True if the plain tensor x meets the replicas of `parameter` slice by slice: it has more axes, of which the
+/// first is the batch, or the parameter has an axis of size 1 in the place of the batch.
+LPF_ONCE bool is_activation(const Tensor& x, const Tensor& parameter) {
+  if (x.is_replicated() || x.rank() < parameter.rank() || x.rank() == 0) return false;
+  const ReplicaPlan& plan = *parameter.impl().replicas;
+  if (x.numel() == 1 && plan.count() > 1) return false;
+  if (x.rank() > parameter.rank()) return true;
+  const std::int64_t rows = x.shape()[0];
+  return parameter.shape()[0] == 1 && rows != 1 &&
+         (plan.count() == 1 || plan.batch() == 0 || plan.batch() == rows);
+}
+
+/// Elementwise operations on replicated operands: replicas with replicas; with an activation, whose rows meet
+/// the replicas of their slices; with a constant, any other plain tensor, the same for all replicas.
 template <class Op>
 Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
   const PlanPtr plan = a.is_replicated() ? a.impl().replicas : b.impl().replicas;
-  const auto is_activation = [&](const Tensor& x, const Tensor& parameter) {
-    return !x.is_replicated() && x.rank() > parameter.rank() && (x.numel() != 1 || plan->count() == 1);
-  };
-  if (is_activation(a, b)) return op(a, per_sample(b, a));
-  if (is_activation(b, a)) return op(per_sample(a, b), b);
+  if (b.is_replicated() && is_activation(a, b)) return op(a, per_sample(b, a));
+  if (a.is_replicated() && is_activation(b, a)) return op(per_sample(a, b), b);
   const int rank = std::max(a.rank(), b.rank());
   const auto plain = [&](const Tensor& t) {
     check<ReplicaError>(!t.is_replicated() || t.impl().replicas == plan, name,

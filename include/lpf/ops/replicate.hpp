@@ -93,9 +93,11 @@ LPF_ONCE Tensor mean_replicas(const Tensor& x) {
 }
 
 /// A parameter broadcastable against an activation x [B, …, shape…]: inside a perturbed pass [B, 1…, shape…]
-/// with each sample's own replica, otherwise the parameter itself.
+/// with each sample's own replica, otherwise the parameter itself. The shape may begin with 1 for the batch.
 LPF_ONCE Tensor per_sample(const Tensor& parameter, const Tensor& x) {
   if (!parameter.is_replicated()) return parameter;
+  if (parameter.rank() == x.rank() && parameter.rank() > 0 && parameter.shape()[0] == 1)
+    return per_sample(reshape(parameter, parameter.shape().slice(1, parameter.rank())), x);
   check<ShapeError>(parameter.rank() < x.rank(), "per_sample", "the activation has shape ", x.shape(),
                     "; a parameter of shape ", parameter.shape(), " would reach its batch axis");
   parameter.impl().replicas->meet("per_sample", x.shape(), 1);

@@ -63,7 +63,7 @@ inline void fill_core(Table& t) {
   t.copy_from_host = copy;
   t.copy_to_host = copy;
   t.synchronize = [] {};
-  t.max_threads = max_threads;
+  t.max_threads = default_threads;
   t.memory_stats = [] { return CachingAllocator::instance().stats(); };
   t.reset_peak = [] { CachingAllocator::instance().reset_peak(); };
   t.release_cache = [] { CachingAllocator::instance().release_cache(); };

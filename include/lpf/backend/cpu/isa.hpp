@@ -20,7 +20,7 @@
 // itself, and would warn where it considers it not worthwhile.
 #if defined(__clang__)
 #  define LPF_SIMD
-#elif defined(_OPENMP)
+#elif defined(_OPENMP) || defined(LPF_OPENMP_SIMD)
 #  define LPF_SIMD _Pragma("omp simd")
 #else
 #  define LPF_SIMD _Pragma("GCC ivdep")
