@@ -17,7 +17,7 @@ const std::vector<SavedCase> saved_cases = {
     {"div", [](auto& x, auto& v) { return x / v; }, {3}, {3}},
     {"pow", [](auto& x, auto& v) { return pow(square(x), v); }, {3}, {3}},
     {"maximum", [](auto& x, auto& v) { return maximum(x, v); }, {3}, {3}},
-    {"where", [](auto& x, auto& v) { return where(v > 0.0, x, v); }, {3}, {3}},
+    {"where", [](auto& x, auto& v) { return where(v > 0.0, x, v); }, {3}, {3}, false},
     {"matmul", [](auto& x, auto& v) { return matmul(x, v); }, {2, 3}, {3, 2}},
     {"linear", [](auto& x, auto& v) { return linear(v, x); }, {2, 3}, {4, 3}},
     {"linear, input", [](auto& x, auto& v) { return linear(x, v); }, {2, 3}, {4, 3}},
@@ -27,7 +27,7 @@ const std::vector<SavedCase> saved_cases = {
      [](auto& x, auto& v) { return layer_norm(v, x, zeros({4}, {.dtype = float64})); },
      {4},
      {2, 4}},
-    {"mse_loss", [](auto& x, auto& v) { return mse_loss(x, v); }, {3}, {3}},
+    {"mse_loss", [](auto& x, auto& v) { return mse_loss(x, v); }, {3}, {3}, false},
     {"bce", [](auto& x, auto& v) { return bce_with_logits(x, v); }, {3}, {3}},
 };
 
@@ -90,7 +90,7 @@ TEST_CASE("a result was changed through detach(): an error where backward reads 
       refused += refuses(
           name, x, loss, [&] { y.detach().zero_(); }, graph);
     }
-  CHECK(refused >= 4);  // softmax and log_softmax at least
+  CHECK(refused >= 2);  // softmax and log_softmax read their results unless a graph is made
 }
 
 TEST_CASE("indices, labels and masks count too") {

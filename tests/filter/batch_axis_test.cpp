@@ -186,6 +186,7 @@ TEST_CASE("rows read by one index a sample are not broadcast along another axis"
              return normal({B, B, 8}) + wrong;
            }})
     CHECK_ERROR(f(), ReplicaError, "12 indices", "axis 1", "Embedding::rows()");
+  CHECK((unsqueeze(wrong, 0) / 2.0).shape() == Shape{1, B, 8});
   CHECK((net.tok(x) + unsqueeze(wrong, 1)).shape() == Shape{B, B, 8});  // one row a sample, meant so
   CHECK_ERROR(net.pos(arange(8)), ShapeError, "[embedding]", "[8]", "12 samples", "Embedding::rows()");
   CHECK((net.tok(y) + net.pos.rows(arange(8))).shape() == Shape{B, 8, 8});
@@ -287,10 +288,10 @@ TEST_CASE("a replicated scalar: its value and its derivatives are the mean's ove
   const Tensor a = theta + narrow(offsets[0], 0, 0, 3), b = theta + narrow(offsets[1], 0, 0, 3);
   CHECK(each.item() ==
         doctest::Approx(0.6 * sum(a * a * a).item() + 0.4 * sum(b * b * b).item()).epsilon(1e-14));
-  const auto leaves = params.leaves();
+  const std::vector<Tensor> leaves = params.leaves();
   const Tensor g = grad(each, leaves, {.create_graph = true})[0];
   CHECK(largest_difference(g, 1.8 * a * a + 1.2 * b * b) < exactly);
-  CHECK(largest_difference(grad(sum(g), leaves)[0], 3.6 * a + 2.4 * b) < exactly);
+  CHECK(largest_difference(grad(sum(g), leaves, {.retain_graph = true})[0], 3.6 * a + 2.4 * b) < exactly);
   sum(w * w * w).backward(full({}, 2, {.dtype = float64}));
   CHECK(largest_difference(narrow(params.gradient(), 0, 0, 3), 2.0 * g) < exactly);
 }

@@ -597,7 +597,6 @@ template <class F>
 pid_t in_child(F f) {
   const pid_t child = ::fork();
   if (child == 0) {
-    set_num_threads(1);  // OpenMP's threads do not exist after a fork
     int status = 3;
     try {
       status = f();

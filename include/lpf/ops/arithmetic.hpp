@@ -266,6 +266,7 @@ LPF_ONCE Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b)
   check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ",
                     name_of(condition.dtype()), ", needs bool");
   const Shape shape = broadcast("where", condition.shape(), broadcast("where", a.shape(), b.shape()));
+  for (const Tensor* t : {&condition, &a, &b}) detail::check_sample_axis("where", *t, shape);
   Tensor y = empty(shape, a.options());
   a.backend().where(detail::view_as(condition, shape), detail::view_as(a, shape), detail::view_as(b, shape),
                     detail::view_of(y));

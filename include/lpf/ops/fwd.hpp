@@ -55,11 +55,10 @@ LPF_ONCE void check_plain(const char* operation, const Tensor& x) {
 /// ReplicaError if the rows of x, read by indices [B] in a perturbed pass, would be broadcast to `shape` so
 /// that they are no longer those of the samples.
 LPF_ONCE void check_sample_axis(const char* operation, const Tensor& x, const Shape& shape) {
-  const int axis = x.impl().sample_axis;
-  check<ReplicaError>(axis < 0 || shape.rank() - x.rank() + axis == 0, operation,
-                      "rows that embedding() read by ", axis < 0 ? 0 : x.shape()[axis],
-                      " indices, one a sample, would go along axis ", shape.rank() - x.rank() + axis, " of ",
-                      shape,
+  if (x.impl().sample_axis < 0) return;
+  const int axis = shape.rank() - x.rank() + x.impl().sample_axis;
+  check<ReplicaError>(shape.product(0, axis) == 1, operation, "rows that embedding() read by ", shape[axis],
+                      " indices, one a sample, would go along axis ", axis, " of ", shape,
                       ": read rows that are the same for all samples (positions) with Embedding::rows(), or "
                       "embedding(…, {.batched = false})");
 }

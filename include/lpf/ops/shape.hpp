@@ -74,6 +74,7 @@ LPF_ONCE Tensor expand(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   check<ShapeError>(x.rank() <= shape.rank() && broadcast("expand", x.shape(), shape) == shape, "expand",
                     "shape ", x.shape(), " does not expand to ", shape);
+  detail::check_sample_axis("expand", x, shape);
   Tensor y = empty(shape, x.options());
   x.backend().assign(detail::view_of(y), detail::view_as(x, shape));
   return record("expand", std::move(y), {x},
