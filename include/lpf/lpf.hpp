@@ -32,4 +32,6 @@
 #include "lpf/ops/rms_norm.hpp"
 #include "lpf/ops/softmax.hpp"
 #include "lpf/optim/adam.hpp"
+#include "lpf/optim/plateau.hpp"
+#include "lpf/optim/rmsprop.hpp"
 #include "lpf/optim/sam.hpp"
