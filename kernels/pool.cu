@@ -25,6 +25,7 @@ template <class I>
 struct Windows {
   I h, w, c, kh, kw, p, q, stride_h, stride_w, pad_h, pad_w;
   bool count_include_pad;
+  I own_divisor;
 
   Windows(const Pool2d& d, int pack)
       : h(I(d.h)),
@@ -38,7 +39,8 @@ struct Windows {
         stride_w(I(d.stride_w)),
         pad_h(I(d.pad_h)),
         pad_w(I(d.pad_w)),
-        count_include_pad(d.count_include_pad) {}
+        count_include_pad(d.count_include_pad),
+        own_divisor(I(d.divisor)) {}
 
   /// A pack of x or y: its sample, row, column and channel.
   struct Element {
@@ -61,9 +63,12 @@ struct Windows {
     const I top = row * stride_h - pad_h, left = column * stride_w - pad_w;
     return {std::max(I(0), top), std::min(h, top + kh), std::max(I(0), left), std::min(w, left + kw)};
   }
-  template <class T>
-  LPF_DEVICE T divisor(const Window& v) const {
-    return static_cast<T>(count_include_pad ? kh * kw : (v.bottom - v.top) * (v.right - v.left));
+  /// The divisor of the average of an output pixel, whose window is v.
+  LPF_DEVICE I divisor(I row, I column, const Window& v) const {
+    if (own_divisor != 0) return own_divisor;
+    if (!count_include_pad) return (v.bottom - v.top) * (v.right - v.left);
+    return (std::min(row * stride_h + kh, h + 2 * pad_h) - row * stride_h) *
+           (std::min(column * stride_w + kw, w + 2 * pad_w) - column * stride_w);
   }
 
   /// The output pixels whose windows contain a pixel of x: row·stride − pad ≤ y < row·stride − pad + kernel.
@@ -79,8 +84,8 @@ struct Windows {
 
 /// The largest number that occurs in a kernel.
 std::int64_t largest(const Pool2d& d) {
-  return std::max({d.n * d.h * d.w * d.c, d.n * d.p * d.q * d.c, d.h + d.stride_h + d.kh + d.pad_h,
-                   d.w + d.stride_w + d.kw + d.pad_w, d.kh * d.kw});
+  return std::max({d.n * d.h * d.w * d.c, d.n * d.p * d.q * d.c, d.h + d.stride_h + d.kh + 2 * d.pad_h,
+                   d.w + d.stride_w + d.kw + 2 * d.pad_w, d.kh * d.kw, d.divisor});
 }
 std::int64_t inputs(const Pool2d& d) { return d.n * d.h * d.w * d.c; }
 std::int64_t outputs(const Pool2d& d) { return d.n * d.p * d.q * d.c; }
@@ -153,7 +158,7 @@ void average_pool(const Pool2d& d, const T* x, T* y) {
         const auto values = load<N>(x + N * std::int64_t{g.in_x(at.sample, row, column, at.channel)});
         LPF_UNROLL for (int k = 0; k < N; ++k) sum[k] += values[k];
       }
-    const C divisor = g.template divisor<C>(v);
+    const C divisor = static_cast<C>(g.divisor(at.row, at.column, v));
     Pack<T, N> to;
     LPF_UNROLL for (int k = 0; k < N; ++k) to[k] = static_cast<T>(sum[k] / divisor);
     store(y + N * i, to);
@@ -171,7 +176,7 @@ void average_pool_backward(const Pool2d& d, const T* dy, T* dx) {
     for (I row = v.top; row < v.bottom; ++row)
       for (I column = v.left; column < v.right; ++column) {
         const auto gradients = load<N>(dy + N * std::int64_t{g.in_y(at.sample, row, column, at.channel)});
-        const C divisor = g.template divisor<C>(g.window(row, column));
+        const C divisor = static_cast<C>(g.divisor(row, column, g.window(row, column)));
         LPF_UNROLL for (int k = 0; k < N; ++k) sum[k] += gradients[k] / divisor;
       }
     Pack<T, N> to;

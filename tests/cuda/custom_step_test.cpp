@@ -191,6 +191,61 @@ TEST_CASE("random tensors: the device's are the CPU's") {
     }
 }
 
+TEST_CASE("conv1d and group_norm: the CPU's values, and their dtypes under autocast") {
+  SKIP_WITHOUT_CUDA;
+  const Tensor x = normal({6, 9, 4}, 1, float32), w = normal({8, 3, 2}, 2, float32),
+               bias = normal({8}, 3, float32), scale = normal({8}, 4, float32);
+  const auto run = [&](const Device& device) {
+    const Tensor from = x.to(device).clone().requires_grad_(),
+                 filters = w.to(device).clone().requires_grad_();
+    const Tensor y =
+        group_norm(conv1d(from, filters, bias.to(device), {.stride = 2, .padding = 1, .groups = 2}), 4,
+                   scale.to(device), bias.to(device));
+    const auto grads = grad(sum(square(y)), {from, filters});
+    const Tensor pooled = avg_pool1d(max_pool1d(y, 3, {.stride = 2, .ceil_mode = true}), 2);
+    return std::vector<Tensor>{y.detach().to(Device::cpu()), grads[0].to(Device::cpu()),
+                               grads[1].to(Device::cpu()), pooled.detach().to(Device::cpu())};
+  };
+  const auto here = run(Device::cpu()), there = run(Device::cuda());
+  for (std::size_t i = 0; i < here.size(); ++i) CHECK(relative_error(there[i], here[i]) < 1e-4);
+
+  ParameterStore params({.device = Device::cuda()});
+  const nn::Conv1d conv(params / "conv", 4, 8, 3);
+  const nn::Conv2d image(params / "image", 4, 8, {1, 3});
+  const nn::GroupNorm norm(params / "norm", 2, 8);
+  {
+    const auto off = no_grad();
+    for (const char* name : {"weight", "bias"}) {
+      const Tensor from = params.tensor(concat("conv.", name));
+      params.tensor(concat("image.", name))
+          .copy_(from.reshape(params.tensor(concat("image.", name)).shape()));
+    }
+  }
+  const Tensor input = x.to(Device::cuda()), factor = normal({6, 7, 8}, 5, float32).to(Device::cuda());
+  const auto backward = [&] {
+    params.zero_grad();
+    const auto scope = autocast();
+    const Tensor h = conv(input), y = norm(h);
+    CHECK(h.dtype() == bfloat16);
+    CHECK(y.dtype() == float32);
+    sum(y * factor).backward();
+    const Tensor g = params.tensor("conv.weight").grad();
+    CHECK(g.dtype() == float32);
+    CHECK(abs(g).max().item() > 0);
+    return g;
+  };
+  const Tensor g = backward().clone();
+  {
+    const auto scope = autocast();
+    sum(norm(image(input.reshape({6, 1, 9, 4}))).reshape({6, 7, 8}) * factor).backward();
+  }
+  const Tensor of_image = params.tensor("image.weight").grad();
+  CHECK(same_bits(g.to(Device::cpu()), of_image.reshape(g.shape()).to(Device::cpu())));
+  LowPassFilter filter({.M = 2, .gamma = 0.1});
+  const auto pass = filter.perturb(params);
+  backward();
+}
+
 TEST_CASE("rms_norm: under autocast in float32") {
   SKIP_WITHOUT_CUDA;
   const Tensor x = normal({4, 6}, 1, float32).to(Device::cuda()),

@@ -9,6 +9,8 @@
 #include "lpf/models/shake_shake.hpp"
 #include "lpf/optim/entropy_sgd.hpp"
 #include "lpf/optim/lion.hpp"
+#include "lpf/optim/plateau.hpp"
+#include "lpf/optim/rmsprop.hpp"
 #include "lpf/optim/smoothout.hpp"
 #include "lpf/train/captured_step.hpp"
 
@@ -33,6 +35,13 @@ struct Net {
   Tensor operator()(const Tensor& x) const {
     return fc2(dropout(gelu(fc1(flatten(avg_pool2d(relu(mean_of_all(norm(conv(x)))), 2), 1)))));
   }
+};
+
+/// A network one of whose layers the loss does not use.
+struct HalfUsed {
+  nn::Linear fc, unused;
+  explicit HalfUsed(const nn::Path& p) : fc(p / "fc", 64, 10), unused(p / "unused", 10, 10) {}
+  Tensor operator()(const Tensor& x) const { return fc(flatten(x, 1)); }
 };
 
 /// A method makes the step of a run; the closure keeps its optimizer alive.
@@ -185,6 +194,63 @@ TEST_CASE("graph: SGD with groups, a schedule and clipping") {
 TEST_CASE("graph: Lion, composed of operations that read the step's numbers from the device") {
   SKIP_WITHOUT_CUDA;
   check_equal(plain<optim::Lion>(optim::LionOptions{.lr = 1e-3, .weight_decay = 1e-2}));
+}
+
+TEST_CASE("graph: RMSprop, and a rate that ReduceOnPlateau lowers between replays") {
+  SKIP_WITHOUT_CUDA;
+  check_equal(
+      plain<optim::RMSprop>(optim::RMSpropOptions{.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-2}));
+  check_equal(plain<optim::RMSprop>(optim::RMSpropOptions{.lr = 1e-3, .centered = true}));
+  check_equal([](const ParameterStore& params) -> Step {
+    auto sgd = std::make_shared<optim::SGD>(params, optim::SGDOptions{.lr = 0.1});
+    auto plateau = std::make_shared<schedule::ReduceOnPlateau>(
+        schedule::ReduceOnPlateauOptions{.factor = 0.5, .patience = 3});
+    sgd->set_schedule(*plateau);
+    return [=](const auto& loss) {
+      const Tensor l = loss();
+      l.backward();
+      sgd->step();
+      run_and_replay([=] { plateau->step(1); });
+      return l.detach();
+    };
+  });
+}
+
+TEST_CASE("graph: optimizers that leave unused parameters alone") {
+  SKIP_WITHOUT_CUDA;
+  check_equal<HalfUsed>(plain<optim::SGD>(
+      optim::SGDOptions{.lr = 0.1, .momentum = 0.9, .weight_decay = 0.1, .skip_unused = true}));
+  check_equal<HalfUsed>(plain<optim::Adam>(optim::AdamOptions{.weight_decay = 0.1, .skip_unused = true}));
+}
+
+TEST_CASE("graph: a gradient that arrives before the step makes it be captured anew, and replays count it") {
+  SKIP_WITHOUT_CUDA;
+  const Device gpu = Device::cuda();
+  const Tensor x = normal({8, 6}, 1, float32).to(gpu);
+  std::vector<Tensor> thetas;
+  std::vector<std::vector<std::uint64_t>> steps;
+  for (const bool graphs : {false, true}) {
+    ParameterStore params({.device = gpu, .seed = 3});
+    const nn::Linear a(params / "a", 6, 3), b(params / "b", 6, 3);
+    optim::Adam adam(params, {.lr = 0.1, .weight_decay = 0.1, .skip_unused = true});
+    CapturedStep step(
+        [&](const Tensor& input) {
+          mean(square(a(input))).backward();
+          adam.step();
+        },
+        {.enabled = graphs, .warm_up = 1});
+    CapturedStep only_gradient([&](const Tensor& input) { mean(square(b(input))).backward(); },
+                               {.enabled = graphs, .warm_up = 1});
+    for (int t = 0; t < 12; ++t) {
+      if (t == 5 || t == 6 || t > 8) only_gradient(x);
+      step(x);
+    }
+    thetas.push_back(params.theta().to(Device::cpu()));
+    steps.push_back(adam.parameter_steps());
+  }
+  CHECK(same_bits(thetas[0], thetas[1]));
+  CHECK(steps[0] == std::vector<std::uint64_t>{12, 12, 5, 5});
+  CHECK(steps[1] == steps[0]);
 }
 
 TEST_CASE("graph: Adam and AdamW") {

@@ -23,7 +23,14 @@ Pool2d describe(DType type, std::int64_t n, std::int64_t h, std::int64_t w, std:
           .stride_w = stride.w,
           .pad_h = pad.h,
           .pad_w = pad.w,
-          .count_include_pad = count_include_pad};
+          .count_include_pad = count_include_pad,
+          .divisor = 0};
+}
+
+/// The same with windows that end behind the padding, p and q of them along the axes.
+Pool2d beyond(Pool2d d, std::int64_t p, std::int64_t q, std::int64_t divisor = 0) {
+  d.p = p, d.q = q, d.divisor = divisor;
+  return d;
 }
 
 void check_pool(const Pool2d& d, const Tensor& x, const Tensor& dy, std::int64_t offset = 0) {
@@ -65,7 +72,12 @@ TEST_CASE("pooling over windows of all kinds") {
             describe(type, 2, 7, 7, 3, 2, 3, 0, counted),  // pixels in no window
             describe(type, 2, 5, 5, 3, 5, 1, 2, counted),  // all windows contain the middle
             describe(type, 4, 1, 1, 1, 1, 1, 0, counted), describe(type, 0, 4, 4, 3, 2, 2, 0, counted),
-            describe(type, 2, 4, 4, 0, 2, 2, 0, counted)})
+            describe(type, 2, 4, 4, 0, 2, 2, 0, counted),
+            beyond(describe(type, 2, 5, 6, 3, 2, 2, 0, counted), 3, 3),
+            beyond(describe(type, 2, 6, 5, 4, 3, 2, 1, counted), 4, 3),
+            beyond(describe(type, 1, 4, 5, 2, {3, 4}, 3, {1, 2}, counted), 2, 3),
+            beyond(describe(type, 2, 2, 3, 3, 4, 3, 0, counted), 1, 1),
+            beyond(describe(type, 2, 5, 6, 3, 3, 2, 1, counted), 3, 4, 7)})
         check_pool(d, choice.numbers({d.n, d.h, d.w, d.c}, type), choice.numbers({d.n, d.p, d.q, d.c}, type));
 }
 

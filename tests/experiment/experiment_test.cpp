@@ -167,6 +167,30 @@ TEST_CASE("run: a convolutional network with dropout and augmentation goes on to
   check_resumed(s, 7);
 }
 
+TEST_CASE("run: the schedule plateau lowers the rate by the loss of validation, and goes on to the bit") {
+  Settings s = small("rmsprop");
+  s.epochs = 6, s.schedule = "plateau", s.patience = 0, s.lr_factor = 0.5, s.lr = 0.02;
+  check_resumed(s, 22);
+  const TempDir dir;
+  for (const std::int64_t validation : {100, 0}) {
+    s.validation = validation;
+    const auto history = run(s, (dir / std::to_string(validation)).string()).history;
+    double best = std::numeric_limits<double>::infinity(), lr = s.lr;
+    for (const Epoch& e : history) {
+      CHECK(e.lr == doctest::Approx(lr).epsilon(1e-12));
+      const double loss = validation > 0 ? e.validation_loss : e.train_loss;
+      if (loss < best * (1 - 1e-4))
+        best = loss;
+      else
+        lr *= 0.5;
+    }
+    CHECK((validation == 0 || lr < s.lr));
+  }
+  CHECK_ERROR(experiment::set(s, "schedule", "plataeu"), ValueError, "'plateau'");
+  s.lr_factor = 1;
+  CHECK_ERROR(experiment::validate(s), ValueError, "--lr-factor", "got 1");
+}
+
 TEST_CASE("run: what a checkpoint does not know is cut from the log") {
   const TempDir dir;
   const std::string out = (dir / "run").string();

@@ -8,13 +8,13 @@
 //
 // Parameters, their gradients and the optimizer's state stay float32. While a scope is open on this thread:
 //
-//   linear, matmul, conv2d             in bfloat16: float32 operands are rounded, the bias when it is added
+//   linear, matmul, conv1d, conv2d     in bfloat16: float32 operands are rounded, the bias when it is added
 //   batch norm                         either dtype; statistics, scale and shift are float32
 //   activations, pooling, dropout,     in the dtype of the operands; mixed bfloat16 and float32 operands
 //   arithmetic, rearranging            become float32
 //   softmax, losses, layer norm,       in float32: bfloat16 operands are converted
-//   RMS norm, sums and means, exp,
-//   log, pow, …
+//   group norm, RMS norm, sums and
+//   means, exp, log, pow, …
 //
 // float64 is unchanged. Backward uses the dtypes of forward, whether or not a scope is open.
 #pragma once
@@ -95,8 +95,10 @@ struct CastEntry {
 inline constexpr CastEntry cast_table[] = {{"linear", CastRule::to_bfloat16},
                                            {"matmul", CastRule::to_bfloat16},
                                            {"conv2d", CastRule::to_bfloat16},
+                                           {"conv1d", CastRule::to_bfloat16},
                                            {"softmax", CastRule::to_float32},
                                            {"layer_norm", CastRule::to_float32},
+                                           {"group_norm", CastRule::to_float32},
                                            {"rms_norm", CastRule::to_float32},
                                            {"cross_entropy", CastRule::to_float32},
                                            {"nll_loss", CastRule::to_float32},

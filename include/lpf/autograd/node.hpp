@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lpf/autograd/grad_mode.hpp"
+#include "lpf/backend/capture.hpp"
 #include "lpf/tensor/tensor.hpp"
 
 namespace lpf {
@@ -103,7 +104,8 @@ class LeafNode final : public Node {
     return grad_buffer_.defined() && &g.impl() == &grad_buffer_.impl();
   }
   /// Gradients are accumulated into this tensor; zero_grad() zeroes it instead of dropping it.
-  void set_buffer(Tensor buffer) {
+  /// `received` says whether one has arrived since.
+  void set_buffer(Tensor buffer, StepFlag* received) {
     gradient_ = std::move(buffer);
     // A storage of its own: a backward function writes to it, which is no change of a value that one reads.
     const auto& memory = gradient_.impl().storage;
@@ -111,12 +113,14 @@ class LeafNode final : public Node {
     grad_buffer_.impl().storage =
         std::make_shared<Storage>(memory->data(), memory->bytes(), memory, memory->device());
     has_buffer_ = true;
+    received_ = received;
   }
   void accumulate(const Tensor& g) {
-    if (is_grad_buffer(g)) return;  // already accumulated in place
+    if (is_grad_buffer(g)) return set_received(true);  // already accumulated in place
     check<ShapeError>(g.shape() == shape_ && g.dtype() == dtype_, "backward", "a gradient of shape ",
                       g.shape(), " and dtype ", name_of(g.dtype()), " arrived at a leaf of shape ", shape_,
                       " and dtype ", name_of(dtype_));
+    set_received(true);
     if (!gradient_.defined()) {
       gradient_ = g.use_count() == 1 && g.impl().storage.use_count() == 1 ? g.detach() : g.detach().clone();
       return;
@@ -127,17 +131,23 @@ class LeafNode final : public Node {
   void zero() {
     if (has_buffer_) {
       gradient_.backend().fill(gradient_.raw(), gradient_.dtype(), gradient_.numel(), 0);
+      set_received(false);
     } else {
       gradient_ = Tensor();
     }
   }
 
  private:
+  void set_received(bool value) {
+    if (received_) *received_ = value;
+  }
+
   std::shared_ptr<Storage> storage_;
   Shape shape_;
   DType dtype_;
   Tensor gradient_, grad_buffer_;
   bool has_buffer_ = false;
+  StepFlag* received_ = nullptr;
 };
 
 namespace detail {

@@ -144,6 +144,26 @@ class StepCounter {
   std::uint64_t value_ = 0;
 };
 
+/// A flag that a training step sets and branches on. Replays set it too, and a step that has branched on a
+/// value from outside is captured anew if the next replay would begin with another.
+class StepFlag {
+ public:
+  StepFlag& operator=(bool on) {
+    if (detail::capture_log) [[unlikely]]
+      detail::capture_log->add_set(this);
+    run_and_replay([this, on] { on_ = on; });
+    return *this;
+  }
+  operator bool() const {  // NOLINT: a flag
+    if (detail::capture_log) [[unlikely]]
+      detail::capture_log->add_condition(this, [this] { return on_; });
+    return on_;
+  }
+
+ private:
+  bool on_ = false;
+};
+
 /// A switch on which the code of a training step branches, such as training or evaluation mode.
 class StepSwitch {
  public:

@@ -16,7 +16,7 @@
 
 namespace lpf::backend {
 
-inline constexpr std::uint32_t contract_version = 5;
+inline constexpr std::uint32_t contract_version = 6;
 
 /// A scalar of the current training step, such as a learning rate. In a captured step kernels read it
 /// from device memory at `at`, where each replay writes its own; `value` is that of the current step.
@@ -146,11 +146,15 @@ struct Conv2d {
   std::int64_t bias_stride;         // likewise of the bias
 };
 
-/// Pooling windows over x [N, H, W, C] to y [N, P, Q, C].
+/// Pooling windows over x [N, H, W, C] to y [N, P, Q, C]. A window begins in the image or in the padding
+/// before it; it may end behind the padding.
 struct Pool2d {
   DType dtype;
   std::int64_t n, h, w, c, kh, kw, p, q, stride_h, stride_w, pad_h, pad_w;
-  bool count_include_pad;  // average pooling: divide by kh·kw also for windows over the edge
+  // Average pooling divides by `divisor`, or if that is 0 by the pixels of the window inside the image, and
+  // with count_include_pad also inside the padding.
+  bool count_include_pad;
+  std::int64_t divisor;
 };
 
 /// Normalisation of x seen as [groups][rows(g)][channels]: one mean and variance per group and channel. Batch

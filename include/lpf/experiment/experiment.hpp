@@ -234,6 +234,7 @@ class Run {
     e.validation_loss = validation.loss, e.validation_error = 100 * validation.error;
     e.test_loss = test.loss, e.test_error = 100 * test.error;
     e.images_per_second = speed(), e.seconds = seconds_;
+    if (judged) method_.evaluated(std::isnan(validation.loss) ? e.train_loss : validation.loss);
     history_.push_back(e);
     write(e);
     if (e.selection() < best_) {

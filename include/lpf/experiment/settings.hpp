@@ -44,6 +44,7 @@ struct Settings {
   std::string schedule = "cosine";
   Milestones milestones = {};
   double lr_factor = 0.1;
+  std::int64_t patience = 10;
 
   std::int64_t M = 8;
   double gamma = 5e-4, alpha = 1;
@@ -81,13 +82,17 @@ void for_each_setting(S& s, F f) {
   f("evaluate-every", s.evaluate_every, "epochs between evaluations; after the last there is one always");
   f("batch", s.batch, "images of a step");
   f("lr", s.lr, "learning rate");
-  f("momentum", s.momentum, "of SGD");
+  f("momentum", s.momentum, "of SGD and RMSprop");
   f("nesterov", s.nesterov, "Nesterov's momentum");
   f("weight-decay", s.weight_decay, "L2 in the gradient; of adamw, decoupled");
   f("clip-norm", s.clip_norm, "largest norm of a gradient; 0: any");
   f("schedule", s.schedule, "of the learning rate");
   f("milestones", s.milestones, "epochs at which multistep multiplies by lr-factor: 60,120,160");
-  f("lr-factor", s.lr_factor, "see milestones");
+  f("lr-factor", s.lr_factor, "see milestones and patience");
+  f("patience", s.patience,
+    "plateau multiplies by lr-factor after more evaluations than this without a lower loss (of validation, "
+    "or "
+    "else training)");
   f("M", s.M, "lpf, smoothout: perturbed copies of the network in a step");
   f("gamma", s.gamma, "lpf: radius of the noise, relative to a filter's norm");
   f("alpha", s.alpha, "lpf: the radius grows to alpha times gamma over training");
@@ -114,7 +119,7 @@ inline std::vector<std::string> choices(std::string_view setting) {
   if (setting == "normalize") return {"none", "customary", "own"};
   if (setting == "augment") return {"none", "crop-flip", "cutout", "autoaugment"};
   if (setting == "optimizer") return optim::names();
-  if (setting == "schedule") return {"constant", "multistep", "cosine", "linear", "one-cycle"};
+  if (setting == "schedule") return {"constant", "multistep", "cosine", "linear", "one-cycle", "plateau"};
   if (setting == "law") return {"filter-wise", "tensor-wise"};
   if (setting == "estimator") return {"replicas", "antithetic", "per-sample"};
   if (setting == "precision") return precisions;
@@ -239,6 +244,8 @@ inline void validate(const Settings& s) {
   check(s.schedule != "multistep" || !s.milestones.empty(), "train",
         "--schedule multistep needs --milestones, as 60,120,160");
   for (const auto m : s.milestones) positive("milestones", m);
+  check(s.schedule != "plateau" || (s.lr_factor > 0 && s.lr_factor < 1), "train",
+        "--schedule plateau needs --lr-factor in (0, 1), got ", s.lr_factor);
   check(s.augment != "autoaugment" || (s.data_noise == 0 && s.dataset != "digits"), "train",
         "--augment autoaugment works on bytes: it goes neither with --data-noise nor with digits");
   if (const std::string& slices = optim::info(s.optimizer).slices; !slices.empty())

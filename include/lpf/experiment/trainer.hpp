@@ -12,6 +12,7 @@
 #include "lpf/data/dataset.hpp"
 #include "lpf/experiment/settings.hpp"
 #include "lpf/models/registry.hpp"
+#include "lpf/optim/plateau.hpp"
 #include "lpf/optim/registry.hpp"
 #include "lpf/train/checkpoint.hpp"
 
@@ -40,7 +41,7 @@ inline BatchNormPolicy batch_norm_of(const Settings& s) {
                                         : BatchNormPolicy::per_replica;
 }
 
-/// The learning rate's factor over `epochs` epochs of `steps` updates.
+/// The learning rate's factor over `epochs` epochs of `steps` updates; all schedules but "plateau".
 inline schedule::Schedule schedule_of(const Settings& s, std::int64_t steps) {
   const auto total = static_cast<std::uint64_t>(s.epochs * steps);
   if (s.schedule == "cosine") return schedule::cosine(total);
@@ -84,7 +85,13 @@ class Trainer {
   /// For epochs of `steps` updates. Throws what the optimizers throw for options out of range.
   Trainer(const Settings& s, const ParameterStore& params, std::int64_t steps)
       : settings_(s), method_(optim::make(s.optimizer, params, method_options(s, steps))) {
-    method_->optimizer().set_schedule(schedule_of(s, steps));
+    if (s.schedule == "plateau") {
+      plateau_.emplace(schedule::ReduceOnPlateauOptions{.factor = s.lr_factor,
+                                                        .patience = static_cast<std::uint64_t>(s.patience)});
+      method_->optimizer().set_schedule(*plateau_);
+    } else {
+      method_->optimizer().set_schedule(schedule_of(s, steps));
+    }
   }
 
   /// One update. next() returns a batch, loss(batch) its mean loss; loss may be called repeatedly.
@@ -101,8 +108,16 @@ class Trainer {
   /// Whether step() takes one batch and may therefore be captured (CapturedStep).
   bool takes_one_batch() const { return method_->batches() == 1; }
 
+  /// The loss of an evaluation, for the schedule "plateau".
+  void evaluated(double loss) {
+    if (plateau_) plateau_->step(loss);
+  }
+
   /// Adds the state that a resumed run needs.
-  void add_to(Checkpoint& checkpoint) { method_->add_to(checkpoint); }
+  void add_to(Checkpoint& checkpoint) {
+    method_->add_to(checkpoint);
+    if (plateau_) checkpoint.add("schedule", *plateau_);
+  }
 
   /// Learning rate of the coming update.
   double lr() const { return method_->optimizer().lr(); }
@@ -123,6 +138,7 @@ class Trainer {
  private:
   Settings settings_;
   std::unique_ptr<optim::Method> method_;
+  std::optional<schedule::ReduceOnPlateau> plateau_;
 };
 using Method [[deprecated("use Trainer")]] = Trainer;
 

@@ -36,6 +36,11 @@ class ParameterStore {
   void zero_grad() const { state_->zero_gradient(); }
   /// True if backward() has accumulated into the gradient, or it was written, since it was last zeroed.
   bool has_gradient() const { return gradient().impl().storage->version() != state_->cleared; }
+  /// True if a gradient has arrived at a parameter, be it zero, since it was last zeroed: PyTorch's
+  /// `p.grad is not None`.
+  bool has_gradient(std::size_t index) const { return tensor(index), state_->received[index]; }
+  /// Counts a gradient that was written into gradient() without backward().
+  void set_has_gradient(std::size_t index) const { tensor(index), state_->received[index] = true; }
 
   const std::vector<ParameterInfo>& parameters() const { return state_->materialize(), state_->infos; }
   /// The leaf tensor of a parameter.
@@ -66,6 +71,7 @@ class ParameterStore {
     state_->infos[i].trainable = trainable;
     gradient();
     state_->connect(i);
+    state_->received[i] = false;
     const Tensor g = state_->gradient.alias(state_->infos[i].shape, state_->infos[i].offset);
     g.backend().fill(g.raw(), dtype(), g.numel(), 0);
   }

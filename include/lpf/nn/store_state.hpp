@@ -15,7 +15,8 @@ namespace lpf {
 /// Memory layout of a parameter, for exchange with PyTorch.
 enum class Layout {
   plain,
-  filter  ///< convolution weight: [K, kh, kw, C] here, [K, C, kh, kw] in PyTorch
+  /// convolution weight: [K, kh, kw, C] here, [K, C, kh, kw] in PyTorch; or [K, k, C] and [K, C, k]
+  filter
 };
 
 /// One parameter of a store.
@@ -61,6 +62,8 @@ struct StoreState {
   StepSwitch training{true};
   StepCounter updates;
   std::uint64_t cleared = 0;  // version of the gradient when it was last zeroed
+  // Of each parameter: whether a gradient has arrived since then.
+  std::unique_ptr<StepFlag[]> received;
 
   LPF_ONCE void claim(const std::string& name) {
     check<StateError>(
@@ -90,6 +93,7 @@ struct StoreState {
       tensors[i] = view;
     }
     theta = values;
+    received = std::make_unique<StepFlag[]>(infos.size());
     for (std::size_t i = 0; i < infos.size(); ++i) connect(i);
   }
 
@@ -99,13 +103,15 @@ struct StoreState {
     tensors[i].set_node(nullptr);
     if (!infos[i].trainable) return;
     tensors[i].requires_grad_();
-    static_cast<LeafNode&>(*tensors[i].node()).set_buffer(gradient.alias(infos[i].shape, infos[i].offset));
+    static_cast<LeafNode&>(*tensors[i].node())
+        .set_buffer(gradient.alias(infos[i].shape, infos[i].offset), &received[i]);
   }
 
   LPF_ONCE void zero_gradient() {
     materialize();
     gradient.backend().fill(gradient.raw(), options.dtype, gradient.numel(), 0);
     run_and_replay([this] { cleared = gradient.impl().storage->version(); });
+    for (std::size_t i = 0; i < infos.size(); ++i) received[i] = false;
   }
 
   /// Marks θ as changed by an update.

@@ -93,35 +93,46 @@ LPF_ONCE Tensor conv_filter(const Tensor& x, const Tensor& dy, const backend::Co
   });
 }
 
-/// The description of the call; checks every rule of conv2d().
-LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const Tensor& bias,
-                                       const Conv2dOptions& o) {
-  constexpr const char* op = "conv2d";
-  check_image(op, x);
-  check<ShapeError>(w.rank() == 4, op, "the weight needs shape [K, kh, kw, C/groups], got ", w.shape());
+/// Checks the channels of x […, C], w [K, …, C/groups] and a bias [K] or undefined.
+LPF_ONCE void check_conv_channels(const char* op, const Shape& x, const Shape& w, const Tensor& bias,
+                                  std::int64_t groups) {
+  const std::int64_t channels = x[x.rank() - 1], filters = w[0], each = w[w.rank() - 1];
+  check(groups > 0, op, "groups must be positive, got ", groups);
+  check<ShapeError>(channels % groups == 0, op, channels, " input channels do not divide into ", groups,
+                    " groups: x is ", x);
+  check<ShapeError>(filters % groups == 0, op, filters, " filters do not divide into ", groups,
+                    " groups: the weight is ", w);
+  check<ShapeError>(channels == each * groups, op, "input has ", channels, " channels, the weight expects ",
+                    each * groups,
+                    groups > 1 ? concat(" (", groups, " groups of ", each, ")") : std::string(), ": x is ", x,
+                    ", the weight is ", w);
+  check<ShapeError>(!bias.defined() || bias.shape() == Shape{filters}, op, "the bias has shape ",
+                    bias.defined() ? bias.shape() : Shape(), ", the weight ", w, " needs [", filters, "]");
+}
+
+/// The description of the call; checks every rule of conv2d() (axes = 2) or conv1d(). Sequences are images of
+/// one row: their stride, padding and dilation are {1, stride}, {0, padding} and {1, dilation}.
+LPF_ONCE backend::Conv2d describe_conv(const char* op, int axes, const Tensor& x, const Tensor& w,
+                                       const Tensor& bias, const Conv2dOptions& o) {
+  check_windowed(op, axes, x);
+  check<ShapeError>(w.rank() == axes + 2, op, "the weight needs shape ",
+                    axes == 2 ? "[K, kh, kw, C/groups]" : "[K, k, C/groups]", ", got ", w.shape());
   check_same_kind(op, x, w);
-  check(o.groups > 0, op, "groups must be positive, got ", o.groups);
-  const auto &xs = x.shape(), &ws = w.shape();
-  check<ShapeError>(xs[3] % o.groups == 0, op, xs[3], " input channels do not divide into ", o.groups,
-                    " groups: x is ", xs);
-  check<ShapeError>(ws[0] % o.groups == 0, op, ws[0], " filters do not divide into ", o.groups,
-                    " groups: the weight is ", ws);
-  check<ShapeError>(xs[3] == ws[3] * o.groups, op, "input has ", xs[3], " channels, the weight expects ",
-                    ws[3] * o.groups,
-                    o.groups > 1 ? concat(" (", o.groups, " groups of ", ws[3], ")") : std::string(),
-                    ": x is ", xs, ", the weight is ", ws);
-  check_window(op, {ws[1], ws[2]}, o.stride, o.padding, o.dilation);
+  check_conv_channels(op, x.shape(), w.shape(), bias, o.groups);
+  const Shape xs = as_image(x.shape()), ws = as_image(w.shape());
+  check_window(op, axes, {ws[1], ws[2]}, o.stride, o.padding, o.dilation);
   if (bias.defined()) {
-    check<ShapeError>(bias.shape() == Shape{ws[0]}, op, "the bias has shape ", bias.shape(), ", the weight ",
-                      ws, " needs [", ws[0], "]");
     check_accumulation_kind(op, x, bias);
     check<ReplicaError>(
         !bias.is_replicated() || !w.is_replicated() || bias.impl().replicas == w.impl().replicas, op,
         "weight and bias are replicas of two different perturbed passes");
   }
-  const WindowAxis rows = window_axis(op, "height", xs, xs[1], ws[1], o.stride.h, o.padding.h, o.dilation.h),
-                   columns =
-                       window_axis(op, "width", xs, xs[2], ws[2], o.stride.w, o.padding.w, o.dilation.w);
+  meet_batch(op, w, x);
+  meet_batch(op, bias, x);
+  const WindowAxis rows =
+      window_axis(op, "pixels of height", x.shape(), xs[1], ws[1], o.stride.h, o.padding.h, o.dilation.h);
+  const WindowAxis columns = window_axis(op, axes == 2 ? "pixels of width" : "positions", x.shape(), xs[2],
+                                         ws[2], o.stride.w, o.padding.w, o.dilation.w);
   return {.dtype = x.dtype(),
           .n = xs[0],
           .h = xs[1],
@@ -158,7 +169,7 @@ LPF_ONCE backend::Conv2d describe_conv(const Tensor& x, const Tensor& w, const T
 LPF_ONCE Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& bias = {},
                        const Conv2dOptions& options = {}) {
   if (const auto cast = detail::cast_operands("conv2d", x, w)) return conv2d(cast.a, cast.b, bias, options);
-  return detail::conv(x, w, bias, detail::describe_conv(x, w, bias, options));
+  return detail::conv(x, w, bias, detail::describe_conv("conv2d", 2, x, w, bias, options));
 }
 
 }  // namespace lpf

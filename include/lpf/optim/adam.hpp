@@ -16,6 +16,7 @@ struct AdamOptions {
   double epsilon = 1e-8;
   double weight_decay = 0;  ///< λ
   bool amsgrad = false;
+  bool skip_unused = false;  ///< leave parameters alone that took no part in the loss, as PyTorch does
 };
 
 /// PyTorch's torch.optim.Adam, on the whole vector θ: the formula at the top of this file.
@@ -86,8 +87,11 @@ struct AdamWOptions {
   double epsilon = 1e-8;
   double weight_decay = 0.01;
   bool amsgrad = false;
+  bool skip_unused = false;  ///< leave parameters alone that took no part in the loss, as PyTorch does
 
-  operator AdamOptions() const { return {lr, beta1, beta2, epsilon, weight_decay, amsgrad}; }  // NOLINT
+  operator AdamOptions() const {  // NOLINT
+    return {lr, beta1, beta2, epsilon, weight_decay, amsgrad, skip_unused};
+  }
 };
 
 /// Adam with decoupled weight decay. A group's options replace all of the optimizer's, weight decay included.

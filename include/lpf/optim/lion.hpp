@@ -12,6 +12,7 @@ struct LionOptions {
   double lr = 1e-4;                  ///< η
   double beta1 = 0.9, beta2 = 0.99;  ///< β₁ of the update, β₂ of the average
   double weight_decay = 0;           ///< λ, decoupled from the gradient
+  bool skip_unused = false;  ///< leave parameters alone that took no part in the loss, as PyTorch does
 };
 
 /// Lion on the whole vector θ, composed of operations on tensors: the formula at the top of this file.

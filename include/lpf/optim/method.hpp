@@ -52,6 +52,8 @@ class AnyOptimizer {
   virtual double lr() const = 0;
   virtual std::uint64_t steps() const = 0;
   virtual void set_steps(std::uint64_t n) = 0;
+  virtual std::vector<std::uint64_t> parameter_steps() const = 0;
+  virtual void set_parameter_steps(const std::vector<std::uint64_t>& n) = 0;
   virtual StateVectors state() const = 0;
   virtual const ParameterStore& params() const = 0;
 };
@@ -74,6 +76,10 @@ class OptimizerOf final : public AnyOptimizer {
   double lr() const override { return optimizer_.lr(); }
   std::uint64_t steps() const override { return optimizer_.steps(); }
   void set_steps(std::uint64_t n) override { optimizer_.set_steps(n); }
+  std::vector<std::uint64_t> parameter_steps() const override { return optimizer_.parameter_steps(); }
+  void set_parameter_steps(const std::vector<std::uint64_t>& n) override {
+    optimizer_.set_parameter_steps(n);
+  }
   StateVectors state() const override { return optimizer_.state(); }
   const ParameterStore& params() const override { return optimizer_.params(); }
   O& get() { return optimizer_; }

@@ -15,6 +15,7 @@
 //   };
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <utility>
@@ -43,17 +44,18 @@ inline bool is_vector(const ParameterInfo& info) { return info.shape.rank() <= 1
 /// A range of θ whose parameters share one group.
 struct Range {
   std::int64_t begin, end;
-  std::size_t group;  ///< 0: the optimizer's own options
+  std::size_t group;          ///< 0: the optimizer's own options
+  std::size_t parameter = 0;  ///< the first in it
 
   std::int64_t length() const { return end - begin; }
   /// The range's elements of a vector of θ's length, as a view [length].
   Tensor of(const Tensor& vector) const { return vector.alias({length()}, begin); }
 };
 
-/// The ranges of the trainable parameters, in the order of θ.
+/// The ranges of the trainable parameters, in the order of θ; if `apart`, one for each parameter.
 template <class Options>
-std::vector<Range> ranges_of(const ParameterStore& params,
-                             const std::vector<ParameterGroup<Options>>& groups) {
+std::vector<Range> ranges_of(const ParameterStore& params, const std::vector<ParameterGroup<Options>>& groups,
+                             bool apart = false) {
   std::vector<Range> out;
   const auto align = static_cast<std::int64_t>(64 / size_of(params.dtype()));
   for (const ParameterInfo& info : params.parameters()) {
@@ -65,10 +67,10 @@ std::vector<Range> ranges_of(const ParameterStore& params,
     // The gap between neighbours is smaller than the alignment and stays zero in θ and in its gradient, so a
     // range may span it. A frozen parameter between two takes at least the alignment.
     const bool neighbours = !out.empty() && out.back().group == g && info.offset - out.back().end < align;
-    if (neighbours) {
+    if (neighbours && !apart) {
       out.back().end = end;
     } else {
-      out.push_back({info.offset, end, g});
+      out.push_back({info.offset, end, g, info.index});
     }
   }
   return out;
@@ -87,6 +89,10 @@ using StateVectors = std::vector<std::pair<std::string, Tensor>>;
 
 /// Base of the optimizers that update θ from its gradient, one sweep for each range. step() consumes the
 /// gradient and clears it: several backward() before it accumulate, and nothing carries over to the next.
+///
+/// Options with a field `bool skip_unused` decide about parameters that took no part in the loss. false: their
+/// gradient is 0, so weight decay and momentum act on them. true, as in PyTorch: they and their state are left
+/// alone, and a parameter's `t` and `first` count its own updates; each parameter is then a range of its own.
 template <class Options>
 class Optimizer {
  public:
@@ -100,6 +106,8 @@ class Optimizer {
             "a group needs a rule for which parameters it holds: set its match");
       options_.push_back(g.options);
     }
+    for (const Options& o : options_) apart_ |= skips_unused(o);
+    if (apart_) parameter_steps_.resize(params_.parameters().size());
   }
   virtual ~Optimizer() = default;
 
@@ -114,6 +122,17 @@ class Optimizer {
 
   std::uint64_t steps() const { return steps_; }
   void set_steps(std::uint64_t n) { steps_ = n; }
+  /// Updates of each parameter of the store, in which those that were skipped do not count. Empty if no options
+  /// have skip_unused.
+  std::vector<std::uint64_t> parameter_steps() const {
+    return {parameter_steps_.begin(), parameter_steps_.end()};
+  }
+  /// ValueError unless there are as many as parameter_steps() returns.
+  void set_parameter_steps(const std::vector<std::uint64_t>& n) {
+    check(n.size() == parameter_steps_.size(), "optimizer", "it counts the updates of ",
+          parameter_steps_.size(), " parameters, got ", n.size(), " numbers");
+    std::copy(n.begin(), n.end(), parameter_steps_.begin());
+  }
   /// The state that a checkpoint stores besides steps().
   virtual StateVectors state() const = 0;
 
@@ -144,9 +163,18 @@ class Optimizer {
   ParameterStore params_;
 
  private:
-  StepNumbers numbers(const Options& options) const;
+  static bool skips_unused(const Options& o) {
+    if constexpr (requires { o.skip_unused; })
+      return o.skip_unused;
+    else
+      return false;
+  }
+  /// Those of the update after `done` others.
+  StepNumbers numbers(const Options& options, const StepCounter& done) const;
 
   StepCounter steps_;
+  bool apart_ = false;  // some options skip unused parameters
+  std::vector<StepCounter> parameter_steps_;
   std::vector<Options> options_;
   std::vector<ParameterGroup<Options>> groups_;
   schedule::Schedule schedule_;
@@ -155,9 +183,15 @@ class Optimizer {
 template <class Options>
 void Optimizer<Options>::step() {
   const auto off = no_grad();
-  for (const Range& range : ranges_of(params_, groups_)) {
+  for (const Range& range : ranges_of(params_, groups_, apart_)) {
     const Options& options = options_[range.group];
-    update(range, options, numbers(options));
+    if (!skips_unused(options)) {
+      update(range, options, numbers(options, steps_));
+    } else if (params_.has_gradient(range.parameter)) {
+      StepCounter& own = parameter_steps_[range.parameter];
+      update(range, options, numbers(options, own));
+      ++own;
+    }
   }
   ++steps_;
   params_.count_update();
@@ -165,9 +199,9 @@ void Optimizer<Options>::step() {
 }
 
 template <class Options>
-StepNumbers Optimizer<Options>::numbers(const Options& options) const {
-  StepNumbers now{{}, steps_.is_zero()};
-  const auto all = [this, &options] { return step_numbers(options, lr_of(options), steps_ + 1); };
+StepNumbers Optimizer<Options>::numbers(const Options& options, const StepCounter& done) const {
+  StepNumbers now{{}, done.is_zero()};
+  const auto all = [this, &options, &done] { return step_numbers(options, lr_of(options), done + 1); };
   const std::vector<double> values = all();
   for (std::size_t i = 0; i < values.size(); ++i)
     now.values.push_back(step_scalar(values[i], [all, i] { return all()[i]; }));

@@ -18,6 +18,7 @@
 #include "lpf/core/suggest.hpp"
 #include "lpf/optim/adam.hpp"
 #include "lpf/optim/lion.hpp"
+#include "lpf/optim/rmsprop.hpp"
 #include "lpf/optim/sgd.hpp"
 #include "lpf/optim/wrappers.hpp"
 
@@ -81,6 +82,10 @@ inline const std::vector<OptimizerInfo>& optimizers() {
        [](P p, O o) { return make_any<AdamW>(p, AdamWOptions{.lr = o.lr, .weight_decay = o.weight_decay}); }},
       {"lion", "Lion", "the sign of an averaged gradient", {"lr", "weight-decay"}, {1e-4, 0, false},
        [](P p, O o) { return make_any<Lion>(p, LionOptions{.lr = o.lr, .weight_decay = o.weight_decay}); }},
+      {"rmsprop", "RMSprop", "the gradient by its mean square", {"lr", "momentum", "weight-decay"},
+       {1e-3, 0, false}, [](P p, O o) {
+         return make_any<RMSprop>(p, RMSpropOptions{.lr = o.lr, .momentum = o.momentum,
+                                                    .weight_decay = o.weight_decay}); }},
   };
   return all;
 }

@@ -8,11 +8,12 @@
 namespace lpf::optim {
 
 struct SGDOptions {
-  double lr = 0.1;          ///< η
-  double momentum = 0;      ///< μ
-  double dampening = 0;     ///< τ
-  double weight_decay = 0;  ///< λ, on every parameter unless a group overrides it
-  bool nesterov = false;    ///< needs momentum, and no dampening
+  double lr = 0.1;           ///< η
+  double momentum = 0;       ///< μ
+  double dampening = 0;      ///< τ
+  double weight_decay = 0;   ///< λ, on every parameter unless a group overrides it
+  bool nesterov = false;     ///< needs momentum, and no dampening
+  bool skip_unused = false;  ///< leave parameters alone that took no part in the loss, as PyTorch does
 };
 using SgdOptions [[deprecated("use SGDOptions")]] = SGDOptions;
 

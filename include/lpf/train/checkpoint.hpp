@@ -89,7 +89,14 @@ class Checkpoint {
         add(concat(name, "/", key, "/", info.name), flat.alias(info.shape, info.offset));
     add_value(
         name + "/steps", [&] { return optimizer.steps(); }, [&](std::uint64_t n) { optimizer.set_steps(n); });
+    if constexpr (requires { optimizer.parameter_steps(); })
+      if (!optimizer.parameter_steps().empty()) add_parameter_steps(name + "/parameter steps", optimizer);
   }
+
+  /// Anything that adds its parts itself, as schedule::ReduceOnPlateau does.
+  template <class T>
+  requires requires(T& part, Checkpoint& c, const std::string& name) { part.add_to(c, name); }
+  void add(const std::string& name, T& part) { part.add_to(*this, name); }
 
   /// A low-pass filter: the number of its passes; the seeds must agree.
   template <class T>
@@ -185,6 +192,25 @@ class Checkpoint {
     };
     add_value(
         name, [=] { return value; }, set);
+  }
+
+  /// The updates of each parameter, as "3 3 0".
+  template <class T>
+  void add_parameter_steps(const std::string& name, T& optimizer) {
+    const auto get = [&] {
+      std::string text;
+      for (const std::uint64_t n : optimizer.parameter_steps()) text += concat(text.empty() ? "" : " ", n);
+      return text;
+    };
+    const auto set = [&, name](const std::string& text) {
+      std::vector<std::uint64_t> steps;
+      for (std::size_t at = 0, end; at <= text.size(); at = end + 1) {
+        end = std::min(text.find(' ', at), text.size());
+        steps.push_back(detail::value_of<std::uint64_t>(name, text.substr(at, end - at)));
+      }
+      optimizer.set_parameter_steps(steps);
+    };
+    add_value(name, get, set);
   }
 
   void check_state(const SafetensorsFile& state) const {

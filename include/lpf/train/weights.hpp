@@ -6,7 +6,7 @@
 //   net.load_state_dict(safetensors.torch.load_file("net.safetensors"))    # in Python
 //
 // The names are the layers' paths. Layouts that are channels first in PyTorch are permuted: a convolution's
-// filters are [K, kh, kw, C] here and [K, C, kh, kw] there. Buffers (running statistics,
+// filters are [K, kh, kw, C] here and [K, C, kh, kw] there, or [K, k, C] and [K, C, k]. Buffers (running statistics,
 // num_batches_tracked) are part of the weights.
 #pragma once
 
@@ -90,14 +90,27 @@ struct Weight {
 
   Tensor to_torch() const {
     const Tensor t = tensor.detach();
-    return layout == Layout::filter ? permute(t, {0, 3, 1, 2}) : t;
+    return layout == Layout::filter ? permute(t, torch_axes()) : t;
   }
   Shape torch_shape() const {
-    const Shape& s = tensor.shape();
-    return layout == Layout::filter ? Shape{s[0], s[3], s[1], s[2]} : s;
+    if (layout != Layout::filter) return tensor.shape();
+    Shape out;
+    for (const int axis : torch_axes()) out.push_back(tensor.shape()[axis]);
+    return out;
   }
   void set_from_torch(const Tensor& t) const {
-    tensor.copy_(layout == Layout::filter ? permute(t, {0, 2, 3, 1}) : t);
+    if (layout != Layout::filter) return static_cast<void>(tensor.copy_(t));
+    Axes axes(static_cast<std::size_t>(t.rank()));  // the inverse of torch_axes()
+    for (int i = 0; const int axis : torch_axes()) axes[static_cast<std::size_t>(axis)] = i++;
+    tensor.copy_(permute(t, axes));
+  }
+
+ private:
+  /// The axes of filters [K, …, C] in the order [K, C, …].
+  Axes torch_axes() const {
+    Axes out{0, tensor.rank() - 1};
+    for (int i = 1; i + 1 < tensor.rank(); ++i) out.push_back(i);
+    return out;
   }
 };
 

@@ -13,15 +13,20 @@ inline namespace LPF_ISA {
 
 /// The part of an output pixel's window that lies inside the plane.
 struct Window {
+  std::int64_t row, column;  // where the window begins
   std::int64_t top, bottom, left, right;
   Window(const Pool2d& d, std::int64_t i, std::int64_t j)
-      : top(std::max<std::int64_t>(0, i * d.stride_h - d.pad_h)),
-        bottom(std::min(d.h, i * d.stride_h - d.pad_h + d.kh)),
-        left(std::max<std::int64_t>(0, j * d.stride_w - d.pad_w)),
-        right(std::min(d.w, j * d.stride_w - d.pad_w + d.kw)) {}
+      : row(i * d.stride_h - d.pad_h),
+        column(j * d.stride_w - d.pad_w),
+        top(std::max<std::int64_t>(0, row)),
+        bottom(std::min(d.h, row + d.kh)),
+        left(std::max<std::int64_t>(0, column)),
+        right(std::min(d.w, column + d.kw)) {}
   /// The divisor of its average.
   std::int64_t divisor(const Pool2d& d) const {
-    return d.count_include_pad ? d.kh * d.kw : (bottom - top) * (right - left);
+    if (d.divisor != 0) return d.divisor;
+    if (!d.count_include_pad) return (bottom - top) * (right - left);
+    return (std::min(row + d.kh, d.h + d.pad_h) - row) * (std::min(column + d.kw, d.w + d.pad_w) - column);
   }
 };
 
