@@ -9,28 +9,40 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Adjacent columns are summed together, in tiles whose sums stay in registers or the cache.
+template <class T>
+using ScanSum = std::conditional_t<std::is_floating_point_v<T>, double, std::uint64_t>;
+
+inline constexpr std::int64_t scan_tile = 64;  // columns that are summed together
+
+/// Running sums of at most scan_tile adjacent columns of n rows, `step` elements from one row to the next.
+template <class T>
+void scan_columns(std::int64_t n, std::int64_t step, std::int64_t width, const T* x, T* y) {
+  if (width == 1) {  // the sum stays in a register
+    ScanSum<T> sum = 0;
+    for (std::int64_t j = 0; j < n; ++j)
+      y[j * step] = static_cast<T>(sum += static_cast<ScanSum<T>>(x[j * step]));
+    return;
+  }
+  ScanSum<T> sum[scan_tile] = {};
+  for (std::int64_t j = 0; j < n; ++j)
+    for (std::int64_t i = 0; i < width; ++i)
+      y[j * step + i] = static_cast<T>(sum[i] += static_cast<ScanSum<T>>(x[j * step + i]));
+}
+
 template <class T>
 void cumsum(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x, void* y,
             bool reverse) {
-  using Sum = std::conditional_t<std::is_floating_point_v<T>, double, std::uint64_t>;
-  constexpr std::int64_t tile = 64;
-  const std::int64_t tiles = (inner + tile - 1) / tile;
+  if (n == 0) return;
+  const std::int64_t tile = scan_tile, tiles = (inner + tile - 1) / tile,
+                     first_row = reverse ? (n - 1) * inner : 0;
   const std::int64_t work = std::max<std::int64_t>(1, n * std::min(inner, tile));
-  const T* from = static_cast<const T*>(x);
-  T* to = static_cast<T*>(y);
   parallel_for(outer * tiles, std::max<std::int64_t>(1, elementwise_grain / work),
                [&](std::int64_t t, std::int64_t end) {
                  for (; t < end; ++t) {
-                   const std::int64_t first = t % tiles * tile, width = std::min(tile, inner - first);
-                   Sum sum[tile] = {};
-                   for (std::int64_t j = 0; j < n; ++j) {
-                     const std::int64_t row = (t / tiles * n + (reverse ? n - 1 - j : j)) * inner + first;
-                     for (std::int64_t i = 0; i < width; ++i) {
-                       sum[i] += static_cast<Sum>(from[row + i]);
-                       to[row + i] = static_cast<T>(sum[i]);
-                     }
-                   }
+                   const std::int64_t column = t % tiles * tile,
+                                      at = t / tiles * n * inner + first_row + column;
+                   scan_columns(n, reverse ? -inner : inner, std::min(tile, inner - column),
+                                static_cast<const T*>(x) + at, static_cast<T*>(y) + at);
                  }
                });
 }
