@@ -141,10 +141,11 @@ TEST_CASE("selection: in a captured step") {
     CHECK(step.captured() == 1);
   }
   const Tensor index = integers({4, 3}, [](std::int64_t i) { return i * i % 6; }).to(gpu);
+  const Tensor rows = integers({3}, [](std::int64_t i) { return i * 2 % 4; }).to(gpu);
   const auto indexed = [=](const Tensor& x) {
     const Tensor leaf = x.detach().requires_grad_();
     const Tensor y = scatter(leaf, 1, index, square(leaf)) + scatter_add(leaf, 1, index, leaf) +
-                     index_add(leaf, 0, index[0], leaf.narrow(0, 0, 3)) + masked_fill(leaf, x > 0.0, 1);
+                     index_add(leaf, 0, rows, leaf.narrow(0, 0, 3)) + masked_fill(leaf, x > 0.0, 1);
     return grad(sum(square(y)), {leaf})[0];
   };
   CapturedStep step(indexed);

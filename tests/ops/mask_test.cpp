@@ -130,6 +130,8 @@ TEST_CASE("masks: replicas") {
   const Tensor parameter = detail::add_replica_dim(w, plan_of(3));
   CHECK_ERROR(masked_fill(parameter, bools({2, 4, 4}, 1), 0), ReplicaError, "[masked_fill]", "[2, 4, 4]",
               "M = 3", "per_sample");
+  CHECK_ERROR(masked_fill(detail::add_replica_dim(normal({3, 1, 4}), plan_of(3)), bools({2, 4}, 1), 0),
+              ReplicaError, "[masked_fill]", "[2, 4]", "[1, 4]");
   CHECK_ERROR(masked_fill(w[0], replicate(mask, parameter), 0), ReplicaError, "[masked_fill]");
   CHECK_ERROR(masked_fill(parameter, detail::add_replica_dim(bools({3, 4, 4}, 1), plan_of(3)), 0),
               ReplicaError, "two different");
