@@ -11,7 +11,7 @@
 
 namespace lpf::cuda {
 
-enum class Indexed : int { none, take, index_add, gather, scatter_add, cross_entropy };
+enum class Indexed : int { none, take, index_add, gather, scatter_add, cross_entropy, scatter };
 
 /// A word accessible to host and kernels: 0, or the last fault.
 std::uint64_t* fault_word();
@@ -20,8 +20,10 @@ std::uint64_t* fault_word();
 inline void check_faults() {
   const std::uint64_t fault = std::exchange(*fault_word(), 0);
   if (fault == 0) return;
-  static constexpr const char* names[] = {"",       "index_select, embedding", "index_select backward",
-                                          "gather", "gather backward",         "cross_entropy"};
+  static constexpr const char* names[] = {
+      "",       "index_select, embedding",      "index_add, index_select backward",
+      "gather", "scatter_add, gather backward", "cross_entropy",
+      "scatter"};
   const std::int64_t index = static_cast<std::int64_t>(fault << 8) >> 8;
   fail<IndexError>(names[fault >> 56], "index ", index, " is outside its axis; the GPU found it in a kernel ",
                    "that was queued before this call");

@@ -1,13 +1,11 @@
 // Gather and scatter by index. Additions to one element happen in index order, in one thread: the same bits
-// in every run, without atomics. index_add sorts its index for that (runs by counting, then merges; both
-// stable), so that the entries of one element are adjacent.
-#include <utility>
-
+// in every run. index_add sorts its index for that (stable), so that the entries of one element are adjacent.
 #include "elements.hpp"
 #include "fault.hpp"
 #include "kernel_groups.hpp"
 #include "launch.hpp"
 #include "memory.hpp"
+#include "sort_rows.hpp"
 
 namespace lpf::cuda {
 namespace {
@@ -87,48 +85,66 @@ void scatter_add(DType type, Index outer, Index n, Index inner, Index m, const v
   });
 }
 
+// --- scatter
+
+/// The largest of the numbers that several threads write to one place, in any order.
+LPF_DEVICE inline void keep_largest(Index* to, Index value) {
+#ifdef __CUDACC__
+  atomicMax(reinterpret_cast<long long*>(to), static_cast<long long>(value));
+#else
+  if (*to < value) *to = value;
+#endif
+}
+
+/// The place in x of entry k of [outer, m, inner].
+struct Target {
+  IndexGuard guard;
+  Index n, inner, m;
+  const Index* index;
+  LPF_DEVICE bool find(Index k, Index& place) const {
+    place = (k / (m * inner) * n + index[k]) * inner + k % inner;
+    return guard.allows(index[k], n);
+  }
+};
+/// last[place] = the last entry for a place.
+struct LastEntry {
+  Target target;
+  Index* last;
+  LPF_DEVICE void operator()(Index k) const {
+    Index place;
+    if (target.find(k, place)) keep_largest(last + place, k);
+  }
+};
+template <class Bits>
+struct Scatter {
+  Target target;
+  const Index* last;
+  const Bits* y;
+  Bits* x;
+  LPF_DEVICE void operator()(Index k) const {
+    Index place;
+    if (target.find(k, place) && last[place] == k) x[place] = y[k];
+  }
+};
+struct NoEntries {
+  Index* last;
+  LPF_DEVICE void operator()(Index i) const { last[i] = -1; }
+};
+void scatter(DType type, Index outer, Index n, Index inner, Index m, const void* y, const Index* index,
+             void* x) {
+  const Index entries = outer * m * inner;
+  if (entries == 0) return;
+  const Target target{IndexGuard(Indexed::scatter), n, inner, m, index};
+  const Scratch<Index> last(outer * n * inner);
+  each(outer * n * inner, NoEntries{last.data()});
+  each(entries, LastEntry{target, last.data()});
+  visit_bits(type, [&](auto zero) {
+    using Bits = decltype(zero);
+    each(entries, Scatter<Bits>{target, last.data(), static_cast<const Bits*>(y), static_cast<Bits*>(x)});
+  });
+}
+
 // --- index_add
-
-constexpr Index first_run = 512;
-
-/// Sorts each run by counting: the place of an entry is the number of entries before it.
-struct SortRuns {
-  const Index* key;
-  Index count;
-  Index* order;
-  LPF_DEVICE void operator()(Index p) const {
-    const Index begin = p / first_run * first_run,
-                end = begin + first_run < count ? begin + first_run : count;
-    Index place = begin;
-    for (Index q = begin; q < end; ++q) place += key[q] < key[p] || (key[q] == key[p] && q < p);
-    order[place] = p;
-  }
-};
-
-/// Merges adjacent runs of `width`: the place of an entry is its place in its own run plus, by
-/// bisection, its place in the other.
-struct MergeRuns {
-  const Index* key;
-  Index count, width;
-  const Index* from;
-  Index* to;
-  LPF_DEVICE void operator()(Index p) const {
-    const Index run = p / width, begin = run * width, entry = from[p];
-    const bool second = run % 2 == 1;
-    const Index other = second ? begin - width : begin + width;
-    Index low = other < count ? other : count, high = low + width < count ? low + width : count;
-    const Index other_begin = low;
-    while (low < high) {
-      const Index middle = (low + high) / 2, it = key[from[middle]];
-      if (it < key[entry] || (second && it == key[entry])) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    to[(second ? other : begin) + (p - begin) + (low - other_begin)] = entry;
-  }
-};
 
 /// One thread per column of the first of the entries for one element, which adds them all.
 template <class T>
@@ -153,12 +169,7 @@ void index_add(DType type, Index outer, Index n, Index inner, Index count, const
                void* x) {
   if (outer * inner * count == 0) return;
   const Scratch<Index> one(count), two(count);
-  Index *order = one.data(), *next = two.data();
-  each(count, SortRuns{index, count, order});
-  for (Index width = first_run; width < count; width *= 2) {
-    each(count, MergeRuns{index, count, width, order, next});
-    std::swap(order, next);
-  }
+  const Index* order = sort_rows(index, 1, count, one.data(), two.data());
   visit_floating("index_add", type, [&](auto zero) {
     using T = decltype(zero);
     each(outer * count * inner, AddRuns<T>{IndexGuard(Indexed::index_add), n, inner, count,
@@ -173,6 +184,7 @@ void index(Table& t) {
   t.index_add = index_add;
   t.gather = gather;
   t.scatter_add = scatter_add;
+  t.scatter = scatter;
 }
 
 }  // namespace lpf::cuda

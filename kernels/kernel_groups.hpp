@@ -12,6 +12,8 @@ using backend::Table;
 void elementwise(Table&);
 void reduce(Table&);
 void index(Table&);
+void scan(Table&);
+void order(Table&);
 void noise(Table&);
 void optimizer(Table&);
 void products(Table&);
@@ -44,6 +46,8 @@ inline void fill_kernel_groups(Table& t) {
   elementwise(t);
   reduce(t);
   index(t);
+  scan(t);
+  order(t);
   noise(t);
   optimizer(t);
   products(t);
@@ -68,6 +72,9 @@ inline void fill_kernel_groups(Table& t) {
   miss<&Table::index_add>(t, "index_add");
   miss<&Table::gather>(t, "gather");
   miss<&Table::scatter_add>(t, "scatter_add");
+  miss<&Table::scatter>(t, "scatter");
+  miss<&Table::cumsum>(t, "cumsum");
+  miss<&Table::topk>(t, "topk");
   miss<&Table::gemm>(t, "gemm");
   miss<&Table::conv2d>(t, "conv2d");
   miss<&Table::conv2d_backward_data>(t, "conv2d_backward_data");

@@ -23,6 +23,9 @@ bool register_compiled() {
   register_cpu(KernelGroup::batch_normalization, LPF_VECTOR_BYTES, fill_batch_normalization);
   register_cpu(KernelGroup::dropout, LPF_VECTOR_BYTES, fill_dropout);
   register_cpu(KernelGroup::adam, LPF_VECTOR_BYTES, fill_adam);
+  register_cpu(KernelGroup::scatter, LPF_VECTOR_BYTES, fill_scatter);
+  register_cpu(KernelGroup::scan, LPF_VECTOR_BYTES, fill_scan);
+  register_cpu(KernelGroup::order, LPF_VECTOR_BYTES, fill_order);
   return register_cpu(KernelGroup::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
 }
 

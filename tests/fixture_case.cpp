@@ -79,4 +79,29 @@ void check_case(const FixtureCase& c, const std::vector<std::string>& names, con
   }
 }
 
+void check_special_case(const FixtureCase& c, const std::vector<std::string>& names, const CaseFunction& f) {
+  const bool single = c.hyper.at("dtype") == "float32";
+  const double tolerance = single ? 1e-6 : 1e-12;
+  std::map<std::string, Tensor> leaves;
+  std::vector<Tensor> inputs;
+  std::vector<std::string> present;
+  for (const auto& name : names) {
+    if (!c.contains(name)) {
+      leaves[name] = Tensor();
+      continue;
+    }
+    const Tensor leaf = c[name].to(single ? float32 : float64).clone().requires_grad_();
+    leaves[name] = leaf;
+    inputs.push_back(leaf);
+    present.push_back(name);
+  }
+  const Tensor y = f(leaves);
+  CHECK(relative_error(y.to(float64), c["y"]) <= tolerance);
+  const auto grads = grad(y, inputs, {.gradient = c["gy"].to(y.dtype())});
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    INFO(present[i]);
+    CHECK(relative_error(grads[i].to(float64), c["grad." + present[i]]) <= tolerance);
+  }
+}
+
 }  // namespace lpf::test

@@ -53,4 +53,8 @@ using CaseFunction = std::function<Tensor(const std::map<std::string, Tensor>&)>
 /// 1e-10 of the larger of 1 and the value. Leaves that the case lacks are undefined.
 void check_case(const FixtureCase& c, const std::vector<std::string>& names, const CaseFunction& f);
 
+/// The same for a case of special values: y and the gradients, once, in the case's "dtype", to 1e-12 in float64
+/// and 1e-6 in float32; infinities and NaNs must be where the case has them.
+void check_special_case(const FixtureCase& c, const std::vector<std::string>& names, const CaseFunction& f);
+
 }  // namespace lpf::test

@@ -63,6 +63,17 @@ void check_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& in
   CHECK_MESSAGE(second.ok, second.message);
 }
 
+void check_maps_replicas(const std::function<Tensor(const Tensor&)>& f, const Tensor& w) {
+  const auto plan = plan_of(w.size(0));
+  const Tensor y = f(detail::add_replica_dim(w, plan));
+  REQUIRE(y.is_replicated());
+  const Tensor rows = detail::remove_replica_dim(y);
+  for (std::int64_t r = 0; r < w.size(0); ++r) CHECK(same_bits(rows[r], f(w[r])));
+  if (w.dtype() != float64) return;
+  check_derivatives(
+      [&](auto& v) { return detail::remove_replica_dim(f(detail::add_replica_dim(v[0], plan))); }, {w});
+}
+
 void check_same_for_any_threads(const std::function<std::vector<Tensor>()>& run) {
   struct AllThreads {
     ~AllThreads() { set_num_threads(0); }

@@ -55,6 +55,10 @@ std::string wrong_derivatives(const GradCheckFunction& f, const std::vector<Tens
 /// Checks the first and the second derivatives of f.
 void check_derivatives(const GradCheckFunction& f, const std::vector<Tensor>& inputs);
 
+/// Checks that f of replicas is f of each: the same bits, and the right first and second derivatives. w is
+/// [M, shape…].
+void check_maps_replicas(const std::function<Tensor(const Tensor&)>& f, const Tensor& w);
+
 /// Checks that run() gives the same bits with 1, 2, 3 and 7 threads.
 void check_same_for_any_threads(const std::function<std::vector<Tensor>()>& run);
 

@@ -40,6 +40,10 @@ TEST_CASE("shapes: at most eight axes, no negative sizes, no overflow") {
   CHECK_ERROR(Shape({large, 0, large}), ShapeError, "2^60");  // in any order of the sizes
   CHECK_ERROR(Shape({std::numeric_limits<std::int64_t>::max()}), ShapeError, "2^60");
   CHECK(Shape{large, 0}.numel() == 0);
+  // nor by another size of an axis, or by broadcasting
+  CHECK_ERROR(Shape({large, 1}).with(1, large), ShapeError, "[shape]", "1099511627776", "2^60");
+  CHECK(Shape({large, 5}).with(0, 3) == Shape{3, 5});
+  CHECK_ERROR(broadcast("op", {large, 1}, {1, large}), ShapeError, "[1099511627776, 1099511627776]", "2^60");
 }
 
 TEST_CASE("axes count from the end if negative") {

@@ -66,6 +66,21 @@ TEST_CASE("index: gather and scatter_add") {
   }
 }
 
+TEST_CASE("index: scatter, the last of several entries for one place") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(3);
+  for (const Size& s : sizes) {
+    const std::int64_t m = std::min<std::int64_t>(s.count, 600);
+    const Tensor index = indices(choice, {s.outer, m, s.inner}, s.n);
+    for (const DType type : all_dtypes)
+      check_same({choice.numbers({s.outer, m, s.inner}, type), index},
+                 {choice.numbers({s.outer, s.n, s.inner}, type)}, 0,
+                 [&](const Table& t, const auto& in, const auto& out) {
+                   t.scatter(type, s.outer, s.n, s.inner, m, in[0], at(in[1]), out[0]);
+                 });
+  }
+}
+
 TEST_CASE("index: a bad index is an error at the next wait for the device, and touches nothing") {
   SKIP_WITHOUT_CUDA;
   const Device gpu = Device::cuda();
@@ -82,6 +97,8 @@ TEST_CASE("index: a bad index is an error at the next wait for the device, and t
     CHECK_ERROR(t.synchronize(), IndexError, "gather");
     t.scatter_add(float32, 1, 3, 1, 2, y.raw(), at(index.raw()), x.raw());
     CHECK_ERROR(t.synchronize(), IndexError, "gather backward");
+    t.scatter(float32, 1, 3, 1, 2, y.raw(), at(index.raw()), x.raw());
+    CHECK_ERROR(t.synchronize(), IndexError, "scatter", "index " + std::to_string(bad));
     const Tensor logits = zeros({2, 3}, {.device = gpu});
     CHECK_ERROR(cross_entropy(logits, index).item(), IndexError, "cross_entropy", std::to_string(bad));
   }

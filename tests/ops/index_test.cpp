@@ -1,7 +1,7 @@
 #include "lpf/ops/index.hpp"
 
+#include "fixture_case.hpp"
 #include "lpf/ops/replicate.hpp"
-#include "tensor_test.hpp"
 
 using namespace lpf;
 using namespace lpf::test;
@@ -54,7 +54,8 @@ TEST_CASE("gather") {
   for (std::int64_t i = 0; i < 2; ++i)
     for (std::int64_t k = 0; k < 4; ++k)
       CHECK(g[i][0][k].item() == y[i][index[i][0][k].item<std::int64_t>()][k].item());
-  CHECK_ERROR(gather(x, 1, at({0, 1}, {1, 2})), ShapeError, "[gather]", "[1, 2]", "[2, 3]", "axis 1");
+  CHECK(holds(gather(x, 1, at({2, 1}, {1, 2})), {1, 2}, {2, 1}));  // a part of the rows
+  CHECK_ERROR(gather(x, 1, at({0, 1, 0}, {3, 1})), ShapeError, "[gather]", "[3, 1]", "[2, 3]", "axis 1");
   CHECK_INDEX_ERROR(gather(x, 1, at({0, 3}, {2, 1})), "[gather]", "index 3", "[0, 3)");
   CHECK_ERROR(gather(x, 1, at({0, 1})), ShapeError, "[gather]", "[2]");
   CHECK_ERROR(gather(x, 1, tensor({0.0, 1.0}).reshape({2, 1})), DTypeError, "[gather]", "float64");
@@ -94,6 +95,13 @@ TEST_CASE("amax and amin") {
   CHECK(holds(amax(x, 1), {2}, {5, 6}));
   CHECK(holds(amax(x, 0), {3}, {4, 5, 6}));
   CHECK(holds(amin(x, -1, true), {2, 1}, {1, 0}));
+  CHECK(holds(amax(x, {0, 1}), {}, {6}));
+  CHECK(holds(amin(x, {-1, -2}, true), {1, 1}, {0}));
+  CHECK(holds(amax(x, {1}), {2}, {5, 6}));
+  CHECK(holds(amax(x, {}), {}, {6}));  // all axes, not axis 0
+  CHECK(holds(amin(x), {}, {0}));
+  CHECK(holds(amax(x.reshape({1, 2, 3}), {0, 2}), {2}, {5, 6}));
+  CHECK(holds(amax(full({}, 3)), {}, {3}));
   CHECK(x.max().item() == 6);
   CHECK(x.min().item() == 0);
   CHECK(x.max().shape() == Shape{});
@@ -101,12 +109,18 @@ TEST_CASE("amax and amin") {
   CHECK(std::isnan(tensor({1.0, not_a_number, 2.0}).max().item()));
   CHECK(std::isnan(tensor({1.0, not_a_number, 2.0}).min().item()));
   CHECK(tensor<std::int64_t>({3, 7}).max().item() == 7);
-  const Tensor tie = tensor({2.0, 2.0}).requires_grad_();
-  CHECK(holds(grad(amax(tie, 0), {tie})[0], {2}, {1, 0}));
+  CHECK(holds(amin(tensor({true, false}), 0), {}, {0}));
+  CHECK(amax(tensor<std::uint8_t>({3, 200}), 0).dtype() == uint8);
+  const Tensor tie = tensor({2.0, 2.0, 1.0}).requires_grad_();
+  CHECK(holds(grad(amax(tie, 0), {tie})[0], {3}, {0.5, 0.5, 0}));
+  CHECK(holds(grad(tie.max(), {tie})[0], {3}, {0.5, 0.5, 0}));
   CHECK(amax(zeros({0, 3}), 1).shape() == Shape{0});
   CHECK_ERROR(amax(zeros({0, 3}), 0), ShapeError, "[amax]", "axis 0", "[0, 3]", "empty");
-  CHECK_ERROR(amin(zeros({2, 0}), -1), ShapeError, "[amin]", "empty");
+  CHECK_ERROR(amax(zeros({0, 3})), ShapeError, "[amax]", "axis 0", "empty");
+  CHECK_ERROR(amin(zeros({2, 0}), -1), ShapeError, "[amin]", "axis 1", "empty");
   CHECK_ERROR(amax(x, 2), ShapeError, "[amax]", "axis 2");
+  CHECK_ERROR(amax(x, {0, -2}), ShapeError, "[amax]", "twice");
+  CHECK_ERROR(amax(full({}, 3), 0), ShapeError, "[amax]", "rank 0");
   CHECK_ERROR(zeros({0}).max(), ShapeError, "empty");
   for (const auto& [shape, axis] : std::vector<std::pair<Shape, int>>{
            {{4}, 0}, {{1}, 0}, {{3, 2}, 0}, {{3, 2}, 1}, {{2, 3, 2}, 1}, {{0, 3}, 1}, {{1, 2, 1, 3}, 3}}) {
@@ -114,7 +128,32 @@ TEST_CASE("amax and amin") {
     CHECK(wrong_derivatives([a = axis](auto& in) { return amin(in[0] * in[0], a, true); }, {normal(shape)}) ==
           "");
   }
+  for (const Axes& axes : {Axes{}, Axes{0, 2}, Axes{-1, 1}, Axes{0, 1}})
+    CHECK(wrong_derivatives([&](auto& in) { return amax(in[0] * in[0], axes) * amin(in[0], axes); },
+                            {normal({2, 3, 2})}) == "");
   CHECK(wrong_derivatives([](auto& in) { return in[0].max() * in[0].min(); }, {normal({2, 3})}) == "");
+}
+
+TEST_CASE("amax and amin: PyTorch's values") {
+  for (const auto& [name, f] :
+       std::vector<std::pair<std::string, Tensor (*)(const Tensor&, const Axes&, bool)>>{{"amax", amax},
+                                                                                         {"amin", amin}}) {
+    CHECK(for_each_case("ops.safetensors", name, [f = f](const FixtureCase& c) {
+            check_case(c, {"x"}, [&](auto leaf) {
+              return f(leaf.at("x"), c.hyper["axes"].get<Axes>(), c.hyper["keepdim"]);
+            });
+          }) == 10);
+    CHECK(for_each_case("ops.safetensors", name + "_special", [f = f](const FixtureCase& c) {
+            check_special_case(c, {"x"}, [&](auto leaf) { return f(leaf.at("x"), {1}, false); });
+          }) == 2);
+  }
+}
+
+TEST_CASE("amax and amin of replicas: each its own") {
+  check_maps_replicas([](const Tensor& w) { return amax(w, 0); }, normal({3, 2, 4}));
+  check_maps_replicas([](const Tensor& w) { return amin(w, {-1, 0}, true); }, normal({2, 2, 3, 2}));
+  check_maps_replicas([](const Tensor& w) { return w.max() * amin(w); }, normal({2, 5}));
+  check_maps_replicas([](const Tensor& w) { return amax(w); }, normal({3}));  // of scalars
 }
 
 TEST_CASE("one_hot") {
@@ -133,5 +172,4 @@ TEST_CASE("indexing replicas is refused by name") {
   const Tensor w = detail::add_replica_dim(normal({2, 3, 2}), std::make_shared<ReplicaPlan>(2));
   CHECK_ERROR(index_select(w, 0, at({0})), ReplicaError, "[index_select]", "M = 2");
   CHECK_ERROR(gather(w, 0, at({0, 0}, {1, 2})), ReplicaError, "[gather]");
-  CHECK_ERROR(amax(w, 0), ReplicaError, "[amax]");
 }

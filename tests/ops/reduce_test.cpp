@@ -288,5 +288,4 @@ TEST_CASE("reductions of replicas are refused by name") {
   CHECK_ERROR(sum(w), ReplicaError, "[sum]", "M = 2", "[3]");
   CHECK_ERROR(mean(w), ReplicaError, "[sum]");
   CHECK_ERROR(argmax(w, 0), ReplicaError, "[argmax]");
-  CHECK_ERROR(w.max(), ReplicaError, "[max]");
 }

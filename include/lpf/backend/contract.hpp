@@ -32,7 +32,8 @@ struct StepScalar {
 
 using Changing [[deprecated("use StepScalar")]] = StepScalar;
 
-/// A strided array of up to eight axes; strides in elements, 0 where an axis is broadcast.
+/// A strided array of up to eight axes; strides in elements, 0 where an axis is broadcast. Views that are only
+/// read by assign() may have negative strides; `data` is the element with all indices 0.
 struct View {
   void* data;
   DType dtype;
@@ -277,6 +278,19 @@ struct Table {
                  const std::int64_t* index, void* y);  // y[o, j, i] = x[o, index[o, j, i], i]
   void (*scatter_add)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m,
                       const void* y, const std::int64_t* index, void* x);
+  // x[o, index[o, j, i], i] = y[o, j, i]: of several with one index the last j
+  void (*scatter)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t m,
+                  const void* y, const std::int64_t* index, void* x);
+
+  // Scans and order of x [outer, n, inner] along the middle.
+  // y[o, j, i] = x[o, 0, i] + … + x[o, j, i], or with `reverse` the sum from j to the end. Floating types are
+  // summed in double, int64 modulo 2^64; y may be x.
+  void (*cumsum)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x, void* y,
+                 bool reverse);
+  // index [outer, k, inner]: the places of the k largest (smallest) elements in descending (ascending) order,
+  // equal ones by their place. NaN is larger than any number, −0 equals 0. k ≤ n.
+  void (*topk)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t k, bool largest,
+               const void* x, std::int64_t* index);
 
   // Products.
   void (*gemm)(const Gemm&);

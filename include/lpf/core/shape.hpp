@@ -34,7 +34,15 @@ class Shape {
     check<ShapeError>(rank_ < max_rank, "shape", "at most ", max_rank, " axes are supported");
     check<ShapeError>(size >= 0, "shape", "sizes cannot be negative, got ", size);
     sizes_[static_cast<std::size_t>(rank_++)] = size;
-    check<ShapeError>(countable(), "shape", *this, " has more than 2^60 elements");
+    check_countable();
+  }
+  /// ShapeError if the sizes other than 0 multiply to more than 2^60, so that neither element nor byte counts
+  /// overflow.
+  void check_countable() const {
+    std::int64_t room = std::int64_t{1} << 60;
+    for (auto s : *this)
+      if (s > 0) room /= s;
+    check<ShapeError>(room > 0, "shape", *this, " has more than 2^60 elements");
   }
 
   /// Number of elements.
@@ -59,6 +67,7 @@ class Shape {
   Shape with(int axis, std::int64_t size) const {
     Shape out = *this;
     out[axis] = size;
+    if (size > (*this)[axis]) out.check_countable();
     return out;
   }
   /// This shape without axis `axis`.
@@ -94,15 +103,6 @@ class Shape {
   }
 
  private:
-  /// True if the sizes other than 0 multiply to at most 2^60, so that neither
-  /// element nor byte counts overflow.
-  bool countable() const {
-    std::int64_t room = std::int64_t{1} << 60;
-    for (auto s : *this)
-      if (s > 0) room /= s;
-    return room > 0;
-  }
-
   std::array<std::int64_t, max_rank> sizes_{};
   int rank_ = 0;
 };
@@ -126,6 +126,7 @@ inline Shape broadcast(const char* operation, const Shape& a, const Shape& b) {
                       " do not broadcast: axis ", lead + i, " has ", m, " and ", n);
     out[lead + i] = m == 1 ? n : m;
   }
+  out.check_countable();
   return out;
 }
 

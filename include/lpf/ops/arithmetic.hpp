@@ -83,6 +83,11 @@ LPF_ONCE void check_whole(const char* operation, const Tensor& x, double s) {
                     " is not a whole number, the tensor is ", name_of(x.dtype()),
                     ": convert it with .to(float32)");
 }
+/// DTypeError unless an element of x can hold the number.
+LPF_ONCE void check_value(const char* operation, const Tensor& x, double value) {
+  check<DTypeError>(holds_number(x.dtype(), value), operation, "an element of ", name_of(x.dtype()),
+                    " cannot hold ", value, ": convert the tensor with .to(float32)");
+}
 
 }  // namespace detail
 

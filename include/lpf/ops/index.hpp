@@ -1,6 +1,8 @@
 // Gather and scatter by index. Indices are int64 tensors; each is checked against its axis.
 #pragma once
 
+#include <concepts>
+
 #include "lpf/ops/arithmetic.hpp"
 
 namespace lpf {
@@ -47,14 +49,29 @@ LPF_ONCE Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   });
 }
 
-/// y[…, j, …] = x[…, index[…, j, …], …]: index has x's shape except along `axis`. PyTorch's
-/// gather, NumPy's take_along_axis.
+namespace detail {
+/// The first elements of x along each axis, as many as `shape` has.
+LPF_ONCE Tensor corner(Tensor x, const Shape& shape) {
+  for (int i = 0; i < x.rank(); ++i)
+    if (shape[i] != x.shape()[i]) x = slice(x, i, 0, shape[i]);
+  return x;
+}
+}  // namespace detail
+
+/// y[…, j, …] = x[…, index[…, j, …], …], of the index's shape, which may not exceed x's but along `axis`.
+/// PyTorch's gather, NumPy's take_along_axis.
 LPF_ONCE Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   detail::check_plain("gather", x);
   axis = normalize_axis("gather", axis, x.rank());
-  check<ShapeError>(index.rank() == x.rank() && index.shape().with(axis, 0) == x.shape().with(axis, 0),
-                    "gather", "index ", index.shape(), " must have the shape ", x.shape(), " but along axis ",
-                    axis);
+  bool fits = index.rank() == x.rank(), covers = fits;
+  for (int i = 0; fits && i < x.rank(); ++i) {
+    if (i == axis) continue;
+    fits = index.shape()[i] <= x.shape()[i];
+    covers = covers && index.shape()[i] == x.shape()[i];
+  }
+  check<ShapeError>(fits, "gather", "the index ", index.shape(), " may be no larger than the shape ",
+                    x.shape(), " but along axis ", axis);
+  if (!covers) return gather(detail::corner(x, index.shape().with(axis, x.shape()[axis])), axis, index);
   detail::check_indices("gather", index, x.shape()[axis], x);
   Tensor y = empty(index.shape(), x.options());
   x.backend().gather(x.dtype(), x.shape().product(0, axis), x.shape()[axis],
@@ -90,25 +107,58 @@ LPF_ONCE Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const
 
 }  // namespace detail
 
-/// Maximum (minimum) along an axis, NaN if there is one; the first of equals receives the gradient.
-LPF_ONCE Tensor amax(const Tensor& x, int axis, bool keepdim = false) {
-  axis = detail::extremum_axis("amax", x, axis);
-  const Tensor y = gather(x, axis, argmax(x, axis, true));
-  return keepdim ? y : squeeze(y, axis);
+namespace detail {
+
+/// The maximum (minimum) over `axes`, ascending; those stay with size 1.
+LPF_ONCE Tensor extreme_value_over(const char* name, bool largest, const Tensor& x, const Axes& axes) {
+  const auto op = largest ? backend::Reduce::max : backend::Reduce::min;
+  Tensor y = reduce(op, x.detach(), axes, x.dtype());
+  return record(name, y, {x}, [x, y = y.detach(), axes](const Tensor& g, Need) {
+    const DType wide = accumulation_dtype(x.dtype());
+    const Tensor ties = (x.detach() == y).to(wide);
+    return Grads{mul(ties, div(g.to(wide), sum(ties, axes, true))).to(g.dtype())};
+  });
 }
-LPF_ONCE Tensor amin(const Tensor& x, int axis, bool keepdim = false) {
-  axis = detail::extremum_axis("amin", x, axis);
-  const Tensor y = gather(x, axis, argmin(x, axis, true));
-  return keepdim ? y : squeeze(y, axis);
+
+LPF_ONCE Tensor extreme_value(const char* name, bool largest, const Tensor& x, const Axes& axes,
+                              bool keepdim) {
+  const Axes over = reduced_axes(name, axes, x.rank());
+  for (const int axis : over)
+    check<ShapeError>(x.shape()[axis] > 0, name, "axis ", axis, " of shape ", x.shape(), " is empty");
+  if (over.empty()) return clone(x);  // a scalar
+  Tensor y;
+  if (x.is_replicated()) {
+    Axes behind;
+    for (const int axis : over) behind.push_back(axis + 1);
+    y = add_replica_dim(extreme_value_over(name, largest, remove_replica_dim(x), behind), x.impl().replicas);
+  } else {
+    y = extreme_value_over(name, largest, x, over);
+  }
+  return keepdim ? y : reshape(y, without_axes(x.shape(), over));
 }
-LPF_ONCE Tensor Tensor::max() const {
-  detail::check_plain("max", *this);
-  return amax(lpf::reshape(*this, {numel()}), 0);
+
+}  // namespace detail
+
+/// Maximum (minimum) over the given axes (all if empty), NaN if there is one. Equal elements share the gradient
+/// evenly, as in PyTorch. Of replicas: each its own.
+/// @throws ShapeError for an axis that x does not have, that is named twice, or that is empty.
+LPF_ONCE Tensor amax(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
+  return detail::extreme_value("amax", true, x, axes, keepdim);
 }
-LPF_ONCE Tensor Tensor::min() const {
-  detail::check_plain("min", *this);
-  return amin(lpf::reshape(*this, {numel()}), 0);
+LPF_ONCE Tensor amin(const Tensor& x, const Axes& axes = {}, bool keepdim = false) {
+  return detail::extreme_value("amin", false, x, axes, keepdim);
 }
+/// Over one axis. A template, so that {} means all axes and not axis 0.
+template <std::same_as<int> Axis>
+Tensor amax(const Tensor& x, Axis axis, bool keepdim = false) {
+  return amax(x, Axes{axis}, keepdim);
+}
+template <std::same_as<int> Axis>
+Tensor amin(const Tensor& x, Axis axis, bool keepdim = false) {
+  return amin(x, Axes{axis}, keepdim);
+}
+LPF_ONCE Tensor Tensor::max() const { return amax(*this); }
+LPF_ONCE Tensor Tensor::min() const { return amin(*this); }
 
 /// One-hot vectors: [shape…, classes] of `dtype`.
 LPF_ONCE Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype = DType::float32) {

@@ -42,7 +42,7 @@ inline void fill(void* y, DType type, std::int64_t n, double value) {
 }
 
 inline std::byte* byte_at(const View& v, std::int64_t element) {
-  return static_cast<std::byte*>(v.data) + static_cast<std::size_t>(element) * size_of(v.dtype);
+  return static_cast<std::byte*>(v.data) + element * static_cast<std::int64_t>(size_of(v.dtype));
 }
 
 /// to[i·step_to] = from[i·step_from], with the conversions of C++; to bool: x != 0.

@@ -129,10 +129,40 @@ void for_each_column(std::int64_t outer, std::int64_t n, std::int64_t inner, con
                });
 }
 
+/// The maximum (minimum) of each column of n rows, row by row: the columns of a tile are read together. Of
+/// equal elements the first, and the first NaN if there is one.
+template <class T>
+void reduce_extremum(bool least, std::int64_t outer, std::int64_t n, std::int64_t inner, const T* x, T* y) {
+  constexpr std::int64_t tile = 64;
+  const std::int64_t tiles = (inner + tile - 1) / tile,
+                     work = std::max<std::int64_t>(1, n * std::min(inner, tile));
+  parallel_for(outer * tiles, std::max<std::int64_t>(1, elementwise_grain / work),
+               [&](std::int64_t t, std::int64_t end) {
+                 for (; t < end; ++t) {
+                   const std::int64_t o = t / tiles, first = t % tiles * tile,
+                                      width = std::min(tile, inner - first);
+                   const T* row = x + o * n * inner + first;
+                   T best[tile];
+                   std::copy(row, row + width, best);
+                   for (std::int64_t j = 1; j < n; ++j) {
+                     row += inner;
+                     LPF_SIMD
+                     for (std::int64_t i = 0; i < width; ++i) {
+                       const bool better = (least ? row[i] < best[i] : row[i] > best[i]) || row[i] != row[i];
+                       best[i] = better && best[i] == best[i] ? row[i] : best[i];
+                     }
+                   }
+                   std::copy(best, best + width, y + o * inner + first);
+                 }
+               });
+}
+
 template <class T>
 void reduce(Reduce op, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
             void* y) {
   const T* from = static_cast<const T*>(x);
+  if (inner > 1 && (op == Reduce::max || op == Reduce::min))
+    return reduce_extremum(op == Reduce::min, outer, n, inner, from, static_cast<T*>(y));
   switch (op) {
     case Reduce::sum: return reduce_sum(outer, n, inner, from, static_cast<T*>(y));
     case Reduce::product:
