@@ -342,6 +342,7 @@ TEST_CASE("remove_abandoned_files: those of killed processes, and no others") {
   const pid_t dead = killed([&] {
     AtomicFile file(path);
     file.write("half");
+    ::raise(SIGKILL);
   });
   const std::string left = "." + std::string("a.txt.") + std::to_string(dead) + "-";
   REQUIRE(folder.names().size() == 1);

@@ -47,7 +47,7 @@ class Programs(unittest.TestCase):
         """An error of the program's own, within seconds, with these words."""
         done = self.call(*command, **options)
         self.assertEqual(done.returncode, 1, (command, done.stdout, done.stderr))
-        self.assertTrue(done.stderr.startswith(command[0] + ": "), done.stderr)
+        self.assertTrue(done.stderr.splitlines()[-1].startswith(command[0] + ": "), done.stderr)
         for words in [says] if isinstance(says, str) else says:
             self.assertIn(words, done.stderr)
 
@@ -79,7 +79,7 @@ class Programs(unittest.TestCase):
                   ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
         for mode in modes:
             with self.subTest(mode=mode), open("/dev/full", "w") as full:
-                self.refused(*mode, says=["could not be written", "No space left"], stdout=full)
+                self.refused(*mode, says="what it prints could not be written", stdout=full)
         for program in programs:
             with self.subTest(program=program):
                 self.assertIn("--help", self.succeeds(program, "--help"))
@@ -164,10 +164,10 @@ class Programs(unittest.TestCase):
         self.assertFalse((self.dir / "runn").exists())
 
     def test_starts_from_weights(self):
-        self.short_run()
+        self.succeeds("train", "--epochs", 10, "--optimizer", "sgd", "--out", "run")
         self.short_run("next", "--weights", "run/best.safetensors", "--lr", 0.001)
         first = json.loads((self.dir / "next/log.jsonl").read_text().splitlines()[0])
-        self.assertLess(first["train_error"], 60)  # from nothing it is 90 per cent
+        self.assertLess(first["train_error"], 20)  # from nothing it is 80 per cent
         self.refused("train", "--weights", "run/best.safetensors", "--width", 32, "--out", "w",
                      says=["shapes differ", "fc1.weight"])
         done = self.call("train", "--weights", "run/best.safetensors", "--weights-partial", "--width", 32, "--out", "w",

@@ -46,7 +46,9 @@ LPF_ONCE Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o
     Tensor start = r == 0 ? landscape.gradient()
                           : landscape.random_vector(o.key, Stream::ascent, static_cast<std::uint32_t>(r));
     if (detail::norm(start) == 0) start = landscape.random_vector(o.key, Stream::ascent, 0);
-    v[r].copy_(detail::scaled(start, o.rho / detail::norm(start)));
+    const double length = detail::norm(start);
+    check<NumericError>(length > 0, "sharpness::sam", "every direction has length 0: all filters are zero");
+    v[r].copy_(detail::scaled(start, o.rho / length));
   }
   Ascent out{
       {}, 0, std::vector<double>(static_cast<std::size_t>(M), -std::numeric_limits<double>::infinity())};
