@@ -4,7 +4,6 @@
 //   augment                                   the embedded digits
 //   augment --data data/cifar10               CIFAR-10 (see scripts/get-data)
 //   augment --data my/folder --size 64        images in folders by class
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <lpf/data/augment/augment.hpp>
@@ -13,7 +12,7 @@
 #include <lpf/data/sets/image_folder.hpp>
 #include <lpf/lpf.hpp>
 
-#include "flags.hpp"
+#include "program.hpp"
 
 using namespace lpf;
 
@@ -45,7 +44,10 @@ TensorDataset pictures(const Options& o) {
   const bool cifar = fs::is_regular_file(place) || std::any_of(std::begin(names), std::end(names),
                                                                [&](auto n) { return fs::exists(place / n); });
   if (cifar) return cifar10(o.data, Split::test, {.dtype = uint8});
-  return image_folder(o.data, {.height = o.size, .width = o.size}).data;
+  ImageFolder found = image_folder(o.data, {.height = o.size, .width = o.size});
+  if (!found.skipped.empty())
+    std::fprintf(stderr, "augment: left out, since they cannot be read: %s\n", found.skipped_text().c_str());
+  return std::move(found.data);
 }
 
 struct Row {
@@ -80,6 +82,9 @@ void place_picture(const Tensor& sheet, const float* x, const Tensor& images, co
 }
 
 void draw(const Options& o) {
+  const auto folder = std::filesystem::path(o.out).parent_path();
+  if (!folder.empty()) create_directories(folder.string());
+  program::check_writable(o.out, "augment");
   const TensorDataset data = pictures(o);
   const std::int64_t n = std::min(o.columns, data.size());
   const auto order = permutation(data.size(), {.seed = o.seed, .purpose = Purpose::user});
@@ -106,8 +111,6 @@ void draw(const Options& o) {
                     o.scale, static_cast<std::int64_t>(r), c);
     std::printf("row %zu  %s\n", r + 1, shown[r].name.c_str());
   }
-  const auto folder = std::filesystem::path(o.out).parent_path();
-  if (!folder.empty()) create_directories(folder.string());
   save_png(o.out, sheet);
   std::printf("%s: %lld x %lld pixels, %lld pictures\n", o.out.c_str(), static_cast<long long>(sheet.size(1)),
               static_cast<long long>(sheet.size(0)), static_cast<long long>(n));
@@ -118,7 +121,6 @@ void draw(const Options& o) {
 int main(int argc, char** argv) {
   Options o;
   CLI::App app("Writes a contact sheet: pictures, and what each augmentation makes of them.");
-  app.allow_extras();
   app.option_defaults()->always_capture_default();
   app.add_option(
       "--data", o.data,
@@ -132,13 +134,5 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(8, 1024));
   app.add_option("--seed", o.seed, "of the pictures and the draws");
   app.add_option("--epoch", o.epoch, "whose draws to show")->check(CLI::Range(0, 1000000));
-  CLI11_PARSE(app, argc, argv);
-  try {
-    refuse_extras(app, "augment");
-    draw(o);
-    return 0;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "augment: %s\n", e.what());
-    return 1;
-  }
+  return program::run(app, "augment", argc, argv, [&](const std::string&) { draw(o); });
 }

@@ -8,7 +8,6 @@
 //   compare runs/*
 //
 // Runs that differ only in the seed form one row.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -19,7 +18,7 @@
 #include <lpf/report/svg.hpp>
 #include <map>
 
-#include "flags.hpp"
+#include "program.hpp"
 
 using namespace lpf;
 using experiment::Epoch;
@@ -167,10 +166,8 @@ int main(int argc, char** argv) {
   CLI::App app("Compares runs of train: mean and standard deviation over seeds, and curves.");
   app.add_option("runs", folders, "folders that train wrote")->required();
   app.add_option("--out", out, "the page to write")->capture_default_str();
-  app.allow_extras();
-  CLI11_PARSE(app, argc, argv);
-  try {
-    refuse_extras(app, "compare");
+  return program::run(app, "compare", argc, argv, [&](const std::string& command) {
+    program::check_writable(out, "compare");
     std::vector<Configuration> groups = read_runs(folders);
     name_groups(groups);
     const TextTable table = table_of(groups);
@@ -181,13 +178,7 @@ int main(int argc, char** argv) {
           std::printf("%s, seed %llu: %zu of %lld epochs so far\n", g.name.c_str(),
                       static_cast<unsigned long long>(r.seed), r.history.size(),
                       static_cast<long long>(r.epochs));
-    std::string command = "compare";
-    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
     write_report(out, groups, table, command);
     std::printf("curves: %s\n", out.c_str());
-    return 0;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "compare: %s\n", e.what());
-    return 1;
-  }
+  });
 }

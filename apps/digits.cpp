@@ -4,14 +4,14 @@
 //
 //   digits --help                all options
 //   digits --tune --seeds 10     selects rho, gamma and alpha on the validation split, and prints all trials
-#include <CLI/CLI.hpp>
 #include <cstdio>
-#include <lpf/io/atomic_file.hpp>
+#include <lpf/io/output_folder.hpp>
 #include <lpf/report/progress.hpp>
 #include <lpf/train/population.hpp>
 #include <mutex>
 
 #include "digits/results.hpp"
+#include "program.hpp"
 
 using namespace digits_app;
 
@@ -19,7 +19,7 @@ namespace {
 
 // Selects rho, gamma and alpha by the error on the validation split, averaged over the label-noise settings,
 // with seeds that the comparison does not use. Each optimizer has one choice for all settings.
-int tune(const Options& o) {
+void tune(const Options& o) {
   struct Candidate {
     std::string optimizer, setting;
     Options options;
@@ -64,18 +64,18 @@ int tune(const Options& o) {
   std::printf("Validation error, %%, mean ± sd over %d seeds that the comparison does not use\n%s", o.seeds,
               table.to_string().c_str());
   for (const auto& [optimizer, c] : best)
-    std::printf("lowest mean over the settings: %s %s (%.2f %%)\n", title_of(optimizer).c_str(),
-                c->setting.c_str(), c->mean);
-  return 0;
+    std::printf("lowest mean over the settings: %s %s (%s %%)\n", title_of(optimizer).c_str(),
+                c->setting.c_str(), format_fixed(c->mean, 2).c_str());
 }
 
-int compare(const Options& o, const std::string& command) {
-  create_directories(o.out);
-  // Fails now, rather than after training, if the folder is not writable.
-  AtomicFile(o.out + "/report.html", "digits");
+void compare(const Options& o, const std::string& command) {
+  const OutputFolder folder(o.out, "digits");
+  for (const char* file : {"/report.html", "/test-error.svg", "/results.json", "/results.csv"})
+    program::check_writable(o.out + file, "digits");
   std::printf("%s\n", concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs,
                              " epochs of batch 64.")
                           .c_str());
+  program::check_output("digits");
   const std::size_t total =
       o.label_noise.size() * static_cast<std::size_t>(o.seeds * o.epochs) * o.optimizers.size();
   ProgressBar bar(total, {.label = "training"});
@@ -132,7 +132,6 @@ int compare(const Options& o, const std::string& command) {
   write_results(o, runs);
   std::printf("\nPictures: %s/report.html, %s/test-error.svg   numbers: %s/results.csv, %s/results.json\n",
               o.out.c_str(), o.out.c_str(), o.out.c_str(), o.out.c_str());
-  return 0;
 }
 
 }  // namespace
@@ -162,17 +161,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
   app.add_flag("--tune", o.tune, "choose rho, gamma and alpha on the validation split instead");
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return program::run(app, "digits", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
-    std::string command = "digits";
-    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
-    const int result = o.tune ? tune(o) : compare(o, command);
-    check<IOError>(std::fflush(stdout) == 0 && !std::ferror(stdout), "digits",
-                   "the table could not be written: is the disk full?");
-    return result;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "digits: %s\n", e.what());
-    return 1;
-  }
+    o.tune ? tune(o) : compare(o, command);
+  });
 }

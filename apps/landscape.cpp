@@ -9,11 +9,11 @@
 //
 //   landscape                          51 × 51 points, pictures in out/landscape
 //   landscape --points 101 --sigma 0.1
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <lpf/data/sets/digits.hpp>
 #include <lpf/dense.hpp>
 #include <lpf/io/image.hpp>
+#include <lpf/io/output_folder.hpp>
 #include <lpf/models/mlp.hpp>
 #include <lpf/optim/registry.hpp>
 #include <lpf/report/log.hpp>
@@ -23,6 +23,8 @@
 #include <lpf/report/surface_page.hpp>
 #include <lpf/report/svg.hpp>
 #include <lpf/sharpness/surface.hpp>
+
+#include "program.hpp"
 
 using namespace lpf;
 
@@ -154,8 +156,11 @@ PageAnimation idea(const Options& o) {
   return a;
 }
 
-int run(const Options& o, const std::string& command) {
-  create_directories(o.out);
+void run(const Options& o, const std::string& command) {
+  const OutputFolder folder(o.out, "landscape");
+  for (const char* file : {"/page.html", "/lines.html", "/surfaces.csv"})
+    program::check_writable(o.out + file, "landscape");
+  check_can_save_png(o.out + "/random-sgd-contours.png");
   const TensorDataset data = split(digits(), {1000, -1}, o.seed)[0];
   const Trained sgd = train(o, data, false), flat = train(o, data, true);
 
@@ -171,9 +176,9 @@ int run(const Options& o, const std::string& command) {
                          const sharpness::SurfaceOptions& options) {
     const double start = detail::monotonic_seconds();
     sharpness::Surface s = sharpness::surface(landscape, plane, options);
-    std::printf("%-34s %4zu x %2zu points, %lld draws: %.2f s\n", what.c_str(), s.x.size(), s.y.size(),
+    std::printf("%-34s %4zu x %2zu points, %lld draws: %s s\n", what.c_str(), s.x.size(), s.y.size(),
                 static_cast<long long>(options.sigma > 0 ? options.draws : 1),
-                detail::monotonic_seconds() - start);
+                format_fixed(detail::monotonic_seconds() - start, 2).c_str());
     return s;
   };
 
@@ -210,8 +215,8 @@ int run(const Options& o, const std::string& command) {
   principal.push_back({"principal", "SGD's trajectory",
                        timed("principal plane", at_sgd, {plane.u, plane.v}, {around(0), around(1)}),
                        plane.path});
-  std::printf("the principal plane holds %.1f %% of the trajectory's squared distances\n",
-              100 * (plane.explained[0] + plane.explained[1]));
+  std::printf("the principal plane holds %s %% of the trajectory's squared distances\n",
+              format_fixed(100 * (plane.explained[0] + plane.explained[1]), 1).c_str());
 
   std::vector<plot::Series> curves;
   lines.push_back({"line", "the loss",
@@ -263,7 +268,6 @@ int run(const Options& o, const std::string& command) {
       "\nTurn and hover: %s/page.html   lines: %s/lines.html   numbers: %s/surfaces.csv   pictures: "
       "%s/*.png\n",
       o.out.c_str(), o.out.c_str(), o.out.c_str(), o.out.c_str());
-  return 0;
 }
 
 }  // namespace
@@ -283,14 +287,8 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "folder for the pictures");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return program::run(app, "landscape", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
-    std::string command = "landscape";
-    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
-    return run(o, command);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "landscape: %s\n", e.what());
-    return 1;
-  }
+    run(o, command);
+  });
 }

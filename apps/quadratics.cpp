@@ -7,14 +7,16 @@
 //       all measures react except ε-sharpness and the effective dimension.
 //
 //   quadratics --out out/quadratics      a table, report.html, results.csv
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <lpf/dense.hpp>
+#include <lpf/io/output_folder.hpp>
 #include <lpf/report/log.hpp>
 #include <lpf/report/progress.hpp>
 #include <lpf/report/report.hpp>
 #include <lpf/report/svg.hpp>
 #include <lpf/sharpness/measure.hpp>
+
+#include "program.hpp"
 
 using namespace lpf;
 
@@ -206,8 +208,10 @@ std::string verdict_b(const Sweep& s) {
       "other measures with κ itself.)");
 }
 
-int run(const Options& o, const std::string& command) {
-  create_directories(o.out);
+void run(const Options& o, const std::string& command) {
+  const OutputFolder folder(o.out, "quadratics");
+  for (const char* file : {"/report.html", "/results.csv"})
+    program::check_writable(o.out + file, "quadratics");
   const Eigen base = wishart(o.dimensions, o.seed);
   std::size_t done = 0;
   ProgressBar bar(42, {.label = "measuring"});
@@ -247,7 +251,6 @@ int run(const Options& o, const std::string& command) {
   report.write(o.out + "/report.html");
   write_csv_records(o.out + "/results.csv", records);
   std::printf("\nPicture: %s/report.html   numbers: %s/results.csv\n", o.out.c_str(), o.out.c_str());
-  return 0;
 }
 
 }  // namespace
@@ -261,13 +264,5 @@ int main(int argc, char** argv) {
   app.add_option("--draws", o.draws, "random draws of each measure")->check(CLI::Range(2, 100000));
   app.add_option("--seed", o.seed, "of the quadratic and of the draws");
   app.add_option("--out", o.out, "folder for report.html and results.csv");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    std::string command = "quadratics";
-    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
-    return run(o, command);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "quadratics: %s\n", e.what());
-    return 1;
-  }
+  return program::run(app, "quadratics", argc, argv, [&](const std::string& command) { run(o, command); });
 }

@@ -6,7 +6,6 @@
 //   sharpness a.safetensors --compare b.safetensors     two models, the same noise, paired differences
 //
 // --json writes the numbers, --plot a page with the spectrum, the profile and the layers.
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 #include <lpf/data/sets/cifar.hpp>
@@ -21,12 +20,14 @@
 #include <lpf/sharpness/compare.hpp>
 #include <lpf/train/weights.hpp>
 
+#include "program.hpp"
+
 using namespace lpf;
 
 namespace {
 
 struct Options {
-  std::string file, compare, initial, network = "digits-mlp", data = "digits", json, plot;
+  std::string file, compare, initial, prefix, network = "digits-mlp", data = "digits", json, plot;
   models::ModelOptions model;
   bool normalize = false, train = false, blocks = false, raw = false, batch_norm = true;
   std::int64_t samples = 0, draws = 100, replicas = 8, samples_a_pass = 0;
@@ -66,11 +67,11 @@ struct Loaded {
     if (!o.batch_norm) options.batch_norm = false;
     net = models::make(o.network, params, options);
   }
-  void load(const std::string& name) const {
+  void load(const std::string& name, const std::string& prefix) const {
     std::string path = name;  // a checkpoint may be named without its extension
     if (!std::filesystem::exists(path) && std::filesystem::exists(path + ".safetensors"))
       path += ".safetensors";
-    load_weights(path, params);
+    load_weights(path, params, {.prefix = prefix});
     const Tensor theta = params.theta();
     for (const double x : theta.to_vector())
       check<NumericError>(std::isfinite(x), "sharpness", "'", path,
@@ -81,6 +82,9 @@ struct Loaded {
 void train_digits(const Options& o, const TensorDataset& data) {
   check(models::info(o.network).input == Shape{8, 8, 1} && o.data == "digits", "sharpness",
         "--train trains digits-mlp on digits only");
+  const auto folder = std::filesystem::path(o.file).parent_path();
+  if (!folder.empty()) create_directories(folder.string());
+  program::check_writable(o.file, "sharpness");
   const ParameterStore params({.seed = o.seed});
   const models::Model net = models::make(o.network, params);
   DataLoader loader(data, {.batch_size = 64, .seed = o.seed});
@@ -99,12 +103,10 @@ void train_digits(const Options& o, const TensorDataset& data) {
     bar.update(static_cast<std::size_t>(epoch + 1), last);
   }
   bar.finish();
-  const auto folder = std::filesystem::path(o.file).parent_path();
-  if (!folder.empty()) create_directories(folder.string());
   save_weights(o.file, params);
 }
 
-sharpness::MeasureOptions measure_options(const Options& o, const TensorDataset& data, ProgressBar& bar) {
+sharpness::MeasureOptions measure_options(const Options& o, const TensorDataset& data) {
   sharpness::MeasureOptions out{.draws = o.draws, .key = o.key};
   out.until.relative_error = o.relative_error;
   out.filter_normalize = !o.raw;
@@ -115,13 +117,10 @@ sharpness::MeasureOptions measure_options(const Options& o, const TensorDataset&
   out.measures = o.measures;
   if (!o.initial.empty()) {
     const Loaded initial(o, data);
-    initial.load(o.initial);
+    initial.load(o.initial, o.prefix);
     out.pac_bayes.initial = initial.params.theta();
   }
-  out.progress = [&bar](std::string_view next, std::size_t done, std::size_t) {
-    if (!next.empty()) bar.set_label(std::string(next));
-    bar.update(done);
-  };
+  sharpness::checked_measures(out);
   return out;
 }
 
@@ -220,10 +219,9 @@ void write_plot(const std::string& path, const Options& o, const sharpness::Repo
   page.write(path);
 }
 
-void print(const Options& o, const sharpness::Report& report) {
-  std::printf("%s: network %s on %lld samples of %s, training loss %s\n\n%s\n", o.file.c_str(),
-              o.network.c_str(), static_cast<long long>(report.samples), o.data.c_str(),
-              format_general(report.loss).c_str(), table_of(report).to_string().c_str());
+void print(const sharpness::Report& report) {
+  std::printf("training loss %s\n\n%s\n", format_general(report.loss).c_str(),
+              table_of(report).to_string().c_str());
   for (const auto& m : report.measurements) {
     const sharpness::QuantityInfo& d = sharpness::quantity(m.name);
     std::printf("%s: %s.\n", d.title.c_str(), d.sentence.c_str());
@@ -246,25 +244,37 @@ void warn_if_not_converged(const std::string& file, const sharpness::Report& rep
       file.c_str(), format_general(report.loss).c_str());
 }
 
-int run(const Options& o, const std::string& command) {
+// Everything that can be refused is refused before the first measure.
+void run(const Options& o, const std::string& command) {
+  check(o.compare.empty() || o.relative_error == 0, "sharpness",
+        "--compare pairs draw by draw: give --draws and not --relative-error");
+  program::check_writable(o.json, "sharpness");
+  program::check_writable(o.plot, "sharpness");
   const TensorDataset data = load_data(o);
+  sharpness::MeasureOptions options = measure_options(o, data);
+  const Loaded a(o, data), b(o, data);
+  if (!o.compare.empty()) b.load(o.compare, o.prefix);
   if (o.train) train_digits(o, data);
-  const Loaded a(o, data);
-  a.load(o.file);
-  const std::size_t measures = o.measures.empty() ? sharpness::names().size() : o.measures.size();
+  a.load(o.file, o.prefix);
+  std::printf("%s: network %s on %lld samples of %s\n", o.file.c_str(), o.network.c_str(),
+              static_cast<long long>(data.size()), o.data.c_str());
+  program::check_output("sharpness");
+
   const auto measure = [&](const Loaded& m) {
-    ProgressBar bar(measures, {.label = "measuring"});
-    return sharpness::measure(m.net, m.params, data, measure_options(o, data, bar));
+    ProgressBar bar(sharpness::checked_measures(options).size(), {.label = "measuring"});
+    options.progress = [&bar](std::string_view next, std::size_t done, std::size_t) {
+      if (!next.empty()) bar.set_label(std::string(next));
+      bar.update(done);
+    };
+    return sharpness::measure(m.net, m.params, data, options);
   };
   const sharpness::Report report = measure(a);
   warn_if_not_converged(o.file, report);
-  print(o, report);
+  print(report);
   if (!o.json.empty()) write_json(o.json, o, report);
   if (!o.plot.empty()) write_plot(o.plot, o, report, command);
-  if (o.compare.empty()) return 0;
+  if (o.compare.empty()) return;
 
-  const Loaded b(o, data);
-  b.load(o.compare);
   const sharpness::Report other = measure(b);
   warn_if_not_converged(o.compare, other);
   TextTable table({"measure", o.file, o.compare, "difference ± paired error", "error of data"});
@@ -273,7 +283,6 @@ int run(const Options& o, const std::string& command) {
                    with_error(d.value, d.standard_error),
                    std::isnan(d.data_error) ? "–" : format_general(d.data_error, 2)});
   std::printf("\nThe same noise for both, differences paired draw by draw:\n%s", table.to_string().c_str());
-  return 0;
 }
 
 }  // namespace
@@ -302,6 +311,7 @@ int main(int argc, char** argv) {
   app.add_flag("--raw", o.raw, "without filter normalisation");
   app.add_flag("--blocks", o.blocks, "LPF of each layer too, as many draws again for each");
   app.add_option("--initial", o.initial, "weights before training, for the PAC-Bayes distance");
+  app.add_option("--prefix", o.prefix, "of the names in the files, as module. of DataParallel: is removed");
   app.add_option("--compare", o.compare, "a second file: paired differences");
   app.add_option("--replicas", o.replicas, "copies of the weights in a pass: less memory with fewer")
       ->check(CLI::Range(1, 1024));
@@ -312,16 +322,8 @@ int main(int argc, char** argv) {
   app.add_flag("--train", o.train, "first train digits-mlp by SGD, and write its weights to the file");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
-  CLI11_PARSE(app, argc, argv);
-  try {
-    check(o.compare.empty() || o.relative_error == 0, "sharpness",
-          "--compare pairs draw by draw: give --draws and not --relative-error");
+  return program::run(app, "sharpness", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
-    std::string command = "sharpness";
-    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
-    return run(o, command);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "sharpness: %s\n", e.what());
-    return 1;
-  }
+    run(o, command);
+  });
 }

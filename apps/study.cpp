@@ -14,9 +14,9 @@
 //   study --grid paper --dry-run             lists what would be trained: 2916 ResNets
 //
 // A killed study resumes after the last complete model (study/results.hpp).
-#include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "program.hpp"
 #include "study/tables.hpp"
 
 using namespace lpf;
@@ -55,8 +55,12 @@ void run(const Options& o, const std::string& command) {
   const study::Shard shard = study::shard_of(o.shard);
   describe(plan, shard);
   if (o.dry_run) return;
+  program::check_output("study");
   const std::string out = o.out.empty() ? concat("out/study-", o.study, "-", o.grid) : o.out;
-  create_directories(out);
+  // Shards share the folder; two processes with the same one would write to the same file.
+  const OutputFolder folder(out, "study", concat(".lock-", shard.index, "-of-", shard.count));
+  for (const char* file : {"/report.html", "/values.csv", "/models.csv"})
+    program::check_writable(out + file, "study");
   if (!o.merge_only)
     study::train_shard(plan, shard, out, study::read_all(study::result_files(out, o.merge), plan), o.limit,
                        o.data);
@@ -83,15 +87,8 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "folder for results and tables (default: out/study-STUDY-GRID)");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return program::run(app, "study", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
-    std::string command = "study";
-    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
     run(o, command);
-    return 0;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "study: %s\n", e.what());
-    return 1;
-  }
+  });
 }

@@ -4,11 +4,13 @@
 //   train --recipe paper/cifar10-resnet18-lpf --data DIR   a row of the paper's tables; --recipes lists them
 //   train --dataset cifar10 --data DIR --model wrn-16-8 --optimizer lpf-sgd -M 8 --seed 1 --out runs/x
 //   train --resume --out runs/x                            resumes a run, bit-identically
+//   train --resume --out runs/x --epochs 300               goes on to more epochs (see experiment.hpp)
+//   train --weights net.safetensors --weights-partial      starts from weights, as far as they fit
 //
 // Settings not given have the paper's value for the network and the optimizer. The output folder is described
 // in lpf/experiment/experiment.hpp. compare.cpp compares runs.
-#include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <lpf/backend/threads.hpp>
 #include <lpf/experiment/dry_run.hpp>
 #include <lpf/experiment/experiment.hpp>
@@ -16,7 +18,7 @@
 #include <lpf/train/signals.hpp>
 #include <map>
 
-#include "flags.hpp"
+#include "program.hpp"
 
 using namespace lpf;
 using experiment::Settings;
@@ -75,6 +77,10 @@ Settings settings_of(const Options& o, const Given& given) {
         {or_empty("dataset"), or_empty("model"), or_empty("optimizer"), or_empty("augment")});
   }
   for (const auto& [name, text] : given) experiment::set(s, name, text);
+  for (const auto& [name, text] : given) {
+    const std::string reason = experiment::unused(s, name);
+    check(reason.empty(), "train", "--", name, " ", text, " has no effect: ", reason);
+  }
   return s;
 }
 
@@ -144,7 +150,7 @@ int train(const Options& o, const Settings& s, const std::string& command) {
   const StopSignals stop;
   std::printf("%s, %lld epochs; results in %s\n", experiment::title_of(s).c_str(),
               static_cast<long long>(s.epochs), o.out.c_str());
-  std::fflush(stdout);
+  program::check_output("train");
   const auto outcome = experiment::run(
       s, {.out = o.out, .resume = o.resume, .command = command, .graphs = o.graphs, .stop = [&] {
             return stop.received() != 0;
@@ -158,9 +164,9 @@ int train(const Options& o, const Settings& s, const std::string& command) {
     return 128 + stop.received();
   }
   const auto& best = experiment::best_epoch(outcome.history);
-  std::printf("best epoch %lld: test error %.2f %%, test loss %s; curves: %s/report.html\n",
-              static_cast<long long>(best.epoch), best.test_error, format_general(best.test_loss).c_str(),
-              o.out.c_str());
+  std::printf("best epoch %lld: test error %s %%, test loss %s; curves: %s/report.html\n",
+              static_cast<long long>(best.epoch), format_fixed(best.test_error, 2).c_str(),
+              format_general(best.test_loss).c_str(), o.out.c_str());
   return 0;
 }
 
@@ -170,7 +176,6 @@ int main(int argc, char** argv) {
   Options o;
   Given given;
   CLI::App app("Trains a network of the LPF-SGD paper. What is not given has the paper's value.");
-  app.allow_extras();
   add_settings(app, given);
   app.add_option("--recipe", o.recipe, "settings of a row of the paper's tables, by name");
   app.add_flag("--recipes", o.recipes, "list the recipes, with the published errors");
@@ -183,25 +188,20 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   app.add_flag("--graphs,!--no-graphs", o.graphs, "on a GPU, replay a captured step (the default)");
-  app.add_flag("--resume", o.resume, "go on with the run in --out");
+  app.add_flag("--resume", o.resume, "go on with the run in --out; with more --epochs, to those");
   app.add_flag("--dry-run", o.dry_run, "say what the run would take, and make none");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    refuse_extras(app, "train");
+  return program::run(app, "train", argc, argv, [&](const std::string& command) {
     if (o.recipes) return print_recipes(), 0;
     if (o.optimizers) return print_optimizers(), 0;
     if (o.models) return print_models(), 0;
     set_num_threads(o.threads);
     if (o.device == "cuda") set_default_device(Device::cuda());
     check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
+    check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "train", "'", o.out,
+                   "' has no run to go on with (no config.json): check --out, or begin one without --resume");
     const Settings s = settings_of(o, given);
     if (o.out.empty()) o.out = concat("runs/", s.dataset, "-", s.model, "-", s.optimizer, "-seed", s.seed);
     if (o.dry_run) return print_dry_run(s), 0;
-    std::string command = "train";
-    for (int i = 1; i < argc; ++i) command += concat(" ", argv[i]);
     return train(o, s, command);
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "train: %s\n", e.what());
-    return 1;
-  }
+  });
 }

@@ -36,7 +36,9 @@ inline Results read_results(const std::string& path, const Plan& plan) {
     };
     Result r;
     try {
-      const auto json = nlohmann::json::parse(text.substr(at, end - at));
+      const std::string record = text.substr(at, end - at);
+      if (record.find('\0') != std::string::npos) refuse("has a zero byte");  // to the parser, the text's end
+      const auto json = nlohmann::json::parse(record);
       if (json.at("study") != plan.study || json.at("grid") != plan.grid)
         refuse("is of the study '", json.at("study").get<std::string>(), "', size '",
                json.at("grid").get<std::string>(), "', not of '", plan.study, "', size '", plan.grid, "'");
@@ -71,8 +73,8 @@ inline Shard shard_of(const std::string& text) {
   const auto first = std::from_chars(begin, end, s.index);
   const bool slash = first.ec == std::errc() && first.ptr != end && *first.ptr == '/';
   const auto second = slash ? std::from_chars(first.ptr + 1, end, s.count) : first;
-  check(slash && second.ec == std::errc() && second.ptr == end && s.index < s.count, "study",
-        "--shard is i/n with i from 0 to n − 1, got '", text, "'");
+  check(slash && second.ec == std::errc() && second.ptr == end && s.index < s.count && s.count <= 1'000'000,
+        "study", "--shard is i/n with i from 0 to n − 1 and n up to 1000000, got '", text, "'");
   return s;
 }
 

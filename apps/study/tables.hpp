@@ -1,7 +1,7 @@
 // Tables and figures of a study, from the results of its models.
 #pragma once
 
-#include <lpf/io/atomic_file.hpp>
+#include <lpf/io/output_folder.hpp>
 #include <lpf/report/report.hpp>
 #include <lpf/report/svg.hpp>
 #include <lpf/report/table.hpp>

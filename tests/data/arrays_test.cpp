@@ -108,6 +108,45 @@ TEST_CASE("npz: each broken rule is an error that names it") {
   refused(changed(wide, extra + 19, "\x80"), "'images.npy' would lie at");
 }
 
+TEST_CASE("npz: every type that NumPy has, and arrays of other types where they are asked for") {
+  const std::string path = test::fixture("kinds.npz").string();
+  const auto one = [&](const std::string& name) { return load_npz(path, {name}).at(0).second; };
+  const auto check = [&](const std::string& name, DType dtype, const std::vector<double>& values) {
+    for (const std::string end : {"", "_big"}) {
+      CAPTURE(name + end);
+      const Tensor x = one(name + end);
+      CHECK(x.dtype() == dtype);
+      CHECK(x.to_vector() == values);
+    }
+  };
+  check("i1", int32, {-128, 1, 2, 127});
+  check("i2", int32, {-32768, 1, 2, 32767});
+  check("i4", int32, {-2147483648.0, 1, 2, 2147483647});
+  check("u1", uint8, {0, 1, 2, 255});
+  check("u2", int32, {0, 1, 2, 65535});
+  check("u4", int64, {0, 1, 2, 4294967295.0});
+  for (const std::string end : {"", "_big"}) {
+    CHECK(one("i8" + end).to_vector<std::int64_t>() == std::vector<std::int64_t>{INT64_MIN, 1, 2, INT64_MAX});
+    CHECK(one("u8" + end).to_vector<std::int64_t>() == std::vector<std::int64_t>{0, 1, 2, INT64_MAX});
+  }
+  const std::vector<double> reals{0.5, -2, std::numeric_limits<double>::infinity(), 0x1p-14};
+  check("f2", float32, reals);
+  check("f4", float32, reals);
+  check("f8", float64, reals);
+
+  CHECK_ERROR(load_npz(path), FormatError, "kinds.npz: ");
+  CHECK_ERROR(one("complex"), FormatError, "kinds.npz: complex.npy", "'<c16'");
+  CHECK_ERROR(one("text"), FormatError, "text.npy", "'<U1'");
+  CHECK_ERROR(one("too_large"), FormatError, "element 1", "9223372036854775808");
+  CHECK_ERROR(one("i3"), ValueError, "no array 'i3' among its 27", "did you mean 'i1'");
+  const NamedTensors two = load_npz(path, {"u1", "labels"});
+  CHECK(two.size() == 2);
+  CHECK(two[1].first == "labels");
+  const TensorDataset data = load_arrays(path);
+  CHECK(data.labels.to_vector<std::int64_t>() == std::vector<std::int64_t>{2, 0, 1});
+  CHECK(data.images.dtype() == uint8);
+}
+
 TEST_CASE("npz: a data set from arrays") {
   const std::string path = test::fixture("deflated.npz").string();
   const TensorDataset data = load_arrays(path, {.channels_first = true});
@@ -133,7 +172,7 @@ TEST_CASE("npz: a data set from .safetensors") {
   const TensorDataset data = load_arrays(path, {.images = "x", .labels = "y", .classes = 4});
   CHECK(data.images.shape() == Shape{2, 3});
   CHECK(data.classes() == 4);
-  CHECK_ERROR(load_arrays(path), ValueError, "no array 'images'");
+  CHECK_ERROR(load_arrays(path), ValueError, "no tensor 'images'");
   CHECK_ERROR(load_arrays((dir / "none").string()), IOError);
 #ifndef LPF_HAS_ZLIB
   CHECK_ERROR(load_npz(test::fixture("stored.npz").string()), IOError, "built without zlib");

@@ -214,6 +214,14 @@ TEST_CASE("cifar: an archive, whose files may lie in any order") {
     write(path, whole.substr(0, n));
     CHECK_ERROR(cifar10(file, Split::train, part), FormatError, "not a whole tar archive");
   }
+  for (const std::size_t zeros : {1u, 512u, 20000u}) {  // tapes fill a block with zeros
+    write(path, whole + std::string(zeros, '\0'));
+    CHECK(cifar10(file, Split::train, part).size() == std::ssize(train_labels));
+  }
+  for (const std::string& behind : {std::string("x"), std::string(30000, '\0') + "x", whole}) {
+    write(path, whole + behind);
+    CHECK_ERROR(cifar10(file, Split::train, part), FormatError, "has data behind its end");
+  }
   std::string bad = whole;
   bad[600] = '7';
   write(path, bad);

@@ -122,6 +122,20 @@ TEST_CASE("idx: MNIST from a folder") {
   refused_as("must hold uint8 [n, rows, columns], holds uint8 [3]");
 }
 
+TEST_CASE("idx: MNIST under torchvision's names, and with a dot") {
+  for (const char* place : {"", "raw", "MNIST/raw"})
+    for (const char* dash : {"-", "."}) {
+      CAPTURE(place);
+      CAPTURE(dash);
+      const test::TempDir dir;
+      write(dir / place / (std::string("train-images") + dash + "idx3-ubyte"), images);
+      CHECK_ERROR(mnist(dir.path().string(), Split::train), IOError, "has no train-labels-idx1-ubyte");
+      write(dir / place / (std::string("train-labels") + dash + "idx1-ubyte"), labels);
+      CHECK(mnist(dir.path().string(), Split::train).size() == 3);
+      CHECK_ERROR(mnist(dir.path().string(), Split::test), IOError, "t10k-images-idx3-ubyte", "MNIST/raw");
+    }
+}
+
 TEST_CASE("idx: gzip") {
 #ifdef LPF_HAS_ZLIB
   const std::string packed = gzip(images);
@@ -143,6 +157,12 @@ TEST_CASE("idx: gzip") {
   CHECK(read_idx(path.string()).to_vector<int>() == parse_idx(many).to_vector<int>());
 
   for (std::size_t n = 2; n < packed.size(); ++n) refused_as(packed.substr(0, n), "truncated");
+  for (const std::size_t zeros : {1u, 511u, 200000u}) {  // as gzip and Python, also longer than one read
+    write(path, packed + std::string(zeros, '\0'));
+    CHECK(read_idx(path.string()).shape() == Shape{3, 2, 2});
+  }
+  refused_as(packed + std::string(100, '\0') + "other bytes", "incorrect header check");
+  refused_as(std::string(2, '\0') + packed, "uint8");
   refused_as(packed + "x", "truncated");
   refused_as(packed + "other bytes", "incorrect header check");
   std::string noise;  // incompressible

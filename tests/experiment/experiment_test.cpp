@@ -198,14 +198,171 @@ TEST_CASE("run: what a checkpoint does not know is cut from the log") {
   run(s, out, false, after(7));
   const auto log = experiment::read_history(out + "/log.jsonl");
   REQUIRE(log.size() == 1);
-  MetricLog(out + "/log.jsonl", {.append = true}).write(experiment::record_of(log[0]));
-  MetricLog(out + "/log.csv", {.append = true}).write(experiment::record_of(log[0]));
+  Epoch second = log[0];
+  second.epoch = 2;
+  MetricLog(out + "/log.jsonl", {.append = true}).write(experiment::record_of(second));
+  MetricLog(out + "/log.csv", {.append = true}).write(experiment::record_of(second));
   run(s, out, true);
   const auto history = experiment::read_history(out + "/log.jsonl");
   REQUIRE(history.size() == 3);
   CHECK(history[1].epoch == 2);
   MetricLog csv(out + "/log.csv", {.append = true});
   CHECK(csv.size() == 3);
+}
+
+TEST_CASE("run: a log that is not that of its checkpoint is refused, and stays as it is") {
+  const TempDir dir;
+  const std::string out = (dir / "run").string();
+  const Settings s = small("sgd");
+  run(s, out, false, after(12));  // two epochs
+  const std::string whole = lpf::detail::read_file(out + "/log.jsonl", "test");
+  const std::size_t first = whole.find('\n') + 1;
+  const auto refused = [&](const std::string& log, std::string_view what) {
+    write_file_atomically(out + "/log.jsonl", log);
+    CHECK_ERROR(run(s, out, true), FormatError, "log.jsonl'", what);
+    CHECK(lpf::detail::read_file(out + "/log.jsonl", "test") == log);
+  };
+  refused(whole.substr(0, first) + whole, "line 2: is epoch 1, not 2: another process");
+  refused(whole + whole.substr(first), "line 3: is epoch 2, not 3");
+  refused(whole.substr(first), "line 1: is epoch 2, not 1");
+  refused(whole.substr(0, first), "has 1 of the 2 epochs");
+  std::string more = whole;
+  for (const char* epoch : {"3", "4"}) {
+    std::string line = whole.substr(first);
+    more += line.replace(line.find("\"epoch\":2") + 8, 1, epoch);
+  }
+  refused(more, "has 4 epochs, and the checkpoint knows 2");
+  refused(whole.substr(0, first - 1) + std::string("\0x\n", 3) + whole.substr(first), "line 1");
+  write_file_atomically(out + "/log.jsonl", whole);
+  const std::string csv = lpf::detail::read_file(out + "/log.csv", "test");
+  write_file_atomically(out + "/log.csv", csv.substr(0, csv.rfind('\n', csv.size() - 2) + 1));
+  CHECK_ERROR(run(s, out, true), FormatError, "log.csv' has 1 of the 2 epochs");
+  write_file_atomically(out + "/log.csv", csv);
+  CHECK(run(s, out, true).finished);
+}
+
+TEST_CASE("run: one process has a folder, and what killed ones left there goes") {
+  const TempDir dir;
+  const std::string out = (dir / "run").string();
+  const Settings s = small("sgd");
+  std::filesystem::create_directories(out);
+  write_file_atomically(out + "/.best.safetensors.1-0.tmp", "half a file");
+  int updates = 0;
+  const Outcome outcome = run(s, out, false, [&] {
+    if (++updates == 2) {
+      CHECK_FALSE(std::filesystem::exists(out + "/.best.safetensors.1-0.tmp"));
+      for (const bool resume : {false, true})
+        CHECK_ERROR(run(s, out, resume), StateError, "run' is in use by another process");
+    }
+    return false;
+  });
+  CHECK(outcome.finished);
+  Settings unknown = s;
+  unknown.dataset = "mnist", unknown.data = "no such folder";
+  {
+    const OutputFolder other((dir / "other").string());
+    CHECK_ERROR(run(unknown, (dir / "other").string()), StateError, "in use");  // before the data are read
+  }
+  CHECK_ERROR(run(unknown, (dir / "other").string()), IOError, "no such folder");
+}
+
+TEST_CASE(
+    "run: resumed with more epochs, it is the longer run to the bit where the schedule does not depend on "
+    "them") {
+  for (const std::string optimizer : {"sgd", "lpf-sgd", "entropy-sgd"})
+    for (const std::string schedule : {"constant", "multistep", "cosine"}) {
+      CAPTURE(optimizer);
+      CAPTURE(schedule);
+      const TempDir dir;
+      const std::string whole = (dir / "whole").string(), parts = (dir / "parts").string();
+      Settings s = small(optimizer);
+      s.alpha = 1, s.schedule = schedule, s.milestones = {1, 4}, s.epochs = 5;
+      const Outcome expected = run(s, whole);
+      s.epochs = 2;
+      CHECK(run(s, parts).history.size() == 2);
+      s.epochs = 5;
+      const Outcome longer = run(s, parts, true);
+      CHECK(longer.finished);
+      CHECK(longer.history.size() == 5);
+      CHECK(experiment::read_config(parts + "/config.json").epochs == 5);
+      CHECK(experiment::read_history(parts + "/log.jsonl").size() == 5);
+      CHECK((numbers(longer.history) == numbers(expected.history)) == (schedule != "cosine"));
+      if (schedule == "cosine")  // from there on the schedule is that of five epochs
+        CHECK(longer.history[2].lr == expected.history[2].lr);
+      s.epochs = 4;
+      CHECK_ERROR(run(s, parts, true), ValueError, "other settings", "epochs (5, now 4)");
+    }
+}
+
+TEST_CASE("run: starts from weights, whole or as far as they fit, and is resumed without the file") {
+  const TempDir dir;
+  const std::string first = (dir / "first").string(), weights = (dir / "start.safetensors").string();
+  Settings s = small("sgd");
+  s.epochs = 1;
+  run(s, first);
+  std::filesystem::rename(first + "/best.safetensors", weights);
+  Settings from = s;
+  from.weights = weights, from.lr = 0;  // the weights stay
+  const auto weights_of = [](const std::string& out) {
+    return lpf::detail::digest_of(load_safetensors(out + "/checkpoint.safetensors").items());
+  };
+  const std::string out = (dir / "same").string();
+  run(from, out, false, after(2));
+  CHECK(weights_of(out) == lpf::detail::digest_of(load_safetensors(weights).items()));
+  from.weights = weights + ".none";
+  CHECK_ERROR(run(from, (dir / "none").string()), IOError, "start.safetensors.none");
+  CHECK_FALSE(std::filesystem::exists(dir / "none/config.json"));
+  from.weights = weights;
+  std::filesystem::rename(weights, weights + "2");
+  CHECK(run(from, out, true).finished);
+  std::filesystem::rename(weights + "2", weights);
+
+  Settings wide = from;
+  wide.width = 64;
+  CHECK_ERROR(run(wide, (dir / "wide").string()), ValueError, "is not of this model", "'fc1.weight'");
+  wide.weights_partial = true;
+  CHECK(run(wide, (dir / "wide").string()).finished);
+  NamedTensors items;
+  for (const auto& [name, tensor] : load_safetensors(weights)) items.emplace_back("module." + name, tensor);
+  save_safetensors(weights, items);
+  CHECK_ERROR(run(from, (dir / "prefix").string()), ValueError, "names behind 'module.'");
+  from.weights_prefix = "module.";
+  CHECK(run(from, (dir / "prefix").string(), false, after(2)).updates == 2);
+  CHECK(weights_of((dir / "prefix").string()) == weights_of(out));
+}
+
+TEST_CASE("settings: any integer is a run or a ValueError, and what has no effect is known") {
+  const TempDir dir;
+  const Settings any = small("sgd");
+  experiment::for_each_setting(any, [&](const char* name, const auto& value, const char*) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, std::int64_t>)
+      for (const char* text : {"9223372036854775807", "1000000001", "-1"}) {
+        CAPTURE(name);
+        CAPTURE(text);
+        Settings s = small("lpf-sgd");
+        experiment::set(s, name, text);
+        CHECK_ERROR(experiment::validate(s), ValueError, std::string("--") + name);
+        CHECK_ERROR(experiment::dry_run(s), ValueError, std::string("--") + name);
+      }
+  });
+  Settings milestones = small("sgd");
+  milestones.schedule = "multistep", milestones.milestones = {9223372036854775807};
+  CHECK_ERROR(experiment::validate(milestones), ValueError, "--milestones");
+  Settings huge = small("sgd");
+  huge.epochs = huge.batch = huge.evaluate_every = 1'000'000'000;
+  CHECK_NOTHROW(experiment::validate(huge));
+  CHECK_FALSE(run(huge, (dir / "huge").string(), false, after(1)).finished);
+
+  const Settings s = small("sgd");
+  CHECK(experiment::unused(s, "gamma") == "--optimizer sgd does not use it");
+  CHECK(experiment::unused(s, "rho").find("sgd") != std::string::npos);
+  for (const char* name :
+       {"milestones", "lr-factor", "data", "image-size", "weights-prefix", "weights-partial"})
+    CHECK_FALSE(experiment::unused(s, name).empty());
+  for (const char* name : {"momentum", "lr", "epochs", "clip-norm", "seed", "schedule", "weights", "batch"})
+    CHECK(experiment::unused(s, name).empty());
+  CHECK(experiment::unused(small("lpf-sgd"), "gamma").empty());
+  CHECK(experiment::unused(small("entropy-sgd"), "g0").empty());
 }
 
 TEST_CASE("run: a loss that is not finite stops it, says what to lower, and keeps what was") {
@@ -223,8 +380,8 @@ TEST_CASE("run: a loss that is not finite stops it, says what to lower, and keep
   CHECK(experiment::read_history(out + "/log.jsonl").size() == 2);
 }
 
-TEST_CASE("run: SIGTERM and SIGINT stop it after the step under way, and it goes on") {
-  for (const int signal : {SIGTERM, SIGINT}) {
+TEST_CASE("run: SIGTERM, SIGINT and SIGHUP stop it after the step under way, and it goes on") {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     const TempDir dir;
     const std::string out = (dir / "run").string();
     const Settings s = small("sgd");
@@ -259,8 +416,23 @@ TEST_CASE("signals: the second is not caught, the handlers before come back, and
   }
   ::sigaction(SIGTERM, nullptr, &now);
   CHECK((now.sa_handler == before.sa_handler));
-  const StopSignals again;
-  CHECK(again.received() == 0);
+  {
+    const StopSignals again;
+    CHECK(again.received() == 0);
+  }
+  // what is ignored, as SIGHUP under nohup, stays ignored
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  for (const int signal : {SIGHUP, SIGINT}) {
+    ::sigaction(signal, &ignore, &before);
+    {
+      const StopSignals stop;
+      ::raise(signal);
+      CHECK(stop.received() == 0);
+    }
+    ::sigaction(signal, &before, nullptr);
+  }
+  CHECK(StopSignals::name_of(SIGHUP) == "SIGHUP");
 }
 
 #ifdef LPF_HAS_STB
@@ -352,6 +524,8 @@ TEST_CASE("history: what is no log or no settings is a FormatError") {
   CHECK_ERROR(experiment::read_history(path), FormatError, "line 1");
   write_file_atomically(path, "[1, 2");
   CHECK(experiment::read_history(path).empty());  // torn
+  CHECK_ERROR(experiment::read_config(path), FormatError, "settings");
+  write_file_atomically(path, std::string_view("{}\0garbage", 10));
   CHECK_ERROR(experiment::read_config(path), FormatError, "settings");
   write_file_atomically(path, "{\"epohcs\": 3}");
   CHECK_ERROR(experiment::read_config(path), FormatError, "epochs");

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "lpf/io/output_folder.hpp"
+
 using namespace lpf;
 
 // System calls that fail on request: a failing disk reports it in fsync or close.
@@ -308,4 +310,113 @@ TEST_CASE("create_directories") {
   CHECK(io_error([&] { create_directories("/proc/lpf"); }).find("cannot create the folder '/proc/lpf'") !=
         std::string::npos);
   CHECK_THROWS_AS(create_directories(""), ValueError);
+}
+
+namespace {
+
+bool has(const Folder& folder, const std::string& name) {
+  const auto all = folder.names();
+  return std::find(all.begin(), all.end(), name) != all.end();
+}
+void put(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
+/// Runs f in a process that is then killed; returns its number.
+template <class F>
+pid_t killed(F f) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    f();
+    ::raise(SIGKILL);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  CHECK(WIFSIGNALED(status));
+  return child;
+}
+
+}  // namespace
+
+TEST_CASE("remove_abandoned_files: those of killed processes, and no others") {
+  const Folder folder;
+  const std::string path = folder / "a.txt";
+  const pid_t dead = killed([&] {
+    AtomicFile file(path);
+    file.write("half");
+    ::raise(SIGKILL);
+  });
+  const std::string left = "." + std::string("a.txt.") + std::to_string(dead) + "-";
+  REQUIRE(folder.names().size() == 1);
+  CHECK(folder.names()[0].starts_with(left));
+  // a process that lives has the number of a dead one in the name, and a dead one that of this process
+  put(folder / (".b.txt." + std::to_string(::getpid()) + "-99.tmp"), "of a process with the same number");
+  const std::vector<std::string> others{".a.txt.tmp",     ".1-1.tmp",   "a.txt.1-1.tmp", ".a.txt.1-.tmp",
+                                        ".a.txt.x-1.tmp", ".a.txt.1-1", ".a.txt.-1.tmp", "a.safetensors"};
+  for (const auto& name : others) put(folder / name, "kept");
+  AtomicFile alive(folder / "c.txt");
+  alive.write("whole");
+  remove_abandoned_files(folder.path());
+  CHECK(folder.names().size() == others.size() + 1);
+  for (const auto& name : others) CHECK(has(folder, name));
+  alive.commit();
+  CHECK(has(folder, "c.txt"));
+  remove_abandoned_files(folder / "none");  // no folder, nothing to do
+}
+
+TEST_CASE("AtomicFile: a file under construction in another process is kept, also while it is committed") {
+  const Folder folder;
+  const std::string path = folder / "a.txt";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    for (int i = 0; i < 300; ++i) {
+      try {
+        write_file_atomically(path, std::to_string(i));
+      } catch (const std::exception&) { ::_exit(1); }
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, WNOHANG) == 0) remove_abandoned_files(folder.path());
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(folder.names() == std::vector<std::string>{"a.txt"});
+}
+
+TEST_CASE("OutputFolder: one process at a time, until it ends in any way") {
+  const Folder parent;
+  const std::string path = parent / "run";
+  {
+    const OutputFolder folder(path, "train");
+    CHECK(folder.path() == path);
+    std::string message;
+    try {
+      const OutputFolder second(path, "train");
+    } catch (const StateError& e) { message = e.what(); }
+    CHECK(message.find("[train] '" + path + "' is in use by another process, " +
+                       std::to_string(::getpid())) == 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      try {
+        const OutputFolder other(path);
+      } catch (const StateError&) { ::_exit(7); }
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    CHECK(WEXITSTATUS(status) == 7);
+    const OutputFolder another(path, "study", ".lock-1-of-2");
+  }
+  killed([&] {
+    const OutputFolder folder(path);
+    AtomicFile file(path + "/a.txt");
+    ::raise(SIGKILL);
+  });
+  const OutputFolder again(path);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(path))
+    names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  CHECK(names == std::vector<std::string>{".lock", ".lock-1-of-2"});
+  std::filesystem::remove_all(path);
+  put(parent / "file", "");
+  CHECK_THROWS_AS(OutputFolder(parent / "file"), IOError);
 }

@@ -124,6 +124,37 @@ TEST_CASE("image: a folder for each class") {
   CHECK_ERROR(image_folder(folder), FormatError, "empty' is a class without a picture");
 }
 
+TEST_CASE("image: hidden files, pictures of other formats, and links in a folder for each class") {
+  const test::TempDir dir;
+  const std::string folder = (dir / "train").string(), png = bytes_of("rgb.png");
+  write(dir / "train/cat/1.png", png);
+  write(dir / "train/cat/._1.png", "of another file system");
+  write(dir / "train/cat/.ipynb_checkpoints/1-checkpoint.png", png);
+  write(dir / "train/cat/more/2.webp", "");
+  write(dir / "train/cat/3.WEBP", "");
+  write(dir / "train/cat/3.gif", "");
+  write(dir / "train/.ipynb_checkpoints/x.png", png);
+  write(dir / "elsewhere/deep/4.png", png);
+  write(dir / "elsewhere/5.png", png);
+  namespace fs = std::filesystem;
+  fs::create_directory_symlink(dir / "elsewhere", dir / "train/dog");
+  fs::create_directory_symlink(dir / "elsewhere/deep", dir / "train/cat/linked");
+  fs::create_directory_symlink("..", dir / "elsewhere/deep/up");  // a cycle
+  fs::create_directory_symlink(".", dir / "elsewhere/here");
+  fs::create_symlink("itself", dir / "train/cat/itself");
+  const ImageFolder set = image_folder(folder);
+  CHECK(set.classes == std::vector<std::string>{"cat", "dog"});
+  // cat: 1.png, linked/4.png, linked/up/5.png; dog: 5.png, deep/4.png
+  CHECK(set.data.labels.to_vector<int>() == std::vector<int>{0, 0, 0, 1, 1});
+  CHECK(set.skipped == std::map<std::string, std::int64_t>{{".webp", 2}, {".gif", 1}});
+  CHECK(set.skipped_text() == "1 .gif, 2 .webp");
+  write(dir / "train/bird/1.webp", "");
+  CHECK_ERROR(image_folder(folder), FormatError, "bird' is a class without a picture", "1 .webp: convert");
+  fs::remove_all(dir / "train/bird");
+  fs::create_symlink("nowhere.png", dir / "train/cat/z.png");
+  CHECK_ERROR(image_folder(folder), IOError, "z.png");
+}
+
 #else
 
 TEST_CASE("image: without stb_image, an error says so") {

@@ -96,12 +96,45 @@ TEST_CASE("npy: reading") {
   CHECK(holds(file.load(npy(header("|u1", "(2,)"), "\x01\xff")), {2}, {1, 255}));
   CHECK(holds(file.load(npy(header("|b1", "(2,)"), std::string("\1\0", 2))), {2}, {1, 0}));
   CHECK(file.load(npy(header("<f4", "(0, 3)"), "")).shape() == Shape{0, 3});
+  CHECK(holds(file.load(npy(header("<f4", "(2, 3)"), floats, 3)), {2, 3}, {1, 2, 3, 4, 5, 6}));
   // keys in any order, other quotes and spaces, no last comma, Python 2's long integers
   CHECK(file.load(npy("{\"shape\":(2L,3L),\"fortran_order\":False,\"descr\":\"<f4\"}\n", floats)).shape() ==
         Shape{2, 3});
   CHECK(file.load(npy("  { 'descr' : '<f4' ,\n 'shape' : ( 2 , 3 , ) , 'fortran_order' : False , }   \n",
                       floats))
             .shape() == Shape{2, 3});
+}
+
+TEST_CASE(
+    "npy: types that tensors lack become the smallest that has all their values, in either order of bytes") {
+  const File file;
+  const auto check = [&](const std::string& type, DType dtype, const std::vector<double>& values,
+                         std::string bytes) {
+    CAPTURE(type);
+    const std::string shape = concat("(", values.size(), ",)");
+    const Tensor little = file.load(npy(header("<" + type, shape), bytes));
+    CHECK(little.dtype() == dtype);
+    CHECK(holds(little, {std::ssize(values)}, values));
+    const std::size_t size = bytes.size() / values.size();
+    for (std::size_t at = 0; at < bytes.size(); at += size)
+      std::reverse(bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                   bytes.begin() + static_cast<std::ptrdiff_t>(at + size));
+    CHECK(same_bits(file.load(npy(header(">" + type, shape), bytes)), little));
+    CHECK(same_bits(file.load(npy(header(">" + type, shape, "True"), bytes)), little));
+  };
+  check("i1", int32, {-128, 127}, raw<std::int8_t>({-128, 127}));
+  check("u1", uint8, {0, 255}, raw<std::uint8_t>({0, 255}));
+  check("b1", DType::bool_, {0, 1}, raw<std::uint8_t>({0, 1}));
+  check("i2", int32, {-32768, 258}, raw<std::int16_t>({-32768, 258}));
+  check("u2", int32, {65535, 258}, raw<std::uint16_t>({65535, 258}));
+  check("u4", int64, {4294967295.0, 66051}, raw<std::uint32_t>({4294967295, 66051}));
+  check("u8", int64, {4503599627370496.0, 1}, raw<std::uint64_t>({1ull << 52, 1}));
+  check("i4", int32, {-2, 66051}, raw<std::int32_t>({-2, 66051}));
+  check("i8", int64, {-2, 66051}, raw<std::int64_t>({-2, 66051}));
+  check("f2", float32, {1, -65504, 0x1p-24}, raw<std::uint16_t>({0x3C00, 0xFBFF, 1}));
+  check("f4", float32, {1.5, -2.25}, raw({1.5f, -2.25f}));
+  check("f8", float64, {0.1, -1e300}, raw({0.1, -1e300}));
+  CHECK(file.load(npy(header(">i2", "(0,)"), "")).dtype() == int32);
 }
 
 TEST_CASE("npy: a column-major file of higher rank") {
@@ -124,14 +157,16 @@ TEST_CASE("npy: what is wrong with a file is said, with its path") {
   refused("\x93NUMP", {"not a .npy file"});
   refused("PK\x03\x04 a zip archive", {"not a .npy file"});
   refused("\x93NUMPY", {"version 0.0"});
-  refused(npy(header("<f4", "(6,)"), floats, 3), {"version 3.0", "1.0 and 2.0"});
+  refused(npy(header("<f4", "(6,)"), floats, 4), {"version 4.0", "1.0, 2.0 and 3.0"});
   refused(npy(header("<f4", "(2, 3)"), floats).substr(0, 40), {"truncated", "header", "40"});
   refused(npy(header("<f4", "(2, 3)"), floats.substr(1)),
-          {"truncated", "[2, 3]", "float32", "24 bytes", "23"});
+          {"truncated", "[2, 3]", "of 4 bytes", "24 bytes", "23"});
   refused(npy(header("<f4", "(2, 3)"), floats + "x"), {"too long", "24 bytes", "25"});
-  refused(npy(header(">f4", "(6,)"), floats), {"'>f4'", "<f4", "astype"});
-  for (const char* type : {"<f2", "<c8", "<i2", "<u4", "|S4", "<U2", "|O", "<M8[s]", "", "<f4x", "=f4"})
-    refused(npy(header(type, "(6,)"), floats), {"type", type, "<f4, <f8, <i4, <i8, |u1, |b1"});
+  for (const char* type :
+       {"<c8", "<f16", "|f4", "f4", "|S4", "<U2", "|O", "<M8[s]", "", "<", "<f4x", "=f4", "<i3", "<b2"})
+    refused(npy(header(type, "(6,)"), floats), {"type", type, "b1, i1, i2, i4, i8, u1", "astype"});
+  refused(npy(header("<u8", "(3,)"), raw<std::uint64_t>({1, 1ull << 63, 2})),
+          {"element 1 of type uint64 is 9223372036854775808", "up to 9223372036854775807"});
   refused(npy("{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (6,), }", floats), {"records"});
   refused(npy(header("<f4", "(6)"), floats.substr(1)), {"truncated"});
   refused(npy(header("<f4", "(-6,)"), floats), {"'-6,)", "size"});

@@ -1,6 +1,8 @@
 #include "lpf/report/log.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -262,6 +264,42 @@ TEST_CASE("a disk that is full leaves whole records") {
   REQUIRE(::symlink("/dev/full", device.path().c_str()) == 0);
   MetricLog log(device.path(), {.append = true});
   CHECK_THROWS_AS(log.write({{"a", 1}}), IOError);
+}
+
+TEST_CASE("an incomplete line that cannot be cut is not continued") {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    // A file in memory that cannot become shorter, so that the line cannot be cut.
+    const int memory = ::memfd_create("log", MFD_ALLOW_SEALING);
+    if (memory < 0 || ::fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK) != 0) ::_exit(77);
+    const File link(".csv");
+    if (::symlink(("/proc/self/fd/" + std::to_string(memory)).c_str(), link.path().c_str()) != 0) ::_exit(77);
+    std::signal(SIGXFSZ, SIG_IGN);
+    const auto limit_to = [](rlim_t bytes) {
+      rlimit limit{};
+      ::getrlimit(RLIMIT_FSIZE, &limit);
+      limit.rlim_cur = std::min(bytes, limit.rlim_max);
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+    };
+    const auto fails = [](auto f) {
+      try {
+        f();
+      } catch (const IOError&) { return true; }
+      return false;
+    };
+    const std::string path = link.path();
+    MetricLog log(path, {.append = true});
+    log.write({{"note", "0123456789"}});
+    limit_to(20);
+    const bool first = fails([&] { log.write({{"note", "0123456789"}}); });
+    limit_to(RLIM_INFINITY);
+    const bool second = fails([&] { log.write({{"note", "0123456789"}}); });
+    const std::string text = link.text();
+    ::_exit(first && second && log.size() == 1 && text == "note\n0123456789\n0123" ? 0 : 3);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (WEXITSTATUS(status) != 77) CHECK(WEXITSTATUS(status) == 0);
 }
 
 TEST_CASE("lists of records") {

@@ -366,11 +366,75 @@ TEST_CASE("measure: NaN weights, infinite losses, no root, no data: a clear mess
   CHECK(std::isnan(r["pac_bayes_sigma"].value));
   CHECK(r.measurements[1].note.find("no root") != std::string::npos);
   CHECK(r["trace"].value == 0);
+  CHECK(std::isnan(r["pac_bayes_norm"].value));  // every value that a measure names has a row
+  CHECK(r.measurements[2].note == r.measurements[1].note);
   for (const auto& info : p.params.parameters()) p.params.set_trainable(info.name, false);
   CHECK_ERROR(measure_problem(p, o), ValueError, "trainable");
   const Problem broken(Kind::linear, 6);
   broken.params.theta().data<double>()[3] = not_a_number;
   CHECK_ERROR(measure_problem(broken, o), NumericError, "weights hold NaN");
+}
+
+TEST_CASE("measure: options that one measure refuses are refused before anything is computed") {
+  const Problem p(Kind::linear, 6);
+  int calls = 0;
+  const auto counted = [&](const Tensor& x) { return ++calls, p.net(x); };
+  const auto refused = [&](const MeasureOptions& o, std::string_view what) {
+    CHECK_ERROR(measure(counted, p.params, Data{p.x, p.y}, o), ValueError, what);
+    CHECK_ERROR(checked_measures(o), ValueError, what);
+  };
+  refused({.draws = 4}, "[sharpness::trace_hutchpp] needs at least 6 products, got 4");
+  refused({.draws = 1}, "at least 2 draws");
+  refused({.sigma = -1}, "sigma");
+  refused({.epsilon = {.epsilon = 0}}, "epsilon");
+  refused({.pac_bayes = {.delta = 2}}, "delta");
+  refused({.pac_bayes_draws = 1}, "pac_bayes");
+  refused({.frobenius_draws = 1}, "frobenius");
+  refused({.spectrum = {.starts = 0}}, "starts");
+  refused({.local_entropy = {.gamma = 0}}, "gamma");
+  refused({.local_entropy_gradient = {.average = 1}}, "average");
+  refused({.chains = 1}, "local_entropy_gradient");
+  refused({.sam = {.rho = 0}}, "rho");
+  refused({.profile = {std::numeric_limits<double>::infinity()}}, "alpha");
+  refused({.measures = {"low_pass", "lambda_mex"}}, "lambda_mex");
+  CHECK(calls == 0);
+  CHECK(checked_measures({.measures = {"trace"}, .draws = 4}).size() == 1);
+}
+
+TEST_CASE("measure: a value that is not finite is none, and says why; weights of zero have rows for all") {
+  const Problem p(Kind::linear, 6);
+  const auto near = [theta = p.params.theta().clone()](const Tensor& x, const Tensor& y) {
+    return cross_entropy(x, y, {.reduction = Reduction::none});
+  };
+  int calls = 0;
+  const auto infinite_later = [&](const Tensor& x, const Tensor& y) {  // the first call is at the weights
+    const Tensor out = near(x, y);
+    return ++calls == 1 ? out : affine(out, std::numeric_limits<double>::infinity(), 0);
+  };
+  const Report r =
+      measure(p.net, p.params, Data{p.x, p.y}, {.measures = {"low_pass", "sam"}, .draws = 4}, infinite_later);
+  REQUIRE(r.measurements.size() == 2);
+  for (const Measurement& m : r.measurements) {
+    CAPTURE(m.name);
+    CHECK(std::isnan(m.estimate.value));
+    CHECK(m.estimate.draws == 0);
+    CHECK(m.note.find("inf") != std::string::npos);
+  }
+
+  const Problem zero(Kind::linear, 6);
+  zero.params.theta().zero_();
+  const Report all = measure_problem(zero, {.draws = 6});
+  for (const MeasureInfo& m : list())
+    for (const QuantityInfo& q : m.quantities) {
+      CAPTURE(q.key);
+      if (all.contains(q.key)) CHECK((std::isfinite(all[q.key].value) || std::isnan(all[q.key].value)));
+    }
+  for (const Measurement& m : all.measurements) {
+    CAPTURE(m.name);
+    CHECK(std::isnan(m.estimate.value) == !m.note.empty());
+    CHECK(quantity(m.name).key == m.name);
+  }
+  CHECK(all.contains("density"));  // Lanczos' method finds nothing: a row that says so
 }
 
 TEST_CASE(

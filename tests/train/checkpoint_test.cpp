@@ -223,6 +223,94 @@ TEST_CASE("load_weights: what does not fit is listed, and nothing is changed") {
   check_mentions(message<ValueError>([&] { load_weights(path, large); }), {"and 52 more", "and 3 more"});
 }
 
+TEST_CASE("load_weights: names behind a prefix, named by the error and removed by the option") {
+  const TempDir dir;
+  const std::string path = (dir / "net.safetensors").string();
+  ParameterStore params({.seed = 1});
+  const ConvNet net(params);
+  warm_up(net);
+  for (const std::string prefix : {"module.", "_orig_mod.", "module._orig_mod.", "backbone."}) {
+    CAPTURE(prefix);
+    NamedTensors items = state_dict(params);
+    for (auto& [name, tensor] : items) name = prefix + name;
+    items.emplace_back("step", full({}, 3));
+    save_safetensors(path, items);
+    ParameterStore other({.seed = 2});
+    const ConvNet copy(other);
+    const auto before = everything(other);
+    check_mentions(message<ValueError>([&] { load_weights(path, other, {.strict = false}); }),
+                   {("names behind '" + prefix + "'").c_str(), "prefix"});
+    check_mentions(message<ValueError>([&] { load_weights(path, other, {.prefix = prefix}); }),
+                   {"no 'step'"});
+    CHECK(everything(other) == before);
+    const auto left = load_weights(path, other, {.strict = false, .prefix = prefix});
+    CHECK(left.missing.empty());
+    CHECK(left.unexpected == std::vector<std::string>{"step"});
+    CHECK(everything(other) == everything(params));
+  }
+}
+
+TEST_CASE("load_weights: without num_batches_tracked, as PyTorch before 0.4.1 wrote them") {
+  const TempDir dir;
+  const std::string path = (dir / "net.safetensors").string();
+  ParameterStore params({.seed = 1});
+  const ConvNet net(params);
+  warm_up(net);
+  NamedTensors items = state_dict(params);
+  std::erase_if(items, [](const auto& item) { return item.first == "bn.num_batches_tracked"; });
+  REQUIRE(items.size() == 8);
+  save_safetensors(path, items);
+  ParameterStore other({.seed = 2});
+  const ConvNet copy(other);
+  CHECK(load_weights(path, other).missing.empty());
+  CHECK(other.tensor("conv.weight").to_vector() == params.tensor("conv.weight").to_vector());
+  std::erase_if(items, [](const auto& item) { return item.first == "bn.running_mean"; });
+  save_safetensors(path, items);
+  check_mentions(message<ValueError>([&] { load_weights(path, other); }), {"lacks 'bn.running_mean'"});
+}
+
+TEST_CASE("load_weights: tensors that do not fit are skipped on request, where anything fits") {
+  const TempDir dir;
+  const std::string path = (dir / "net.safetensors").string();
+  ParameterStore params({.seed = 1});
+  const ConvNet net(params);
+  save_weights(path, params);
+  ParameterStore other({.seed = 2});
+  const ConvNet different(other, 5);
+  const auto before = other.tensor("fc.weight").to_vector();
+  const auto left = load_weights(path, other, {.skip_mismatched = true});
+  CHECK(left.mismatched == std::vector<std::string>{"fc.weight", "fc.bias"});
+  CHECK((left.missing.empty() && left.unexpected.empty()));
+  CHECK(other.tensor("fc.weight").to_vector() == before);
+  CHECK(other.tensor("conv.weight").to_vector() == params.tensor("conv.weight").to_vector());
+  ParameterStore none;
+  const nn::Linear layer(nn::Path(none) / "other", 2, 2);
+  check_mentions(
+      message<ValueError>([&] { load_weights(path, none, {.strict = false, .skip_mismatched = true}); }),
+      {"lacks 'other.weight'"});
+}
+
+TEST_CASE("load_weights: a tensor of a type that cannot be read is an error only if the model has it") {
+  const TempDir dir;
+  const std::string path = (dir / "net.safetensors").string();
+  ParameterStore params({.seed = 1});
+  const nn::Linear layer(nn::Path(params) / "fc", 1, 1, {.bias = false});
+  const auto file = [](const std::string& fc, const std::string& extra) {
+    const std::string header = R"({"extra":{"dtype":")" + extra + R"(","shape":[4],"data_offsets":[0,4]},)" +
+                               R"("fc.weight":{"dtype":")" + fc + R"(","shape":[1,1],"data_offsets":[4,8]}})";
+    std::string out(8, '\0');
+    out[0] = static_cast<char>(header.size());
+    return out + header + std::string(8, '\0');
+  };
+  write_bytes(path, file("F32", "F8_E4M3"));
+  check_mentions(message<ValueError>([&] { load_weights(path, params); }), {"no 'extra'"});
+  CHECK(load_weights(path, params, {.strict = false}).unexpected == std::vector<std::string>{"extra"});
+  CHECK(params.tensor("fc.weight").item() == 0);
+  write_bytes(path, file("C32", "U8"));
+  check_mentions(message<DTypeError>([&] { load_weights(path, params, {.strict = false}); }),
+                 {"'fc.weight'", "C32"});
+}
+
 TEST_CASE("load_weights: a file that is not there or is cut off anywhere") {
   const TempDir dir;
   const std::string path = (dir / "net.safetensors").string();

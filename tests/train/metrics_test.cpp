@@ -56,7 +56,12 @@ TEST_CASE("count_errors and accuracy") {
   CHECK_THROWS_AS(count_errors(logits, tensor({1.f, 0.f, 0.f, 0.f})), DTypeError);
   CHECK_THROWS_AS(count_errors(logits, tensor<std::int64_t>({1, 0, 3, 0})), IndexError);
   CHECK_THROWS_AS(count_errors(logits, tensor<std::int64_t>({1, 0, -1, 0})), IndexError);
-  CHECK_THROWS_AS(count_errors(logits, tensor<std::int64_t>({1, 0, -100, 0})), IndexError);
+  CHECK_THROWS_AS(count_errors(logits, tensor<std::int64_t>({1, 0, -101, 0})), IndexError);
+  const Tensor some = tensor<std::int64_t>({1, 1, -100, -100});  // as cross_entropy, which ignores -100
+  CHECK(count_errors(logits, some) == 1);
+  CHECK(count_labels(some) == 2);
+  CHECK(accuracy(logits, some) == 0.5);
+  CHECK(std::isnan(accuracy(logits, full({4}, -100, {.dtype = int64}))));
   CHECK_THROWS_AS(count_errors(empty({4, 0}), tensor<std::int64_t>({1, 0, 0, 0})), ShapeError);
 }
 
@@ -93,6 +98,9 @@ TEST_CASE("ConfusionMatrix") {
   CHECK(m.recall(0) == 2.0 / 3);
   CHECK(m.precision(1) == 3.0 / 4);
   CHECK(std::isnan(m.recall(2)));
+  m.add(logits, tensor<std::int64_t>({-100, -100, 0, -100}));
+  CHECK(m.total() == 9);
+  CHECK(m.at(0, 1) == 2);
   CHECK_THROWS_AS(m.at(3, 0), IndexError);
   CHECK_THROWS_AS(m.add(empty({1, 4}), tensor<std::int64_t>({0})), ShapeError);
   CHECK_THROWS_AS(ConfusionMatrix(0), ValueError);
@@ -131,6 +139,23 @@ TEST_CASE("evaluate: in evaluation mode, without recording, the same for any bat
   CHECK(whole.error == doctest::Approx(1 - accuracy(out, y)));
   evaluate(params, net, x, y);
   CHECK_FALSE(params.training());  // restored
+}
+
+TEST_CASE("evaluate: labels of -100 are neither in the loss nor in the error, whatever the batches") {
+  ParameterStore params({.seed = 7});
+  const Net net(params);
+  const Tensor x = random_inputs(23), y = some_labels(23);
+  const std::vector<std::int64_t> kept{3, 4, 9, 20};
+  Tensor masked = full({23}, -100, {.dtype = int64});
+  for (const std::int64_t i : kept) masked.data<std::int64_t>()[i] = y.data<std::int64_t>()[i];
+  const Tensor rows = from_vector(kept, {4});
+  const Evaluation expected = evaluate(params, net, index_select(x, 0, rows), index_select(y, 0, rows));
+  for (const std::int64_t size : {1, 5, 23}) {  // some batches have no label at all
+    const Evaluation e = evaluate(params, net, x, masked, size);
+    CHECK(e.loss == doctest::Approx(expected.loss).epsilon(1e-6));
+    CHECK(e.error == expected.error);
+    CHECK(e.samples == 4);
+  }
 }
 
 TEST_CASE("evaluate: over a loader, with a loss of one's own, and after an exception") {

@@ -2,7 +2,7 @@
 //   [linear] input has 12 features, weight expects 10: x is [32, 12], weight is [64, 10]
 #pragma once
 
-#include <cstdio>
+#include <charconv>
 #include <initializer_list>
 #include <stdexcept>
 #include <string>
@@ -66,13 +66,12 @@ namespace detail {
 LPF_ONCE void append_integer(std::string& out, long long value) { out += std::to_string(value); }
 LPF_ONCE void append_unsigned(std::string& out, unsigned long long value) { out += std::to_string(value); }
 LPF_ONCE void append_real(std::string& out, double value) {
-  if (value != value) {  // printf would print the sign, which is meaningless
+  if (value != value) {  // its sign is meaningless
     out += "nan";
     return;
   }
-  char buffer[32];
-  std::snprintf(buffer, sizeof buffer, "%.6g", value);
-  out += buffer;
+  char buffer[32];  // as printf's %.6g, which would follow the locale
+  out.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::general, 6).ptr);
 }
 
 template <class T>

@@ -21,6 +21,7 @@ namespace lpf::experiment {
 struct DataSplits {
   TensorDataset train, validation, test;  // validation may be empty
   ChannelStatistics scaling;              // empty: none
+  std::string note = "";                  // about files that were left out
 
   Shape input() const { return train.images.shape().slice(1, 4); }
 };
@@ -31,6 +32,7 @@ namespace detail {
 /// The set's training and test images, unprocessed.
 struct Source {
   TensorDataset train, test;
+  std::string note = "";
 };
 
 inline Source read_folder(const Settings& s) {
@@ -47,7 +49,11 @@ inline Source read_folder(const Settings& s) {
     folder = (listed ? val / "images" : val).string();
     if (listed) options.list = list.string();
   }
-  return {std::move(train.data), image_folder(folder, options).data};
+  ImageFolder test = image_folder(folder, options);
+  for (const auto& [ending, count] : test.skipped) train.skipped[ending] += count;
+  const std::string skipped = train.skipped_text();
+  return {std::move(train.data), std::move(test.data),
+          skipped.empty() ? "" : concat("left out of '", s.data, "', since they cannot be read: ", skipped)};
 }
 
 inline Source read_source(const Settings& s) {
@@ -90,18 +96,20 @@ inline std::int64_t training_images(const Settings& s, std::int64_t all) {
 /// scaling. The test set of digits is 500 of its images, by the seed too. Throws what the readers throw, and
 /// ValueError for too few images.
 inline DataSplits make_splits(const Settings& s) {
+  std::string note;
   const auto parts = [&]() -> std::array<TensorDataset, 3> {
     if (s.dataset == "digits") {
       const TensorDataset all = digits({.flat = false});
       return split(all, {detail::training_images(s, all.size() - 500), s.validation, 500}, s.seed);
     }
-    auto [train, test] = detail::read_source(s);
+    auto [train, test, left_out] = detail::read_source(s);
+    note = std::move(left_out);
     const std::int64_t wanted = detail::training_images(s, train.size());
     if (s.train_samples == 0 && s.validation == 0) return {train, train.take(0), test};
     auto [kept, validation] = split(train, {wanted, s.validation}, s.seed);
     return {std::move(kept), std::move(validation), std::move(test)};
   }();
-  DataSplits splits{parts[0], parts[1], parts[2], {}};
+  DataSplits splits{parts[0], parts[1], parts[2], {}, note};
   splits.scaling = detail::scaling_of(s, splits.train.images);
   if (s.label_noise > 0)
     splits.train = with_label_noise(splits.train, {.probability = s.label_noise, .seed = s.seed});

@@ -5,11 +5,19 @@
 //
 // The output folder contains config.json, log.csv and log.jsonl (a line per epoch), TensorBoard's event
 // files, report.html, the weights of the best epoch (best.safetensors) and a checkpoint, written after each
-// epoch and when the run is stopped. A resumed run is bit-identical to one that was never stopped.
+// epoch and when the run is stopped. One process at a time has a run (OutputFolder). A resumed run is
+// bit-identical to one that was never stopped.
+//
+// A run resumed with more epochs than it had goes on to those, and its settings then say so. Schedules are
+// functions of the update and of the number of all updates, so that from there on it follows the schedule of the
+// longer run: with a constant or multistep learning rate, and a constant radius (alpha 1), it is the longer run to
+// the bit; with the others its first epochs were those of the shorter one, and the learning rate rises where it
+// goes on. The shorter run's last epoch is evaluated in any case.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <limits>
@@ -23,6 +31,7 @@
 #include "lpf/experiment/history.hpp"
 #include "lpf/experiment/run_report.hpp"
 #include "lpf/experiment/trainer.hpp"
+#include "lpf/io/output_folder.hpp"
 #include "lpf/ops/loss.hpp"
 #include "lpf/report/progress.hpp"
 #include "lpf/report/tensorboard.hpp"
@@ -68,6 +77,8 @@ class Run {
   Run(const Settings& s, const RunOptions& options)
       : settings_(s),
         options_(options),
+        folder_(options.out, "train"),
+        begun_(check_folder()),
         splits_(make_splits(s)),
         loader_(train_loader(s, splits_)),
         stream_(loader_),
@@ -112,20 +123,18 @@ class Run {
  private:
   std::string file(const char* name) const { return options_.out + "/" + name; }
 
-  void open() {
-    create_directories(options_.out);
+  /// Whether the folder has a checkpoint to go on from. Checks what can be before the data are read.
+  bool check_folder() {
     const bool begun = Checkpoint::exists(file("checkpoint"));
     check<StateError>(!begun || options_.resume, "train", "'", options_.out,
                       "' has a run already: go on with it by --resume, or choose another --out");
     if (begun) {
-      const std::string different = differences(read_config(file("config.json")), settings_);
+      Settings before = read_config(file("config.json"));
+      longer_ = settings_.epochs > before.epochs;
+      if (longer_) before.epochs = settings_.epochs;
+      const std::string different = differences(before, settings_);
       check(different.empty(), "train", "the run in '", options_.out, "' has other settings: ", different,
             ". Resume it without them, or choose another --out");
-      checkpoint_.load(file("checkpoint"));
-      history_ = read_history(file("log.jsonl"));
-      check<FormatError>(std::ssize(history_) >= epoch_, "train", "'", file("log.jsonl"), "' has ",
-                         history_.size(), " of the ", epoch_, " epochs that the checkpoint knows");
-      history_.resize(static_cast<std::size_t>(epoch_));
     } else {
       // A run killed in its first epoch may have logged it; one killed later has a checkpoint.
       std::error_code ignored;
@@ -133,12 +142,57 @@ class Run {
           !std::filesystem::exists(file("log.jsonl"), ignored) || read_history(file("log.jsonl")).size() <= 1,
           "train", "'", options_.out,
           "' has the log of a run, and no checkpoint to go on from: choose another --out");
+    }
+    return begun;
+  }
+
+  void open() {
+    say(splits_.note);
+    if (begun_) {
+      checkpoint_.load(file("checkpoint"));
+      history_ = known_history();
+      if (longer_) write_config(file("config.json"), settings_);
+    } else {
+      if (!settings_.weights.empty()) start_from_weights();
       write_config(file("config.json"), settings_);
     }
-    const MetricLogOptions log{.append = begun, .keep = static_cast<std::size_t>(epoch_)};
+    const MetricLogOptions log{.append = begun_, .keep = static_cast<std::size_t>(epoch_)};
     csv_.emplace(file("log.csv"), log);
     jsonl_.emplace(file("log.jsonl"), log);
+    check<FormatError>(csv_->size() == log.keep || !begun_, "train", "'", file("log.csv"), "' has ",
+                       csv_->size(), " of the ", epoch_, " epochs that the checkpoint knows");
     board_.emplace(options_.out, params_.updates());
+  }
+
+  /// The log's epochs that the checkpoint knows. A run killed between the two has logged one more.
+  std::vector<Epoch> known_history() const {
+    std::vector<Epoch> out = read_history(file("log.jsonl"));
+    const std::string other = ": another process has written to it. Choose another --out";
+    for (std::size_t i = 0; i < out.size(); ++i)
+      check<FormatError>(out[i].epoch == static_cast<std::int64_t>(i) + 1, "train", "'", file("log.jsonl"),
+                         "', line ", i + 1, ": is epoch ", out[i].epoch, ", not ", i + 1, other);
+    check<FormatError>(std::ssize(out) >= epoch_, "train", "'", file("log.jsonl"), "' has ", out.size(),
+                       " of the ", epoch_, " epochs that the checkpoint knows");
+    check<FormatError>(std::ssize(out) <= epoch_ + 1, "train", "'", file("log.jsonl"), "' has ", out.size(),
+                       " epochs, and the checkpoint knows ", epoch_, other);
+    out.resize(static_cast<std::size_t>(epoch_));
+    return out;
+  }
+
+  void start_from_weights() {
+    const bool partial = settings_.weights_partial;
+    const UnmatchedNames left =
+        load_weights(settings_.weights, params_,
+                     {.strict = !partial, .prefix = settings_.weights_prefix, .skip_mismatched = partial});
+    std::vector<std::string> own = left.missing;
+    own.insert(own.end(), left.mismatched.begin(), left.mismatched.end());
+    if (!own.empty())
+      say(concat("not from '", settings_.weights, "', but drawn by the seed: ", lpf::detail::list_of(own)));
+  }
+
+  void say(const std::string& text) const {
+    if (!text.empty() && options_.progress != ProgressStyle::none)
+      std::fprintf(stderr, "train: %s\n", text.c_str());
   }
 
   /// False if stopped.
@@ -269,6 +323,9 @@ class Run {
 
   Settings settings_;
   RunOptions options_;
+  OutputFolder folder_;
+  bool longer_ = false;  // resumed with more epochs than it had
+  bool begun_;           // there is a checkpoint
   DataSplits splits_;
   DataLoader loader_;
   BatchStream stream_;
@@ -294,8 +351,9 @@ class Run {
 }  // namespace detail
 
 /// Trains according to the settings. Throws ValueError for incompatible settings, what the readers of data
-/// sets throw, NumericError if the loss becomes NaN or infinite (naming the setting to lower), StateError if
-/// the folder contains another run, IOError if results cannot be written.
+/// sets and load_weights() throw, NumericError if the loss becomes NaN or infinite (naming the setting to lower),
+/// StateError if the folder contains another run or another process uses it, FormatError if its log is not that
+/// of its checkpoint, IOError if results cannot be written.
 inline Outcome run(const Settings& settings, const RunOptions& options) {
   validate(settings);
   check(!options.out.empty(), "train", "--out needs the name of a folder");

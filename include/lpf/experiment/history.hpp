@@ -54,6 +54,18 @@ inline const Epoch& best_epoch(const std::vector<Epoch>& history) {
   });
 }
 
+namespace detail {
+
+/// A JSON text. The parser takes a zero byte for the end of the text: FormatError, as for what is no JSON.
+inline nlohmann::json parse_json(const std::string& text, const char* what, const std::string& path) {
+  try {
+    if (text.find('\0') == std::string::npos) return nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception&) {}
+  fail<FormatError>("train", "'", path, "'", what);
+}
+
+}  // namespace detail
+
 inline void write_config(const std::string& path, const Settings& s) {
   nlohmann::ordered_json out;
   for_each_setting(s, [&](const char* name, const auto& value, const char*) {
@@ -68,12 +80,13 @@ inline void write_config(const std::string& path, const Settings& s) {
 /// The settings of a run. Missing settings keep their defaults. IOError; FormatError for an invalid file.
 inline Settings read_config(const std::string& path) {
   Settings s;
+  constexpr const char* rule = " is not the settings of a run: it must be a JSON object";
+  const auto json = detail::parse_json(lpf::detail::read_file(path, "train"), rule, path);
   try {
-    const auto json = nlohmann::json::parse(lpf::detail::read_file(path, "train"));
     for (const auto& [name, value] : json.items())
       set(s, name, value.is_string() ? value.get<std::string>() : value.dump());
   } catch (const nlohmann::json::exception&) {
-    fail<FormatError>("train", "'", path, "' is not the settings of a run: it must be a JSON object");
+    fail<FormatError>("train", "'", path, "'", rule);
   } catch (const ValueError& e) { fail<FormatError>("train", "'", path, "': ", e.what()); }
   return s;
 }
@@ -85,15 +98,14 @@ inline std::vector<Epoch> read_history(const std::string& path) {
   std::vector<Epoch> out;
   for (std::size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
     Epoch& e = out.emplace_back();
+    const std::string rule = concat(", line ", out.size(), ": is not a record of an epoch");
+    const auto json = detail::parse_json(text.substr(at, end - at), rule.c_str(), path);
     try {
-      const auto json = nlohmann::json::parse(text.substr(at, end - at));
       for_each_column(e, [&](const char* name, auto& value) {
         const auto& field = json.at(name);
         if (!field.is_null()) field.get_to(value);
       });
-    } catch (const nlohmann::json::exception&) {
-      fail<FormatError>("train", "'", path, "', line ", out.size(), ": is not a record of an epoch");
-    }
+    } catch (const nlohmann::json::exception&) { fail<FormatError>("train", "'", path, "'", rule); }
   }
   return out;
 }

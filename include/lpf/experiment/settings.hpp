@@ -36,6 +36,8 @@ struct Settings {
   std::string model = "mlp";
   std::int64_t width = 0;
   bool skip = true, bn_layers = true;
+  std::string weights = "", weights_prefix = "";
+  bool weights_partial = false;
 
   std::string optimizer = "lpf-sgd";
   std::int64_t epochs = 60, evaluate_every = 1, batch = 64;
@@ -77,6 +79,9 @@ void for_each_setting(S& s, F f) {
   f("width", s.width, "of ResNets, or hidden units of mlp; 0: the network's own");
   f("skip", s.skip, "skip connections of ResNets");
   f("bn-layers", s.bn_layers, "batch norm in ResNets");
+  f("weights", s.weights, "safetensors file with the weights to start from; none: drawn by the seed");
+  f("weights-prefix", s.weights_prefix, "of the names in that file, as module. of DataParallel: is removed");
+  f("weights-partial", s.weights_partial, "take from that file only what fits the network");
   f("optimizer", s.optimizer, "how it is trained");
   f("epochs", s.epochs, "passes over the training images; of entropy-sgd, each inner-steps passes");
   f("evaluate-every", s.evaluate_every, "epochs between evaluations; after the last there is one always");
@@ -214,6 +219,22 @@ inline double number(const Settings& s, std::string_view name) {
   return *out;
 }
 
+/// Why a setting has no effect on a run with these settings: "--optimizer sgd does not use it"; empty if it has.
+inline std::string unused(const Settings& s, std::string_view name) {
+  const auto& all = optim::list();
+  const bool of_methods = std::any_of(all.begin(), all.end(), [&](const auto& m) { return m.takes(name); });
+  if (of_methods && !optim::info(s.optimizer).takes(name))
+    return concat("--optimizer ", s.optimizer, " does not use it");
+  const bool milestones = name == "milestones" || name == "lr-factor";
+  if (milestones && s.schedule != "multistep")
+    return concat("it is for --schedule multistep, and this one is ", s.schedule);
+  if (name == "data" && s.dataset == "digits") return "--dataset digits is built in";
+  if (name == "image-size" && s.dataset != "folder")
+    return concat("it is for --dataset folder, and this one is ", s.dataset);
+  if (name.starts_with("weights-") && s.weights.empty()) return "it needs --weights";
+  return "";
+}
+
 /// The settings that differ, as "lr (0.1, now 0.05)", except `data`, a path on this computer.
 inline std::string differences(const Settings& before, const Settings& now) {
   const auto old = texts(before);
@@ -227,15 +248,19 @@ inline std::string differences(const Settings& before, const Settings& now) {
 /// ValueError, naming the flag, for a setting out of range or incompatible settings. What optimizers,
 /// networks and readers validate themselves is left to them.
 inline void validate(const Settings& s) {
+  static constexpr std::int64_t largest =
+      1'000'000'000;  // products of two settings and an image's size do not overflow
   for_each_setting(s, [](const char* name, const auto& value, const char*) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, double>)
       check(std::isfinite(value) && value >= 0, "train", "--", name, " must be finite and not negative, got ",
             value);
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, std::int64_t>)
-      check(value >= 0, "train", "--", name, " must not be negative, got ", value);
+      check(value >= 0 && value <= largest, "train", "--", name, " must be from 0 to ", largest, ", got ",
+            value);
   });
   const auto positive = [](const char* name, std::int64_t value) {
-    check(value > 0, "train", "--", name, " must be at least 1, got ", value);
+    check(value > 0 && value <= largest, "train", "--", name, " must be from 1 to ", largest, ", got ",
+          value);
   };
   positive("epochs", s.epochs), positive("evaluate-every", s.evaluate_every);
   positive("batch", s.batch), positive("M", s.M);

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -76,7 +78,52 @@ inline int write_fully(int fd, std::string_view bytes) {
   return 0;
 }
 
+enum class LockAttempt { taken, held_by_another, unsupported };
+
+/// Tries to take the advisory lock of an open file. It belongs to the descriptor and its duplicates: the kernel
+/// releases it when they are closed, also by the death of the process. A few file systems have no locks.
+inline LockAttempt try_lock(int fd) {
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    return errno == EWOULDBLOCK ? LockAttempt::held_by_another : LockAttempt::unsupported;
+  }
+  return LockAttempt::taken;
+}
+
+/// Whether AtomicFile may have given a file this name: `.NAME.PID-N.tmp`.
+inline bool is_temporary_name(std::string_view name) {
+  constexpr std::string_view end = ".tmp", digits = "0123456789";
+  if (!name.starts_with('.') || !name.ends_with(end)) return false;
+  name.remove_suffix(end.size());
+  const auto number = [&](char before) {
+    const std::size_t at = name.find_last_not_of(digits);
+    if (at == std::string_view::npos || at + 1 == name.size() || name[at] != before) return false;
+    name = name.substr(0, at);
+    return true;
+  };
+  return number('-') && number('.') && name.size() > 1;
+}
+
 }  // namespace detail
+
+/// Removes the temporary files of AtomicFile that killed processes left in a folder. A living process has a lock
+/// on its own, which are kept, whatever their names say: process numbers are used again. What cannot be opened,
+/// locked or removed stays.
+inline void remove_abandoned_files(const std::string& folder) {
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator at(folder, ignored), end; at != end; at.increment(ignored)) {
+    const std::filesystem::path path = at->path();
+    if (!detail::is_temporary_name(path.filename().string())) continue;
+    detail::FileDescriptor file;
+    file.reset(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    if (!file || detail::try_lock(file.get()) != detail::LockAttempt::taken) continue;
+    struct stat opened {
+    }, named{};  // the owner may have renamed it in between
+    if (::fstat(file.get(), &opened) == 0 && ::lstat(path.c_str(), &named) == 0 && S_ISREG(named.st_mode) &&
+        opened.st_ino == named.st_ino && opened.st_dev == named.st_dev)
+      ::unlink(path.c_str());
+  }
+}
 
 /// Creates the folder `path` and its parents; existing ones are left as they are. Throws IOError naming the
 /// folder that could not be created and the system's reason.
@@ -95,8 +142,8 @@ inline void create_directories(const std::string& path) {
 
 /// A file under construction. Its bytes are written to a temporary file in the same folder; commit() renames
 /// it to `path`; without commit() the destructor removes it and `path` is unchanged. A process killed at any
-/// moment leaves the old or the new file complete (and perhaps a hidden `.NAME.PID-N.tmp`, which may be
-/// deleted). An existing file keeps its permissions, a symbolic link stays a link; devices and pipes are
+/// moment leaves the old or the new file complete (and perhaps a hidden `.NAME.PID-N.tmp`, see
+/// remove_abandoned_files()). An existing file keeps its permissions, a symbolic link stays a link; devices and pipes are
 /// refused. Every failure is an IOError with path and reason.
 class AtomicFile {
  public:
@@ -123,7 +170,7 @@ class AtomicFile {
     do {  // a unique name: the first may belong to another process, or be left by a killed one
       temporary_ = folder_ / concat(".", name.substr(0, 200), ".", ::getpid(), "-", serial++, ".tmp");
       file_.reset(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    } while (!file_ && (errno == EEXIST || errno == EINTR));
+    } while (file_ ? !claim() : errno == EEXIST || errno == EINTR);
     if (!file_) {
       temporary_.clear();
       error("write", errno);
@@ -146,6 +193,9 @@ class AtomicFile {
   void commit() {
     check<StateError>(bool(file_), operation_, "'", path_, "' is already committed or failed: open it again");
     if (::fsync(file_.get()) != 0) abandon("write", errno);
+    detail::FileDescriptor lock;  // until it has its name: a close may report an error, and would release it
+    lock.reset(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+    if (!lock) abandon("write", errno);
     if (::close(file_.release()) != 0 && errno != EINTR) abandon("write", errno);
     std::error_code reason;
     std::filesystem::rename(temporary_, target_, reason);
@@ -161,6 +211,14 @@ class AtomicFile {
   [[noreturn]] void abandon(std::string_view action, int number) {
     discard();
     error(action, number);
+  }
+  /// Locks the temporary file. False if remove_abandoned_files() has found it before it was locked.
+  bool claim() {
+    struct stat found {};
+    const bool kept = detail::try_lock(file_.get()) != detail::LockAttempt::held_by_another &&
+                      ::fstat(file_.get(), &found) == 0 && found.st_nlink > 0;
+    if (!kept) file_.reset();
+    return kept;
   }
   void discard() noexcept {
     file_.reset();

@@ -120,7 +120,8 @@ inline void read_to_end(ByteSource& from, std::string& to) {
 
 #ifdef LPF_HAS_ZLIB
 
-/// Decompresses gzip; concatenated files are read as one.
+/// Decompresses gzip; concatenated files are read as one. Zeros behind the last one, with which tapes and some
+/// archivers fill a block, are skipped, as gzip does.
 class GzipBytes final : public ByteSource {
  public:
   explicit GzipBytes(PackedInput input) : input_(std::move(input)) {
@@ -143,7 +144,11 @@ class GzipBytes final : public ByteSource {
         }
       }
       if (between_files_) {
-        if (!first_) inflateReset(&stream_);
+        if (!first_) {
+          while (stream_.avail_in > 0 && *stream_.next_in == 0) ++stream_.next_in, --stream_.avail_in;
+          if (stream_.avail_in == 0) continue;
+          inflateReset(&stream_);
+        }
         between_files_ = first_ = false;
       }
       const int status = inflate(&stream_, Z_NO_FLUSH);

@@ -82,6 +82,9 @@ inline void save_png(const std::string& path, const Tensor& image) {
   file.commit();
 }
 
+/// Throws IOError if this program cannot write PNG files, for programs that compute for long first.
+inline void check_can_save_png(const std::string&) {}
+
 #else
 
 namespace detail {
@@ -95,6 +98,7 @@ inline Tensor parse_image(std::string_view, int = 3, const std::string& path = "
   detail::no_stb("load_image", path);
 }
 inline void save_png(const std::string& path, const Tensor&) { detail::no_stb("save_png", path); }
+inline void check_can_save_png(const std::string& path) { detail::no_stb("save_png", path); }
 
 #endif
 

@@ -1,13 +1,12 @@
 // One array in a file: NumPy's .npy (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
 //
 //   6 bytes      "\x93NUMPY"
-//   2 bytes      version: 1.0, or 2.0 whose header may be longer
+//   2 bytes      version: 1.0; 2.0, whose header may be longer; 3.0, whose header is UTF-8
 //   2 (4) bytes  N, the length of the header (unsigned, little endian)
 //   N bytes      the header, a Python literal: {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
 //   the rest     the elements, row-major, or column-major if fortran_order is True
 #pragma once
 
-#include <bit>
 #include <charconv>
 #include <cstring>
 #include <numeric>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "lpf/io/atomic_file.hpp"
+#include "lpf/io/elements.hpp"
 #include "lpf/io/file.hpp"
 #include "lpf/ops/shape.hpp"
 
@@ -23,14 +23,11 @@ namespace lpf {
 
 namespace detail {
 
-static_assert(std::endian::native == std::endian::little,
-              "LPF's files are written for little-endian machines");
-
 inline constexpr std::string_view npy_magic = "\x93NUMPY";
 
 struct NpyHeader {
-  DType dtype = DType::float32;
-  bool fortran_order = false;
+  StoredType type = StoredType::float32;
+  bool big_endian = false, fortran_order = false;
   Shape shape;
 };
 
@@ -64,7 +61,7 @@ class NpyHeaderParser {
       seen = true;
       expect(':');
       if (key == "descr") {
-        out.dtype = dtype();
+        read_type(out);
       } else if (key == "shape") {
         out.shape = tuple();
       } else {
@@ -126,18 +123,30 @@ class NpyHeaderParser {
     }
     error("has '", printable(rest_.substr(0, 20)), "' for fortran_order, needs True or False");
   }
-  DType dtype() {
+  void read_type(NpyHeader& out) {
+    struct Known {
+      std::string_view name;  // without the order of its bytes
+      StoredType type;
+    };
+    static constexpr Known all[] = {
+        {"b1", StoredType::boolean}, {"i1", StoredType::int8},    {"i2", StoredType::int16},
+        {"i4", StoredType::int32},   {"i8", StoredType::int64},   {"u1", StoredType::uint8},
+        {"u2", StoredType::uint16},  {"u4", StoredType::uint32},  {"u8", StoredType::uint64},
+        {"f2", StoredType::float16}, {"f4", StoredType::float32}, {"f8", StoredType::float64}};
     skip_space();
     if (rest_.starts_with('[')) error("holds records; only plain numbers can be read");
-    const std::string_view name = string();
-    for (const DType t :
-         {DType::bool_, DType::uint8, DType::int32, DType::int64, DType::float32, DType::float64})
-      if (name == npy_type(t)) return t;
-    error(
-        "holds elements of type '", printable(name),
-        "'; known are <f4, <f8, <i4, <i8, |u1, |b1: convert with NumPy's astype, for example .astype('",
-        name.find('i') != std::string_view::npos || name.find('u') != std::string_view::npos ? "<i8" : "<f4",
-        "')");
+    const std::string_view name = string(), order = name.substr(0, 1);
+    for (const Known& known : all) {
+      const bool one_byte = bytes_of(known.type) == 1;
+      if (name.substr(order.size()) != known.name) continue;
+      if (order != "<" && order != ">" && !(order == "|" && one_byte)) break;
+      out.type = known.type;
+      out.big_endian = order == ">" && !one_byte;
+      return;
+    }
+    error("holds elements of type '", printable(name),
+          "'; known are b1, i1, i2, i4, i8, u1, u2, u4, u8, f2, f4 and f8, big- or little-endian: convert "
+          "with NumPy's astype, for example .astype('f8')");
   }
   std::int64_t integer() {
     skip_space();
@@ -183,8 +192,8 @@ Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
   if (std::string_view(start, 6) != npy_magic)
     bad.error("is not a .npy file: it does not begin with \\x93NUMPY");
   const int major = static_cast<unsigned char>(start[6]), minor = static_cast<unsigned char>(start[7]);
-  if ((major != 1 && major != 2) || minor != 0)
-    bad.error("has version ", major, ".", minor, "; known are 1.0 and 2.0");
+  if (major < 1 || major > 3 || minor != 0)
+    bad.error("has version ", major, ".", minor, "; known are 1.0, 2.0 and 3.0");
   std::uint32_t length = 0;
   std::memcpy(&length, start + 8, major == 1 ? 2 : 4);
   const std::uint64_t header_begin = major == 1 ? 10 : 12, data_begin = header_begin + length;
@@ -196,22 +205,18 @@ Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
   read(header_begin, text.data(), length);
 
   const NpyHeader header = NpyHeaderParser(path, text).parse();
-  const std::uint64_t bytes = static_cast<std::uint64_t>(header.shape.numel()) * size_of(header.dtype);
+  const std::uint64_t bytes = static_cast<std::uint64_t>(header.shape.numel()) * bytes_of(header.type);
   const std::uint64_t there = size - data_begin;
   if (bytes != there)
     bad.error(bytes > there ? "is truncated" : "is too long", ": shape ", header.shape, " of ",
-              name_of(header.dtype), " needs ", bytes, " bytes, the file has ", there, " behind its header");
+              bytes_of(header.type), " bytes an element needs ", bytes, " bytes, the file has ", there,
+              " behind its header");
   Shape stored;
   const int rank = header.shape.rank();
   for (int i = 0; i < rank; ++i) stored.push_back(header.shape[header.fortran_order ? rank - 1 - i : i]);
-  Tensor out = empty(stored, {.dtype = header.dtype, .device = Device::cpu()});
-  read(data_begin, out.raw(), there);
-  if (header.dtype == DType::bool_) {
-    const auto* byte = static_cast<const unsigned char*>(out.raw());
-    for (std::int64_t i = 0; i < out.numel(); ++i)
-      if (byte[i] > 1)
-        bad.error("has ", static_cast<int>(byte[i]), " for element ", i, " of type bool, needs 0 or 1");
-  }
+  const Tensor out = read_elements(
+      header.type, header.big_endian, stored, [&](void* to, std::uint64_t n) { read(data_begin, to, n); },
+      [&](const std::string& what) { fail<FormatError>("load_npy", "'", path, "': ", what); });
   if (!header.fortran_order || rank < 2) return out;
   Axes reversed(static_cast<std::size_t>(rank));
   std::iota(reversed.rbegin(), reversed.rend(), 0);
@@ -220,10 +225,11 @@ Tensor read_npy(const std::string& path, std::uint64_t size, const Read& read) {
 
 }  // namespace detail
 
-/// The array of a .npy file: version 1.0 or 2.0, little-endian float32, float64, int32, int64, uint8 or bool,
-/// at most eight axes. Column-major files (fortran_order) are transposed in memory.
+/// The array of a .npy file of version 1.0, 2.0 or 3.0, at most eight axes: bool, integers and floating-point
+/// numbers of up to 64 bits, big- or little-endian. Types that tensors lack are converted exactly
+/// (io/elements.hpp). Column-major files (fortran_order) are transposed in memory.
 /// @throws IOError if the file cannot be read; FormatError, naming path, rule and values, if it is truncated,
-/// longer than its header specifies, corrupt or of an unsupported kind.
+/// longer than its header specifies, corrupt, of an unsupported kind, or has a uint64 above 2^63 - 1.
 inline Tensor load_npy(const std::string& path) {
   const detail::InputFile file(path, "load_npy");
   return detail::read_npy(path, file.size(),

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/suggest.hpp"
 #include "lpf/io/npy.hpp"
 #include "lpf/io/safetensors.hpp"
 
@@ -190,39 +191,65 @@ class ZipReader {
   std::vector<ZipEntry> entries_;
 };
 
+/// The arrays of these names, in their order; all if there are none.
 template <class Read>
-NamedTensors read_npz(const std::string& path, std::uint64_t size, Read read) {
+NamedTensors read_npz(const std::string& path, std::uint64_t size, Read read,
+                      const std::vector<std::string>& names) {
+  constexpr std::string_view ending = ".npy";
   const ZipReader<Read> zip(path, size, std::move(read));
-  NamedTensors out;
+  std::vector<std::pair<std::string, const ZipEntry*>> arrays;
   for (const ZipEntry& e : zip.entries()) {
-    constexpr std::string_view ending = ".npy";
     const bool array = e.name.size() > ending.size() && e.name.ends_with(ending);
-    check<FormatError>(array, "load_npz", "'", path, "' has a file '", e.name,
+    check<FormatError>(array || !names.empty(), "load_npz", "'", path, "' has a file '", e.name,
                        "', and a .npz file holds arrays NAME.npy alone");
+    if (!array) continue;
     std::string name = e.name.substr(0, e.name.size() - ending.size());
-    for (const auto& [other, tensor] : out)
+    for (const auto& [other, entry] : arrays)
       check<FormatError>(other != name, "load_npz", "'", path, "' has two arrays '", name, "'");
-    out.emplace_back(std::move(name), parse_npy(zip.bytes(e), path + ": " + e.name));
+    arrays.emplace_back(std::move(name), &e);
+  }
+  const auto read_array = [&](const std::string& name, const ZipEntry& e) {
+    return std::pair(name, parse_npy(zip.bytes(e), path + ": " + e.name));
+  };
+  NamedTensors out;
+  if (names.empty())
+    for (const auto& [name, entry] : arrays) out.push_back(read_array(name, *entry));
+  for (const std::string& name : names) {
+    const auto found =
+        std::find_if(arrays.begin(), arrays.end(), [&](const auto& a) { return a.first == name; });
+    if (found == arrays.end()) {
+      std::vector<std::string> known;
+      for (const auto& [other, entry] : arrays) known.push_back(other);
+      fail("load_npz", "'", path, "' has no array '", name, "' among its ", known.size(),
+           suggest(name, known));
+    }
+    out.push_back(read_array(name, *found->second));
   }
   return out;
 }
 
 }  // namespace detail
 
-/// The arrays of a .npz file by name, in the file's order; element types as in load_npy. Throws IOError if it
-/// cannot be read; FormatError, naming file, array and rule, if it is truncated, corrupt, or contains what
-/// load_npy does not read.
-inline NamedTensors load_npz(const std::string& path) {
+/// The arrays of a .npz file by name, in the file's order; element types as in load_npy. With `names` only
+/// these are read, in this order, whatever the others are. Throws IOError if it cannot be read; FormatError,
+/// naming file, array and rule, if it is truncated, corrupt, or contains what load_npy does not read;
+/// ValueError, which suggests similar names, for an array that is not there.
+inline NamedTensors load_npz(const std::string& path, const std::vector<std::string>& names = {}) {
   const detail::InputFile file(path, "load_npz");
-  return detail::read_npz(path, file.size(),
-                          [&](std::uint64_t offset, void* to, std::uint64_t n) { file.read(offset, to, n); });
+  return detail::read_npz(
+      path, file.size(), [&](std::uint64_t offset, void* to, std::uint64_t n) { file.read(offset, to, n); },
+      names);
 }
 
 /// The same from bytes in memory. Errors name `path`.
-inline NamedTensors parse_npz(std::string_view bytes, const std::string& path = "memory") {
-  return detail::read_npz(path, bytes.size(), [&](std::uint64_t offset, void* to, std::uint64_t n) {
-    if (n > 0) std::copy_n(bytes.data() + offset, n, static_cast<char*>(to));
-  });
+inline NamedTensors parse_npz(std::string_view bytes, const std::string& path = "memory",
+                              const std::vector<std::string>& names = {}) {
+  return detail::read_npz(
+      path, bytes.size(),
+      [&](std::uint64_t offset, void* to, std::uint64_t n) {
+        if (n > 0) std::copy_n(bytes.data() + offset, n, static_cast<char*>(to));
+      },
+      names);
 }
 
 }  // namespace lpf

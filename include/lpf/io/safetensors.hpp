@@ -28,8 +28,11 @@ using Metadata = std::map<std::string, std::string>;
 /// The contents of a file: its tensors, in file order, and its metadata.
 class SafetensorsFile {
  public:
-  SafetensorsFile(std::string path, NamedTensors items, Metadata metadata)
-      : path_(std::move(path)), items_(std::move(items)), metadata_(std::move(metadata)) {
+  SafetensorsFile(std::string path, NamedTensors items, Metadata metadata, Metadata unreadable = {})
+      : path_(std::move(path)),
+        items_(std::move(items)),
+        metadata_(std::move(metadata)),
+        unreadable_(std::move(unreadable)) {
     for (std::size_t i = 0; i < items_.size(); ++i) index_.emplace(items_[i].first, i);
   }
 
@@ -39,12 +42,22 @@ class SafetensorsFile {
   auto begin() const { return items_.begin(); }
   auto end() const { return items_.end(); }
   std::size_t size() const { return items_.size(); }
-  bool contains(const std::string& name) const { return index_.count(name) > 0; }
+  /// The names of tensors that cannot be read, each with the reason: their element type is unknown here, or they
+  /// have too many axes. They are not among the items.
+  const Metadata& unreadable() const { return unreadable_; }
+  /// Whether the file has a tensor of that name, readable or not.
+  bool contains(const std::string& name) const {
+    return index_.count(name) > 0 || unreadable_.count(name) > 0;
+  }
 
-  /// The tensor of that name. Throws ValueError, listing similar names, if there is none.
+  /// The tensor of that name. Throws ValueError, listing similar names, if there is none; DTypeError if it
+  /// cannot be read.
   const Tensor& at(const std::string& name) const {
     const auto found = index_.find(name);
     if (found != index_.end()) return items_[found->second].second;
+    const auto unreadable = unreadable_.find(name);
+    if (unreadable != unreadable_.end())
+      fail<DTypeError>("safetensors", "'", path_, "', tensor '", name, "' ", unreadable->second);
     std::vector<std::string> names;
     for (const auto& [known, tensor] : items_) names.push_back(known);
     fail("safetensors", "'", path_, "' has no tensor '", name, "' among its ", items_.size(),
@@ -54,35 +67,11 @@ class SafetensorsFile {
  private:
   std::string path_;
   NamedTensors items_;
-  Metadata metadata_;
+  Metadata metadata_, unreadable_;
   std::map<std::string, std::size_t> index_;
 };
 
 namespace detail {
-
-/// The tensor of an entry, from read(offset in the data, to, bytes).
-template <class Read>
-Tensor read_safetensor(std::string_view path, const SafetensorsEntry& e, const Read& read) {
-  const auto type = std::find_if(std::begin(safetensors_types), std::end(safetensors_types),
-                                 [&](const auto& t) { return e.dtype == t.name; });
-  Tensor out = empty(e.shape, {.dtype = type->dtype, .device = Device::cpu()});
-  if (type->size == size_of(type->dtype)) {
-    read(e.begin, out.raw(), e.end - e.begin);
-  } else {
-    std::vector<std::uint16_t> halves(static_cast<std::size_t>(out.numel()));
-    read(e.begin, halves.data(), e.end - e.begin);
-    std::transform(halves.begin(), halves.end(), out.data<float>(), [&](std::uint16_t h) {
-      return std::bit_cast<float>(e.dtype == "F16" ? half_to_float_bits(h) : std::uint32_t{h} << 16);
-    });
-  }
-  if (out.dtype() == DType::bool_) {
-    const auto* byte = static_cast<const unsigned char*>(out.raw());
-    for (std::int64_t i = 0; i < out.numel(); ++i)
-      check<FormatError>(byte[i] <= 1, "load_safetensors", "'", path, "', tensor '", e.name, "': element ", i,
-                         " of a BOOL must be 0 or 1, is ", static_cast<int>(byte[i]));
-  }
-  return out;
-}
 
 /// Reads a file of `size` bytes through read(offset, to, bytes).
 template <class Read>
@@ -100,12 +89,20 @@ SafetensorsFile read_safetensors(const std::string& path, std::uint64_t size, co
   read(8, text.data(), length);
   SafetensorsHeader header(path, text, size - 8 - length);
   NamedTensors items;
+  Metadata unreadable;
   for (const auto& e : header.entries) {
-    items.emplace_back(e.name, read_safetensor(path, e, [&](std::uint64_t offset, void* to, std::uint64_t n) {
-                         read(8 + length + offset, to, n);
-                       }));
+    if (!e.unreadable.empty()) {
+      unreadable[e.name] = e.unreadable;
+      continue;
+    }
+    items.emplace_back(e.name, read_elements(
+                                   e.type->type, false, e.shape,
+                                   [&](void* to, std::uint64_t n) { read(8 + length + e.begin, to, n); },
+                                   [&](const std::string& what) {
+                                     fail<FormatError>(op, "'", path, "', tensor '", e.name, "': ", what);
+                                   }));
   }
-  return {path, std::move(items), std::move(header.metadata)};
+  return {path, std::move(items), std::move(header.metadata), std::move(unreadable)};
 }
 
 /// Writes the file through write(string_view). Wide elements come first, so that all are aligned
@@ -132,7 +129,7 @@ void write_safetensors(const NamedTensors& items, const Metadata& metadata, cons
     const auto begin = end;
     end += static_cast<std::uint64_t>(t.numel()) * size_of(t.dtype());
     const auto* type = std::find_if(std::begin(safetensors_types), std::end(safetensors_types),
-                                    [&](const auto& s) { return s.dtype == t.dtype(); });
+                                    [&](const auto& s) { return tensor_type(s.type) == t.dtype(); });
     header[name] = {{"dtype", t.dtype() == bfloat16 ? "BF16" : type->name},
                     {"shape", std::vector(t.shape().begin(), t.shape().end())},
                     {"data_offsets", {begin, end}}};
@@ -161,10 +158,10 @@ void write_safetensors(const NamedTensors& items, const Metadata& metadata, cons
 
 }  // namespace detail
 
-/// Reads a safetensors file into tensors on the CPU. F16 and BF16 are converted to float32, which
-/// represents them exactly and has arithmetic on every device. Throws IOError if it cannot be read,
-/// FormatError if it breaks a rule of the format (naming file, tensor, rule and values), DTypeError for
-/// element types that LPF lacks.
+/// Reads a safetensors file into tensors on the CPU. Types that tensors lack are converted exactly
+/// (io/elements.hpp); BF16 is converted to float32 too, which has arithmetic on every device. A tensor of any
+/// other type does not prevent the reading of the others (SafetensorsFile::unreadable()). Throws IOError if it
+/// cannot be read, FormatError if it breaks a rule of the format (naming file, tensor, rule and values).
 inline SafetensorsFile load_safetensors(const std::string& path) {
   const detail::InputFile file(path, "load_safetensors");
   return detail::read_safetensors(

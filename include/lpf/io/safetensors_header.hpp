@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,46 +12,41 @@
 #include <utility>
 #include <vector>
 
-#include "lpf/core/dtype.hpp"
 #include "lpf/core/shape.hpp"
+#include "lpf/io/elements.hpp"
 
 namespace lpf::detail {
 
-static_assert(std::endian::native == std::endian::little,
-              "safetensors files are read and written as memory has them");
-
-/// One tensor of a validated header.
-struct SafetensorsEntry {
-  std::string name, dtype;
-  Shape shape;
-  std::uint64_t begin = 0, end = 0;
-};
-
-/// An element type of the format: its name in the format, its bytes, and the tensor's type.
+/// An element type of the format and its name there. Those that tensors have come first.
 struct SafetensorsType {
   const char* name;
-  unsigned size;
-  DType dtype;
+  StoredType type;
 };
 
 inline constexpr SafetensorsType safetensors_types[] = {
-    {"F32", 4, DType::float32}, {"F64", 8, DType::float64}, {"I32", 4, DType::int32},
-    {"I64", 8, DType::int64},   {"U8", 1, DType::uint8},    {"BOOL", 1, DType::bool_},
-    {"F16", 2, DType::float32}, {"BF16", 2, DType::float32}};
+    {"F32", StoredType::float32}, {"F64", StoredType::float64},   {"I32", StoredType::int32},
+    {"I64", StoredType::int64},   {"U8", StoredType::uint8},      {"BOOL", StoredType::boolean},
+    {"F16", StoredType::float16}, {"BF16", StoredType::bfloat16}, {"I8", StoredType::int8},
+    {"I16", StoredType::int16},   {"U16", StoredType::uint16},    {"U32", StoredType::uint32},
+    {"U64", StoredType::uint64}};
 
-/// The bits of a half-precision (IEEE binary16) number converted to a float, exactly.
-inline std::uint32_t half_to_float_bits(std::uint16_t h) {
-  const std::uint32_t sign = (h & 0x8000u) << 16, exponent = (h >> 10) & 31u, fraction = h & 0x3FFu;
-  if (exponent == 31) return sign | 0x7F800000u | fraction << 13;
-  if (exponent != 0) return sign | (exponent + 112) << 23 | fraction << 13;
-  return sign | std::bit_cast<std::uint32_t>(static_cast<float>(fraction) * 0x1p-24f);
-}
+/// One tensor of a validated header.
+struct SafetensorsEntry {
+  std::string name;
+  Shape shape;
+  std::uint64_t begin = 0, end = 0;
+  const SafetensorsType* type = nullptr;
+  std::string unreadable = "";  ///< why there can be no such tensor
+};
 
 /// Parses and validates the header. `data_size` is the number of bytes after it.
 class SafetensorsHeader {
  public:
   SafetensorsHeader(std::string_view path, std::string_view text, std::uint64_t data_size) : path_(path) {
     check<FormatError>(text.starts_with('{'), op, where(), "the header must begin with '{'");
+    // The JSON parser takes a zero byte for the end of the text.
+    check<FormatError>(text.find('\0') == std::string_view::npos, op, where(),
+                       "the header has a zero byte at ", text.find('\0'));
     const nlohmann::json header = parse(text);
     for (const auto& [name, value] : header.items()) {
       name == "__metadata__" ? read_metadata(value) : read_entry(name, value);
@@ -133,26 +127,24 @@ class SafetensorsHeader {
     }
     check<FormatError>(value.contains("dtype") && value["dtype"].is_string(), op, where(name),
                        "needs a string 'dtype'");
-    SafetensorsEntry e{name, value["dtype"].get<std::string>(), {}, 0, 0};
+    const auto dtype = value["dtype"].get<std::string>();
+    SafetensorsEntry e;
+    e.name = name;
     const auto sizes = integers(value, name, "shape"), offsets = integers(value, name, "data_offsets");
-    check<FormatError>(sizes.size() <= max_rank, op, where(name), "has ", sizes.size(),
-                       " axes, tensors here have at most ", max_rank);
     check<FormatError>(offsets.size() == 2 && offsets[0] <= offsets[1], op, where(name),
                        "data_offsets must be [begin, end] with begin <= end");
     e.begin = offsets[0], e.end = offsets[1];
-
-    const SafetensorsType* type = nullptr;
     for (const auto& t : safetensors_types)
-      if (e.dtype == t.name) type = &t;
-    if (type == nullptr) {
-      for (const char* known :
-           {"I8", "I16", "U16", "U32", "U64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "C64"})
-        check<DTypeError>(
-            e.dtype != known, op, where(name), "is ", known,
-            ", which LPF has no type for: convert it to F32, F64, I32, I64, U8 or BOOL and save again");
-      fail<FormatError>(op, where(name), "unknown dtype '", e.dtype, "'");
-    }
-    std::uint64_t bytes = type->size;
+      if (dtype == t.name) e.type = &t;
+    if (sizes.size() > max_rank)
+      e.unreadable = concat("has ", sizes.size(), " axes, tensors here have at most ", max_rank);
+    if (e.type == nullptr)
+      e.unreadable =
+          concat("is of type ", dtype,
+                 ", which LPF does not read: convert it to F32, F64, I32, I64, U8 or BOOL and save "
+                 "the file again");
+    if (!e.unreadable.empty()) return entries.push_back(std::move(e));
+    std::uint64_t bytes = bytes_of(e.type->type);
     bool empty = false;
     for (const auto n : sizes) {
       empty = empty || n == 0;
@@ -163,7 +155,7 @@ class SafetensorsHeader {
       e.shape.push_back(static_cast<std::int64_t>(n));
     }
     if (empty) bytes = 0;
-    check<FormatError>(bytes == e.end - e.begin, op, where(name), e.dtype, " of shape ", e.shape, " takes ",
+    check<FormatError>(bytes == e.end - e.begin, op, where(name), dtype, " of shape ", e.shape, " takes ",
                        bytes, " bytes, data_offsets [", e.begin, ", ", e.end, "] hold ", e.end - e.begin);
     entries.push_back(std::move(e));
   }

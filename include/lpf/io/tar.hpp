@@ -38,8 +38,15 @@ class TarReader {
       left_ = padding_ = 0;
       Block header;
       read_exactly(header.data(), header.size());
-      if (std::all_of(header.begin(), header.end(), [](char c) { return c == 0; })) {
-        while (from_->read(header.data(), header.size()) > 0) {}  // verifies the compressed stream's checksum
+      const auto all_zero = [&](std::size_t n) {
+        return std::all_of(header.begin(), header.begin() + static_cast<std::ptrdiff_t>(n),
+                           [](char c) { return c == 0; });
+      };
+      if (all_zero(header.size())) {  // reading on verifies the compressed stream's checksum
+        while (const std::size_t n = from_->read(header.data(), header.size())) {
+          at_ += n;
+          if (!all_zero(n)) error("has data behind its end, before byte ", at_);
+        }
         return false;
       }
       check_sum(header);

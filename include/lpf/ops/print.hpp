@@ -6,8 +6,8 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <iosfwd>
 #include <limits>
 #include <string>
@@ -51,8 +51,9 @@ struct NumberFormat {
     if (std::isinf(v)) return v < 0 ? "-inf" : "inf";
     char text[512];  // DBL_MAX has 309 digits
     const int digits = std::clamp(integral && !scientific ? 0 : precision, 0, 60);
-    std::snprintf(text, sizeof text, scientific ? "%.*e" : "%.*f", digits, v);
-    return integral && !scientific ? std::string(text) + "." : text;
+    const auto style = scientific ? std::chars_format::scientific : std::chars_format::fixed;
+    const std::string out(text, std::to_chars(text, text + sizeof text, v, style, digits).ptr);
+    return integral && !scientific ? out + "." : out;
   }
 };
 

@@ -194,17 +194,19 @@ class MetricLog {
   }
 
   /// Appends a record. The first one fixes the columns; throws StateError if a later one has others (their
-  /// order may differ). After an IOError the file ends with the last complete record.
+  /// order may differ). After an IOError the file ends with the last complete record; where not even the
+  /// incomplete line can be cut, every later call throws too, until it can be.
   void write(const Record& record) {
     check<StateError>(bool(file_), "MetricLog", "'", path_, "' is closed");
     const bool first = columns_.empty();
     std::string line = columns_.line("MetricLog", record) + '\n';
     if (first && !json_) line.insert(0, columns_.header() + '\n');
+    if (torn_at_ >= 0) cut();
     const off_t end = ::lseek(file_.get(), 0, SEEK_END);
     if (const int number = detail::write_fully(file_.get(), line)) {
       if (first) columns_.clear();
-      // If this fails too, the incomplete line is cut when the file is continued.
-      if (end >= 0 && ::ftruncate(file_.get(), end) != 0) error("write", number);
+      torn_at_ = end;
+      if (end >= 0 && ::ftruncate(file_.get(), end) == 0) torn_at_ = -1;
       error("write", number);
     }
     ++size_;
@@ -223,6 +225,12 @@ class MetricLog {
  private:
   [[noreturn]] void error(std::string_view action, int number) const {
     detail::file_error("MetricLog", action, path_, number);
+  }
+
+  /// Removes the incomplete line that a failed write() left.
+  void cut() {
+    if (::ftruncate(file_.get(), torn_at_) != 0) error("write", errno);
+    torn_at_ = -1;
   }
 
   void resume(std::size_t keep) {
@@ -252,6 +260,7 @@ class MetricLog {
   detail::RecordColumns columns_;
   detail::FileDescriptor file_;
   std::size_t size_ = 0;
+  off_t torn_at_ = -1;  // where an incomplete line begins that could not be cut
 };
 
 /// Writes records as a JSON array, one object per line, atomically. All must have the columns of the first

@@ -27,11 +27,17 @@ struct Ascent {
   std::vector<double> highest;  ///< the largest rise of each start
 };
 
-LPF_ONCE Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o = {}) {
+namespace detail {
+LPF_ONCE void check_ascent(const AscentOptions& o) {
   constexpr const char* op = "sharpness::sam";
   check(o.rho > 0 && std::isfinite(o.rho), op, "rho must be finite and positive, got ", o.rho);
   check(o.steps >= 1 && o.starts >= 1, op, "steps and starts must be at least 1, got ", o.steps, " and ",
         o.starts);
+}
+}  // namespace detail
+
+LPF_ONCE Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o = {}) {
+  detail::check_ascent(o);
   const auto off = no_grad();
   const double clean = landscape.losses().mean(0);
   const std::int64_t M = o.starts, N = landscape.samples();
@@ -40,7 +46,9 @@ LPF_ONCE Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o
     Tensor start = r == 0 ? landscape.gradient()
                           : landscape.random_vector(o.key, Stream::ascent, static_cast<std::uint32_t>(r));
     if (detail::norm(start) == 0) start = landscape.random_vector(o.key, Stream::ascent, 0);
-    v[r].copy_(detail::scaled(start, o.rho / detail::norm(start)));
+    const double length = detail::norm(start);
+    check<NumericError>(length > 0, "sharpness::sam", "every direction has length 0: all filters are zero");
+    v[r].copy_(detail::scaled(start, o.rho / length));
   }
   Ascent out{
       {}, 0, std::vector<double>(static_cast<std::size_t>(M), -std::numeric_limits<double>::infinity())};

@@ -18,11 +18,17 @@ struct EpsilonOptions {
   double tolerance = 1e-4;  ///< relative, of η
 };
 
+namespace detail {
+LPF_ONCE void check_epsilon(const EpsilonOptions& options) {
+  check(options.epsilon > 0 && options.tolerance > 0, "sharpness::epsilon",
+        "epsilon and tolerance must be positive, got ", options.epsilon, " and ", options.tolerance);
+}
+}  // namespace detail
+
 /// @throws NumericError where the gradient is zero, or the loss never rises by ε along it.
 LPF_ONCE Estimate epsilon_sharpness(const Landscape& landscape, const EpsilonOptions& options = {}) {
   constexpr const char* op = "sharpness::epsilon";
-  check(options.epsilon > 0 && options.tolerance > 0, op, "epsilon and tolerance must be positive, got ",
-        options.epsilon, " and ", options.tolerance);
+  detail::check_epsilon(options);
   const auto off = no_grad();
   const Tensor g = landscape.gradient();
   const double length = detail::norm(g), clean = landscape.losses().mean(0);

@@ -17,11 +17,17 @@ struct LocalEntropyOptions {
   bool published_deviation = false;  ///< use 1/γ instead of 1/√γ
 };
 
-LPF_ONCE Estimate local_entropy(const Landscape& landscape, const LocalEntropyOptions& options = {},
-                                const Draws& draws = {}) {
-  detail::check_draws("sharpness::local_entropy", draws.draws, draws.until);
+namespace detail {
+LPF_ONCE void check_local_entropy(const LocalEntropyOptions& options, const Draws& draws) {
+  check_draws("sharpness::local_entropy", draws.draws, draws.until);
   check(options.gamma > 0 && std::isfinite(options.gamma), "sharpness::local_entropy",
         "gamma must be finite and positive, got ", options.gamma);
+}
+}  // namespace detail
+
+LPF_ONCE Estimate local_entropy(const Landscape& landscape, const LocalEntropyOptions& options = {},
+                                const Draws& draws = {}) {
+  detail::check_local_entropy(options, draws);
   const double sigma = options.published_deviation ? 1 / options.gamma : 1 / std::sqrt(options.gamma);
   std::vector<double> losses, weighted(static_cast<std::size_t>(landscape.samples()), 0.0);
   double lowest = std::numeric_limits<double>::infinity();  // `weighted` is Σ_r e^{−(L_r − lowest)} ℓ_ri

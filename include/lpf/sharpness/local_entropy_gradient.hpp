@@ -45,18 +45,22 @@ LPF_ONCE std::vector<std::int64_t> chain_batch(const LocalEntropyGradientOptions
   return {all.begin() + at, all.begin() + at + B};
 }
 
+LPF_ONCE void check_local_entropy_gradient(const LocalEntropyGradientOptions& o, const Draws& draws) {
+  constexpr const char* op = "sharpness::local_entropy_gradient";
+  check_draws(op, draws.draws, draws.until);
+  check(o.steps >= 1 && o.batch_size >= 1 && o.lr > 0 && o.gamma >= 0 && o.noise >= 0, op,
+        "needs steps and a batch of at least 1, lr > 0, gamma and noise not negative, got ", o.steps, ", ",
+        o.batch_size, ", ", o.lr, ", ", o.gamma, " and ", o.noise);
+  check(o.average >= 0 && o.average < 1, op, "average must be in [0, 1), got ", o.average);
+}
+
 }  // namespace detail
 
 /// With `published` there are as many chains as whole batches, else `draws`.
 LPF_ONCE Estimate local_entropy_gradient(const Landscape& landscape,
                                          const LocalEntropyGradientOptions& o = {},
                                          const Draws& draws = {.draws = 8}) {
-  constexpr const char* op = "sharpness::local_entropy_gradient";
-  detail::check_draws(op, draws.draws, draws.until);
-  check(o.steps >= 1 && o.batch_size >= 1 && o.lr > 0 && o.gamma >= 0 && o.noise >= 0, op,
-        "needs steps and a batch of at least 1, lr > 0, gamma and noise not negative, got ", o.steps, ", ",
-        o.batch_size, ", ", o.lr, ", ", o.gamma, " and ", o.noise);
-  check(o.average >= 0 && o.average < 1, op, "average must be in [0, 1), got ", o.average);
+  detail::check_local_entropy_gradient(o, draws);
   const std::int64_t N = landscape.samples(), B = std::min(o.batch_size, N), size = landscape.size();
   std::vector<double> per_draw;
   const auto chains = [&](std::int64_t first, std::int64_t M) {

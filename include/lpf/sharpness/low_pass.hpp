@@ -46,11 +46,17 @@ LPF_ONCE Estimate mean_loss(const Landscape& landscape, double sigma, const Draw
 
 }  // namespace detail
 
-/// LPF. @throws ValueError for a negative σ, or fewer than 2 draws.
-LPF_ONCE Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
-  detail::check_draws("sharpness::low_pass", draws.draws, draws.until);
+namespace detail {
+LPF_ONCE void check_low_pass(double sigma, const Draws& draws) {
+  check_draws("sharpness::low_pass", draws.draws, draws.until);
   check(sigma >= 0 && std::isfinite(sigma), "sharpness::low_pass",
         "sigma must be finite and not negative, got ", sigma);
+}
+}  // namespace detail
+
+/// LPF. @throws ValueError for a negative σ, or fewer than 2 draws.
+LPF_ONCE Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
+  detail::check_low_pass(sigma, draws);
   return detail::mean_loss(landscape, sigma, draws);
 }
 

@@ -23,20 +23,36 @@ LPF_ONCE Tensor cross_entropy_of_samples(const Tensor& output, const Tensor& tar
 
 namespace detail {
 
+/// Gives the quantities of a measure that are not finite, or not there, the value NaN and a note. `first` is the
+/// index of the measure's first value in the report, `reason` why it was left, if it was.
+LPF_ONCE void note_missing_values(Report& report, const MeasureInfo& m, std::size_t first,
+                                  const std::string& reason) {
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  for (std::size_t i = first; i < report.measurements.size(); ++i) {
+    Measurement& found = report.measurements[i];
+    if (std::isfinite(found.estimate.value)) continue;
+    found.note =
+        concat("it is ", found.estimate.value, ": the loss is not finite at the weights it was taken at");
+    found.estimate = {.value = none};
+  }
+  if (reason.empty()) return;
+  for (const QuantityInfo& q : m.quantities)
+    if (!report.contains(q.key)) report.measurements.push_back({q.key, {.value = none}, reason});
+}
+
 /// The measures named by the options. One without a value (no root, for example) is NaN, with a note.
 LPF_ONCE Report measure_all(const Landscape& landscape, std::function<Tensor(const Tensor&)> model,
                             const MeasureOptions& o) {
-  std::vector<const MeasureInfo*> measures;
-  for (const std::string& name : o.measures.empty() ? names() : o.measures) measures.push_back(&info(name));
+  const std::vector<const MeasureInfo*> measures = checked_measures(o);
   Measuring run(landscape, std::move(model), o);
   for (std::size_t i = 0; i < measures.size(); ++i) {
     if (o.progress) o.progress(measures[i]->name, i, measures.size());
+    const std::size_t first = run.report.measurements.size();
+    std::string reason;
     try {
       measures[i]->run(run);
-    } catch (const NumericError& e) {  // the other measures still run
-      run.report.measurements.push_back(
-          {measures[i]->quantities[0].key, {.value = std::numeric_limits<double>::quiet_NaN()}, e.what()});
-    }
+    } catch (const NumericError& e) { reason = e.what(); }  // the other measures still run
+    note_missing_values(run.report, *measures[i], first, reason);
   }
   if (o.progress) o.progress("", measures.size(), measures.size());
   return std::move(run.report);
@@ -47,7 +63,7 @@ LPF_ONCE Report measure_all(const Landscape& landscape, std::function<Tensor(con
 /// Measures model(x), whose weights are `params`, on `data`. losses(output, target) returns the losses of the
 /// samples, [B]. A measure without a value for this model (no root, for example) is NaN, with a note.
 /// @throws NumericError if weights or loss are not finite; ValueError for options out of range and for an
-/// unknown measure.
+/// unknown measure, before anything is computed (checked_measures()).
 template <class Model, class Losses = decltype(&cross_entropy_of_samples)>
 Report measure(const Model& model, const ParameterStore& params, const Data& data,
                const MeasureOptions& options = {}, Losses losses = cross_entropy_of_samples) {

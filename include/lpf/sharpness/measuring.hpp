@@ -43,6 +43,13 @@ struct MeasureOptions {
   std::function<void(std::string_view next, std::size_t done, std::size_t total)> progress = {};
 };
 
+namespace detail {
+/// `n` draws with the options' key, or as many as they say.
+inline Draws draws_of(const MeasureOptions& o, std::int64_t n) {
+  return {.draws = n, .key = o.key, .until = o.until};
+}
+}  // namespace detail
+
 struct Measurement {
   std::string name;
   Estimate estimate;
@@ -92,7 +99,7 @@ class Measuring {
   /// Adds a value to the report.
   void add(std::string key, Estimate e) { report.measurements.push_back({std::move(key), std::move(e)}); }
 
-  Draws draws(std::int64_t n) const { return {.draws = n, .key = options.key, .until = options.until}; }
+  Draws draws(std::int64_t n) const { return detail::draws_of(options, n); }
   const Hessian& hessian() { return hessian_ ? *hessian_ : hessian_.emplace(landscape); }
   Probes& probes() { return probes_ ? *probes_ : probes_.emplace(hessian(), options.key, blocks); }
   LPF_ONCE const Spectrum& spectrum() {

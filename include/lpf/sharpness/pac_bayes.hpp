@@ -30,14 +30,21 @@ struct PACBayes {
 };
 using PacBayes [[deprecated("use PACBayes")]] = PACBayes;
 
+namespace detail {
+LPF_ONCE void check_pac_bayes(const PACBayesOptions& options, const Draws& draws) {
+  constexpr const char* op = "sharpness::pac_bayes";
+  check_draws(op, draws.draws, draws.until);
+  check(options.rise > 0 && options.tolerance > 0 && options.delta > 0 && options.delta < 1, op,
+        "rise and tolerance must be positive and delta in (0, 1), got ", options.rise, ", ",
+        options.tolerance, " and ", options.delta);
+}
+}  // namespace detail
+
 /// @throws NumericError if no noise raises the loss by `rise`.
 LPF_ONCE PACBayes pac_bayes(const Landscape& landscape, const PACBayesOptions& options = {},
                             const Draws& draws = {.draws = 10}) {
   constexpr const char* op = "sharpness::pac_bayes";
-  detail::check_draws(op, draws.draws, draws.until);
-  check(options.rise > 0 && options.tolerance > 0 && options.delta > 0 && options.delta < 1, op,
-        "rise and tolerance must be positive and delta in (0, 1), got ", options.rise, ", ",
-        options.tolerance, " and ", options.delta);
+  detail::check_pac_bayes(options, draws);
   const auto off = no_grad();
   const ReplicaLosses at_theta = landscape.losses();
   const double clean = at_theta.mean(0);

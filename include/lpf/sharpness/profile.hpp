@@ -10,13 +10,20 @@
 
 namespace lpf::sharpness {
 
+namespace detail {
+LPF_ONCE void check_profile(const std::vector<double>& alphas, const Draws& draws) {
+  check_draws("sharpness::profile", draws.draws, draws.until);
+  for (const double alpha : alphas)
+    check(std::isfinite(alpha), "sharpness::profile", "alpha must be finite, got ", alpha);
+}
+}  // namespace detail
+
 /// x: α; y: the mean loss, with the standard error of the draws.
 LPF_ONCE Curve profile(const Landscape& landscape, const std::vector<double>& alphas,
                        const Draws& draws = {}) {
-  detail::check_draws("sharpness::profile", draws.draws, draws.until);
+  detail::check_profile(alphas, draws);
   Curve out;
   for (const double alpha : alphas) {
-    check(std::isfinite(alpha), "sharpness::profile", "alpha must be finite, got ", alpha);
     const Estimate at = detail::mean_loss(landscape, alpha, draws);
     out.x.push_back(alpha);
     out.y.push_back(at.value);

@@ -29,6 +29,14 @@ struct Eigenpair {
   Tensor vector;           ///< over θ, in units of the filters, of length 1
 };
 
+namespace detail {
+LPF_ONCE void check_spectrum(const SpectrumOptions& options) {
+  check(options.steps >= 1 && options.starts >= 1 && options.eigenpairs >= 0, "sharpness::spectrum",
+        "steps and starts must be at least 1, got ", options.steps, " and ", options.starts,
+        ", and eigenpairs not negative");
+}
+}  // namespace detail
+
 class Spectrum {
  public:
   /// The quadrature of one start: values and their weights, which sum to 1.
@@ -38,9 +46,7 @@ class Spectrum {
 
   LPF_ONCE Spectrum(const Hessian& hessian, const SpectrumOptions& options = {})
       : dimension_(hessian.landscape().dimension()) {
-    check(options.steps >= 1 && options.starts >= 1 && options.eigenpairs >= 0, "sharpness::spectrum",
-          "steps and starts must be at least 1, got ", options.steps, " and ", options.starts,
-          ", and eigenpairs not negative");
+    detail::check_spectrum(options);
     for (std::int64_t start = 0; start < options.starts; ++start) {
       const Tensor first =
           hessian.landscape().random_vector(options.key, Stream::lanczos, static_cast<std::uint32_t>(start));

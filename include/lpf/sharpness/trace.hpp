@@ -95,9 +95,15 @@ class Probes {
   Rows along_, squares_;  // vᵀA v and ‖A v‖², in parts
 };
 
+namespace detail {
+LPF_ONCE void check_hutchpp(std::int64_t products) {
+  check(products >= 6, "sharpness::trace_hutchpp", "needs at least 6 products, got ", products);
+}
+}  // namespace detail
+
 /// tr A by Hutch++ with `products` products (at least 6), a third each for S, Q and the rest.
 LPF_ONCE Estimate trace_hutchpp(const Hessian& hessian, std::int64_t products = 99, std::uint64_t key = 0) {
-  check(products >= 6, "sharpness::trace_hutchpp", "needs at least 6 products, got ", products);
+  detail::check_hutchpp(products);
   const auto off = no_grad();
   const Landscape& l = hessian.landscape();
   const std::int64_t third = std::min(products / 3, l.dimension());

@@ -160,7 +160,7 @@ class Checkpoint {
   void load(const std::string& name) {
     const auto [state, file] = detail::CheckpointFiles(name).read();
     const auto weights = detail::weights_of(params());
-    detail::check_weights("checkpoint", file, weights, true);
+    detail::check_weights("checkpoint", file, weights, {});
     check_state(state);
     const auto off = no_grad();
     set_values(state.metadata());

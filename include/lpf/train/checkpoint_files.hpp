@@ -7,7 +7,8 @@
 //   3. the new weights replace the old ones;
 //   4. the new state replaces the old one: from here on the new checkpoint is valid;
 //   5. NAME.previous.safetensors is removed.
-// A process killed at any moment leaves a state whose weights exist under one of the two names.
+// A process killed at any moment leaves a state whose weights exist under one of the two names. The temporary
+// files that it leaves are removed by the next save.
 #pragma once
 
 #include <fcntl.h>
@@ -42,6 +43,8 @@ class CheckpointFiles {
   void replace(const NamedTensors& weights, const NamedTensors& state, Metadata texts) const {
     const std::string id = digest_of(weights);
     texts[id_key] = id;
+    const std::string folder = std::filesystem::path(weights_).parent_path().string();
+    remove_abandoned_files(folder.empty() ? "." : folder);
     AtomicFile new_weights(weights_, "checkpoint"), new_state(state_, "checkpoint");
     save_safetensors(new_weights, weights, with_digest(weights, {{"format", "pt"}}));
     save_safetensors(new_state, state, with_digest(state, texts));

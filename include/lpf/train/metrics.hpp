@@ -19,6 +19,9 @@ namespace lpf {
 
 namespace detail {
 
+/// A label that is not counted, as cross_entropy's ignore_index by default.
+inline constexpr std::int64_t ignored_label = -100;
+
 /// The index of the maximum in each row of logits [B, …, classes], on the host; checks labels int64 [B, …].
 inline std::vector<std::int64_t> predictions(const char* operation, const Tensor& logits,
                                              const Tensor& labels) {
@@ -26,28 +29,34 @@ inline std::vector<std::int64_t> predictions(const char* operation, const Tensor
   const Tensor x = logits.detach();
   check<ShapeError>(x.rank() >= 1 && x.size(-1) > 0, operation, "logits need shape [B, classes], got ",
                     x.shape());
-  check_labels(operation, x, labels, -1);
-  const auto answers = labels.to_vector<std::int64_t>();
-  for (const std::int64_t label : answers)
-    check<IndexError>(label >= 0, operation, "label ", label, " is none of the ", x.size(-1), " classes");
-  if (answers.empty()) return {};
+  check_labels(operation, x, labels, ignored_label);
+  if (labels.numel() == 0) return {};
   return x.argmax(-1).to_vector<std::int64_t>();
 }
 
 }  // namespace detail
 
 /// Number of rows of logits [B, …, classes] whose maximum (the first of several) is not at the label, int64
-/// [B, …]. Throws ShapeError, DTypeError, and IndexError for a label that is not a class.
+/// [B, …]. Rows with label -100, which cross_entropy ignores, are not counted. Throws ShapeError, DTypeError,
+/// and IndexError for any other label that is not a class.
 inline std::int64_t count_errors(const Tensor& logits, const Tensor& labels) {
   const auto predicted = detail::predictions("count_errors", logits, labels);
   const auto label = labels.to_vector<std::int64_t>();
   std::int64_t errors = 0;
-  for (std::size_t i = 0; i < label.size(); ++i) errors += predicted[i] != label[i];
+  for (std::size_t i = 0; i < label.size(); ++i)
+    errors += label[i] != detail::ignored_label && predicted[i] != label[i];
   return errors;
 }
-/// The fraction of correct rows, in [0, 1]; NaN if there are none.
+/// Number of labels that are not -100.
+inline std::int64_t count_labels(const Tensor& labels) {
+  std::int64_t count = 0;
+  for (const std::int64_t label : labels.to_vector<std::int64_t>()) count += label != detail::ignored_label;
+  return count;
+}
+/// The fraction of correct rows among those that count, in [0, 1]; NaN if there are none.
 inline double accuracy(const Tensor& logits, const Tensor& labels) {
-  return 1 - static_cast<double>(count_errors(logits, labels)) / static_cast<double>(labels.numel());
+  const std::int64_t errors = count_errors(logits, labels);
+  return 1 - static_cast<double>(errors) / static_cast<double>(count_labels(labels));
 }
 
 /// Σ wx / Σ w of the values added so far. The mean over a data set of the means of its batches
@@ -79,13 +88,14 @@ class ConfusionMatrix {
     counts_.resize(static_cast<std::size_t>(classes * classes));
   }
 
-  /// Counts logits [B, …, classes] against labels int64 [B, …]; throws as count_errors().
+  /// Counts logits [B, …, classes] against labels int64 [B, …], without labels -100; throws as count_errors().
   void add(const Tensor& logits, const Tensor& labels) {
     check<ShapeError>(logits.rank() >= 1 && logits.size(-1) == classes_, "ConfusionMatrix",
                       "logits of shape ", logits.shape(), " are not over ", classes_, " classes");
     const auto predicted = detail::predictions("ConfusionMatrix", logits, labels);
     const auto label = labels.to_vector<std::int64_t>();
-    for (std::size_t i = 0; i < label.size(); ++i) ++counts_[index(label[i], predicted[i])];
+    for (std::size_t i = 0; i < label.size(); ++i)
+      if (label[i] != detail::ignored_label) ++counts_[index(label[i], predicted[i])];
   }
 
   std::int64_t classes() const { return classes_; }
@@ -131,7 +141,7 @@ class ConfusionMatrix {
 struct Evaluation {
   double loss = 0;           ///< mean over the samples
   double error = 0;          ///< fraction of misclassified samples; NaN if targets are not labels
-  std::int64_t samples = 0;  ///< labels, if a sample has several
+  std::int64_t samples = 0;  ///< labels, if a sample has several, without those of -100
 };
 
 /// The default loss of evaluate().
@@ -140,7 +150,7 @@ inline constexpr auto cross_entropy_loss = [](const Tensor& output, const Tensor
 };
 
 /// Loss and error of net over batches [x, y] of a DataLoader: in evaluation mode, without
-/// recording. loss(net(x), y) is the mean over a batch. Throws StateError inside a
+/// recording. loss(net(x), y) is the mean over a batch, without labels -100. Throws StateError inside a
 /// perturbed pass, which would perturb it.
 template <class Net, class Batches, class Loss = decltype(cross_entropy_loss)>
 requires(!std::same_as<std::remove_cvref_t<Batches>, Tensor>) Evaluation
@@ -156,7 +166,7 @@ requires(!std::same_as<std::remove_cvref_t<Batches>, Tensor>) Evaluation
   for (const auto& [x, y] : batches) {
     const Tensor output = net(x);
     const bool labels = !is_floating(y.dtype());
-    const std::int64_t n = labels ? y.numel() : y.size(0);
+    const std::int64_t n = labels ? count_labels(y) : y.size(0);
     mean.add(loss(output, y).item(), static_cast<double>(n));
     labelled = labelled && labels;
     if (labels) errors += count_errors(output, y);

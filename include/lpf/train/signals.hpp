@@ -1,5 +1,5 @@
-// Graceful shutdown: SIGINT (Ctrl-C) and SIGTERM are recorded, and the training
-// loop checks them between steps.
+// Graceful shutdown: SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal is gone) are recorded, and the
+// training loop checks them between steps.
 //
 //   const StopSignals stop;
 //   for (auto [x, y] : loader) {
@@ -27,8 +27,9 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may touch
 inline std::atomic<bool> stop_signals_watched{false};
 }  // namespace detail
 
-/// Handles SIGINT and SIGTERM during its lifetime, and then restores the previous handlers. Only one at a
-/// time in a program: StateError.
+/// Handles SIGINT, SIGTERM and SIGHUP during its lifetime, and then restores the previous handlers. A signal
+/// that is ignored stays ignored: nohup ignores SIGHUP, a shell SIGINT of what it starts in the background. Only
+/// one at a time in a program: StateError.
 class StopSignals {
  public:
   StopSignals() {
@@ -40,7 +41,11 @@ class StopSignals {
     // RESETHAND: the second signal is not caught. RESTART: writing a file is not interrupted.
     action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
     ::sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &action, &before_[i]);
+    for (std::size_t i = 0; i < signals.size(); ++i) {
+      ::sigaction(signals[i], nullptr, &before_[i]);
+      const bool ignored = (before_[i].sa_flags & SA_SIGINFO) == 0 && before_[i].sa_handler == SIG_IGN;
+      if (!ignored) ::sigaction(signals[i], &action, nullptr);
+    }
   }
   ~StopSignals() {
     for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
@@ -51,11 +56,13 @@ class StopSignals {
 
   /// The last signal received; 0 if none.
   int received() const { return detail::stop_signal; }
-  static std::string name_of(int signal) { return signal == SIGTERM ? "SIGTERM" : "SIGINT"; }
+  static std::string name_of(int signal) {
+    return signal == SIGTERM ? "SIGTERM" : signal == SIGHUP ? "SIGHUP" : "SIGINT";
+  }
 
  private:
-  static constexpr std::array<int, 2> signals{SIGINT, SIGTERM};
-  std::array<struct sigaction, 2> before_{};
+  static constexpr std::array<int, 3> signals{SIGINT, SIGTERM, SIGHUP};
+  std::array<struct sigaction, 3> before_{};
 };
 
 }  // namespace lpf

@@ -10,6 +10,7 @@
 // num_batches_tracked) are part of the weights.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <set>
@@ -25,10 +26,15 @@ namespace lpf {
 
 struct LoadWeightsOptions {
   bool strict = true;  ///< names that only the file or only the model has are an error
+  /// Removed from the names in the file: "module." of PyTorch's DataParallel, "_orig_mod." of torch.compile, or
+  /// the name of the part of a larger model that this one is. Names that do not begin with it are the file's only.
+  std::string prefix = "";
+  /// Tensors whose shape or kind of element differs keep the model's values, instead of an error.
+  bool skip_mismatched = false;
 };
-/// Names that only the model or only the file has.
+/// Names that only the model or only the file has, and names of tensors that do not fit.
 struct UnmatchedNames {
-  std::vector<std::string> missing, unexpected;
+  std::vector<std::string> missing, unexpected, mismatched = {};
 };
 
 namespace detail {
@@ -131,38 +137,62 @@ inline std::string list_of(const std::vector<std::string>& names, std::string_vi
   return names.size() > most ? concat(out, " and ", names.size() - most, " more") : out;
 }
 
+/// A prefix of the file's names with which it would have all of `missing`; empty if there is none.
+inline std::string prefix_of(const SafetensorsFile& file, const UnmatchedNames& names) {
+  if (names.missing.empty()) return "";
+  const std::string& first = names.missing.front();
+  for (const std::string& name : names.unexpected) {
+    if (!name.ends_with(first)) continue;
+    const std::string prefix = name.substr(0, name.size() - first.size());
+    if (std::all_of(names.missing.begin(), names.missing.end(),
+                    [&](const std::string& missing) { return file.contains(prefix + missing); }))
+      return prefix;
+  }
+  return "";
+}
+
 /// Checks a file against a model: ValueError naming everything that does not fit.
 inline UnmatchedNames check_weights(std::string_view operation, const SafetensorsFile& file,
-                                    const std::vector<Weight>& weights, bool strict) {
+                                    const std::vector<Weight>& weights, const LoadWeightsOptions& options) {
   UnmatchedNames out;
   std::set<std::string> known;
   std::vector<std::string> shapes, dtypes;
   for (const Weight& w : weights) {
-    known.insert(w.name);
-    if (!file.contains(w.name)) {
+    const std::string name = options.prefix + w.name;
+    known.insert(name);
+    if (!file.contains(name)) {
       out.missing.push_back(w.name);
       continue;
     }
-    const Tensor& t = file.at(w.name);
-    if (t.shape() != w.torch_shape())
+    const Tensor& t = file.at(name);
+    const bool shape_fits = t.shape() == w.torch_shape();
+    if (shape_fits && is_floating(t.dtype()) == is_floating(w.tensor.dtype())) continue;
+    out.mismatched.push_back(w.name);
+    if (!shape_fits)
       shapes.push_back(
           concat("'", w.name, "' ", t.shape(), " in the file, ", w.torch_shape(), " in the model"));
-    else if (is_floating(t.dtype()) != is_floating(w.tensor.dtype()))
+    else
       dtypes.push_back(concat("'", w.name, "' ", name_of(t.dtype()), " in the file, ",
                               name_of(w.tensor.dtype()), " in the model"));
   }
   for (const auto& [name, tensor] : file)
     if (known.count(name) == 0) out.unexpected.push_back(name);
-  const bool names_fit = !strict || (out.missing.empty() && out.unexpected.empty());
-  if (names_fit && shapes.empty() && dtypes.empty()) return out;
+  for (const auto& [name, reason] : file.unreadable())
+    if (known.count(name) == 0) out.unexpected.push_back(name);
+  const bool names_fit = !options.strict || (out.missing.empty() && out.unexpected.empty());
+  const bool values_fit = options.skip_mismatched || out.mismatched.empty();
+  const bool nothing = !weights.empty() && out.missing.size() + out.mismatched.size() == weights.size();
+  if (names_fit && values_fit && !nothing) return out;
   std::string text;
   const auto add = [&](const char* what, const std::vector<std::string>& list, std::string_view quote) {
     if (!list.empty()) text += concat(text.empty() ? "" : "; ", what, list_of(list, quote));
   };
-  if (strict) add("the file lacks ", out.missing, "'");
-  if (strict) add("the model has no ", out.unexpected, "'");
+  if (options.strict || nothing) add("the file lacks ", out.missing, "'");
+  if (options.strict || nothing) add("the model has no ", out.unexpected, "'");
   add("shapes differ (in PyTorch's layout): ", shapes, "");
   add("element types differ: ", dtypes, "");
+  if (const std::string prefix = prefix_of(file, out); !prefix.empty())
+    text += concat("; the file has its names behind '", options.prefix, prefix, "': give that as the prefix");
   fail(operation, "'", file.path(), "' is not of this model: ", text);
 }
 
@@ -202,16 +232,25 @@ inline void save_weights(const std::string& path, const ParameterStore& params) 
 }
 
 /// Loads weights from a file of LPF or PyTorch; floating-point numbers are converted to the model's dtype.
-/// The model is changed entirely or not at all. Returns the names that only one side has, none if strict.
-/// Throws IOError; FormatError for a broken file; ValueError that lists the names and shapes that do not fit.
+/// The model is changed entirely or not at all. A file may lack batch norm's num_batches_tracked, which then
+/// stays, as in PyTorch. Returns the names that only one side has, none if strict, and those that were skipped.
+/// Throws IOError; FormatError for a broken file; ValueError that lists the names and shapes that do not fit,
+/// also where nothing fits.
 inline UnmatchedNames load_weights(const std::string& path, const ParameterStore& params,
                                    const LoadWeightsOptions& options = {}) {
   const SafetensorsFile file = detail::load_with_digest("load_weights", path);
-  const auto weights = detail::weights_of(params);
-  UnmatchedNames unmatched = detail::check_weights("load_weights", file, weights, options.strict);
+  auto weights = detail::weights_of(params);
+  std::erase_if(weights, [&](const detail::Weight& w) {
+    return w.name.ends_with("num_batches_tracked") && !file.contains(options.prefix + w.name);
+  });
+  UnmatchedNames unmatched = detail::check_weights("load_weights", file, weights, options);
   const auto off = no_grad();
-  for (const auto& w : weights)
-    if (file.contains(w.name)) w.set_from_torch(file.at(w.name));
+  for (const auto& w : weights) {
+    const auto& skipped = unmatched.mismatched;
+    const std::string name = options.prefix + w.name;
+    if (file.contains(name) && std::find(skipped.begin(), skipped.end(), w.name) == skipped.end())
+      w.set_from_torch(file.at(name));
+  }
   return unmatched;
 }
 

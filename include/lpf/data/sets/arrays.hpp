@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "lpf/core/suggest.hpp"
 #include "lpf/data/dataset.hpp"
 #include "lpf/io/npz.hpp"
 #include "lpf/io/safetensors.hpp"
@@ -23,7 +22,7 @@ struct ArrayOptions {
 };
 
 /// Images [n, …] and labels [n, …] from a .npz or a .safetensors file; the format is detected from the first
-/// bytes. Integer labels become int64; other labels are regression targets. Images keep their dtype: uint8 is
+/// bytes, and other arrays may be of any kind. Integer labels become int64; other labels are regression targets. Images keep their dtype: uint8 is
 /// for Augment. Throws IOError and FormatError as load_npz and load_safetensors; ValueError, which suggests
 /// similar names, for a missing array; ShapeError; IndexError for a label out of range.
 inline TensorDataset load_arrays(const std::string& path, const ArrayOptions& options = {}) {
@@ -34,17 +33,14 @@ inline TensorDataset load_arrays(const std::string& path, const ArrayOptions& op
     file.read(0, start.data(), start.size());
     return start == "PK";
   };
-  const NamedTensors arrays = is_zip() ? load_npz(path) : load_safetensors(path).items();
-  const auto find = [&](const std::string& name) {
-    std::vector<std::string> names;
-    for (const auto& [known, tensor] : arrays) {
-      if (known == name) return tensor;
-      names.push_back(known);
-    }
-    fail(op, "'", path, "' has no array '", name, "' among its ", arrays.size(),
-         detail::suggest(name, names));
-  };
-  Tensor images = find(options.images), labels = find(options.labels);
+  Tensor images, labels;
+  if (is_zip()) {
+    const NamedTensors arrays = load_npz(path, {options.images, options.labels});
+    images = arrays[0].second, labels = arrays[1].second;
+  } else {
+    const SafetensorsFile file = load_safetensors(path);
+    images = file.at(options.images), labels = file.at(options.labels);
+  }
   if (options.channels_first) {
     check<ShapeError>(images.rank() == 4, op, "'", path,
                       "': images that are channels first have shape [n, c, h, w], these ", images.shape());

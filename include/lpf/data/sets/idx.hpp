@@ -10,34 +10,21 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <string>
 #include <string_view>
 
 #include "lpf/data/dataset.hpp"
 #include "lpf/io/compressed.hpp"
+#include "lpf/io/elements.hpp"
 
 namespace lpf {
 
 namespace detail {
 
-/// Converts big-endian elements of type From to type To.
-template <class From, class To>
-void read_big_endian(std::string_view bytes, To* to) {
-  std::array<char, sizeof(From)> element;
-  for (std::size_t at = 0; at < bytes.size(); at += element.size()) {
-    std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), element.size(), element.begin());
-    if constexpr (std::endian::native == std::endian::little) std::reverse(element.begin(), element.end());
-    *to++ = static_cast<To>(std::bit_cast<From>(element));
-  }
-}
-
 struct IdxHeader {
-  std::uint64_t code;  ///< of the type of elements
-  DType dtype;
+  StoredType type;
   Shape shape;
   std::size_t begin, size;  // the offset of the elements, and their size in bytes
 
@@ -59,11 +46,11 @@ inline IdxHeader parse_idx_header(std::string_view bytes, const std::string& pat
   check<FormatError>(byte(0) == 0 && byte(1) == 0, op, "'", path,
                      "' is not an IDX file: its first bytes are ", byte(0), " ", byte(1), ", not 0 0");
   struct Type {
-    std::uint64_t code, size;
-    DType dtype;
+    std::uint64_t code;
+    StoredType stored;
   };
-  constexpr Type types[] = {{8, 1, DType::uint8},  {9, 1, DType::int32},    {11, 2, DType::int32},
-                            {12, 4, DType::int32}, {13, 4, DType::float32}, {14, 8, DType::float64}};
+  constexpr Type types[] = {{8, StoredType::uint8},  {9, StoredType::int8},     {11, StoredType::int16},
+                            {12, StoredType::int32}, {13, StoredType::float32}, {14, StoredType::float64}};
   const auto* type =
       std::find_if(std::begin(types), std::end(types), [&](const Type& t) { return t.code == byte(2); });
   check<FormatError>(type != std::end(types), op, "'", path, "': unknown type of elements ", byte(2));
@@ -73,7 +60,7 @@ inline IdxHeader parse_idx_header(std::string_view bytes, const std::string& pat
   check<FormatError>(bytes.size() >= header, op, "'", path, "' is truncated: the header has ", header,
                      " bytes, the file ", bytes.size());
   Shape shape;
-  std::uint64_t size = type->size;
+  std::uint64_t size = bytes_of(type->stored);
   for (std::size_t a = 0; a < axes; ++a) {
     const std::size_t at = 4 + 4 * a;
     const std::uint64_t n = byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3);
@@ -84,7 +71,7 @@ inline IdxHeader parse_idx_header(std::string_view bytes, const std::string& pat
     shape.push_back(static_cast<std::int64_t>(n));
   }
   if (shape.numel() == 0) size = 0;
-  return {type->code, type->dtype, shape, header, size};
+  return {type->stored, shape, header, size};
 }
 
 }  // namespace detail
@@ -99,16 +86,10 @@ inline Tensor parse_idx(std::string_view bytes, const std::string& path = "memor
                      data.size() < header.size ? ": it is truncated" : ": it is too long",
                      header.end(bytes.size()));
 
-  Tensor out = empty(header.shape, {.dtype = header.dtype, .device = Device::cpu()});
-  switch (header.code) {
-    case 8: detail::read_big_endian<std::uint8_t>(data, out.data<std::uint8_t>()); break;
-    case 9: detail::read_big_endian<std::int8_t>(data, out.data<std::int32_t>()); break;
-    case 11: detail::read_big_endian<std::int16_t>(data, out.data<std::int32_t>()); break;
-    case 12: detail::read_big_endian<std::int32_t>(data, out.data<std::int32_t>()); break;
-    case 13: detail::read_big_endian<float>(data, out.data<float>()); break;
-    default: detail::read_big_endian<double>(data, out.data<double>()); break;
-  }
-  return out;
+  return detail::read_elements(
+      header.type, true, header.shape,
+      [&](void* to, std::size_t n) { std::copy_n(data.data(), n, static_cast<char*>(to)); },
+      [](const std::string& what) { fail<FormatError>("read_idx", what); });
 }
 
 /// The tensor in an IDX file, plain or compressed (io/compressed.hpp). Throws IOError if it cannot be read,
@@ -137,24 +118,47 @@ struct MNISTOptions {
 };
 using MnistOptions [[deprecated("use MNISTOptions")]] = MNISTOptions;
 
+namespace detail {
+
+/// The images' and the labels' file of a split, in `folder` or where torchvision puts them in it.
+inline std::array<std::string, 2> find_mnist(const std::string& folder, const std::string& split) {
+  namespace fs = std::filesystem;
+  const auto find = [](const fs::path& place, const std::string& name, const std::string& kind) {
+    for (const char* dash : {"-", "."})
+      for (const char* ending : {"", ".gz"}) {
+        const fs::path path = place / concat(name, dash, kind, "-ubyte", ending);
+        std::error_code ignored;
+        if (fs::exists(path, ignored)) return path.string();
+      }
+    return std::string();
+  };
+  const std::string images = split + "-images", labels = split + "-labels";
+  for (const char* inner : {"", "raw", "MNIST/raw"}) {
+    const fs::path place = fs::path(folder) / inner;
+    std::array<std::string, 2> found{find(place, images, "idx3"), find(place, labels, "idx1")};
+    if (found[0].empty() && found[1].empty()) continue;
+    const std::string missing = found[0].empty()   ? images + "-idx3-ubyte"
+                                : found[1].empty() ? labels + "-idx1-ubyte"
+                                                   : "";
+    check<IOError>(missing.empty(), "mnist", "'", place.string(), "' has no ", missing,
+                   " (plain or .gz), which belongs to what it has");
+    return found;
+  }
+  fail<IOError>("mnist", "'", folder, "' has neither ", images, "-idx3-ubyte nor ", images,
+                "-idx3-ubyte.gz, nor has raw or MNIST/raw in it: it must hold MNIST's four files");
+}
+
+}  // namespace detail
+
 /// MNIST, or a set in its format, from a folder with the files train-images-idx3-ubyte,
-/// train-labels-idx1-ubyte (for Split::test t10k-…), each plain or .gz. Labels are int64. Throws IOError if a
+/// train-labels-idx1-ubyte (for Split::test t10k-…), each plain or .gz, also named train-images.idx3-ubyte; or
+/// from a folder that has them in raw or in MNIST/raw, as torchvision's. Labels are int64. Throws IOError if a
 /// file is missing, FormatError if one is truncated or corrupt, if they do not belong together, or if a label
 /// is out of range (naming the record).
 inline TensorDataset mnist(const std::string& folder, Split split, MNISTOptions options = {}) {
   constexpr const char* op = "mnist";
-  const std::string prefix = split == Split::train ? "train" : "t10k";
-  const auto find = [&](const std::string& kind) {
-    const std::string name = prefix + "-" + kind + "-ubyte";
-    for (const char* ending : {"", ".gz"}) {
-      const std::string path = (std::filesystem::path(folder) / (name + ending)).string();
-      std::error_code ignored;
-      if (std::filesystem::exists(path, ignored)) return path;
-    }
-    fail<IOError>(op, "'", folder, "' has neither ", name, " nor ", name,
-                  ".gz: it must hold MNIST's four files");
-  };
-  const std::string images_path = find("images-idx3"), labels_path = find("labels-idx1");
+  const auto [images_path, labels_path] =
+      detail::find_mnist(folder, split == Split::train ? "train" : "t10k");
   const Tensor raw = read_idx(images_path), raw_labels = read_idx(labels_path);
   check<FormatError>(raw.dtype() == DType::uint8 && raw.rank() == 3, op, "'", images_path,
                      "' must hold uint8 [n, rows, columns], holds ", name_of(raw.dtype()), " ", raw.shape());

@@ -5,7 +5,7 @@
 //   train/dog/a.bmp
 //
 // Classes are numbered in the order of their names, and images are ordered by their paths, whatever the order
-// of the file system. TinyImageNet is such a set; its validation images are in one folder with a list:
+// of the file system. Names that begin with a dot are left out, links to folders are followed. TinyImageNet is such a set; its validation images are in one folder with a list:
 //
 //   const ImageFolder train = image_folder("tiny-imagenet-200/train");
 //   const ImageFolder test = image_folder("tiny-imagenet-200/val/images",
@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <tuple>
@@ -40,22 +41,60 @@ struct ImageFolderOptions {
 struct ImageFolder {
   TensorDataset data;  ///< uint8 [n, h, w, c] (for Augment), labels int64
   std::vector<std::string> classes;
+  /// Number of pictures of each format that cannot be read and were left out, by ending: {".webp", 12}.
+  std::map<std::string, std::int64_t> skipped = {};
+
+  /// "12 .webp, 1 .gif"; empty if there are none.
+  std::string skipped_text() const;
 };
 
 namespace detail {
 
-inline bool has_image_name(const std::filesystem::path& path) {
-  std::string ending = path.extension().string();
-  for (char& c : ending) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return ending == ".png" || ending == ".jpg" || ending == ".jpeg" || ending == ".bmp";
+using CountsByEnding = std::map<std::string, std::int64_t>;
+
+inline std::string text_of(const CountsByEnding& counts) {
+  std::string out;
+  for (const auto& [ending, count] : counts) out += concat(out.empty() ? "" : ", ", count, " ", ending);
+  return out;
 }
 
-/// The paths of the images with the names of their classes, in order.
-inline std::vector<std::pair<std::string, std::string>> find_pictures(const std::string& folder,
-                                                                      const std::string& list) {
+/// Pictures with the names of their classes, and those of formats that cannot be read.
+struct FoundPictures {
+  std::vector<std::pair<std::string, std::string>> pictures;
+  CountsByEnding skipped = {};
+};
+
+/// Adds the pictures of class `name` in a folder and the folders within; `above` are the real paths of the
+/// folders that it is in, so that a link to one of them is not followed without end.
+inline void find_in(const std::filesystem::path& folder, const std::string& name,
+                    std::vector<std::filesystem::path>& above, FoundPictures& out) {
+  namespace fs = std::filesystem;
+  static const std::set<std::string> readable{".png", ".jpg", ".jpeg", ".bmp"},
+      others{".webp", ".gif",  ".tif",  ".tiff", ".ppm", ".pgm",
+             ".pnm",  ".heic", ".avif", ".jp2",  ".tga", ".jxl"};
+  const fs::path real = fs::canonical(folder);
+  if (std::find(above.begin(), above.end(), real) != above.end()) return;
+  above.push_back(real);
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().filename().string().starts_with('.')) continue;
+    std::error_code unknown;
+    if (entry.is_directory(unknown)) {
+      find_in(entry.path(), name, above, out);
+      continue;
+    }
+    std::string ending = entry.path().extension().string();
+    for (char& c : ending) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    if (readable.contains(ending)) out.pictures.emplace_back(entry.path().string(), name);
+    if (others.contains(ending)) ++out.skipped[ending];
+  }
+  above.pop_back();
+}
+
+/// The images in order: of the list, or of the folders.
+inline FoundPictures find_pictures(const std::string& folder, const std::string& list) {
   namespace fs = std::filesystem;
   constexpr const char* op = "image_folder";
-  std::vector<std::pair<std::string, std::string>> out;
+  FoundPictures out;
   if (!list.empty()) {
     std::istringstream lines(read_file(list, op));
     std::string line;
@@ -67,26 +106,30 @@ inline std::vector<std::pair<std::string, std::string>> find_pictures(const std:
       check<FormatError>(tab != std::string::npos && tab > 0, op, "'", list, "', line ", number,
                          ": needs the name of a picture, a tab and its class");
       const auto end = line.find('\t', tab + 1);
-      out.emplace_back((fs::path(folder) / name).string(), line.substr(tab + 1, end - tab - 1));
+      out.pictures.emplace_back((fs::path(folder) / name).string(), line.substr(tab + 1, end - tab - 1));
     }
     return out;
   }
   try {
     for (const auto& entry : fs::directory_iterator(folder)) {
       const std::string name = entry.path().filename().string();
-      if (!entry.is_directory() || name.starts_with('.')) continue;
-      const auto before = out.size();
-      for (const auto& file : fs::recursive_directory_iterator(entry.path()))
-        if (file.is_regular_file() && has_image_name(file.path()))
-          out.emplace_back(file.path().string(), name);
-      check<FormatError>(out.size() > before, op, "'", entry.path().string(),
-                         "' is a class without a picture: it has no .png, .jpg, .jpeg or .bmp file");
+      std::error_code unknown;
+      if (name.starts_with('.') || !entry.is_directory(unknown)) continue;
+      FoundPictures found;
+      std::vector<fs::path> above;
+      find_in(entry.path(), name, above, found);
+      check<FormatError>(!found.pictures.empty(), op, "'", entry.path().string(),
+                         "' is a class without a picture: it has no .png, .jpg, .jpeg or .bmp file",
+                         found.skipped.empty() ? "" : ", and of those that cannot be read ",
+                         text_of(found.skipped), found.skipped.empty() ? "" : ": convert them");
+      out.pictures.insert(out.pictures.end(), found.pictures.begin(), found.pictures.end());
+      for (const auto& [ending, count] : found.skipped) out.skipped[ending] += count;
     }
   } catch (const fs::filesystem_error& e) {
     fail<IOError>(op, "cannot read '", folder, "': ", e.code().message(),
                   ": give a folder that has one for each class");
   }
-  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+  std::sort(out.pictures.begin(), out.pictures.end(), [](const auto& a, const auto& b) {
     return std::tie(a.second, a.first) < std::tie(b.second, b.first);
   });
   return out;
@@ -94,14 +137,17 @@ inline std::vector<std::pair<std::string, std::string>> find_pictures(const std:
 
 }  // namespace detail
 
-/// Reads all images (.png, .jpg, .jpeg, .bmp; other files are ignored) into memory. Throws IOError if the
+inline std::string ImageFolder::skipped_text() const { return detail::text_of(skipped); }
+
+/// Reads all images (.png, .jpg, .jpeg, .bmp) into memory. Pictures of other formats are counted
+/// (ImageFolder::skipped), all other files are ignored. Throws IOError if the
 /// folder or a file cannot be read, FormatError for an image that is corrupt (naming it) or a class that is
 /// unknown or empty, ShapeError if sizes differ and no size is given.
 inline ImageFolder image_folder(const std::string& folder, ImageFolderOptions options = {}) {
   constexpr const char* op = "image_folder";
   check((options.height > 0) == (options.width > 0) && options.height >= 0 && options.width >= 0, op,
         "height and width must both be positive, or both 0, got ", options.height, " and ", options.width);
-  const auto pictures = detail::find_pictures(folder, options.list);
+  auto [pictures, skipped] = detail::find_pictures(folder, options.list);
   check<FormatError>(!pictures.empty(), op, "'", folder, "' has no folders with pictures");
   std::vector<std::string>& classes = options.classes;
   if (classes.empty()) {
@@ -132,7 +178,7 @@ inline ImageFolder image_folder(const std::string& folder, ImageFolderOptions op
     std::copy_n(image.data<std::uint8_t>(), image.numel(), images.data<std::uint8_t>() + i * image.numel());
   }
   const auto count = static_cast<std::int64_t>(classes.size());
-  return {TensorDataset(std::move(images), std::move(labels), count), std::move(classes)};
+  return {TensorDataset(std::move(images), std::move(labels), count), std::move(classes), std::move(skipped)};
 }
 
 }  // namespace lpf

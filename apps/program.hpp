@@ -1,0 +1,95 @@
+// What every program does around its work: flags, error messages, exit codes, and the check that what it printed
+// was written.
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <lpf/core/suggest.hpp>
+#include <lpf/io/atomic_file.hpp>
+#include <new>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <vector>
+
+namespace program {
+
+/// Opens the standard streams that the caller has closed: the next file opened would take their number, and what is
+/// printed would be written to it. Reading and writing fail on them, messages to stderr are lost.
+inline void open_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF)  // the lowest free number is fd
+      (void)!::open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY);
+}
+
+/// Flushes stdout. IOError if anything printed so far could not be written: a full disk, for example.
+inline void check_output(const char* name) {
+  errno = 0;
+  std::cout.flush();
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good();
+  const std::string reason = errno != 0 ? std::generic_category().message(errno) : "is the disk full?";
+  lpf::check<lpf::IOError>(written, name, "what it prints could not be written: ", reason);
+}
+
+/// IOError unless a result can be written to `path`, so that a program finds out before it computes; "" is none.
+inline void check_writable(const std::string& path, const char* name) {
+  if (!path.empty()) lpf::AtomicFile(path, name);
+}
+
+/// ValueError for the arguments that app.allow_extras() left over: "there is no flag '--epohcs'; did you
+/// mean '--epochs'?" Behind "--" an argument is no flag, whatever it begins with.
+inline void refuse_extras(const CLI::App& app, const char* name) {
+  std::vector<std::string> flags;
+  for (const CLI::Option* o : app.get_options())
+    for (const auto& flag : o->get_lnames()) flags.push_back("--" + flag);
+  bool ended = false;
+  for (const std::string& extra : app.remaining()) {
+    if (!ended && extra == "--") {
+      ended = true;
+      continue;
+    }
+    if (!ended && extra.starts_with("-"))
+      lpf::fail(name, "there is no flag '", extra, "'",
+                lpf::detail::suggest(extra.substr(0, extra.find('=')), flags));
+    lpf::fail(name, "there is no place for '", extra, "': flags begin with two dashes; --help lists them");
+  }
+}
+
+/// Parses the arguments and calls work(command), which returns nothing or an exit code; `command` is the command
+/// line, for reports. Errors are printed as "NAME: message". Returns the exit code: 0, 1 after an error, CLI11's
+/// after arguments that it refuses.
+template <class Work>
+int run(CLI::App& app, const char* name, int argc, char** argv, Work work) {
+  open_standard_streams();
+  app.allow_extras();
+  try {
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+      const int code = app.exit(e);  // prints the help, or the error
+      if (code == 0) check_output(name);
+      return code;
+    }
+    refuse_extras(app, name);
+    std::string command = name;
+    for (int i = 1; i < argc; ++i) command += lpf::concat(" ", argv[i]);
+    int code = 0;
+    if constexpr (std::is_void_v<decltype(work(command))>)
+      work(command);
+    else
+      code = work(command);
+    check_output(name);
+    return code;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "%s: out of memory\n", name);
+  } catch (const std::exception& e) { std::fprintf(stderr, "%s: %s\n", name, e.what()); }
+  return 1;
+}
+
+}  // namespace program

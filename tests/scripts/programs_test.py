@@ -1,0 +1,250 @@
+"""The programs of apps/ as processes: output that cannot be written, flags, one run a folder, signals.
+
+    python3 tests/scripts/programs_test.py FOLDER_OF_THE_PROGRAMS [name of a test]
+"""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+folder = pathlib.Path(sys.argv[1]).resolve()
+programs = ["augment", "compare", "digits", "landscape", "quadratics", "sharpness", "study", "train"]
+largest = str(2**63 - 1)
+
+
+def call(*command, cwd, **options):
+    """Runs a program; stdout and stderr are captured unless given."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 120} | options
+    return subprocess.run([str(folder / command[0]), *map(str, command[1:])], cwd=cwd, text=True, **options)
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("waited too long")
+        time.sleep(0.01)
+
+
+class Programs(unittest.TestCase):
+
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.dir = pathlib.Path(temporary.name)
+
+    def call(self, *command, **options):
+        return call(*command, cwd=self.dir, **options)
+
+    def refused(self, *command, says, **options):
+        """An error of the program's own, within seconds, with these words."""
+        done = self.call(*command, **options)
+        self.assertEqual(done.returncode, 1, (command, done.stdout, done.stderr))
+        self.assertTrue(done.stderr.splitlines()[-1].startswith(command[0] + ": "), done.stderr)
+        for words in [says] if isinstance(says, str) else says:
+            self.assertIn(words, done.stderr)
+
+    def succeeds(self, *command, **options):
+        done = self.call(*command, **options)
+        self.assertEqual(done.returncode, 0, (command, done.stderr))
+        return done.stdout
+
+    def begin(self, *command):
+        process = subprocess.Popen([str(folder / command[0]), *command[1:]], cwd=self.dir, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        return process
+
+    def short_run(self, out="run", *flags):
+        self.succeeds("train", "--epochs", 2, "--train-samples", 200, "--optimizer", "sgd", "--out", out, *flags)
+
+    def test_output_that_cannot_be_written_is_a_failure(self):
+        self.short_run()
+        modes = [(p, "--help") for p in programs]
+        modes += [("train", "--recipes"), ("train", "--optimizers"), ("train", "--models"), ("train", "--dry-run"),
+                  ("train", "--epochs", 1, "--train-samples", 100, "--out", "full"), ("compare", "run"),
+                  ("augment", "--columns", 1, "--only", "flip"), ("study", "--dry-run"), ("study", "--limit", 1),
+                  ("digits", "--seeds", 1, "--epochs", 1), ("quadratics", "--dimensions", 10, "--draws", 2),
+                  ("landscape", "--points", 3, "--epochs", 2, "--draws", 1),
+                  ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
+        for mode in modes:
+            with self.subTest(mode=mode), open("/dev/full", "w") as full:
+                self.refused(*mode, says="what it prints could not be written", stdout=full)
+        for program in programs:
+            with self.subTest(program=program):
+                self.assertIn("--help", self.succeeds(program, "--help"))
+
+    def test_closed_standard_streams_do_not_become_results(self):
+        command = [str(folder / "train"), "--epochs", "2", "--train-samples", "200", "--out"]
+        shell = " ".join(command)
+        self.assertEqual(subprocess.run(["sh", "-c", shell + " a 0<&- 2>&-"], cwd=self.dir, timeout=60,
+                                        stdout=subprocess.DEVNULL).returncode, 0)
+        done = subprocess.run(["sh", "-c", shell + " b >&-"], cwd=self.dir, timeout=60, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"could not be written", done.stderr)
+        self.assertFalse((self.dir / "b/log.jsonl").exists())  # known before the work
+        for line in (self.dir / "a/log.jsonl").read_text().splitlines():
+            json.loads(line)
+        lines = (self.dir / "a/log.csv").read_text().splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertEqual({line.count(",") for line in lines}, {lines[0].count(",")})
+
+    def test_two_dashes_end_the_flags(self):
+        for program in ["augment", "digits", "landscape", "quadratics", "study", "train"]:
+            self.refused(program, "--", "--seed", says="no place for '--seed'")
+        self.succeeds("train", "--models", "--")
+        self.short_run("./-run")
+        self.assertIn("sgd", self.succeeds("compare", "--", "-run"))
+        self.refused("compare", "--", "--out", says="no run to compare")
+        self.refused("sharpness", "--", "--json", says="--json")
+        self.refused("train", "--epohcs", 3, says="did you mean '--epochs'")
+        self.refused("sharpness", "x", "--drws", 3, says="did you mean '--draws'")
+
+    def test_one_run_has_a_folder(self):
+        first = self.begin("train", "--epochs", "100000", "--train-samples", "200", "--out", "run")
+        log = self.dir / "run/log.jsonl"
+        until(lambda: log.exists() and log.read_text().count("\n") > 1)
+        begin = time.monotonic()
+        for flags in [[], ["--resume"], ["--resume", "--seed", 1]]:
+            self.refused("train", "--out", "run", *flags, says=["'run' is in use by another process", str(first.pid)])
+        self.assertLess(time.monotonic() - begin, 30)
+        self.assertIsNone(first.poll())
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        epochs = [json.loads(line)["epoch"] for line in log.read_text().splitlines()]
+        self.assertEqual(epochs, list(range(1, len(epochs) + 1)))
+        again = self.begin("train", "--resume", "--out", "run")  # the lock ended with the process
+        until(lambda: log.read_text().count("\n") > len(epochs) + 1)
+        self.assertIsNone(again.poll())
+
+    def test_signals_save_and_end(self):
+        for number in [signal.SIGHUP, signal.SIGTERM, signal.SIGINT]:
+            out = self.dir / number.name
+            run = self.begin("train", "--epochs", "100000", "--train-samples", "200", "--out", str(out))
+            until(lambda: (out / "log.csv").exists() and (out / "log.csv").read_text().count("\n") > 2)
+            run.send_signal(number)
+            self.assertEqual(run.wait(60), 128 + number)
+            self.assertIn("stopped by " + number.name, run.stderr.read().decode())
+            self.assertTrue((out / "checkpoint.state.safetensors").exists())
+
+    def test_killed_runs_leave_no_files_for_good(self):
+        out = self.dir / "run"
+        for i in range(12):
+            resume = ["--resume"] if (out / "config.json").exists() else []
+            run = self.begin("train", "--epochs", "100000", "--train-samples", "200", "--optimizer", "sgd", "--out",
+                             str(out), *resume)
+            time.sleep(0.15 + 0.05 * i)
+            run.kill()
+            run.wait()
+        left = lambda: {p.name for p in out.glob(".*.tmp")}
+        (out / ".report.html.1-0.tmp").write_text("of a killed process")
+        before = left()
+        run = self.begin("train", "--epochs", "100000", "--out", str(out), "--resume")
+        until(lambda: not left() & before)
+        self.assertIsNone(run.poll())
+
+    def test_resumed_with_more_epochs(self):
+        self.short_run()
+        self.refused("train", "--resume", "--out", "run", "--epochs", 1, says="epochs (2, now 1)")
+        self.succeeds("train", "--resume", "--out", "run", "--epochs", 4)
+        self.assertEqual((self.dir / "run/log.jsonl").read_text().count("\n"), 4)
+        self.succeeds("train", "--resume", "--out", "run")
+        self.assertEqual((self.dir / "run/log.jsonl").read_text().count("\n"), 4)
+        self.refused("train", "--resume", "--out", "runn", says="'runn' has no run to go on with")
+        self.assertFalse((self.dir / "runn").exists())
+
+    def test_starts_from_weights(self):
+        self.succeeds("train", "--epochs", 10, "--optimizer", "sgd", "--out", "run")
+        self.short_run("next", "--weights", "run/best.safetensors", "--lr", 0.001)
+        first = json.loads((self.dir / "next/log.jsonl").read_text().splitlines()[0])
+        self.assertLess(first["train_error"], 20)  # from nothing it is 80 per cent
+        self.refused("train", "--weights", "run/best.safetensors", "--width", 32, "--out", "w",
+                     says=["shapes differ", "fc1.weight"])
+        done = self.call("train", "--weights", "run/best.safetensors", "--weights-partial", "--width", 32, "--out", "w",
+                         "--epochs", 1)
+        self.assertEqual(done.returncode, 0, done.stderr)  # the last bias fits
+        self.assertIn("drawn by the seed: 'fc1.weight'", done.stderr)
+        self.refused("train", "--weights", "none.safetensors", "--out", "n", says="none.safetensors")
+
+    def test_flags_without_effect(self):
+        for flags, says in [(["--optimizer", "sgd", "--gamma", "0.1"], "--optimizer sgd does not use it"),
+                            (["--optimizer", "adam", "--momentum", "0.9"], "--optimizer adam does not use it"),
+                            (["--milestones", "3"], "--schedule multistep"), (["--data", "x"], "built in"),
+                            (["--weights-partial"], "needs --weights")]:
+            self.refused("train", *flags, "--dry-run", says=["has no effect", says])
+
+    def test_what_can_be_refused_is_refused_before_the_work(self):
+        self.short_run()
+        file, begin = "run/best.safetensors", time.monotonic()
+        measure = ["sharpness", file, "--network", "mlp"]
+        self.refused(*measure, "--draws", 4, says="at least 6 products, got 4")
+        self.refused(*measure, "--json", "none/x.json", says="none/x.json")
+        self.refused(*measure, "--plot", "run", says="run")
+        self.refused(*measure, "--compare", "other.safetensors", says="other.safetensors")
+        self.refused(*measure, "--initial", "other.safetensors", says="other.safetensors")
+        self.refused("sharpness", "new.safetensors", "--train", "--json", "none/x.json", says="none/x.json")
+        self.refused("sharpness", "new.safetensors", "--train", "--draws", 4, says="6 products")
+        self.assertFalse((self.dir / "new.safetensors").exists())
+        self.refused("compare", "run", "--out", "none/x.html", says="none/x.html")
+        (self.dir / "file").touch()
+        for program in ["digits", "landscape", "quadratics", "study"]:
+            self.refused(program, "--out", "file/out", says="file")
+        (self.dir / "out/report.html").mkdir(parents=True)
+        for program in ["digits", "quadratics", "study"]:
+            self.refused(program, "--out", "out", says="report.html")
+        self.refused("augment", "--out", "run", says="run")
+        self.assertLess(time.monotonic() - begin, 60)
+
+    def test_weights_of_zero_have_a_row_for_every_measure(self):
+        self.short_run()
+        path = self.dir / "run/best.safetensors"
+        data = path.read_bytes()
+        n = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:8 + n])
+        header.pop("__metadata__")
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(len(data) - 8 - n))
+        out = self.succeeds("sharpness", path, "--network", "mlp", "--samples", 100, "--draws", 6, "--json", "x.json")
+        rows = {r["measure"]: r for r in json.loads((self.dir / "x.json").read_text())}
+        self.assertIn("density", rows)
+        for name, row in rows.items():
+            self.assertEqual(row["value"] is None, row["note"] != "" and not name.startswith("eigenvalue"), row)
+        self.assertIn("no value: ", out)
+        self.assertNotIn("inf", out)
+
+    def test_integers_of_any_size(self):
+        self.short_run()
+        begins = {"train": ["--dry-run"], "compare": ["run"], "sharpness": ["run/best.safetensors", "--network", "mlp",
+                                                                          "--measures", "low_pass", "--draws", "2"],
+                  "study": ["--dry-run"], "quadratics": ["--dimensions", "10", "--draws", "2"],
+                  "digits": ["--seeds", "1", "--epochs", "1"],
+                  "landscape": ["--points", "3", "--epochs", "2", "--draws", "1"], "augment": ["--columns", "1"]}
+        for program in programs:
+            for flag in re.findall(r"(--?[\w-]+)(?:,--\w+)? (?:INT|UINT)", self.succeeds(program, "--help")):
+                for value in [largest, "-" + largest, "9" * 30]:
+                    with self.subTest(program=program, flag=flag, value=value):
+                        done = self.call(program, *begins[program], flag, value)
+                        self.assertGreaterEqual(done.returncode, 0, done.stderr)
+                        self.assertLess(done.returncode, 128, done.stderr)
+                        if done.returncode != 0:
+                            self.assertNotIn("terminate", done.stderr)
+                            self.assertTrue(done.stderr.strip() or done.stdout.strip())
+        self.refused("study", "--dry-run", "--shard", "5/18446744073709551615", says="--shard")
+
+
+if __name__ == "__main__":
+    missing = [p for p in programs if not (folder / p).exists()]
+    if missing:
+        print("not built:", ", ".join(missing))
+        sys.exit(77)
+    unittest.main(argv=sys.argv[:1] + ["Programs." + name for name in sys.argv[2:]])
