@@ -127,8 +127,8 @@ LPF_ONCE backend::Conv2d describe_conv(const char* op, int axes, const Tensor& x
         !bias.is_replicated() || !w.is_replicated() || bias.impl().replicas == w.impl().replicas, op,
         "weight and bias are replicas of two different perturbed passes");
   }
-  meet_batch(op, w, x);
-  meet_batch(op, bias, x);
+  meet_batch(op, w, x, x.rank() - 1);  // images may be folded, [B·T, H, W, C]
+  meet_batch(op, bias, x, x.rank() - 1);
   const WindowAxis rows =
       window_axis(op, "pixels of height", x.shape(), xs[1], ws[1], o.stride.h, o.padding.h, o.dilation.h);
   const WindowAxis columns = window_axis(op, axes == 2 ? "pixels of width" : "positions", x.shape(), xs[2],
