@@ -134,6 +134,21 @@ TEST_CASE("amax and amin") {
   CHECK(wrong_derivatives([](auto& in) { return in[0].max() * in[0].min(); }, {normal({2, 3})}) == "");
 }
 
+TEST_CASE("amax and amin: the same over rows and over columns") {
+  for (const DType type : {float32, float64, int64, uint8}) {
+    const Tensor x = affine(abs(normal({37, 150})), 9, 0).to(type);  // with ties
+    if (is_floating(type)) {
+      const Tensor special = tensor({not_a_number, infinity, -infinity, 0.0, -0.0, not_a_number}).to(type);
+      for (std::int64_t i = 0; i < 36; ++i) slice(x[i], 0, 3 * i, 3 * i + 6).copy_(special);
+    }
+    const Tensor rows = x.transpose();
+    CHECK(same_bits(amax(x, 0), amax(rows, 1)));
+    CHECK(same_bits(amin(x, 0), amin(rows, 1)));
+    CHECK(same_bits(amax(x, 0), reshape(gather(x, 0, argmax(x, 0, true)), {150})));
+    check_same_for_any_threads([&] { return std::vector<Tensor>{amax(x, 0), amin(x, 0)}; });
+  }
+}
+
 TEST_CASE("amax and amin: PyTorch's values") {
   for (const auto& [name, f] :
        std::vector<std::pair<std::string, Tensor (*)(const Tensor&, const Axes&, bool)>>{{"amax", amax},

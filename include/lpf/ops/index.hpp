@@ -105,10 +105,6 @@ LPF_ONCE Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const
                 [axis, index](const Tensor& g, Need) { return Grads{gather(g, axis, index)}; });
 }
 
-}  // namespace detail
-
-namespace detail {
-
 /// The maximum (minimum) over `axes`, ascending; those stay with size 1.
 LPF_ONCE Tensor extreme_value_over(const char* name, bool largest, const Tensor& x, const Axes& axes) {
   const auto op = largest ? backend::Reduce::max : backend::Reduce::min;

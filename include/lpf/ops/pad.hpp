@@ -66,7 +66,7 @@ LPF_ONCE Tensor pad_axis(const Tensor& x, int axis, std::int64_t before, std::in
 /// columns of images [B, H, W, C] are padded by pad(x, {0, 0, left, right, top, bottom}). Negative sizes remove
 /// elements. All modes pad any axes, of any dtype. Of replicas: each its own.
 /// @throws ShapeError for an odd number of sizes or more pairs than axes, for fewer elements than are removed,
-/// and where reflect, replicate or circular padding needs more elements than there are: `size` + 1, 1, `size`;
+/// and for too few to copy: reflect needs more than it adds at one end, circular as many, replicate one;
 /// DTypeError for a value that x's dtype does not hold.
 LPF_ONCE Tensor pad(const Tensor& x, const std::vector<std::int64_t>& sizes, const PadOptions& options = {}) {
   check<ShapeError>(sizes.size() % 2 == 0 && static_cast<int>(sizes.size() / 2) <= x.rank(), "pad",
