@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "files.hpp"
+#include "tensor_test.hpp"
 
 using namespace lpf;
 using namespace lpf::test;
@@ -162,7 +163,7 @@ TEST_CASE("idx: gzip") {
     CHECK(read_idx(path.string()).shape() == Shape{3, 2, 2});
   }
   refused_as(packed + std::string(100, '\0') + "other bytes", "incorrect header check");
-  refused_as(std::string(2, '\0') + packed, "uint8");
+  refused_as(std::string(2, '\0') + packed, "unknown type of elements 31");
   refused_as(packed + "x", "truncated");
   refused_as(packed + "other bytes", "incorrect header check");
   std::string noise;  // incompressible

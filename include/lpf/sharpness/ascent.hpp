@@ -47,7 +47,8 @@ LPF_ONCE Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o
                           : landscape.random_vector(o.key, Stream::ascent, static_cast<std::uint32_t>(r));
     if (detail::norm(start) == 0) start = landscape.random_vector(o.key, Stream::ascent, 0);
     const double length = detail::norm(start);
-    check<NumericError>(length > 0, "sharpness::sam", "every direction has length 0: all filters are zero");
+    check<NumericError>(length > 0, "sharpness::sam", "a start has length ", length,
+                        ": the gradient is not finite, or all filters are zero");
     v[r].copy_(detail::scaled(start, o.rho / length));
   }
   Ascent out{
