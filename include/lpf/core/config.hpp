@@ -5,6 +5,11 @@
 // src/compiled.cpp includes (lpf/lpf.hpp's and those of sharpness/) may use it.
 #pragma once
 
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#  error \
+      "LPF: -ffast-math and -ffinite-math-only break is_nan, is_finite, argmax and NaN in every loss; compile without"
+#endif
+
 #if defined(LPF_COMPILED) && defined(__clang__)
 // gnu_inline without extern is intended, and members cannot be extern.
 #  pragma clang diagnostic ignored "-Wgnu-inline-cpp-without-extern"

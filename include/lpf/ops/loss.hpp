@@ -2,6 +2,7 @@
 // channels last; in PyTorch they are the second.
 #pragma once
 
+#include <limits>
 #include <optional>
 
 #include "lpf/ops/activation.hpp"
@@ -158,12 +159,15 @@ LPF_ONCE Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double 
   });
 }
 
-/// Cross-entropy against distributions over the classes.
+/// Cross-entropy against distributions over the classes, with 0·log 0 = 0: a class that a logit of −∞ excludes may have
+/// probability 0.
 LPF_ONCE Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
                                    const CrossEntropyOptions& options) {
   check_target("cross_entropy", x, target);
   const double a = options.label_smoothing, classes = static_cast<double>(x.shape()[x.rank() - 1]);
-  Tensor terms = mul(a > 0 ? affine(target, 1 - a, a / classes) : target, log_softmax(x));
+  const Tensor log_p = log_softmax(x), q = a > 0 ? affine(target, 1 - a, a / classes) : target;
+  const Tensor excluded = logical_and(q == 0.0, log_p == -std::numeric_limits<double>::infinity());
+  Tensor terms = mul(q, where(excluded, zeros({}, x.options()), log_p));
   if (options.weight.defined()) terms = mul(terms, options.weight);
   return reduced(affine(sum(terms, {-1}), -1, 0), options.reduction);
 }

@@ -55,7 +55,7 @@ LPF_ONCE Tensor sqrt(const Tensor& input) {
 LPF_ONCE Tensor reciprocal(const Tensor& input) {
   return detail::elementwise(
       "reciprocal", backend::Unary::reciprocal, input, 0, 0,
-      [](const Tensor& g, const Tensor& x) { return affine(div(g, mul(x, x)), -1, 0); });
+      [](const Tensor& g, const Tensor& x) { return affine(div(div(g, x), x), -1, 0); });
 }
 /// 1/√x.
 LPF_ONCE Tensor rsqrt(const Tensor& input) {
@@ -115,8 +115,8 @@ LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) {
   return record("pow", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     const Tensor one = ones({}, a.options());
     Grads grads(2);
-    if (need[0]) {  // b·a^(b − 1), and 0 instead of 0·∞
-      const Tensor flat = logical_and(b == 0.0, logical_not(abs(a.detach()) > 0.0));
+    if (need[0]) {  // b·a^(b − 1), and 0 instead of 0·∞, also where 1/a overflows
+      const Tensor flat = logical_and(b == 0.0, logical_not(is_finite(reciprocal(a.detach()))));
       grads[0] = sum_to(mul(g, mul(b, pow(where(flat, one, a), affine(b, 1, -1)))), a.shape());
     }
     if (need[1]) {  // a^b·log a, and 0 instead of 0·(−∞)
