@@ -45,8 +45,8 @@ LPF_DEVICE T absolute_of(T v) {
     return v < T(0) ? negative_of(v) : v;
 }
 
-/// Beyond ±far, silu and gelu are x or 0, and their slopes 1 or 0, in every type. x is limited to it where the formula
-/// would have 0·∞, which is NaN; a NaN stays.
+/// Beyond ±far, silu and gelu are x or 0, and their slopes 1 or 0, in every type. x is limited to it where
+/// the formula would have 0·∞, which is NaN; a NaN stays.
 inline constexpr double far = 1e4;
 template <class T>
 LPF_DEVICE T above_reach(T x) {

@@ -22,11 +22,15 @@ struct LayerNorm {
 
   LPF_DEVICE void operator()(const Block& block, Shared& shared) const {
     const auto count = static_cast<double>(n);
+    // Counted from the row's first number, so that a large mean costs no digits.
+    const auto first = [&](std::int64_t row) {
+      return row < rows && n > 0 ? static_cast<double>(x[row * n]) : 0;
+    };
     block.each([&](int t) {
       const std::int64_t row = Rows::row(block, t);
       double sum = 0;
       for (std::int64_t i = Rows::lane(t); row < rows && i < n; i += Lanes)
-        sum += static_cast<double>(x[row * n + i]);
+        sum += static_cast<double>(x[row * n + i]) - first(row);
       shared.sum[t] = sum;
     });
     Rows::sum(block, shared.sum);
@@ -35,7 +39,7 @@ struct LayerNorm {
       const double m = shared.sum[Rows::head(t)] / count;
       double squares = 0;
       for (std::int64_t i = Rows::lane(t); row < rows && i < n; i += Lanes) {
-        const double d = static_cast<double>(x[row * n + i]) - m;
+        const double d = static_cast<double>(x[row * n + i]) - first(row) - m;
         squares += d * d;
       }
       shared.squares[t] = squares;
@@ -45,7 +49,8 @@ struct LayerNorm {
       const std::int64_t row = Rows::row(block, t);
       if (row >= rows) return;
       const double m = shared.sum[Rows::head(t)] / count;
-      const T centre = static_cast<T>(m), left = static_cast<T>(m - static_cast<double>(centre));
+      const T centre = static_cast<T>(first(row) + m),
+              left = static_cast<T>(first(row) - static_cast<double>(centre) + m);
       const T r = static_cast<T>(1 / std::sqrt(shared.squares[Rows::head(t)] / count + epsilon));
       const T shift = T(0) - left * r;
       if (Rows::lane(t) == 0) {

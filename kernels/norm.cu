@@ -64,9 +64,8 @@ struct FinishMoments {
     if (rows == 0) return;
     const std::int64_t to = group * c.channels + channel;
     const auto first = static_cast<double>(x[c.row_begin[group] * c.channels + channel]);
-    const double m = first + a / rows;
-    mean[to] = static_cast<Computed<T>>(m);
-    rest[to] = static_cast<Computed<T>>(m - static_cast<double>(mean[to]));
+    mean[to] = static_cast<Computed<T>>(first + a / rows);
+    rest[to] = static_cast<Computed<T>>(first - static_cast<double>(mean[to]) + a / rows);
     const double squares = b - a * a / rows;  // ∞ − ∞ where the squares overflow
     variance[to] = static_cast<Computed<T>>((squares == squares ? squares : b) / rows);
   }

@@ -1,5 +1,6 @@
 #include "special_case.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -41,8 +42,7 @@ const std::vector<SpecialCase>& SpecialCase::all() {
       c.op_ = hyper.at("op");
       for (const auto& tensor : names[name]) c.tensors_[tensor] = tensors.at(name + "/" + tensor);
       const auto same = hyper.value("same", nlohmann::json::object());
-      for (const auto& [tensor, key] : same.items())
-        c.tensors_[tensor] = tensors.at(key.get<std::string>());
+      for (const auto& [tensor, key] : same.items()) c.tensors_[tensor] = tensors.at(key.get<std::string>());
       out.push_back(std::move(c));
     }
     return out;
@@ -68,7 +68,8 @@ std::map<std::string, Tensor> SpecialCase::inputs() const {
   return out;
 }
 
-std::string wrong_numbers(const Tensor& found, const Tensor& expected, double ulps, bool signed_zeros) {
+std::string wrong_numbers(const Tensor& found, const Tensor& expected, double ulps, bool signed_zeros,
+                          const Tensor& terms) {
   if (found.dtype() != expected.dtype() || found.shape() != expected.shape())
     return concat(name_of(found.dtype()), " ", found.shape(), " instead of ", name_of(expected.dtype()), " ",
                   expected.shape());
@@ -77,14 +78,16 @@ std::string wrong_numbers(const Tensor& found, const Tensor& expected, double ul
   const bool single = found.dtype() == float32;
   const double epsilon = single ? 0x1p-23 : 0x1p-52, least = single ? 0x1p-126 : 0x1p-1022;
   const auto u = found.to_vector(), v = expected.to_vector();
+  const auto size = terms.defined() ? terms.to_vector() : std::vector<double>(v.size());
   std::string out;
   int count = 0;
   for (std::size_t i = 0; i < u.size(); ++i) {
     bool same = u[i] == v[i] && (u[i] != 0 || !signed_zeros || std::signbit(u[i]) == std::signbit(v[i]));
     same |= std::isnan(u[i]) && std::isnan(v[i]);
-    // divided first: the difference of the largest numbers overflows, the product of the smallest is rounded to 0
+    // divided first: the difference of the largest numbers overflows, the product of the smallest is rounded
+    // to 0
     same |= std::isfinite(u[i]) && std::isfinite(v[i]) && (u[i] != 0 || v[i] != 0) &&
-            std::abs(u[i] / 4 - v[i] / 4) / std::max(std::abs(v[i]), least) <= ulps * epsilon / 4;
+            std::abs(u[i] / 4 - v[i] / 4) / std::max({std::abs(v[i]), size[i], least}) <= ulps * epsilon / 4;
     if (same || ++count > 8) continue;
     char text[96];
     std::snprintf(text, sizeof text, "\n  [%zu] %.17g instead of %.17g", i, u[i], v[i]);
@@ -106,11 +109,11 @@ void check_special(const SpecialCase& c, const SpecialFunction& f, double ulps) 
   }
   const Tensor y = f(leaves);
   const auto check = [&](const std::string& what, const Tensor& found, const Tensor& expected,
-                         bool signed_zeros) {
-    const std::string wrong = wrong_numbers(found, expected, ulps, signed_zeros);
+                         bool signed_zeros, const Tensor& terms = {}) {
+    const std::string wrong = wrong_numbers(found, expected, ulps, signed_zeros, terms);
     CHECK_MESSAGE(wrong.empty(), c.name(), " ", what, ": ", wrong);
   };
-  check("y", y, c.expected("y"), true);
+  check("y", y, c.expected("y"), true, c.expected("terms.y"));
   if (inputs.empty()) return;
   for (const std::string kind : {"grad", "zero"}) {
     const Tensor g = kind == "grad" ? cotangent(y) : zeros_like(y);
@@ -119,8 +122,9 @@ void check_special(const SpecialCase& c, const SpecialFunction& f, double ulps) 
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       Tensor expected = c.expected(kind + "." + names[i]);
       if (!expected.defined()) expected = zeros_like(inputs[i]);
-      check(kind + "." + names[i], fused[i], expected, false);
-      check(kind + "." + names[i] + ", composed", composed[i].detach(), expected, false);
+      const Tensor terms = c.expected("terms." + names[i]);
+      check(kind + "." + names[i], fused[i], expected, false, terms);
+      check(kind + "." + names[i] + ", composed", composed[i].detach(), expected, false, terms);
     }
   }
 }

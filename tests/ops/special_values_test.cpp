@@ -1,6 +1,7 @@
-// Every operation on ±0, subnormal, tiny and huge numbers, ±∞, NaN, equal numbers, no elements and one element: values
-// and gradients, fused and composed, beside PyTorch's. tests/scripts/special_values_test.py checks that each operation
-// of include/lpf/ops is called in this file.
+// Every operation on ±0, subnormal, tiny and huge numbers, ±∞, NaN, equal numbers, no elements and one
+// element: values and gradients, fused and composed, beside PyTorch's. tests/scripts/special_values_test.py
+// checks that each operation of include/lpf/ops is called in this file.
+#include <array>
 #include <limits>
 #include <map>
 #include <set>
@@ -15,8 +16,8 @@ namespace {
 
 using Inputs = std::map<std::string, Tensor>;
 
-/// How a case of the file is computed here. `ulps` is larger than 4 where the functions of the C library, PyTorch's or
-/// sums in another order have larger errors.
+/// How a case of the file is computed here. `ulps` is larger than 4 where the functions of the C library,
+/// PyTorch's or sums in another order have larger errors.
 struct SpecialOperation {
   SpecialFunction f;
   double ulps = 4;
@@ -62,6 +63,7 @@ void add_unary(Table& t) {
   t["plus"] = by([](const Tensor& x) { return x + 1.0; });
   t["plus_zero"] = by([](const Tensor& x) { return x + 0.0; });
   t["minus_zero"] = by([](const Tensor& x) { return x - 0.0; });
+  t["affine"] = by([](const Tensor& x) { return affine(x, 2.5, 1); });
   t["minus_from"] = by([](const Tensor& x) { return 1.0 - x; });
   t["over"] = by([](const Tensor& x) { return x / 3.0; });
   t["over_zero"] = by([](const Tensor& x) { return x / 0.0; });
@@ -152,7 +154,7 @@ void add_losses(Table& t) {
   for (const std::string target : {"0.0", "0.5", "1.0"})
     t["bce_with_logits_" + target] = loss_of(
         [=](const Tensor& x, const Tensor& y) { return bce_with_logits(x, y, {.reduction = none_of}); });
-  t["bce_with_logits_weighted"] = loss_of([=](const Tensor& x, const Tensor& y) {
+  t["bce_with_logits_0.25"] = loss_of([=](const Tensor& x, const Tensor& y) {
     return bce_with_logits(x, y, {.reduction = none_of, .pos_weight = full({1}, 2, x.options())});
   });
 }
@@ -251,4 +253,70 @@ TEST_CASE("special values: every operation beside PyTorch") {
     if (entry != table.end()) check_special(c, entry->second.f, entry->second.ulps);
   }
   for (const auto& [op, entry] : table) CHECK_MESSAGE(seen.contains(op), op, " has no case");
+}
+
+TEST_CASE("special values: a dropped element is 0, whatever it was") {
+  const Tensor x = from_vector(std::vector<float>(4096, std::numeric_limits<float>::infinity()), {4096});
+  for (const double p : {0.5, 1 - 1e-12, 1.0}) {
+    const Tensor leaf = x.clone().requires_grad_(), y = dropout(leaf, p, {.seed = 3});
+    const auto values = y.to_vector(), slopes = grad(y, {leaf}, {.gradient = x})[0].to_vector();
+    std::size_t dropped = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      CHECK((values[i] == 0 || values[i] == infinity));
+      CHECK(slopes[i] == values[i]);
+      dropped += values[i] == 0;
+    }
+    CHECK(dropped >= (p == 0.5 ? 1900 : 4096));
+  }
+}
+
+TEST_CASE(
+    "special values: remainder is a - b·q, and its slope in b is -q, also where a/b rounds to an integer") {
+  for (const auto& [a, b, q] : std::vector<std::array<double, 3>>{{1, 0.1, 9},
+                                                                  {0.6, 0.2, 2},
+                                                                  {-1, 0.1, -10},
+                                                                  {1, -0.1, -10},
+                                                                  {-1, -0.1, 9},
+                                                                  {7, 2, 3},
+                                                                  {-7, 2, -4},
+                                                                  {1, infinity, 0},
+                                                                  {-1, infinity, -1},
+                                                                  {1, -infinity, -1},
+                                                                  {-0.0, infinity, 0},
+                                                                  {1e300, 1e-10, infinity}}) {
+    INFO(a, " % ", b);
+    const Tensor u = tensor({a}), v = tensor({b}).requires_grad_();
+    CHECK(grad(remainder(u, v), {v})[0].item() == -q);
+  }
+}
+
+TEST_CASE("special values: normalisation about a mean that float32 does not have") {
+  // Compared with float64 on the same numbers: what is left is the rounding of the result, not that of the
+  // mean.
+  const Tensor g = normal({32, 16}, 3, float32);
+  for (const double offset : {0.0, 1e3, 1e5, 1e6, 1e7}) {
+    INFO("offset ", offset);
+    const Tensor x = (normal({32, 16}, 5) * 4.0 + offset).to(float32);
+    const std::vector<std::pair<const char*, Tensor (*)(const Tensor&)>> norms = {
+        {"layer_norm", [](const Tensor& t) { return layer_norm(t, Tensor(), Tensor()); }},
+        {"batch_norm",
+         [](const Tensor& t) {
+           return batch_norm_train(t, {}, {}, {0, 32}).y;
+         }},
+        {"batch_norm of slices", [](const Tensor& t) {
+           return batch_norm_train(t, {}, {}, {0, 9, 32}).y;
+         }}};
+    for (const auto& [name, f] : norms) {
+      INFO(name);
+      const Tensor leaf = x.clone().requires_grad_(), wide = x.to(float64).requires_grad_();
+      const Tensor y = f(leaf), exact = f(wide);
+      CHECK(relative_error(y.to(float64), exact) < 4e-7);
+      const Tensor slope = grad(exact, {wide}, {.gradient = g.to(float64)})[0];
+      for (const bool create_graph : {false, true}) {
+        const Tensor found =
+            grad(y, {leaf}, {.create_graph = create_graph, .retain_graph = true, .gradient = g})[0];
+        CHECK(relative_error(found.detach().to(float64), slope) < (create_graph && offset > 0 ? 4e-5 : 1e-6));
+      }
+    }
+  }
 }

@@ -41,7 +41,8 @@ struct View {
   std::int64_t stride[8];
 };
 
-/// y = f(x; a, b), elementwise. `affine` is a·x + b, `power` x^a, `clamp` min(max(x, a), b). Integers wrap on overflow.
+/// y = f(x; a, b), elementwise. `affine` is a·x + b, `power` x^a, `clamp` min(max(x, a), b). Integers wrap on
+/// overflow.
 enum class Unary : int {
   affine,
   negative,
@@ -249,8 +250,8 @@ struct Table {
   void (*unary)(Unary, DType, std::int64_t n, const void* x, void* y, double a, double b);
   void (*binary)(Binary, const View& a, const View& b, const View& y, double alpha);
   void (*where)(const View& condition, const View& a, const View& b, const View& y);
-  // y = x, any strides, converted. Integers wrap; a floating number becomes the nearest one that an integer type has, and
-  // NaN 0; to bool x != 0
+  // y = x, any strides, converted. Integers wrap; a floating number becomes the nearest one that an integer
+  // type has, and NaN 0; to bool x != 0
   void (*assign)(const View& y, const View& x);
   void (*accumulate)(DType, std::int64_t n, double a, const void* x, void* y);  // y += a·x
 
@@ -289,8 +290,9 @@ struct Table {
   void (*avg_pool2d)(const Pool2d&, const void* x, void* y);
   void (*avg_pool2d_backward)(const Pool2d&, const void* dy, void* dx);
 
-  // Normalisation; mean, rest and rstd [groups, channels]. The mean is mean + rest: `rest` is what rounding to the type
-  // left of it, so that x less a large mean keeps its digits; null: 0. The variance is the biased one.
+  // Normalisation; mean, rest and rstd [groups, channels]. The mean is mean + rest: `rest` is what rounding
+  // to the type left of it, so that x less a large mean keeps its digits; null: 0. The variance is the biased
+  // one.
   void (*batch_norm_statistics)(const BatchNorm&, const void* x, void* mean, void* rest, void* variance);
   // y = f((x − mean)·rstd·weight + bias + residual): residual may be null, f is max(·, 0) if relu
   void (*batch_norm)(const BatchNorm&, const void* x, const void* mean, const void* rest, const void* rstd,

@@ -85,17 +85,18 @@ LPF_HD_INLINE constexpr T wrapping_multiply(T a, T b) {
   }
 }
 
-/// v without its fraction as an integer of at most 64 bits: the nearest one that the type has, 0 for NaN. In C++ the
-/// conversion of a number that the type does not have is undefined.
+/// v without its fraction as an integer of at most 64 bits: the nearest one that the type has, 0 for NaN. In
+/// C++ the conversion of a number that the type does not have is undefined.
 template <class T>
 LPF_HD_INLINE constexpr T saturated(double v) {
   constexpr auto low = static_cast<double>(std::numeric_limits<T>::min());
   constexpr auto high =
       static_cast<double>(std::numeric_limits<T>::max());  // 2⁶³ for int64, which it does not have
   constexpr double last = sizeof(T) < 8 ? high : 0x1.fffffffffffffp62;
-  const double number = v == v ? v : 0;
-  const T inside = static_cast<T>(number < low ? low : number > last ? last : number);
-  return sizeof(T) == 8 && number >= high ? std::numeric_limits<T>::max() : inside;
+  const double above = v > low ? v : low, inside = above < last ? above : last;
+  T nearest = static_cast<T>(inside);
+  if constexpr (sizeof(T) == 8) nearest = v >= high ? std::numeric_limits<T>::max() : nearest;
+  return v == v ? nearest : T(0);
 }
 
 /// a / b, correctly rounded.

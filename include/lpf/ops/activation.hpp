@@ -44,7 +44,8 @@ LPF_ONCE Tensor sigmoid(const Tensor& input) {
 }
 
 namespace detail {
-/// x within ±10⁴, beyond which silu and gelu are x or 0, and their slopes 1 or 0, in every type: so no formula has 0·∞.
+/// x within ±10⁴, beyond which silu and gelu are x or 0, and their slopes 1 or 0, in every type: so no
+/// formula has 0·∞.
 LPF_ONCE Tensor within_reach(const Tensor& x) { return clamp(x, -1e4, 1e4); }
 }  // namespace detail
 
@@ -60,7 +61,8 @@ LPF_ONCE Tensor silu(const Tensor& input) {
 enum class Gelu { erf, tanh };
 
 namespace detail {
-/// g·gelu′(x). The fused value also where gradients are recorded: Φ(x) composed of erf loses the digits of its tail.
+/// g·gelu′(x). The fused value also where gradients are recorded: Φ(x) composed of erf loses the digits of
+/// its tail.
 LPF_ONCE Tensor gelu_gradient(const Tensor& g, const Tensor& x) {
   return record("gelu_backward", fused_backward(backend::Binary::gelu_backward, g, x), {g, x},
                 [g, x](const Tensor& h, Need need) {
@@ -77,7 +79,8 @@ LPF_ONCE Tensor gelu_gradient(const Tensor& g, const Tensor& x) {
 }
 }  // namespace detail
 
-/// x·Φ(x) with Φ the normal distribution function, or its approximation by tanh (Hendrycks & Gimpel 2016); 0 at −∞.
+/// x·Φ(x) with Φ the normal distribution function, or its approximation by tanh (Hendrycks & Gimpel 2016); 0
+/// at −∞.
 LPF_ONCE Tensor gelu(const Tensor& input, Gelu form = Gelu::erf) {
   if (form == Gelu::erf) {
     return detail::elementwise("gelu", backend::Unary::gelu, input, 0, 0, detail::gelu_gradient);

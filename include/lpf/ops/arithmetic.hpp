@@ -127,8 +127,8 @@ LPF_ONCE Tensor div(const Tensor& a, const Tensor& b) {
 
 namespace detail {
 
-/// −⌊a/b⌋ where remainder(a, b) = a − b·⌊a/b⌋, without history: a/b itself may be rounded to the next integer. Where b is
-/// infinite and its sign another than a's, the remainder is b, and ⌊a/b⌋ is −1.
+/// −⌊a/b⌋ where remainder(a, b) = a − b·⌊a/b⌋, without history: a/b itself may be rounded to the next
+/// integer. Where b is infinite and its sign another than a's, the remainder is b, and ⌊a/b⌋ is −1.
 LPF_ONCE Tensor minus_quotient(const Tensor& a, const Tensor& b) {
   using backend::Binary, backend::Unary;
   const Tensor r = binary("remainder", Binary::remainder, a, b), size = unary(Unary::absolute, r);
@@ -293,8 +293,8 @@ LPF_ONCE Tensor extremum(const char* name, bool larger, const Tensor& a, const T
 }
 }  // namespace detail
 
-/// Elementwise maximum (minimum); NaN propagates. The operand that is the result receives the gradient, of equal ones
-/// (and of 0 and −0) the first.
+/// Elementwise maximum (minimum); NaN propagates. The operand that is the result receives the gradient, of
+/// equal ones (and of 0 and −0) the first.
 LPF_ONCE Tensor maximum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("maximum", a, b, maximum);
   if (const auto cast = detail::cast_operands("maximum", a, b)) return maximum(cast.a, cast.b);

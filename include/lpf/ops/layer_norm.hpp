@@ -10,8 +10,8 @@ namespace lpf {
 
 namespace detail {
 
-/// The gradients of layer_norm_rows(), composed of differentiable operations. 1/√(variance + ε) is `known` [rows] as a
-/// number, by which the rows are divided first, so that their squares do not overflow.
+/// The gradients of layer_norm_rows(), composed of differentiable operations. 1/√(variance + ε) is `known`
+/// [rows] as a number, by which the rows are divided first, so that their squares do not overflow.
 LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& weight, double epsilon,
                                         const Tensor& known, const Tensor& g, Need need) {
   const auto row_mean = [](const Tensor& t) { return mean(t, {1}, true); };

@@ -104,8 +104,8 @@ LPF_ONCE Tensor pow(const Tensor& input, double exponent) {
         return exponent == 0 ? zeros_like(g) : mul(g, affine(pow(x, exponent - 1), exponent, 0));
       });
 }
-/// a to the power b, as std::pow: 0⁰ = 1, (−2)² = 4. Where a = 0 the gradient of b is 0 for b ≥ 0, and that of
-/// a for b = 0; where a < 0 the gradient of b is NaN, as in PyTorch.
+/// a to the power b, as std::pow: 0⁰ = 1, (−2)² = 4. Where a = 0 the gradient of b is 0 for b ≥ 0, and that
+/// of a for b = 0; where a < 0 the gradient of b is NaN, as in PyTorch.
 LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b))
     return detail::on_replicas("pow", a, b, [](const Tensor& u, const Tensor& v) { return pow(u, v); });

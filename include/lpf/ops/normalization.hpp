@@ -133,8 +133,8 @@ LPF_ONCE Grads normalize_rows_backward(const Tensor& x, const Affine& affine, co
   return grads;
 }
 
-/// x [rows, C] normalised with the mean (mean + rest) and variance [groups, C] of each group, scaled and shifted,
-/// plus residual (may be undefined), then max(·, 0) if relu. Replicas of weight and bias must be
+/// x [rows, C] normalised with the mean (mean + rest) and variance [groups, C] of each group, scaled and
+/// shifted, plus residual (may be undefined), then max(·, 0) if relu. Replicas of weight and bias must be
 /// sliced like the groups.
 LPF_ONCE Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
                                const Tensor& mean, const Tensor& rest, const Tensor& variance,

@@ -116,8 +116,8 @@ LPF_ONCE Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOption
 
 /// Means over a grid of output.h × output.w cells: cell i of n reads rows ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉.
 /// x [B, H, W, C], y [B, output.h, output.w, C]. PyTorch's adaptive_avg_pool2d.
-/// @throws ShapeError if x has no pixels, or the output more than 2⁶⁰ elements; ValueError if the output has none;
-/// OutOfMemoryError if there is no memory for it.
+/// @throws ShapeError if x has no pixels, or the output more than 2⁶⁰ elements; ValueError if the output has
+/// none; OutOfMemoryError if there is no memory for it.
 LPF_ONCE Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
   constexpr const char* op = "adaptive_avg_pool2d";
   detail::check_image(op, x);

@@ -19,7 +19,8 @@ inline constexpr std::int64_t elementwise_grain = 16384;
 /// n contiguous elements as a view.
 inline View flat(void* data, DType type, std::int64_t n) { return {data, type, 1, {n}, {1}}; }
 
-/// A number converted to an element; whole numbers wrap, so that −1 becomes the largest unsigned value, as in C.
+/// A number converted to an element; whole numbers wrap, so that −1 becomes the largest unsigned value, as in
+/// C.
 template <class T>
 T number_as(double v) {
   if constexpr (std::is_same_v<T, bool>) {
@@ -47,8 +48,8 @@ inline std::byte* byte_at(const View& v, std::int64_t element) {
   return static_cast<std::byte*>(v.data) + static_cast<std::size_t>(element) * size_of(v.dtype);
 }
 
-/// to[i·step_to] = from[i·step_from], with the conversions of C++; to bool: x != 0. Integers wrap; of a floating
-/// number that an integer type does not have, the nearest one that it has (saturated()).
+/// to[i·step_to] = from[i·step_from], with the conversions of C++; to bool: x != 0. Integers wrap; of a
+/// floating number that an integer type does not have, the nearest one that it has (saturated()).
 using ConvertLoop = void (*)(std::int64_t n, const void* from, std::int64_t step_from, void* to,
                              std::int64_t step_to);
 

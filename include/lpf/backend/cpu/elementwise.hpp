@@ -47,8 +47,8 @@ T normal_cdf(T x) {
 }
 inline constexpr double gelu_c = 0.79788456080286535588, gelu_k = 0.044715;  // √(2/π), Hendrycks & Gimpel
 
-/// Beyond ±far, silu and gelu are x or 0, and their slopes 1 or 0, in every type. x is limited to it where the formula
-/// would have 0·∞, which is NaN; a NaN stays.
+/// Beyond ±far, silu and gelu are x or 0, and their slopes 1 or 0, in every type. x is limited to it where
+/// the formula would have 0·∞, which is NaN; a NaN stays.
 inline constexpr double far = 1e4;
 template <class T>
 T within_reach(T x) {

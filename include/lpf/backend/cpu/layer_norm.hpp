@@ -19,14 +19,19 @@ inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double eps
             const T* from = static_cast<const T*>(x) + row * n;
             T* to = static_cast<T*>(y) + row * n;
             const auto count = static_cast<double>(n);
+            // Counted from the first number, so that a large mean costs no digits.
+            const double first = n > 0 ? static_cast<double>(from[0]) : 0;
             const double m =
-                sum_tree<double>(n, [from](std::int64_t i) { return static_cast<double>(from[i]); }) / count;
-            const double squares = sum_tree<double>(n, [from, m](std::int64_t i) {
-              const double d = static_cast<double>(from[i]) - m;
+                sum_tree<double>(
+                    n, [from, first](std::int64_t i) { return static_cast<double>(from[i]) - first; }) /
+                count;
+            const double squares = sum_tree<double>(n, [from, first, m](std::int64_t i) {
+              const double d = static_cast<double>(from[i]) - first - m;
               return d * d;
             });
-            const T centre = static_cast<T>(m), r = static_cast<T>(1 / std::sqrt(squares / count + epsilon));
-            const T left = rest_of_mean<T>(m), of_rest = T(0) - left * r;
+            const T centre = static_cast<T>(first + m),
+                    r = static_cast<T>(1 / std::sqrt(squares / count + epsilon));
+            const T left = static_cast<T>(first - static_cast<double>(centre) + m), of_rest = T(0) - left * r;
             static_cast<T*>(mean)[row] = centre;
             static_cast<T*>(rest)[row] = left;
             static_cast<T*>(rstd)[row] = r;
@@ -46,8 +51,8 @@ inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double eps
   });
 }
 
-/// With x̂ = (x − mean − rest)·rstd and g = dy·weight: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row, and
-/// dweight = Σ dy·x̂, dbias = Σ dy over the rows. Any of the three results may be null.
+/// With x̂ = (x − mean − rest)·rstd and g = dy·weight: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row,
+/// and dweight = Σ dy·x̂, dbias = Σ dy over the rows. Any of the three results may be null.
 inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
                                 const void* mean, const void* rest, const void* rstd, const void* weight,
                                 void* dx, void* dweight, void* dbias) {
@@ -77,7 +82,8 @@ inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, c
             sum_tree<double>(n, [g](std::int64_t i) { return static_cast<double>(g[i]); }) / count);
         const T slope = static_cast<T>(
             sum_tree<double>(
-                n, [=](std::int64_t i) { return static_cast<double>(g[i] * ((from[i] - m) * r + of_rest)); }) /
+                n,
+                [=](std::int64_t i) { return static_cast<double>(g[i] * ((from[i] - m) * r + of_rest)); }) /
             count);
         if (dx) {
           T* to = static_cast<T*>(dx) + row * n;

@@ -1,7 +1,7 @@
 // Batch normalisation. Sums over rows are taken in double over blocks of rows that are cut from the shape
 // alone and merged in order: the same bits for any number of threads. Variances are sums of squares about the
-// mean of each block, all is counted from the group's first row, and a mean is kept in two parts (the contract's `rest`),
-// so that a large mean costs no digits.
+// mean of each block, all is counted from the group's first row, and a mean is kept in two parts (the
+// contract's `rest`), so that a large mean costs no digits.
 #pragma once
 
 #include "lpf/backend/cpu/reduce.hpp"
@@ -81,12 +81,6 @@ class WideRow {
   std::int64_t channels_, width_;
 };
 
-/// What rounding to T leaves of a mean.
-template <class T>
-T rest_of_mean(double mean) {
-  return static_cast<T>(mean - static_cast<double>(static_cast<T>(mean)));
-}
-
 template <class T>
 void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* rest, T* variance) {
   const std::int64_t channels = b.channels;
@@ -119,8 +113,8 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* rest, 
     });
     wide.gather(sum, squares);
   });
-  // The mean and Σ (x − mean)² of two sets from those of each (Chan, Golub & LeVeque 1983). The first set is taken as it
-  // is: the square of a mean may be ∞, and 0·∞ NaN.
+  // The mean and Σ (x − mean)² of two sets from those of each (Chan, Golub & LeVeque 1983). The first set is
+  // taken as it is: the square of a mean may be ∞, and 0·∞ NaN.
   std::vector<double> total(per_block);
   for (std::size_t k = 0; k < blocks.size();) {
     const std::int64_t g = blocks[k].group;
@@ -140,16 +134,17 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* rest, 
     }
     for (std::int64_t c = 0; c < channels; ++c) {
       const auto shift = static_cast<double>(x[b.row_begin[g] * channels + c]);
-      const double m = shift + total[static_cast<std::size_t>(c)];
-      mean[g * channels + c] = static_cast<T>(m);
-      rest[g * channels + c] = rest_of_mean<T>(m);
+      const double m = total[static_cast<std::size_t>(c)];
+      const T rounded = static_cast<T>(shift + m);
+      mean[g * channels + c] = rounded;
+      rest[g * channels + c] = static_cast<T>(shift - static_cast<double>(rounded) + m);
       variance[g * channels + c] = static_cast<T>(total[static_cast<std::size_t>(channels + c)] / count);
     }
   }
 }
 
-/// y = (x − mean − rest)·rstd·weight + bias, and what follows it while its elements are in the cache. The rest is part of
-/// what is added.
+/// y = (x − mean − rest)·rstd·weight + bias, and what follows it while its elements are in the cache. The
+/// rest is part of what is added.
 template <class T>
 void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rest, const T* rstd,
                    const T* weight, const T* bias, const T* residual, bool relu, T* y) {
@@ -182,8 +177,8 @@ void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rest,
 }
 
 /// With x̂ = (x − mean − rest)·rstd and sums over the rows of a group: dbias = Σ dy, dweight = Σ dy·x̂,
-/// dx = weight·rstd·(dy − dbias/rows − x̂·dweight/rows). Any of the results may be null. With y, dy is taken as
-/// 0 where y is. The loops subtract the mean, and the rest is subtracted from their sums.
+/// dx = weight·rstd·(dy − dbias/rows − x̂·dweight/rows). Any of the results may be null. With y, dy is taken
+/// as 0 where y is. The loops subtract the mean, and the rest is subtracted from their sums.
 template <class T>
 void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T* dy, const T* mean,
                             const T* rest, const T* rstd, const T* weight, T* dx, T* dweight, T* dbias,
