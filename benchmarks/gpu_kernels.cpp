@@ -222,26 +222,26 @@ void measure_memory(const Options& o, nlohmann::json& records) {
         const Tensor x = array(shape, type), y = array(shape, type), dy = array(shape, type),
                      dx = empty_like(x), residual = array(shape, type), dresidual = empty_like(x);
         const Tensor mean = array({groups, channels}, float32), variance = abs(mean) + 1, gamma = mean,
-                     dgamma = empty_like(mean), dbeta = empty_like(mean);
+                     dgamma = empty_like(mean), dbeta = empty_like(mean), rest = affine(mean, 1e-8, 0);
         const std::vector<std::int64_t> begin = Slices(groups, rows).boundaries();
         const backend::BatchNorm n{type, groups, channels, begin.data(), channels, 1e-5};
         const auto size = static_cast<double>(x.numel() * static_cast<std::int64_t>(size_of(type)));
         const std::string of = concat(", ", rows, " × ", channels, " ", name_of(type), ", ", groups,
                                       groups == 1 ? " group" : " groups");
         add("batch norm, statistics" + of, size,
-            [&] { gpu.batch_norm_statistics(n, x.raw(), dgamma.raw(), dbeta.raw()); });
+            [&] { gpu.batch_norm_statistics(n, x.raw(), dgamma.raw(), rest.raw(), dbeta.raw()); });
         add("batch norm, ReLU" + of, 2 * size, [&] {
-          gpu.batch_norm(n, x.raw(), mean.raw(), variance.raw(), gamma.raw(), gamma.raw(), nullptr, true,
-                         dx.raw());
+          gpu.batch_norm(n, x.raw(), mean.raw(), rest.raw(), variance.raw(), gamma.raw(), gamma.raw(),
+                         nullptr, true, dx.raw());
         });
         add("batch norm, residual, ReLU" + of, 3 * size, [&] {
-          gpu.batch_norm(n, x.raw(), mean.raw(), variance.raw(), gamma.raw(), gamma.raw(), residual.raw(),
-                         true, dx.raw());
+          gpu.batch_norm(n, x.raw(), mean.raw(), rest.raw(), variance.raw(), gamma.raw(), gamma.raw(),
+                         residual.raw(), true, dx.raw());
         });
         // The sums read x, y and dy and write the residual's gradient; dx is computed from x and that.
         add("batch norm, backward, residual, ReLU" + of, 7 * size, [&] {
-          gpu.batch_norm_backward(n, x.raw(), y.raw(), dy.raw(), mean.raw(), variance.raw(), gamma.raw(),
-                                  dx.raw(), dgamma.raw(), dbeta.raw(), dresidual.raw());
+          gpu.batch_norm_backward(n, x.raw(), y.raw(), dy.raw(), mean.raw(), rest.raw(), variance.raw(),
+                                  gamma.raw(), dx.raw(), dgamma.raw(), dbeta.raw(), dresidual.raw());
         });
       }
   std::printf("\nlimited by memory: bytes that must move, beside a copy's %.0f GB/s\n%s", copy,

@@ -34,9 +34,9 @@ void to_system(void* block, std::size_t) { check_status(cudaFree(block), "cudaFr
 void refuse(std::size_t bytes, const MemoryStats& stats) {
   std::size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
-  fail<DeviceError>("allocate", "out of memory on cuda:0: ", bytes, " bytes wanted, ", stats.in_use,
-                    " in use here, ", free, " of the GPU's ", total, " free: a smaller batch, or fewer ",
-                    "replicas, or ReplicaMemory::recomputed");
+  fail<OutOfMemoryError>("allocate", "out of memory on cuda:0: ", bytes, " bytes wanted, ", stats.in_use,
+                         " in use here, ", free, " of the GPU's ", total, " free: a smaller batch, or fewer ",
+                         "replicas, or ReplicaMemory::recomputed");
 }
 
 /// Never destroyed: tensors of static lifetime may outlive any other static.

@@ -91,7 +91,11 @@ void visit_bits(DType type, F f) {
 /// A number in the type in which elements of T are computed.
 template <class T>
 Computed<T> number_as(double v) {
-  return static_cast<Computed<T>>(v);
+  if constexpr (std::is_integral_v<T>) {
+    return lpf::detail::saturated<T>(v);
+  } else {
+    return static_cast<Computed<T>>(v);
+  }
 }
 
 }  // namespace lpf::cuda

@@ -84,9 +84,9 @@ void fill(void* y, DType type, std::int64_t n, double value) {
   };
   switch (type) {
     case DType::bool_: return put(static_cast<std::uint8_t>(value != 0));
-    case DType::uint8: return put(static_cast<std::uint8_t>(static_cast<std::int64_t>(value)));
-    case DType::int32: return put(static_cast<std::int32_t>(value));
-    case DType::int64: return put(static_cast<std::int64_t>(value));
+    case DType::uint8: return put(static_cast<std::uint8_t>(lpf::detail::saturated<std::int64_t>(value)));
+    case DType::int32: return put(static_cast<std::int32_t>(lpf::detail::saturated<std::int64_t>(value)));
+    case DType::int64: return put(lpf::detail::saturated<std::int64_t>(value));
     case DType::float32: return put(static_cast<float>(value));
     case DType::bfloat16: return put(static_cast<BFloat16>(value));
     default: return put(value);
@@ -195,11 +195,21 @@ struct Same {
     return x;
   }
 };
-/// To bool: x != 0.
+/// To bool: x != 0; of a floating number that an integer type does not have, the nearest one that it has.
 template <class From>
-struct Truth {
-  bool asked;
-  LPF_DEVICE std::int64_t operator()(From v) const { return asked ? v != 0 : static_cast<std::int64_t>(v); }
+struct ToInteger {
+  DType to;
+  LPF_DEVICE std::int64_t operator()(From v) const {
+    if (to == DType::bool_) return v != From(0);
+    if constexpr (!std::is_floating_point_v<From>) {
+      return v;
+    } else {
+      const auto number = static_cast<double>(v);
+      if (to == DType::uint8) return lpf::detail::saturated<std::uint8_t>(number);
+      if (to == DType::int32) return lpf::detail::saturated<std::int32_t>(number);
+      return lpf::detail::saturated<std::int64_t>(number);
+    }
+  }
 };
 
 void assign(const View& y, const View& x) {
@@ -215,7 +225,7 @@ void assign(const View& y, const View& x) {
       if constexpr (std::is_same_v<To, From> && !std::is_same_v<To, std::int64_t>) {
         return;  // done above
       } else if constexpr (std::is_same_v<To, std::int64_t>) {
-        map<1, To, From>(Truth<Computed<From>>{y.dtype == DType::bool_}, y, x);
+        map<1, To, From>(ToInteger<Computed<From>>{y.dtype}, y, x);
       } else {
         map<std::is_same_v<Computed<To>, float> ? arithmetic_width<From, To> : 1, To, From>(Same(), y, x);
       }

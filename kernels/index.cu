@@ -68,7 +68,7 @@ struct ScatterAdd {
       const Index k = (o * m + j) * inner + i;
       if (!guard.allows(index[k], n)) continue;
       const Index to = (o * n + index[k]) * inner + i;
-      x.set(to, x.get(to) + y.get(k));
+      x.set(to, lpf::detail::wrapping_add(x.get(to), y.get(k)));
     }
   }
 };

@@ -102,6 +102,7 @@ struct Dropout {
   NoiseKey key;
   Blocks range;
   std::uint32_t largest;  // elements with words up to it are kept
+  bool none;              // or none are
   Computed<T> scale;
   const T* x;
   T* y;
@@ -110,7 +111,7 @@ struct Dropout {
     const PhiloxWords words = noise_words(now(key), block.number);
     auto pack = get<4>(x + block.at, block.begin, block.end);
     for (int i = 0; i < 4; ++i)
-      pack.value[i] = words.word[i] <= largest ? static_cast<T>(pack.value[i] * scale) : T(0);
+      pack.value[i] = words.word[i] <= largest && !none ? static_cast<T>(pack.value[i] * scale) : T(0);
     put(y + block.at, pack, block.begin, block.end);
   }
 };
@@ -118,13 +119,13 @@ void dropout(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n
              void* y) {
   check_noise_range(key, first, n, 4);
   const std::uint64_t threshold = bernoulli_threshold(1 - p);  // up to 2^32
+  const bool none = threshold == 0;  // the product with 0 of ∞ and of NaN would be NaN
   const Blocks range{first, n, 4};
   visit_real("dropout", type, [&](auto zero) {
     using T = decltype(zero);
     each(range.count(),
-         Dropout<T>{key, range, static_cast<std::uint32_t>(std::max<std::uint64_t>(threshold, 1) - 1),
-                    number_as<T>(threshold > 0 ? 1 / (1 - p) : 0), static_cast<const T*>(x),
-                    static_cast<T*>(y)});
+         Dropout<T>{key, range, static_cast<std::uint32_t>(none ? 0 : threshold - 1), none,
+                    number_as<T>(none ? 0 : 1 / (1 - p)), static_cast<const T*>(x), static_cast<T*>(y)});
   });
 }
 

@@ -56,7 +56,7 @@ struct Moments {
 template <class T>
 struct FinishMoments {
   const T* x;
-  Computed<T>*mean, *variance;
+  Computed<T>*mean, *rest, *variance;
 
   LPF_DEVICE void operator()(const Columns& c, std::int64_t group, std::int64_t channel, double a,
                              double b) const {
@@ -65,29 +65,31 @@ struct FinishMoments {
     const std::int64_t to = group * c.channels + channel;
     const auto first = static_cast<double>(x[c.row_begin[group] * c.channels + channel]);
     mean[to] = static_cast<Computed<T>>(first + a / rows);
-    variance[to] = static_cast<Computed<T>>((b - a * a / rows) / rows);
+    rest[to] = static_cast<Computed<T>>(first - static_cast<double>(mean[to]) + a / rows);
+    const double squares = b - a * a / rows;  // ∞ − ∞ where the squares overflow
+    variance[to] = static_cast<Computed<T>>((squares == squares ? squares : b) / rows);
   }
 };
 
 template <class T>
-void statistics(const BatchNorm& b, const T* x, Computed<T>* mean, Computed<T>* variance) {
+void statistics(const BatchNorm& b, const T* x, Computed<T>* mean, Computed<T>* rest, Computed<T>* variance) {
   const RowGroups rows(b.groups, b.row_begin);
   visit_packs<sum_pack<T>>(
       b.channels,
       [&]<int N>() {
-        sum_columns(rows, b.channels, Moments<T, N>{x}, FinishMoments<T>{x, mean, variance});
+        sum_columns(rows, b.channels, Moments<T, N>{x}, FinishMoments<T>{x, mean, rest, variance});
       },
       x);
 }
 
-/// y = f((x − mean)·(rstd·weight) + bias + residual).
+/// y = f((x − mean)·(rstd·weight) + (bias − rest·(rstd·weight)) + residual).
 template <class T, int N>
 struct Normalize {
   static constexpr int pack = N, at_once = 4;
   using C = Computed<T>;
   std::int64_t affine_stride;
   const T* x;
-  const C *mean, *rstd, *weight, *bias;
+  const C *mean, *rest, *rstd, *weight, *bias;
   const T* residual;
   bool relu;
   T* y;
@@ -102,6 +104,10 @@ struct Normalize {
     if (weight) {
       const auto g = lpf::cuda::load<N>(weight + affine);
       LPF_UNROLL for (int k = 0; k < N; ++k) o.scale[k] *= g[k];
+    }
+    if (rest) {
+      const auto left = lpf::cuda::load<N>(rest + at);
+      LPF_UNROLL for (int k = 0; k < N; ++k) o.shift[k] -= left[k] * o.scale[k];
     }
     return o;
   }
@@ -126,19 +132,20 @@ struct Normalize {
 };
 
 template <class T>
-void normalize(const BatchNorm& b, const T* x, const Computed<T>* mean, const Computed<T>* rstd,
-               const Computed<T>* weight, const Computed<T>* bias, const T* residual, bool relu, T* y) {
+void normalize(const BatchNorm& b, const T* x, const Computed<T>* mean, const Computed<T>* rest,
+               const Computed<T>* rstd, const Computed<T>* weight, const Computed<T>* bias, const T* residual,
+               bool relu, T* y) {
   const RowGroups rows(b.groups, b.row_begin);
   visit_packs<map_pack<T>>(
       b.channels,
       [&]<int N>() {
         map_columns(rows, b.channels,
-                    Normalize<T, N>{b.affine_stride, x, mean, rstd, weight, bias, residual, relu, y});
+                    Normalize<T, N>{b.affine_stride, x, mean, rest, rstd, weight, bias, residual, relu, y});
       },
-      x, mean, rstd, weight, bias, residual, y);
+      x, mean, rest, rstd, weight, bias, residual, y);
 }
 
-/// The input of backward: x, and dy, or with the result y of relu, dy where y is positive.
+/// The input of backward: x, and dy, or with the result y of relu, 0 where y ≤ 0.
 template <class T, int N>
 struct Gradients {
   const T *x, *dy, *y;
@@ -154,8 +161,8 @@ struct Gradients {
   }
   LPF_DEVICE Computed<T> dy_of(const Item& item, int k) const {
     const Computed<T> result = item.y[k], gradient = item.dy[k];
-    const bool all = !y, kept = result > 0;
-    return all | kept ? gradient : 0;  // selected, not branched: adjacent elements differ
+    const bool masked = y, off = result <= 0;
+    return masked & off ? 0 : gradient;  // selected, not branched: adjacent elements differ
   }
 };
 
@@ -195,25 +202,27 @@ struct GradientSums {
   }
 };
 
-/// dweight, dbias and, for dx, offset = Σ dy/rows and slope = rstd²·Σ dy·(x − mean)/rows.
+/// dweight, dbias and, for dx, slope = rstd²·Σ dy·(x − mean − rest)/rows and offset = Σ dy/rows − rest·slope.
 template <class T>
 struct FinishGradients {
   using C = Computed<T>;
-  const C* rstd;
+  const C *rest, *rstd;
   C *offset, *slope, *dweight, *dbias;
 
   LPF_DEVICE void operator()(const Columns& c, std::int64_t group, std::int64_t channel, double a,
                              double b) const {
     const std::int64_t i = group * c.channels + channel;
     const auto rows = static_cast<double>(c.rows(group)), r = static_cast<double>(rstd[i]);
-    offset[i] = static_cast<C>(a / rows);
+    const double left = rest ? static_cast<double>(rest[i]) : 0;
+    b -= a * left;
     slope[i] = static_cast<C>(b * r * r / rows);
+    offset[i] = static_cast<C>(a / rows - left * static_cast<double>(slope[i]));
     if (dbias) dbias[i] = static_cast<C>(a);
     if (dweight) dweight[i] = static_cast<C>(b * r);
   }
 };
 
-/// With x̂ = (x − mean)·rstd: dx = weight·rstd·(dy − Σdy/rows − x̂·Σ(dy·x̂)/rows).
+/// With x̂ = (x − mean − rest)·rstd: dx = weight·rstd·(dy − Σdy/rows − x̂·Σ(dy·x̂)/rows).
 template <class T, int N>
 struct InputGradient {
   static constexpr int pack = N, at_once = 4;
@@ -248,8 +257,8 @@ struct InputGradient {
 
 template <class T>
 void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const Computed<T>* mean,
-              const Computed<T>* rstd, const Computed<T>* weight, T* dx, Computed<T>* dweight,
-              Computed<T>* dbias, T* dresidual) {
+              const Computed<T>* rest, const Computed<T>* rstd, const Computed<T>* weight, T* dx,
+              Computed<T>* dweight, Computed<T>* dbias, T* dresidual) {
   using C = Computed<T>;
   const RowGroups rows(b.groups, b.row_begin);
   const Scratch<C> offset(b.groups * b.channels), slope(b.groups * b.channels);
@@ -257,7 +266,7 @@ void backward(const BatchNorm& b, const T* x, const T* y, const T* dy, const Com
       b.channels,
       [&]<int N>() {
         sum_columns(rows, b.channels, GradientSums<T, N>{{x, dy, y}, mean, dresidual},
-                    FinishGradients<T>{rstd, offset.data(), slope.data(), dweight, dbias});
+                    FinishGradients<T>{rest, rstd, offset.data(), slope.data(), dweight, dbias});
       },
       x, y, dy, mean, dresidual);
   if (!dx) return;
@@ -291,33 +300,34 @@ struct WeightedRows {
 }  // namespace
 
 void norm(Table& t) {
-  t.batch_norm_statistics = [](const BatchNorm& b, const void* x, void* mean, void* variance) {
+  t.batch_norm_statistics = [](const BatchNorm& b, const void* x, void* mean, void* rest, void* variance) {
     visit_real("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
       using C = Computed<T>;
-      statistics(b, static_cast<const T*>(x), static_cast<C*>(mean), static_cast<C*>(variance));
+      statistics(b, static_cast<const T*>(x), static_cast<C*>(mean), static_cast<C*>(rest),
+                 static_cast<C*>(variance));
     });
   };
-  t.batch_norm = [](const BatchNorm& b, const void* x, const void* mean, const void* rstd, const void* weight,
-                    const void* bias, const void* residual, bool relu, void* y) {
+  t.batch_norm = [](const BatchNorm& b, const void* x, const void* mean, const void* rest, const void* rstd,
+                    const void* weight, const void* bias, const void* residual, bool relu, void* y) {
     visit_real("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
       using C = Computed<T>;
-      normalize(b, static_cast<const T*>(x), static_cast<const C*>(mean), static_cast<const C*>(rstd),
-                static_cast<const C*>(weight), static_cast<const C*>(bias), static_cast<const T*>(residual),
-                relu, static_cast<T*>(y));
+      normalize(b, static_cast<const T*>(x), static_cast<const C*>(mean), static_cast<const C*>(rest),
+                static_cast<const C*>(rstd), static_cast<const C*>(weight), static_cast<const C*>(bias),
+                static_cast<const T*>(residual), relu, static_cast<T*>(y));
     });
   };
   t.batch_norm_backward = [](const BatchNorm& b, const void* x, const void* y, const void* dy,
-                             const void* mean, const void* rstd, const void* weight, void* dx, void* dweight,
-                             void* dbias, void* dresidual) {
+                             const void* mean, const void* rest, const void* rstd, const void* weight,
+                             void* dx, void* dweight, void* dbias, void* dresidual) {
     visit_real("batch_norm", b.dtype, [&](auto zero) {
       using T = decltype(zero);
       using C = Computed<T>;
       backward(b, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(dy),
-               static_cast<const C*>(mean), static_cast<const C*>(rstd), static_cast<const C*>(weight),
-               static_cast<T*>(dx), static_cast<C*>(dweight), static_cast<C*>(dbias),
-               static_cast<T*>(dresidual));
+               static_cast<const C*>(mean), static_cast<const C*>(rest), static_cast<const C*>(rstd),
+               static_cast<const C*>(weight), static_cast<T*>(dx), static_cast<C*>(dweight),
+               static_cast<C*>(dbias), static_cast<T*>(dresidual));
     });
   };
   t.weighted_rows = [](DType type, std::int64_t rows, std::int64_t channels, double keep,

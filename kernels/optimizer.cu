@@ -83,8 +83,8 @@ struct Adam {
         v.value[j] = fmadd(beta2, v.value[j], rest2 * d * d);
         T spread = v.value[j];
         if (largest) spread = most.value[j] = most.value[j] < spread ? spread : most.value[j];
-        p.value[j] =
-            fmadd(keep, p.value[j], -(factor * m.value[j] / fmadd(std::sqrt(spread), unbias, epsilon)));
+        const T move = factor * m.value[j] / fmadd(std::sqrt(spread), unbias, epsilon);
+        p.value[j] = fmadd(keep, p.value[j], m.value[j] == T(0) ? T(0) : -move);  // with ε = 0, 0/0
       }
       store(first + i, m);
       store(second + i, v);

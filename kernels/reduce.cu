@@ -23,7 +23,7 @@ struct Sum {
   Elements<T> y;
   LPF_DEVICE State none() const { return T(0); }
   LPF_DEVICE State one(T v, std::int64_t) const { return v; }
-  LPF_DEVICE State join(State a, State b) const { return a + b; }
+  LPF_DEVICE State join(State a, State b) const { return lpf::detail::wrapping_add(a, b); }
   LPF_DEVICE void put(std::int64_t k, State s) const { y.set(k, s); }
 };
 
@@ -33,7 +33,7 @@ struct Product {
   Elements<T> y;
   LPF_DEVICE State none() const { return State(1); }
   LPF_DEVICE State one(State v, std::int64_t) const { return v; }
-  LPF_DEVICE State join(State a, State b) const { return a * b; }
+  LPF_DEVICE State join(State a, State b) const { return lpf::detail::wrapping_multiply(a, b); }
   LPF_DEVICE void put(std::int64_t k, State s) const { y.set(k, s); }
 };
 

@@ -95,8 +95,8 @@ CachingAllocator& allocator() {
       new CachingAllocator({[](std::size_t bytes) { return Arena::instance().allocate(bytes); },
                             [](void* block, std::size_t bytes) { Arena::instance().free(block, bytes); },
                             [](std::size_t bytes, const MemoryStats& stats) {
-                              fail<DeviceError>("allocate", "out of memory on cuda:0: ", bytes,
-                                                " bytes wanted, ", stats.in_use, " in use");
+                              fail<OutOfMemoryError>("allocate", "out of memory on cuda:0: ", bytes,
+                                                     " bytes wanted, ", stats.in_use, " in use");
                             }});
   return *one;
 }

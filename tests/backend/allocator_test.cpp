@@ -27,6 +27,16 @@ TEST_CASE("a freed block is used again for its size") {
   CHECK(cpu().memory_stats().system_allocations == before);
 }
 
+#ifndef __SANITIZE_ADDRESS__  // which ends the program instead
+TEST_CASE(
+    "memory that the system does not have is an OutOfMemoryError, and nothing is in use because of it") {
+  const auto before = cpu().memory_stats().in_use;
+  CHECK_ERROR(empty({std::int64_t{1} << 50}, {.device = Device::cpu()}), OutOfMemoryError, "[allocate]",
+              "out of memory", "bytes wanted", "smaller batches");
+  CHECK(cpu().memory_stats().in_use == before);
+}
+#endif
+
 TEST_CASE("blocks are aligned to 64 bytes and do not overlap") {
   std::vector<Tensor> blocks;
   for (const std::int64_t n : {0, 1, 15, 16, 17, 63, 64, 65, 100, 255, 256, 257, 1000, 4097, 100000}) {

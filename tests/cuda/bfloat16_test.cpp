@@ -323,33 +323,37 @@ TEST_CASE("bfloat16 kernels: batch norm, with statistics and gradients of weight
       const Tensor x = numbers(choice, {rows, c}), dy = numbers(choice, {rows, c});
       const Tensor weight = choice.numbers({groups, c}, float32), bias = choice.numbers({groups, c}, float32);
       const Tensor mean = affine(choice.numbers({groups, c}, float32), 0.1, 0),
-                   rstd = affine(abs(choice.numbers({groups, c}, float32)), 0.3, 0.5);
+                   rstd = affine(abs(choice.numbers({groups, c}, float32)), 0.3, 0.5),
+                   rest = affine(mean, 1e-3, 0);
       const std::int64_t stride = shared ? 0 : c, channels = c;
       const auto b = [&, channels](DType type) {
         return backend::BatchNorm{type, groups, channels, begin.data(), stride, 1e-5};
       };
       check_rounded(
-          {x}, {unwritten({groups, c}, float32), unwritten({groups, c}, float32)}, 0,
+          {x},
+          {unwritten({groups, c}, float32), unwritten({groups, c}, float32), unwritten({groups, c}, float32)},
+          0,
           [&](const Table& t, DType type, const auto& in, const auto& out) {
-            t.batch_norm_statistics(b(type), in[0], out[0], out[1]);
+            t.batch_norm_statistics(b(type), in[0], out[0], out[1], out[2]);
           },
           offset);
       const Tensor residual = numbers(choice, {rows, c});
       for (const bool relu : {false, true}) {
         check_rounded(
-            {x, mean, rstd, weight, bias, relu ? residual : Tensor()}, {unwritten(x.shape())}, float_slack,
+            {x, mean, rest, rstd, weight, bias, relu ? residual : Tensor()}, {unwritten(x.shape())},
+            float_slack,
             [&](const Table& t, DType type, const auto& in, const auto& out) {
-              t.batch_norm(b(type), in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
+              t.batch_norm(b(type), in[0], in[1], in[2], in[3], in[4], in[5], in[6], relu, out[0]);
             },
             offset);
         check_rounded(
-            {x, dy, mean, rstd, weight, relu ? residual : Tensor()},
+            {x, dy, mean, rest, rstd, weight, relu ? residual : Tensor()},
             {unwritten(x.shape()), unwritten({groups, c}, float32), unwritten({groups, c}, float32),
              relu ? unwritten(x.shape()) : Tensor()},
             float_slack,
             [&](const Table& t, DType type, const auto& in, const auto& out) {
-              t.batch_norm_backward(b(type), in[0], in[5], in[1], in[2], in[3], in[4], out[0], out[1], out[2],
-                                    out[3]);
+              t.batch_norm_backward(b(type), in[0], in[6], in[1], in[2], in[3], in[4], in[5], out[0], out[1],
+                                    out[2], out[3]);
             },
             offset);
       }

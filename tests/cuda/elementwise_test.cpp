@@ -1,4 +1,6 @@
 // Elementwise kernels compared with the CPU's, on random numbers, shapes and strides.
+#include <cstdint>
+
 #include "compare.hpp"
 #include "strided.hpp"
 
@@ -261,5 +263,47 @@ TEST_CASE("elementwise: fill and accumulate") {
                  [&](const Table& t, const auto& in, const auto& out) {
                    t.accumulate(type, n, -0.3, in[0], out[0]);
                  });
+  }
+}
+
+TEST_CASE("elementwise: two operands of special numbers, and conversions of them, are the CPU's") {
+  SKIP_WITHOUT_CUDA;
+  const std::vector<double> reals = {0,    -0.0,  1e-310, 1e-40, -1e-40,   0.3,       -1,          2.5,
+                                     1e20, -1e20, 1e30,   -1e30, infinity, -infinity, not_a_number};
+  const std::vector<std::int64_t> wholes = {0,         1,         -1,           7, INT32_MAX, INT32_MIN,
+                                            INT64_MAX, INT64_MIN, INT64_MIN + 1};
+  for (const DType type : {float32, float64, int32, int64, uint8}) {
+    const Tensor x = is_floating(type) ? from_vector(reals, {std::ssize(reals)}).to(type)
+                                       : from_vector(wholes, {std::ssize(wholes)}).to(type);
+    const std::int64_t n = x.numel();
+    const Tensor a = expand(x.reshape({n, 1}), {n, n}), b = expand(x, {n, n});
+    for (int i = 0; i <= static_cast<int>(Binary::elu_backward); ++i) {
+      const Binary op{i};
+      if (!is_floating(type) && !for_integers(op)) continue;
+      INFO(text_of(type), ", function ", i);
+      const DType type_y = is_test(op) ? DType::bool_ : type;
+      const bool exact = is_test(op) || !is_floating(type);
+      check_same({a, b}, {zeros({n, n}, {.dtype = type_y})}, exact ? 0 : tolerance_of(type),
+                 [&](const Table& t, const auto& in, const auto& out) {
+                   t.binary(op, on(contiguous_view({n, n}, type), in[0]),
+                            on(contiguous_view({n, n}, type), in[1]),
+                            on(contiguous_view({n, n}, type_y), out[0]), 0.3);
+                 });
+    }
+    for (const DType to : all_dtypes) {
+      INFO(text_of(type), " to ", text_of(to));
+      const Tensor expected = x.to(Device::cpu()).to(to),
+                   found = x.to(Device::cuda()).to(to).to(Device::cpu());
+      if (is_floating(to)) {
+        CHECK(relative_error(found, expected) == 0);
+      } else {
+        CHECK(same_bits(found, expected));
+      }
+    }
+    for (const double value : {-1.0, 257.0, 1e30, -1e30, infinity, not_a_number}) {
+      const Tensor expected = full({5}, value, {type, Device::cpu()}),
+                   found = full({5}, value, {type, Device::cuda()});
+      CHECK(relative_error(found.to(Device::cpu()), expected) == 0);
+    }
   }
 }

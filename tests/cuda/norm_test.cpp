@@ -19,12 +19,14 @@ void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t
   const Tensor x = choice.numbers({rows, c}, type) + mean_of_x, dy = choice.numbers({rows, c}, type);
   const Tensor weight = choice.numbers({groups, c}, type), bias = choice.numbers({groups, c}, type);
   const Shape per_group{groups, c};
-  Tensor mean = unwritten(per_group, type), variance = unwritten(per_group, type);
+  Tensor mean = unwritten(per_group, type), rest = unwritten(per_group, type),
+         variance = unwritten(per_group, type);
   BatchNorm b{type, groups, c, row_begin.data(), 0, 1e-5};
   check_same(
-      {x}, {mean, variance}, tolerance(type),
-      [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1]); }, offset);
-  backend::get(Device::cpu()).batch_norm_statistics(b, x.raw(), mean.raw(), variance.raw());
+      {x}, {mean, unwritten(per_group, type), variance}, tolerance(type),
+      [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1], out[2]); },
+      offset);
+  backend::get(Device::cpu()).batch_norm_statistics(b, x.raw(), mean.raw(), rest.raw(), variance.raw());
   const Tensor rstd = rsqrt(variance + 1e-5);
   for (const int affine : {0, 1, 2}) {  // none, shared, one per group
     b.affine_stride = affine == 2 ? c : 0;
@@ -33,37 +35,37 @@ void check_batch_norm(Choice& choice, DType type, const std::vector<std::int64_t
     for (const bool relu : {false, true})
       for (const Tensor& residual : {Tensor(), dy})
         check_same(
-            {x, mean, rstd, scale, shift, residual}, {unwritten(x.shape(), type)}, tolerance(type),
+            {x, mean, rest, rstd, scale, shift, residual}, {unwritten(x.shape(), type)}, tolerance(type),
             [&](const auto& t, auto in, auto out) {
-              t.batch_norm(b, in[0], in[1], in[2], in[3], in[4], in[5], relu, out[0]);
+              t.batch_norm(b, in[0], in[1], in[2], in[3], in[4], in[5], in[6], relu, out[0]);
             },
             offset);
     // Sums of so many terms of size 1: relative to their square root.
     const double size = std::sqrt(static_cast<double>(rows / groups + 1));
     for (const Tensor& y : {Tensor(), relu(choice.numbers({rows, c}, type))}) {
       check_same(
-          {x, y, dy / size, mean, rstd, scale},
+          {x, y, dy / size, mean, rest, rstd, scale},
           {unwritten(x.shape(), type), unwritten(per_group, type), unwritten(per_group, type)},
           tolerance(type),
           [&](const auto& t, auto in, auto out) {
-            t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], out[0], out[1], out[2],
+            t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], in[6], out[0], out[1], out[2],
                                   nullptr);
           },
           offset);
       check_same(
-          {x, y, dy, mean, rstd, scale}, {unwritten(per_group, type)}, tolerance(type) * size,
+          {x, y, dy, mean, rest, rstd, scale}, {unwritten(per_group, type)}, tolerance(type) * size,
           [&](const auto& t, auto in, auto out) {
-            t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], nullptr, nullptr, out[0],
-                                  nullptr);
+            t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], in[6], nullptr, nullptr,
+                                  out[0], nullptr);
           },
           offset);
       if (y.defined())
         check_same(
-            {x, y, dy / size, mean, rstd, scale}, {unwritten(x.shape(), type), unwritten(x.shape(), type)},
-            tolerance(type),
+            {x, y, dy / size, mean, rest, rstd, scale},
+            {unwritten(x.shape(), type), unwritten(x.shape(), type)}, tolerance(type),
             [&](const auto& t, auto in, auto out) {
-              t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], out[0], nullptr, nullptr,
-                                    out[1]);
+              t.batch_norm_backward(b, in[0], in[1], in[2], in[3], in[4], in[5], in[6], out[0], nullptr,
+                                    nullptr, out[1]);
             },
             offset);
     }
@@ -116,9 +118,9 @@ TEST_CASE("batch norm's statistics have the digits of their type") {
           x.alias({c}, 0).fill_(mean + 0.3 + first);
           x = x.to(type);
           const auto statistics = [&](const Tensor& of, DType result) {
-            const Tensor m = unwritten({c}, result).to(of.device()), v = m.clone();
+            const Tensor m = unwritten({c}, result).to(of.device()), rest = m.clone(), v = m.clone();
             of.backend().batch_norm_statistics({of.dtype(), 1, c, row_begin, 0, 1e-5}, of.raw(), m.raw(),
-                                               v.raw());
+                                               rest.raw(), v.raw());
             return std::pair{m.to(Device::cpu()), v.to(Device::cpu())};
           };
           const auto found = statistics(x.to(Device::cuda()), type == float64 ? float64 : float32);
@@ -152,8 +154,9 @@ TEST_CASE("batch norm of numbers with a large mean") {
   const std::int64_t rows[] = {0, 2000};
   const Tensor x = normal({2000, 3}, 7) + 1e6;
   const BatchNorm b{float64, 1, 3, rows, 0, 1e-5};
-  check_same({x}, {zeros({3}, {float64}), zeros({3}, {float64})}, 1e-12,
-             [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1]); });
+  check_same(
+      {x}, {zeros({3}, {float64}), zeros({3}, {float64}), zeros({3}, {float64})}, 1e-12,
+      [&](const auto& t, auto in, auto out) { t.batch_norm_statistics(b, in[0], out[0], out[1], out[2]); });
 }
 
 TEST_CASE("layer norm of rows of any length") {
@@ -169,20 +172,21 @@ TEST_CASE("layer norm of rows of any length") {
         const Tensor weight = affine ? choice.numbers({n}, type) : Tensor(),
                      bias = affine ? choice.numbers({n}, type) : Tensor();
         const Tensor y = unwritten(x.shape(), type), mean = unwritten({rows}, type),
-                     rstd = unwritten({rows}, type);
-        check_same({x, weight, bias}, {y, mean, rstd}, tolerance(type),
+                     rest = unwritten({rows}, type), rstd = unwritten({rows}, type);
+        check_same({x, weight, bias}, {y, mean, rest, rstd}, tolerance(type),
                    [&](const auto& t, auto in, auto out) {
-                     t.layer_norm(type, rows, n, 1e-5, in[0], in[1], in[2], out[0], out[1], out[2]);
+                     t.layer_norm(type, rows, n, 1e-5, in[0], in[1], in[2], out[0], out[1], out[2], out[3]);
                    });
         backend::get(Device::cpu())
-            .layer_norm(type, rows, n, 1e-5, x.raw(), nullptr, nullptr, y.raw(), mean.raw(), rstd.raw());
+            .layer_norm(type, rows, n, 1e-5, x.raw(), nullptr, nullptr, y.raw(), mean.raw(), rest.raw(),
+                        rstd.raw());
         const auto backward = [&](const auto& t, auto in, auto dx, auto dweight, auto dbias) {
-          t.layer_norm_backward(type, rows, n, in[0], in[1], in[2], in[3], in[4], dx, dweight, dbias);
+          t.layer_norm_backward(type, rows, n, in[0], in[1], in[2], in[3], in[4], in[5], dx, dweight, dbias);
         };
-        check_same({x, dy, mean, rstd, weight},
+        check_same({x, dy, mean, rest, rstd, weight},
                    {unwritten(x.shape(), type), unwritten({n}, type), unwritten({n}, type)}, tolerance(type),
                    [&](const auto& t, auto in, auto out) { backward(t, in, out[0], out[1], out[2]); });
-        check_same({x, dy, mean, rstd, weight}, {unwritten({n}, type)}, tolerance(type),
+        check_same({x, dy, mean, rest, rstd, weight}, {unwritten({n}, type)}, tolerance(type),
                    [&](const auto& t, auto in, auto out) { backward(t, in, nullptr, out[0], nullptr); });
       }
     }

@@ -42,7 +42,8 @@ struct View {
   std::int64_t stride[8];
 };
 
-/// y = f(x; a, b), elementwise. `affine` is a·x + b, `power` x^a, `clamp` min(max(x, a), b).
+/// y = f(x; a, b), elementwise. `affine` is a·x + b, `power` x^a, `clamp` min(max(x, a), b). Integers wrap on
+/// overflow.
 enum class Unary : int {
   affine,
   negative,
@@ -99,7 +100,7 @@ enum class Binary : int {
   logical_and,
   logical_or,
   logical_xor,
-  relu_backward,        // g where x > 0
+  relu_backward,        // x ≤ 0 ? 0 : g
   leaky_relu_backward,  // g·(x > 0 ? 1 : alpha)
   tanh_backward,        // g·(1 − y²)
   sigmoid_backward,     // g·y·(1 − y)
@@ -254,7 +255,9 @@ struct Table {
   void (*unary)(Unary, DType, std::int64_t n, const void* x, void* y, double a, double b);
   void (*binary)(Binary, const View& a, const View& b, const View& y, double alpha);
   void (*where)(const View& condition, const View& a, const View& b, const View& y);
-  void (*assign)(const View& y, const View& x);                                 // y = convert(x), any strides
+  // y = x, any strides, converted. Integers wrap; a floating number becomes the nearest one that an integer
+  // type has, and NaN 0; to bool x != 0
+  void (*assign)(const View& y, const View& x);
   void (*accumulate)(DType, std::int64_t n, double a, const void* x, void* y);  // y += a·x
 
   // Reductions of x [outer, n, inner] over the middle; argmax and argmin write int64, the sum of
@@ -305,25 +308,26 @@ struct Table {
   void (*avg_pool2d)(const Pool2d&, const void* x, void* y);
   void (*avg_pool2d_backward)(const Pool2d&, const void* dy, void* dx);
 
-  // Normalisation; mean and rstd [groups, channels].
-  void (*batch_norm_statistics)(const BatchNorm&, const void* x, void* mean,
-                                void* variance);  // biased variance
+  // Normalisation; mean, rest and rstd [groups, channels]. The mean is mean + rest: `rest` is what rounding
+  // to the type left of it, so that x less a large mean keeps its digits; null: 0. The variance is the biased
+  // one.
+  void (*batch_norm_statistics)(const BatchNorm&, const void* x, void* mean, void* rest, void* variance);
   // y = f((x − mean)·rstd·weight + bias + residual): residual may be null, f is max(·, 0) if relu
-  void (*batch_norm)(const BatchNorm&, const void* x, const void* mean, const void* rstd, const void* weight,
-                     const void* bias, const void* residual, bool relu, void* y);
+  void (*batch_norm)(const BatchNorm&, const void* x, const void* mean, const void* rest, const void* rstd,
+                     const void* weight, const void* bias, const void* residual, bool relu, void* y);
   // dx of the normalisation with its statistics; dweight, dbias [groups, channels] (not summed over groups).
   // y, of a batch_norm() with relu: dy is masked where y ≤ 0, and so written to dresidual unless that is null
   void (*batch_norm_backward)(const BatchNorm&, const void* x, const void* y, const void* dy,
-                              const void* mean, const void* rstd, const void* weight, void* dx, void* dweight,
-                              void* dbias, void* dresidual);
+                              const void* mean, const void* rest, const void* rstd, const void* weight,
+                              void* dx, void* dweight, void* dbias, void* dresidual);
   // y[c] = keep·y[c] + Σ_r weight[r]·x[r, c] for x [rows, channels]: running statistics; weight on the host
   void (*weighted_rows)(DType, std::int64_t rows, std::int64_t channels, double keep, const double* weight,
                         const void* x, void* y);
   void (*layer_norm)(DType, std::int64_t rows, std::int64_t n, double epsilon, const void* x,
-                     const void* weight, const void* bias, void* y, void* mean, void* rstd);
+                     const void* weight, const void* bias, void* y, void* mean, void* rest, void* rstd);
   void (*layer_norm_backward)(DType, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
-                              const void* mean, const void* rstd, const void* weight, void* dx, void* dweight,
-                              void* dbias);
+                              const void* mean, const void* rest, const void* rstd, const void* weight,
+                              void* dx, void* dweight, void* dbias);
 
   // Rows [rows, n].
   void (*softmax)(DType, std::int64_t rows, std::int64_t n, bool logarithm, const void* x, void* y);

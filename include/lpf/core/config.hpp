@@ -3,7 +3,13 @@
 // lpf::compiled (which defines LPF_COMPILED) they are declarations whose code is not emitted: it is in the
 // library, where src/compiled.cpp emits each once, so such a program compiles quickly. Only headers that
 // src/compiled.cpp includes (lpf/lpf.hpp's and those of sharpness/) may use it.
+//
+// A compiler that assumes that there is no NaN is refused.
 #pragma once
+
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#  error "LPF: -ffast-math and -ffinite-math-only break is_nan, argmax and the losses: compile without them"
+#endif
 
 #if defined(LPF_COMPILED) && defined(__clang__)
 // gnu_inline without extern is intended, and members cannot be extern.

@@ -31,6 +31,10 @@ class DTypeError : public Error {
 class DeviceError : public Error {
   using Error::Error;
 };
+/// A device has no memory for what is wanted.
+class OutOfMemoryError : public Error {
+  using Error::Error;
+};
 /// An option or argument outside its range.
 class ValueError : public Error {
   using Error::Error;

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
+#include <type_traits>
 
 #ifdef __CUDACC__
 #  define LPF_HD __host__ __device__
@@ -52,6 +54,49 @@ LPF_HD_INLINE double square_root(double x) {
 #else
   return std::sqrt(x);
 #endif
+}
+
+/// a + b, a − b, a·b. Integers wrap, as unsigned ones do; in C++ the overflow of signed ones is undefined.
+template <class T>
+LPF_HD_INLINE constexpr T wrapping_add(T a, T b) {
+  if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) {
+    using Unsigned = std::make_unsigned_t<T>;
+    return static_cast<T>(static_cast<Unsigned>(a) + static_cast<Unsigned>(b));
+  } else {
+    return static_cast<T>(a + b);
+  }
+}
+template <class T>
+LPF_HD_INLINE constexpr T wrapping_subtract(T a, T b) {
+  if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) {
+    using Unsigned = std::make_unsigned_t<T>;
+    return static_cast<T>(static_cast<Unsigned>(a) - static_cast<Unsigned>(b));
+  } else {
+    return static_cast<T>(a - b);
+  }
+}
+template <class T>
+LPF_HD_INLINE constexpr T wrapping_multiply(T a, T b) {
+  if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) {
+    using Unsigned = std::make_unsigned_t<T>;
+    return static_cast<T>(static_cast<Unsigned>(a) * static_cast<Unsigned>(b));
+  } else {
+    return static_cast<T>(a * b);
+  }
+}
+
+/// v without its fraction as an integer of at most 64 bits: the nearest one that the type has, 0 for NaN. In
+/// C++ the conversion of a number that the type does not have is undefined.
+template <class T>
+LPF_HD_INLINE constexpr T saturated(double v) {
+  constexpr auto low = static_cast<double>(std::numeric_limits<T>::min());
+  constexpr auto high =
+      static_cast<double>(std::numeric_limits<T>::max());  // 2⁶³ for int64, which it does not have
+  constexpr double last = sizeof(T) < 8 ? high : 0x1.fffffffffffffp62;
+  const double above = v > low ? v : low, inside = above < last ? above : last;
+  T nearest = static_cast<T>(inside);
+  if constexpr (sizeof(T) == 8) nearest = v >= high ? std::numeric_limits<T>::max() : nearest;
+  return v == v ? nearest : T(0);
 }
 
 /// a / b, correctly rounded.

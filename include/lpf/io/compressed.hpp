@@ -91,7 +91,7 @@ class PackedInput {
                       taken_ - unused, ": ", reason);
   }
   [[noreturn]] void cannot_start() const {
-    fail<Error>(operation_, "the ", kind_, " library cannot start: out of memory");
+    fail<OutOfMemoryError>(operation_, "the ", kind_, " library cannot start: out of memory");
   }
 
  private:

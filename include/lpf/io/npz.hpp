@@ -154,7 +154,8 @@ class ZipReader {
     stream.next_in = reinterpret_cast<Bytef*>(packed.data());
     char nothing = 0;  // zlib needs a valid pointer even for no bytes
     stream.next_out = reinterpret_cast<Bytef*>(out.empty() ? &nothing : out.data());
-    check<Error>(inflateInit2(&stream, -MAX_WBITS) == Z_OK, "load_npz", "zlib cannot start: out of memory");
+    check<OutOfMemoryError>(inflateInit2(&stream, -MAX_WBITS) == Z_OK, "load_npz",
+                            "zlib cannot start: out of memory");
     const auto piece = [](std::uint64_t left) {  // zlib's counts are 32-bit
       return static_cast<uInt>(std::min<std::uint64_t>(left, 1u << 30));
     };

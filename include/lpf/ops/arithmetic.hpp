@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 
 #include "lpf/ops/reduce.hpp"
 #include "lpf/ops/replica_dim.hpp"
@@ -132,11 +133,28 @@ LPF_ONCE Tensor div(const Tensor& a, const Tensor& b) {
   detail::check_floating("div", a);
   Tensor y = detail::binary("div", backend::Binary::divide, a, b);
   return record("div", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
-    const Tensor ga = div(g, b);
-    return Grads{need[0] ? sum_to(ga, a.shape()) : Tensor(),
-                 need[1] ? sum_to(affine(mul(ga, div(a, b)), -1, 0), b.shape()) : Tensor()};
+    // −g·(a/b)/b in this order: of small b, g/b and 1/b² overflow where the gradient is 0 or finite.
+    return Grads{need[0] ? sum_to(div(g, b), a.shape()) : Tensor(),
+                 need[1] ? sum_to(affine(div(mul(g, div(a, b)), b), -1, 0), b.shape()) : Tensor()};
   });
 }
+
+namespace detail {
+
+/// −⌊a/b⌋ where remainder(a, b) = a − b·⌊a/b⌋, without history: a/b itself may be rounded to the next
+/// integer. Where b is infinite and its sign another than a's, the remainder is b, and ⌊a/b⌋ is −1.
+LPF_ONCE Tensor minus_quotient(const Tensor& a, const Tensor& b) {
+  using backend::Binary, backend::Unary;
+  const Tensor r = binary("remainder", Binary::remainder, a, b), size = unary(Unary::absolute, r);
+  const Tensor infinite = binary("remainder", Binary::equal, size,
+                                 full({}, std::numeric_limits<double>::infinity(), size.options()), true);
+  const Tensor whole = binary("remainder", Binary::divide, binary("remainder", Binary::subtract, r, a), b);
+  const Tensor slope = unary(Unary::round, whole), one = ones({}, slope.options()), y = empty_like(slope);
+  y.backend().where(view_of(infinite), view_as(one, y.shape()), view_of(slope), view_of(y));
+  return y;
+}
+
+}  // namespace detail
 
 /// The remainder of a / b with the sign of b, like Python's % and NumPy's.
 /// Integers: ValueError if some b is 0.
@@ -148,13 +166,8 @@ LPF_ONCE Tensor remainder(const Tensor& a, const Tensor& b) {
   check(is_floating(b.dtype()) || all(b.to(DType::bool_)).item<bool>(), "remainder",
         "division of integers by 0");
   return record("remainder", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
-    Tensor slope;  // −floor(a / b), constant between jumps
-    if (need[1])
-      slope = detail::unary(
-          backend::Unary::negative,
-          detail::unary(backend::Unary::floor, detail::binary("remainder", backend::Binary::divide, a, b)));
     return Grads{need[0] ? sum_to(g, a.shape()) : Tensor(),
-                 need[1] ? sum_to(mul(g, slope), b.shape()) : Tensor()};
+                 need[1] ? sum_to(mul(g, detail::minus_quotient(a, b)), b.shape()) : Tensor()};
   });
 }
 
@@ -177,15 +190,16 @@ LPF_ONCE Tensor operator+(const Tensor& x, double s) { return affine(x, 1, s); }
 LPF_ONCE Tensor operator+(double s, const Tensor& x) { return affine(x, 1, s); }
 LPF_ONCE Tensor operator-(const Tensor& x, double s) { return affine(x, 1, -s); }
 LPF_ONCE Tensor operator-(double s, const Tensor& x) { return affine(x, -1, s); }
-LPF_ONCE Tensor operator*(const Tensor& x, double s) { return affine(x, s, 0); }
-LPF_ONCE Tensor operator*(double s, const Tensor& x) { return affine(x, s, 0); }
+// A product plus −0 is the product, of either sign of 0.
+LPF_ONCE Tensor operator*(const Tensor& x, double s) { return affine(x, s, -0.0); }
+LPF_ONCE Tensor operator*(double s, const Tensor& x) { return affine(x, s, -0.0); }
 LPF_ONCE Tensor operator/(const Tensor& x, double s) {
   check<DTypeError>(is_floating(x.dtype()), "div", "needs float32 or float64, got ", name_of(x.dtype()));
-  if (x.dtype() == bfloat16) return affine(x, 1 / s, 0);  // s itself is not rounded
+  if (x.dtype() == bfloat16) return affine(x, 1 / s, -0.0);  // s itself is not rounded
   return div(x, full({}, s, x.options()));
 }
 LPF_ONCE Tensor operator/(double s, const Tensor& x) { return div(full({}, s, x.options()), x); }
-LPF_ONCE Tensor Tensor::operator-() const { return affine(*this, -1, 0); }
+LPF_ONCE Tensor Tensor::operator-() const { return affine(*this, -1, -0.0); }
 
 namespace detail {
 LPF_ONCE Tensor compare(const char* name, backend::Binary op, const Tensor& a, const Tensor& b) {
@@ -287,14 +301,15 @@ namespace detail {
 LPF_ONCE Tensor extremum(const char* name, bool larger, const Tensor& a, const Tensor& b) {
   Tensor y = binary(name, larger ? backend::Binary::maximum : backend::Binary::minimum, a, b);
   return record(name, std::move(y), {a, b}, [larger, a, b](const Tensor& g, Need need) {
-    const Tensor first = larger ? a >= b : a <= b, zero = zeros({}, g.options());
-    return Grads{need[0] ? sum_to(where(first, g, zero), a.shape()) : Tensor(),
-                 need[1] ? sum_to(where(first, zero, g), b.shape()) : Tensor()};
+    const Tensor second = logical_or(larger ? a < b : b < a, is_nan(b)), zero = zeros({}, g.options());
+    return Grads{need[0] ? sum_to(where(second, zero, g), a.shape()) : Tensor(),
+                 need[1] ? sum_to(where(second, g, zero), b.shape()) : Tensor()};
   });
 }
 }  // namespace detail
 
-/// Elementwise maximum (minimum); NaN propagates; of equal operands the first receives the gradient.
+/// Elementwise maximum (minimum); NaN propagates. The operand that is the result receives the gradient, of
+/// equal ones (and of 0 and −0) the first.
 LPF_ONCE Tensor maximum(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("maximum", a, b, maximum);
   if (const auto cast = detail::cast_operands("maximum", a, b)) return maximum(cast.a, cast.b);

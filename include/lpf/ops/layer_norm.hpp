@@ -10,13 +10,16 @@ namespace lpf {
 
 namespace detail {
 
-/// The gradients of layer_norm_rows(), composed of differentiable operations.
+/// The gradients of layer_norm_rows(), composed of differentiable operations. 1/√(variance + ε) is `known`
+/// [rows] as a number, by which the rows are divided first, so that their squares do not overflow.
 LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& weight, double epsilon,
-                                        const Tensor& g, Need need) {
+                                        const Tensor& known, const Tensor& g, Need need) {
   const auto row_mean = [](const Tensor& t) { return mean(t, {1}, true); };
   const Tensor near = sub(x, row_mean(x)), centred = sub(near, row_mean(near));  // a large mean is rounded
-  const Tensor rstd = rsqrt(row_mean(square(centred)) + epsilon);
-  const Tensor normal = mul(centred, rstd);
+  const Tensor size = reshape(where(known > 0.0, known, ones({}, x.options())), {x.shape()[0], 1});
+  const Tensor unit = mul(centred, size);
+  const Tensor correction = rsqrt(add(row_mean(square(unit)), square(affine(size, std::sqrt(epsilon), 0))));
+  const Tensor rstd = mul(size, correction), normal = mul(unit, correction);
   const Tensor scaled = weight.defined() ? mul(g, weight) : g;
   Grads grads(3);
   if (need[0])
@@ -30,13 +33,13 @@ LPF_ONCE Grads layer_norm_rows_backward(const Tensor& x, const Tensor& weight, d
 LPF_ONCE Tensor layer_norm_rows(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
   const std::int64_t rows = x.shape()[0], n = x.shape()[1];
   Tensor y = empty_like(x);
-  const Tensor mean = empty({rows}, x.options()), rstd = empty_like(mean);
+  const Tensor mean = empty({rows}, x.options()), rest = empty_like(mean), rstd = empty_like(mean);
   x.backend().layer_norm(x.dtype(), rows, n, epsilon, x.raw(), data_or_null(weight), data_or_null(bias),
-                         y.raw(), mean.raw(), rstd.raw());
+                         y.raw(), mean.raw(), rest.raw(), rstd.raw());
   return record("layer_norm", std::move(y), {x, weight, bias}, [=](const Tensor& g, Need need) {
-    if (is_grad_enabled()) return layer_norm_rows_backward(x, weight, epsilon, g, need);
+    if (is_grad_enabled()) return layer_norm_rows_backward(x, weight, epsilon, rstd, g, need);
     const Tensor dx = empty_like(x), dweight = empty({n}, x.options()), dbias = empty_like(dweight);
-    x.backend().layer_norm_backward(x.dtype(), rows, n, x.raw(), g.raw(), mean.raw(), rstd.raw(),
+    x.backend().layer_norm_backward(x.dtype(), rows, n, x.raw(), g.raw(), mean.raw(), rest.raw(), rstd.raw(),
                                     data_or_null(weight), dx.raw(), dweight.raw(), dbias.raw());
     return Grads{dx, dweight, dbias};
   });

@@ -2,6 +2,7 @@
 // channels last; in PyTorch they are the second.
 #pragma once
 
+#include <limits>
 #include <optional>
 
 #include "lpf/ops/activation.hpp"
@@ -158,12 +159,15 @@ LPF_ONCE Tensor cross_entropy_rows(const Tensor& x, const Tensor& label, double 
   });
 }
 
-/// Cross-entropy against distributions over the classes.
+/// Cross-entropy against distributions over the classes, with 0·log 0 = 0: a class that a logit of −∞
+/// excludes may have probability 0.
 LPF_ONCE Tensor soft_cross_entropy(const Tensor& x, const Tensor& target,
                                    const CrossEntropyOptions& options) {
   check_target("cross_entropy", x, target);
   const double a = options.label_smoothing, classes = static_cast<double>(x.shape()[x.rank() - 1]);
-  Tensor terms = mul(a > 0 ? affine(target, 1 - a, a / classes) : target, log_softmax(x));
+  const Tensor log_p = log_softmax(x), q = a > 0 ? affine(target, 1 - a, a / classes) : target;
+  const Tensor excluded = logical_and(q == 0.0, log_p == -std::numeric_limits<double>::infinity());
+  Tensor terms = mul(q, where(excluded, zeros({}, x.options()), log_p));
   if (options.weight.defined()) terms = mul(terms, options.weight);
   return reduced(affine(sum(terms, {-1}), -1, 0), options.reduction);
 }
@@ -197,7 +201,9 @@ LPF_ONCE Tensor cross_entropy(const Tensor& x, const Tensor& target,
                                                : detail::mean_of(loss, label, options.ignore_index, count);
   }
   const detail::KnownLabels labels(label, options.ignore_index);
-  const Tensor log_p = log_softmax(logits), weight = options.weight.detach();
+  // An ignored row may hold anything: its gradient is 0.
+  const Tensor known = where(reshape(labels.kept, {rows, 1}), logits, zeros({}, x.options()));
+  const Tensor log_p = log_softmax(known), weight = options.weight.detach();
   Tensor loss = detail::nll_rows(log_p, labels, weight);
   if (a > 0) {
     const Tensor all = where(labels.kept, sum(mul(log_p, weight), {1}), zeros({}, x.options()));
@@ -251,10 +257,11 @@ LPF_ONCE Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, const Smoo
     return smooth_l1_loss(cast.a, cast.b, options);
   if (options.beta == 0) return l1_loss(x, target, options.reduction);
   detail::check_target("smooth_l1_loss", x, target);
-  const Tensor d = sub(x, target), size = abs(d), is_near = size < options.beta;
-  const Tensor near = where(is_near, d, zeros({}, d.options()));  // the slope of ∞², times 0, would be NaN
+  const Tensor d = sub(x, target), size = abs(d),
+               is_far = size >= options.beta;                    // a NaN is near: so is its slope
+  const Tensor near = where(is_far, zeros({}, d.options()), d);  // the slope of ∞², times 0, would be NaN
   return detail::reduced(
-      where(is_near, affine(square(near), 0.5 / options.beta, 0), affine(size, 1, -0.5 * options.beta)),
+      where(is_far, affine(size, 1, -0.5 * options.beta), affine(square(near), 0.5 / options.beta, 0)),
       options.reduction);
 }
 

@@ -55,7 +55,7 @@ LPF_ONCE Tensor sqrt(const Tensor& input) {
 LPF_ONCE Tensor reciprocal(const Tensor& input) {
   return detail::elementwise(
       "reciprocal", backend::Unary::reciprocal, input, 0, 0,
-      [](const Tensor& g, const Tensor& x) { return affine(div(g, mul(x, x)), -1, 0); });
+      [](const Tensor& g, const Tensor& x) { return affine(div(div(g, x), x), -1, 0); });
 }
 /// 1/√x.
 LPF_ONCE Tensor rsqrt(const Tensor& input) {
@@ -104,8 +104,8 @@ LPF_ONCE Tensor pow(const Tensor& input, double exponent) {
         return exponent == 0 ? zeros_like(g) : mul(g, affine(pow(x, exponent - 1), exponent, 0));
       });
 }
-/// a to the power b, as std::pow: 0⁰ = 1, (−2)² = 4. Where a = 0 the gradient of b is 0 for b ≥ 0, and that of
-/// a for b = 0; where a < 0 the gradient of b is NaN, as in PyTorch.
+/// a to the power b, as std::pow: 0⁰ = 1, (−2)² = 4. Where a = 0 the gradient of b is 0 for b ≥ 0, and that
+/// of a for b = 0; where a < 0 the gradient of b is NaN, as in PyTorch.
 LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b))
     return detail::on_replicas("pow", a, b, [](const Tensor& u, const Tensor& v) { return pow(u, v); });
@@ -115,8 +115,8 @@ LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) {
   return record("pow", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     const Tensor one = ones({}, a.options());
     Grads grads(2);
-    if (need[0]) {  // b·a^(b − 1), and 0 instead of 0·∞
-      const Tensor flat = logical_and(b == 0.0, logical_not(abs(a.detach()) > 0.0));
+    if (need[0]) {  // b·a^(b − 1), and 0 instead of 0·∞, also where 1/a overflows
+      const Tensor flat = logical_and(b == 0.0, logical_not(is_finite(reciprocal(a.detach()))));
       grads[0] = sum_to(mul(g, mul(b, pow(where(flat, one, a), affine(b, 1, -1)))), a.shape());
     }
     if (need[1]) {  // a^b·log a, and 0 instead of 0·(−∞)

@@ -98,7 +98,7 @@ LPF_ONCE Tensor scale_shift(const Tensor& x, const Tensor& mean, const Tensor& r
   const Shape each{std::ssize(begin) - 1, x.shape()[1]};
   const Tensor m = expand(mean, each), r = expand(rstd, each);
   Tensor y = empty_like(x);
-  x.backend().batch_norm(describe(x, begin, affine.plan != nullptr, 0), x.raw(), m.raw(), r.raw(),
+  x.backend().batch_norm(describe(x, begin, affine.plan != nullptr, 0), x.raw(), m.raw(), nullptr, r.raw(),
                          data_or_null(affine.weight), data_or_null(affine.bias), nullptr, false, y.raw());
   return record(
       "scale_shift", std::move(y), {x, affine.weight, affine.bias}, [=](const Tensor& g, Need need) {
@@ -134,23 +134,23 @@ LPF_ONCE Grads normalize_rows_backward(const Tensor& x, const Affine& affine, co
   return grads;
 }
 
-/// x [rows, C] normalised with the mean and variance [groups, C] of each group, scaled and shifted,
-/// plus residual (may be undefined), then max(·, 0) if relu. Replicas of weight and bias must be
+/// x [rows, C] normalised with the mean (mean + rest) and variance [groups, C] of each group, scaled and
+/// shifted, plus residual (may be undefined), then max(·, 0) if relu. Replicas of weight and bias must be
 /// sliced like the groups.
 LPF_ONCE Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowBegin& begin, double epsilon,
-                               const Tensor& mean, const Tensor& variance, const Tensor& residual,
-                               bool relu) {
+                               const Tensor& mean, const Tensor& rest, const Tensor& variance,
+                               const Tensor& residual, bool relu) {
   const bool replicated = affine.plan != nullptr;
   const Tensor rstd = rsqrt(variance + epsilon);
   Tensor y = empty_like(x);
-  x.backend().batch_norm(describe(x, begin, replicated, epsilon), x.raw(), mean.raw(), rstd.raw(),
+  x.backend().batch_norm(describe(x, begin, replicated, epsilon), x.raw(), mean.raw(), rest.raw(), rstd.raw(),
                          data_or_null(affine.weight), data_or_null(affine.bias), data_or_null(residual), relu,
                          y.raw());
   const Tensor positive = relu ? y.detach() : Tensor();
   return record(
       "batch_norm", std::move(y), {x, affine.weight, affine.bias, residual}, [=](const Tensor& g, Need need) {
         if (is_grad_enabled()) {
-          const Tensor d = relu ? where(positive > 0.0, g, zeros({}, g.options())) : g;
+          const Tensor d = relu ? where(positive <= 0.0, zeros({}, g.options()), g) : g;
           Grads grads = normalize_rows_backward(to_float32(x), affine, begin, epsilon, to_float32(d), need);
           grads.push_back(d);
           return grads;
@@ -158,7 +158,7 @@ LPF_ONCE Tensor normalize_rows(const Tensor& x, const Affine& affine, const RowB
         const Tensor dx = empty_like(x), dweight = empty_like(mean), dbias = empty_like(mean);
         const Tensor masked = relu && need[3] ? empty_like(x) : Tensor();
         x.backend().batch_norm_backward(describe(x, begin, replicated, epsilon), x.raw(),
-                                        data_or_null(positive), g.raw(), mean.raw(), rstd.raw(),
+                                        data_or_null(positive), g.raw(), mean.raw(), rest.raw(), rstd.raw(),
                                         data_or_null(affine.weight), dx.raw(), dweight.raw(), dbias.raw(),
                                         masked.defined() ? masked.raw() : nullptr);
         return Grads{dx, need[1] ? sum_of_groups(dweight, affine.weight) : Tensor(),
@@ -232,17 +232,18 @@ LPF_ONCE BatchNormResult batch_norm_train(const Tensor& x, const Tensor& weight,
   }
   result.mean = empty({groups, c}, detail::accumulation_options(x));
   result.variance = empty_like(result.mean);
+  const Tensor rest = empty_like(result.mean);
   x.backend().batch_norm_statistics(detail::describe(rows, begin, false, eps), rows.raw(), result.mean.raw(),
-                                    result.variance.raw());
+                                    rest.raw(), result.variance.raw());
   detail::check_then(x, then);
   const bool fits = !affine.plan || affine.plan->slices("batch_norm", rows.shape()[0]).boundaries() == begin;
   if (fits && !(then.residual.defined() && detail::is_cast("batch_norm residual", x, then.residual))) {
     const Tensor residual = then.residual.defined() ? reshape(then.residual, rows.shape()) : Tensor();
-    result.y = reshape(
-        detail::normalize_rows(rows, affine, begin, eps, result.mean, result.variance, residual, then.relu),
-        x.shape());
+    result.y = reshape(detail::normalize_rows(rows, affine, begin, eps, result.mean, rest, result.variance,
+                                              residual, then.relu),
+                       x.shape());
   } else {
-    Tensor y = detail::normalize_rows(rows, fits ? affine : detail::Affine(), begin, eps, result.mean,
+    Tensor y = detail::normalize_rows(rows, fits ? affine : detail::Affine(), begin, eps, result.mean, rest,
                                       result.variance, {}, false);
     const TensorOptions wide = result.mean.options();
     if (!fits) y = detail::scale_shift(y, zeros({c}, wide), ones({c}, wide), affine);

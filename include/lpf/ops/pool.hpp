@@ -112,8 +112,13 @@ LPF_ONCE Tensor adaptive_mean(const Tensor& x, int axis, std::int64_t cells) {
   const std::int64_t n = x.shape()[axis];
   if (n == cells) return x;
   std::vector<Tensor> parts;
-  for (std::int64_t i = 0; i < cells; ++i)
-    parts.push_back(mean(slice(x, axis, i * n / cells, ((i + 1) * n + cells - 1) / cells), {axis}, true));
+  for (std::int64_t i = 0, begin = 0, rest = 0; i < cells;
+       ++i) {  // i·n = begin·cells + rest, which may be above 2⁶³
+    const std::int64_t end = begin + (rest + n) / cells;
+    rest = (rest + n) % cells;
+    parts.push_back(mean(slice(x, axis, begin, rest > 0 ? end + 1 : end), {axis}, true));
+    begin = end;
+  }
   return concatenate(parts, axis);
 }
 
@@ -139,7 +144,8 @@ LPF_ONCE Tensor avg_pool2d(const Tensor& x, Size2d kernel, const AvgPool2dOption
 
 /// Means over a grid of output.h × output.w cells: cell i of n reads rows ⌊i·H/n⌋ to ⌈(i + 1)·H/n⌉.
 /// x [B, H, W, C], y [B, output.h, output.w, C]. PyTorch's adaptive_avg_pool2d.
-/// @throws ShapeError if x has no pixels, ValueError if the output has none.
+/// @throws ShapeError if x has no pixels, or the output more than 2⁶⁰ elements; ValueError if the output has
+/// none; OutOfMemoryError if there is no memory for it.
 LPF_ONCE Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
   constexpr const char* op = "adaptive_avg_pool2d";
   detail::check_image(op, x);
@@ -147,6 +153,9 @@ LPF_ONCE Tensor adaptive_avg_pool2d(const Tensor& x, Size2d output) {
   const Shape& s = x.shape();
   check<ShapeError>(s[1] > 0 && s[2] > 0, op, "there are no pixels to average: x is ", s);
   if (s[1] % output.h == 0 && s[2] % output.w == 0) return avg_pool2d(x, {s[1] / output.h, s[2] / output.w});
+  const Shape to{s[0], output.h, output.w, s[3]};
+  if (to.numel() == 0) return reshape(x, to);
+  static_cast<void>(empty(to, x.options()));  // throws before the work if there is no memory for the result
   return detail::adaptive_mean(detail::adaptive_mean(x, 1, output.h), 2, output.w);
 }
 

@@ -163,7 +163,7 @@ LPF_ONCE Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::
 LPF_ONCE Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("prod", axis, x.rank());
   Tensor y = is_floating(x.dtype()) ? detail::to_float32(x) : x.to(DType::int64);
-  if (x.shape()[axis] == 0) y = ones(x.shape().with(axis, 1), y.options());
+  if (x.shape()[axis] == 0) y = affine(sum(y, {axis}, true), 1, 1);  // with the history of y
   while (y.shape()[axis] > 1) {
     const std::int64_t n = y.shape()[axis], half = n / 2;
     Tensor pairs = mul(slice(y, axis, 0, half), slice(y, axis, half, 2 * half));

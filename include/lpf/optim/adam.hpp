@@ -1,6 +1,7 @@
 // Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019) in PyTorch's form:
 //   m ← β₁m + (1 − β₁)g;   v ← β₂v + (1 − β₂)g²;   θ ← θ − η·(m/(1 − β₁ᵗ)) / (√(v/(1 − β₂ᵗ)) + ε)
-// Adam adds λθ to g; AdamW shrinks θ by (1 − ηλ) first. AMSGrad uses the running maximum of v.
+// With ε = 0 the step of a parameter whose gradients have all been 0 is 0. Adam adds λθ to g; AdamW shrinks θ
+// by (1 − ηλ) first. AMSGrad uses the running maximum of v.
 #pragma once
 
 #include "lpf/optim/optimizer.hpp"

@@ -31,8 +31,11 @@ void adam(DType, std::int64_t n, const AdamStep& o, const void* gradient, void* 
       }
       square_roots(to - from, (largest ? largest : second) + from, spread);
       LPF_SIMD
-      for (std::int64_t i = from; i < to; ++i)
-        w[i] = shrink * w[i] - step * first[i] / (spread[i - from] * root + epsilon);
+      for (std::int64_t i = from; i < to; ++i) {
+        const T move = step * first[i] / (spread[i - from] * root + epsilon);
+        w[i] =
+            shrink * w[i] - (first[i] == T(0) ? T(0) : move);  // with ε = 0, 0/0 where all gradients were 0
+      }
     }
   });
 }

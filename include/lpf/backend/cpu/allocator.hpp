@@ -35,7 +35,8 @@ class CachingAllocator {
       if (!block) {
         block = std::aligned_alloc(alignment, size);
         if (!block)
-          fail<Error>("allocate", "out of memory: ", size, " bytes wanted, ", in_use_.load(), " in use");
+          fail<OutOfMemoryError>("allocate", "out of memory: ", size, " bytes wanted, ", in_use_.load(),
+                                 " in use: use smaller batches or models, or free tensors");
         ++system_allocations_;
         held_ += size;
       }

@@ -19,11 +19,14 @@ inline constexpr std::int64_t elementwise_grain = 16384;
 /// n contiguous elements as a view.
 inline View flat(void* data, DType type, std::int64_t n) { return {data, type, 1, {n}, {1}}; }
 
-/// A number converted to an element; −1 becomes the largest unsigned value, as in C.
+/// A number converted to an element; whole numbers wrap, so that −1 becomes the largest unsigned value, as in
+/// C.
 template <class T>
 T number_as(double v) {
-  if constexpr (std::is_same_v<T, std::uint8_t>) {
-    return static_cast<T>(static_cast<std::int64_t>(v));
+  if constexpr (std::is_same_v<T, bool>) {
+    return v != 0;
+  } else if constexpr (std::is_integral_v<T>) {
+    return static_cast<T>(lpf::detail::saturated<std::int64_t>(v));
   } else {
     return static_cast<T>(v);
   }
@@ -45,7 +48,8 @@ inline std::byte* byte_at(const View& v, std::int64_t element) {
   return static_cast<std::byte*>(v.data) + element * static_cast<std::int64_t>(size_of(v.dtype));
 }
 
-/// to[i·step_to] = from[i·step_from], with the conversions of C++; to bool: x != 0.
+/// to[i·step_to] = from[i·step_from], with the conversions of C++; to bool: x != 0. Integers wrap; of a
+/// floating number that an integer type does not have, the nearest one that it has (saturated()).
 using ConvertLoop = void (*)(std::int64_t n, const void* from, std::int64_t step_from, void* to,
                              std::int64_t step_to);
 
@@ -56,6 +60,8 @@ void convert_loop(std::int64_t n, const void* from, std::int64_t step_from, void
   for (std::int64_t i = 0; i < n; ++i) {
     if constexpr (std::is_same_v<R, bool>) {
       y[i * step_to] = x[i * step_from] != T(0);
+    } else if constexpr (std::is_integral_v<R> && std::is_same_v<T, double>) {
+      y[i * step_to] = lpf::detail::saturated<R>(x[i * step_from]);
     } else {
       y[i * step_to] = static_cast<R>(x[i * step_from]);
     }

@@ -1,6 +1,7 @@
 // Dropout: a mask of random words and the product with it, in tiles that fit the cache.
 #pragma once
 
+#include "lpf/backend/cpu/convert.hpp"
 #include "lpf/backend/cpu/parallel.hpp"
 #include "lpf/backend/cpu/simd_noise.hpp"
 #include "lpf/backend/cpu/typed.hpp"
@@ -13,8 +14,9 @@ void dropout(DType, const NoiseKey& key, std::int64_t first, std::int64_t n, dou
              void* y) {
   check_noise_range(key, first, n, 4);
   const std::uint64_t threshold = bernoulli_threshold(1 - p);  // up to 2^32; words below it are kept
-  const auto largest = static_cast<std::uint32_t>(std::max<std::uint64_t>(threshold, 1) - 1);
-  const T scale = threshold > 0 ? static_cast<T>(1 / (1 - p)) : T(0);
+  if (threshold == 0) return fill(y, dtype_of<T>(), n, 0);
+  const auto largest = static_cast<std::uint32_t>(threshold - 1);
+  const T scale = static_cast<T>(1 / (1 - p));
   constexpr std::int64_t tile = 1024;
   parallel_for(n, 4 * tile, [&](std::int64_t begin, std::int64_t end) {
     std::uint32_t words[tile];

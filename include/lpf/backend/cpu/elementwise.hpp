@@ -47,6 +47,14 @@ T normal_cdf(T x) {
 }
 inline constexpr double gelu_c = 0.79788456080286535588, gelu_k = 0.044715;  // √(2/π), Hendrycks & Gimpel
 
+/// Beyond ±far, silu and gelu are x or 0, and their slopes 1 or 0, in every type. x is limited to it where
+/// the formula would have 0·∞, which is NaN; a NaN stays.
+inline constexpr double far = 1e4;
+template <class T>
+T within_reach(T x) {
+  return std::min(std::max(x, T(-far)), T(far));
+}
+
 template <class T>
 UnaryLoop floating_loop(Unary op) {
   switch (op) {
@@ -79,11 +87,13 @@ UnaryLoop floating_loop(Unary op) {
     case Unary::relu: return loop_of<T>([](T v, T, T) { return v < T(0) ? T(0) : v; });
     case Unary::leaky_relu: return loop_of<T>([](T v, T a, T) { return v > T(0) ? v : a * v; });
     case Unary::elu: return loop_of<T>([](T v, T a, T) { return v > T(0) ? v : a * std::expm1(v); });
-    case Unary::gelu: return loop_of<T>([](T v, T, T) { return v * normal_cdf(v); });
+    case Unary::gelu: return loop_of<T>([](T v, T, T) { return std::max(v, T(-far)) * normal_cdf(v); });
     case Unary::gelu_tanh:
-      return loop_of<T>(
-          [](T v, T, T) { return T(0.5) * v * (T(1) + std::tanh(T(gelu_c) * (v + T(gelu_k) * v * v * v))); });
-    case Unary::silu: return loop_of<T>([](T v, T, T) { return v * sigmoid_of(v); });
+      return loop_of<T>([](T v, T, T) {
+        const T t = std::tanh(T(gelu_c) * (v + T(gelu_k) * v * v * v));
+        return T(0.5) * std::max(v, T(-far)) * (T(1) + t);
+      });
+    case Unary::silu: return loop_of<T>([](T v, T, T) { return std::max(v, T(-far)) * sigmoid_of(v); });
     case Unary::softplus:
       return loop_of<T>([](T v, T, T) { return std::max(v, T(0)) + std::log1p(std::exp(-std::abs(v))); });
     case Unary::is_finite: return loop_of<T, bool>([](T v, T, T) { return v - v == T(0); });
@@ -92,14 +102,29 @@ UnaryLoop floating_loop(Unary op) {
   }
 }
 
+using lpf::detail::wrapping_add, lpf::detail::wrapping_multiply, lpf::detail::wrapping_subtract;
+
+template <class T>
+T negative_of(T v) {
+  if constexpr (std::is_floating_point_v<T>) return -v;
+  return wrapping_subtract(T(0), v);
+}
+/// |v|, of −0 too 0; of the least integer itself, whose absolute value the type does not have.
+template <class T>
+T absolute_of(T v) {
+  if constexpr (std::is_floating_point_v<T>) return std::abs(v);
+  return v < T(0) ? negative_of(v) : v;
+}
+
 template <class T>
 UnaryLoop unary_loop_of(Unary op) {
   switch (op) {
-    case Unary::affine: return loop_of<T>([](T v, T a, T b) { return static_cast<T>(a * v + b); });
-    case Unary::negative: return loop_of<T>([](T v, T, T) { return static_cast<T>(-v); });
-    case Unary::absolute: return loop_of<T>([](T v, T, T) { return v < T(0) ? static_cast<T>(-v) : v; });
+    case Unary::affine:
+      return loop_of<T>([](T v, T a, T b) { return wrapping_add(wrapping_multiply(a, v), b); });
+    case Unary::negative: return loop_of<T>([](T v, T, T) { return negative_of(v); });
+    case Unary::absolute: return loop_of<T>([](T v, T, T) { return absolute_of(v); });
     case Unary::sign: return loop_of<T>([](T v, T, T) { return static_cast<T>((T(0) < v) - (v < T(0))); });
-    case Unary::square: return loop_of<T>([](T v, T, T) { return static_cast<T>(v * v); });
+    case Unary::square: return loop_of<T>([](T v, T, T) { return wrapping_multiply(v, v); });
     case Unary::logical_not: return loop_of<T, bool>([](T v, T, T) { return v == T(0); });
     default: break;
   }
@@ -147,7 +172,7 @@ void binary_loop(std::int64_t n, const void* a, const void* b, void* y, double a
   const T* u = static_cast<const T*>(a);
   const T* v = static_cast<const T*>(b);
   R* to = static_cast<R*>(y);
-  const T s = static_cast<T>(alpha);
+  const T s = number_as<T>(alpha);
   LPF_SIMD
   for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<R>(F{}(u[i], v[i], s));
 }
@@ -161,23 +186,24 @@ BinaryLoop floating_zip(Binary op) {
   switch (op) {
     case Binary::divide: return zip_of<T>([](T u, T v, T) { return u / v; });
     case Binary::power: return zip_of<T>([](T u, T v, T) { return std::pow(u, v); });
-    case Binary::relu_backward: return zip_of<T>([](T g, T x, T) { return x > T(0) ? g : T(0); });
+    case Binary::relu_backward: return zip_of<T>([](T g, T x, T) { return x <= T(0) ? T(0) : g; });
     case Binary::leaky_relu_backward: return zip_of<T>([](T g, T x, T s) { return x > T(0) ? g : s * g; });
     case Binary::tanh_backward: return zip_of<T>([](T g, T t, T) { return g * (T(1) - t * t); });
     case Binary::sigmoid_backward: return zip_of<T>([](T g, T p, T) { return g * p * (T(1) - p); });
     case Binary::elu_backward:
-      return zip_of<T>([](T g, T x, T s) { return x > T(0) ? g : g * s * std::exp(x); });
+      return zip_of<T>([](T g, T x, T s) { return x <= T(0) ? g * s * std::exp(x) : g; });
     case Binary::silu_backward:
       return zip_of<T>([](T g, T x, T) {
         const T p = sigmoid_of(x);
-        return g * p * (T(1) + x * (T(1) - p));
+        return g * p * (T(1) + within_reach(x) * (T(1) - p));
       });
     case Binary::gelu_backward:
       return zip_of<T>([](T g, T x, T) {
-        return g * (normal_cdf(x) + x * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x));
+        return g * (normal_cdf(x) + within_reach(x) * T(0.39894228040143267794) * std::exp(T(-0.5) * x * x));
       });
     case Binary::gelu_tanh_backward:
-      return zip_of<T>([](T g, T x, T) {
+      return zip_of<T>([](T g, T input, T) {
+        const T x = within_reach(input);
         const T t = std::tanh(T(gelu_c) * (x + T(gelu_k) * x * x * x));
         const T slope = T(gelu_c) * (T(1) + T(3 * gelu_k) * x * x);
         return g * T(0.5) * (T(1) + t + x * (T(1) - t * t) * slope);
@@ -202,9 +228,9 @@ T remainder_of(T a, T b) {  // the sign of the divisor, as Python's %
 template <class T>
 BinaryLoop zip_loop_of(Binary op) {
   switch (op) {
-    case Binary::add: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u + v); });
-    case Binary::subtract: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u - v); });
-    case Binary::multiply: return zip_of<T>([](T u, T v, T) { return static_cast<T>(u * v); });
+    case Binary::add: return zip_of<T>([](T u, T v, T) { return wrapping_add(u, v); });
+    case Binary::subtract: return zip_of<T>([](T u, T v, T) { return wrapping_subtract(u, v); });
+    case Binary::multiply: return zip_of<T>([](T u, T v, T) { return wrapping_multiply(u, v); });
     case Binary::maximum:
       return zip_of<T>([](T u, T v, T) { return u < v || v != v ? v : u; });  // NaN propagates
     case Binary::minimum: return zip_of<T>([](T u, T v, T) { return v < u || v != v ? v : u; });
@@ -280,10 +306,11 @@ template <class T>
 void accumulate(DType, std::int64_t n, double a, const void* x, void* y) {
   const T* from = static_cast<const T*>(x);
   T* to = static_cast<T*>(y);
-  const T factor = static_cast<T>(a);
+  const T factor = number_as<T>(a);
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     LPF_SIMD
-    for (std::int64_t i = begin; i < end; ++i) to[i] += factor * from[i];
+    for (std::int64_t i = begin; i < end; ++i)
+      to[i] = wrapping_add(to[i], wrapping_multiply(factor, from[i]));
   });
 }
 

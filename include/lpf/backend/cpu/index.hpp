@@ -28,7 +28,7 @@ void index_add(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, st
       for (std::int64_t j = 0; j < count; ++j) {
         const T* from = static_cast<const T*>(y) + (o * count + j) * inner;
         T* to = static_cast<T*>(x) + (o * n + index[j]) * inner;
-        for (std::int64_t i = 0; i < inner; ++i) to[i] = static_cast<T>(to[i] + from[i]);
+        for (std::int64_t i = 0; i < inner; ++i) to[i] = wrapping_add(to[i], from[i]);
       }
   });
 }
@@ -57,7 +57,7 @@ inline void scatter_add(DType type, std::int64_t outer, std::int64_t n, std::int
                      for (; o < end; ++o)
                        for (std::int64_t k = o * m * inner; k < (o + 1) * m * inner; ++k) {
                          T& to = static_cast<T*>(x)[(o * n + index[k]) * inner + k % inner];
-                         to = static_cast<T>(to + static_cast<const T*>(y)[k]);
+                         to = wrapping_add(to, static_cast<const T*>(y)[k]);
                        }
                    });
     }

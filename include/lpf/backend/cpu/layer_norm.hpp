@@ -8,7 +8,7 @@ namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
 inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double epsilon, const void* x,
-                       const void* weight, const void* bias, void* y, void* mean, void* rstd) {
+                       const void* weight, const void* bias, void* y, void* mean, void* rest, void* rstd) {
   visit_floating("layer_norm", type, [&](auto zero) {
     using T = decltype(zero);
     const T *scale = static_cast<const T*>(weight), *shift = static_cast<const T*>(bias);
@@ -19,17 +19,24 @@ inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double eps
             const T* from = static_cast<const T*>(x) + row * n;
             T* to = static_cast<T*>(y) + row * n;
             const auto count = static_cast<double>(n);
+            // Counted from the first number, so that a large mean costs no digits.
+            const double first = n > 0 ? static_cast<double>(from[0]) : 0;
             const double m =
-                sum_tree<double>(n, [from](std::int64_t i) { return static_cast<double>(from[i]); }) / count;
-            const double squares = sum_tree<double>(n, [from, m](std::int64_t i) {
-              const double d = static_cast<double>(from[i]) - m;
+                sum_tree<double>(
+                    n, [from, first](std::int64_t i) { return static_cast<double>(from[i]) - first; }) /
+                count;
+            const double squares = sum_tree<double>(n, [from, first, m](std::int64_t i) {
+              const double d = static_cast<double>(from[i]) - first - m;
               return d * d;
             });
-            const T centre = static_cast<T>(m), r = static_cast<T>(1 / std::sqrt(squares / count + epsilon));
+            const T centre = static_cast<T>(first + m),
+                    r = static_cast<T>(1 / std::sqrt(squares / count + epsilon));
+            const T left = static_cast<T>(first - static_cast<double>(centre) + m), of_rest = T(0) - left * r;
             static_cast<T*>(mean)[row] = centre;
+            static_cast<T*>(rest)[row] = left;
             static_cast<T*>(rstd)[row] = r;
             LPF_SIMD
-            for (std::int64_t i = 0; i < n; ++i) to[i] = (from[i] - centre) * r;
+            for (std::int64_t i = 0; i < n; ++i) to[i] = (from[i] - centre) * r + of_rest;
             // loops of their own: as a choice inside one loop, a masked load at null takes microseconds
             if (scale) {
               LPF_SIMD
@@ -44,11 +51,11 @@ inline void layer_norm(DType type, std::int64_t rows, std::int64_t n, double eps
   });
 }
 
-/// With x̂ = (x − mean)·rstd and g = dy·weight: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row, and
-/// dweight = Σ dy·x̂, dbias = Σ dy over the rows. Any of the three results may be null.
+/// With x̂ = (x − mean − rest)·rstd and g = dy·weight: dx = rstd·(g − mean(g) − x̂·mean(g·x̂)) over each row,
+/// and dweight = Σ dy·x̂, dbias = Σ dy over the rows. Any of the three results may be null.
 inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, const void* x, const void* dy,
-                                const void* mean, const void* rstd, const void* weight, void* dx,
-                                void* dweight, void* dbias) {
+                                const void* mean, const void* rest, const void* rstd, const void* weight,
+                                void* dx, void* dweight, void* dbias) {
   visit_floating("layer_norm", type, [&](auto zero) {
     using T = decltype(zero);
     const std::int64_t all[] = {0, rows};
@@ -61,7 +68,8 @@ inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, c
       std::vector<T> scratch(scale ? static_cast<std::size_t>(n) : 0);
       for (std::int64_t row = blocks[k].begin; row < blocks[k].end; ++row) {
         const T *from = static_cast<const T*>(x) + row * n, *own = static_cast<const T*>(dy) + row * n;
-        const T m = static_cast<const T*>(mean)[row], r = static_cast<const T*>(rstd)[row];
+        const T m = static_cast<const T*>(mean)[row], r = static_cast<const T*>(rstd)[row],
+                of_rest = T(0) - static_cast<const T*>(rest)[row] * r;
         const T* g = own;
         if (scale) {
           T* product = scratch.data();
@@ -74,16 +82,18 @@ inline void layer_norm_backward(DType type, std::int64_t rows, std::int64_t n, c
             sum_tree<double>(n, [g](std::int64_t i) { return static_cast<double>(g[i]); }) / count);
         const T slope = static_cast<T>(
             sum_tree<double>(
-                n, [=](std::int64_t i) { return static_cast<double>(g[i] * ((from[i] - m) * r)); }) /
+                n,
+                [=](std::int64_t i) { return static_cast<double>(g[i] * ((from[i] - m) * r + of_rest)); }) /
             count);
         if (dx) {
           T* to = static_cast<T*>(dx) + row * n;
           LPF_SIMD
-          for (std::int64_t i = 0; i < n; ++i) to[i] = r * (g[i] - offset - (from[i] - m) * r * slope);
+          for (std::int64_t i = 0; i < n; ++i)
+            to[i] = r * (g[i] - offset - ((from[i] - m) * r + of_rest) * slope);
         }
         LPF_SIMD
         for (std::int64_t i = 0; i < n; ++i) {
-          to_weight[i] += static_cast<double>(own[i] * ((from[i] - m) * r));
+          to_weight[i] += static_cast<double>(own[i] * ((from[i] - m) * r + of_rest));
           to_bias[i] += static_cast<double>(own[i]);
         }
       }

@@ -1,6 +1,7 @@
 // Batch normalisation. Sums over rows are taken in double over blocks of rows that are cut from the shape
 // alone and merged in order: the same bits for any number of threads. Variances are sums of squares about the
-// mean of each block, and all is counted from the group's first row, so that a large mean costs no digits.
+// mean of each block, all is counted from the group's first row, and a mean is kept in two parts (the
+// contract's `rest`), so that a large mean costs no digits.
 #pragma once
 
 #include "lpf/backend/cpu/reduce.hpp"
@@ -81,7 +82,7 @@ class WideRow {
 };
 
 template <class T>
-void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* variance) {
+void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* rest, T* variance) {
   const std::int64_t channels = b.channels;
   const auto per_block = static_cast<std::size_t>(2 * channels);
   const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, channels);
@@ -112,7 +113,8 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* varian
     });
     wide.gather(sum, squares);
   });
-  // The mean and Σ (x − mean)² of two sets from those of each (Chan, Golub & LeVeque 1983).
+  // The mean and Σ (x − mean)² of two sets from those of each (Chan, Golub & LeVeque 1983). The first set is
+  // taken as it is: the square of a mean may be ∞, and 0·∞ NaN.
   std::vector<double> total(per_block);
   for (std::size_t k = 0; k < blocks.size();) {
     const std::int64_t g = blocks[k].group;
@@ -126,22 +128,26 @@ void batch_norm_statistics_as(const BatchNorm& b, const T* x, T* mean, T* varian
       for (std::int64_t c = 0; c < channels; ++c) {
         const double d = part[c] - m[c];
         m[c] += d * share;
-        squares[c] += part[channels + c] + d * d * count * share;
+        squares[c] += part[channels + c] + (count > 0 ? d * d * count * share : 0);
       }
       count += rows;
     }
     for (std::int64_t c = 0; c < channels; ++c) {
       const auto shift = static_cast<double>(x[b.row_begin[g] * channels + c]);
-      mean[g * channels + c] = static_cast<T>(shift + total[static_cast<std::size_t>(c)]);
+      const double m = total[static_cast<std::size_t>(c)];
+      const T rounded = static_cast<T>(shift + m);
+      mean[g * channels + c] = rounded;
+      rest[g * channels + c] = static_cast<T>(shift - static_cast<double>(rounded) + m);
       variance[g * channels + c] = static_cast<T>(total[static_cast<std::size_t>(channels + c)] / count);
     }
   }
 }
 
-/// y = (x − mean)·rstd·weight + bias, and what follows it while its elements are in the cache.
+/// y = (x − mean − rest)·rstd·weight + bias, and what follows it while its elements are in the cache. The
+/// rest is part of what is added.
 template <class T>
-void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd, const T* weight,
-                   const T* bias, const T* residual, bool relu, T* y) {
+void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rest, const T* rstd,
+                   const T* weight, const T* bias, const T* residual, bool relu, T* y) {
   const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, b.channels);
   const WideRow wide(b.channels);
   for_each_block(blocks, b.channels, [&](std::size_t k) {
@@ -151,6 +157,7 @@ void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd,
     wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
     wide.spread_product(scale, rstd + own, weight ? weight + first : nullptr);
     if (bias) wide.spread(shift, [&](std::int64_t c) { return bias[first + c]; });
+    if (rest) wide.spread(shift, [&](std::int64_t c) { return shift[c] - rest[own + c] * scale[c]; });
     const std::int64_t start = blocks[k].begin * b.channels;
     const T *from = x + start, *more = residual + (residual ? start : 0);
     T* to = y + start;
@@ -169,12 +176,13 @@ void batch_norm_as(const BatchNorm& b, const T* x, const T* mean, const T* rstd,
   });
 }
 
-/// With x̂ = (x − mean)·rstd and sums over the rows of a group: dbias = Σ dy, dweight = Σ dy·x̂,
-/// dx = weight·rstd·(dy − dbias/rows − x̂·dweight/rows). Any of the results may be null. With y, dy is taken as
-/// 0 where y is.
+/// With x̂ = (x − mean − rest)·rstd and sums over the rows of a group: dbias = Σ dy, dweight = Σ dy·x̂,
+/// dx = weight·rstd·(dy − dbias/rows − x̂·dweight/rows). Any of the results may be null. With y, dy is taken
+/// as 0 where y is. The loops subtract the mean, and the rest is subtracted from their sums.
 template <class T>
 void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T* dy, const T* mean,
-                            const T* rstd, const T* weight, T* dx, T* dweight, T* dbias, T* dresidual) {
+                            const T* rest, const T* rstd, const T* weight, T* dx, T* dweight, T* dbias,
+                            T* dresidual) {
   const std::int64_t channels = b.channels;
   const auto per_block = static_cast<std::size_t>(2 * channels);
   const std::vector<RowBlock> blocks = row_blocks(b.groups, b.row_begin, channels);
@@ -185,7 +193,7 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T*
     if (!y) return dy + at;
     const T *g = dy + at, *result = y + at;
     LPF_SIMD
-    for (std::int64_t i = 0; i < n; ++i) to[i] = result[i] > T(0) ? g[i] : T(0);
+    for (std::int64_t i = 0; i < n; ++i) to[i] = result[i] <= T(0) ? T(0) : g[i];
     return static_cast<const T*>(to);
   };
   for_each_block(blocks, channels, [&](std::size_t k) {
@@ -214,7 +222,9 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T*
     for (std::size_t i = 0; i < per_block; ++i) to[i] += partial[k * per_block + i];
   }
   for (std::int64_t g = 0; g < b.groups; ++g) {
-    const double* sum = total.data() + static_cast<std::size_t>(g) * per_block;
+    double* sum = total.data() + static_cast<std::size_t>(g) * per_block;
+    for (std::int64_t c = 0; rest && c < channels; ++c)
+      sum[channels + c] -= sum[c] * static_cast<double>(rest[g * channels + c]);
     for (std::int64_t c = 0, i = g * channels; c < channels; ++c, ++i) {
       if (dbias) dbias[i] = static_cast<T>(sum[c]);
       if (dweight) dweight[i] = static_cast<T>(sum[channels + c] * static_cast<double>(rstd[i]));
@@ -230,10 +240,13 @@ void batch_norm_backward_as(const BatchNorm& b, const T* x, const T* y, const T*
     const double* sum = total.data() + static_cast<std::size_t>(group) * per_block;
     wide.spread(centre, [&](std::int64_t c) { return mean[own + c]; });
     wide.spread_product(scale, rstd + own, weight ? weight + first : nullptr);
-    wide.spread(offset, [&](std::int64_t c) { return sum[c] / rows; });
     wide.spread(slope, [&](std::int64_t c) {
       const auto r = static_cast<double>(rstd[own + c]);
       return sum[channels + c] * r * r / rows;
+    });
+    wide.spread(offset, [&](std::int64_t c) {
+      const double of_rest = rest ? static_cast<double>(rest[own + c]) * static_cast<double>(slope[c]) : 0;
+      return sum[c] / rows - of_rest;
     });
     const std::int64_t start = blocks[k].begin * channels;
     const T* from = x + start;
@@ -257,30 +270,32 @@ void weighted_rows_as(std::int64_t rows, std::int64_t channels, double keep, con
   }
 }
 
-inline void batch_norm_statistics(const BatchNorm& b, const void* x, void* mean, void* variance) {
+inline void batch_norm_statistics(const BatchNorm& b, const void* x, void* mean, void* rest, void* variance) {
   visit_floating("batch_norm", b.dtype, [&](auto zero) {
     using T = decltype(zero);
-    batch_norm_statistics_as(b, static_cast<const T*>(x), static_cast<T*>(mean), static_cast<T*>(variance));
+    batch_norm_statistics_as(b, static_cast<const T*>(x), static_cast<T*>(mean), static_cast<T*>(rest),
+                             static_cast<T*>(variance));
   });
 }
-inline void batch_norm(const BatchNorm& b, const void* x, const void* mean, const void* rstd,
-                       const void* weight, const void* bias, const void* residual, bool relu, void* y) {
+inline void batch_norm(const BatchNorm& b, const void* x, const void* mean, const void* rest,
+                       const void* rstd, const void* weight, const void* bias, const void* residual,
+                       bool relu, void* y) {
   visit_floating("batch_norm", b.dtype, [&](auto zero) {
     using T = decltype(zero);
-    batch_norm_as(b, static_cast<const T*>(x), static_cast<const T*>(mean), static_cast<const T*>(rstd),
-                  static_cast<const T*>(weight), static_cast<const T*>(bias), static_cast<const T*>(residual),
-                  relu, static_cast<T*>(y));
+    batch_norm_as(b, static_cast<const T*>(x), static_cast<const T*>(mean), static_cast<const T*>(rest),
+                  static_cast<const T*>(rstd), static_cast<const T*>(weight), static_cast<const T*>(bias),
+                  static_cast<const T*>(residual), relu, static_cast<T*>(y));
   });
 }
 inline void batch_norm_backward(const BatchNorm& b, const void* x, const void* y, const void* dy,
-                                const void* mean, const void* rstd, const void* weight, void* dx,
-                                void* dweight, void* dbias, void* dresidual) {
+                                const void* mean, const void* rest, const void* rstd, const void* weight,
+                                void* dx, void* dweight, void* dbias, void* dresidual) {
   visit_floating("batch_norm", b.dtype, [&](auto zero) {
     using T = decltype(zero);
     batch_norm_backward_as(b, static_cast<const T*>(x), static_cast<const T*>(y), static_cast<const T*>(dy),
-                           static_cast<const T*>(mean), static_cast<const T*>(rstd),
-                           static_cast<const T*>(weight), static_cast<T*>(dx), static_cast<T*>(dweight),
-                           static_cast<T*>(dbias), static_cast<T*>(dresidual));
+                           static_cast<const T*>(mean), static_cast<const T*>(rest),
+                           static_cast<const T*>(rstd), static_cast<const T*>(weight), static_cast<T*>(dx),
+                           static_cast<T*>(dweight), static_cast<T*>(dbias), static_cast<T*>(dresidual));
   });
 }
 inline void weighted_rows(DType type, std::int64_t rows, std::int64_t channels, double keep,

@@ -35,11 +35,11 @@ T sum_lanes(std::int64_t begin, std::int64_t n, const F& f) {
   std::int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
     LPF_SIMD
-    for (std::int64_t l = 0; l < lanes; ++l) lane[l] += f(begin + i + l);
+    for (std::int64_t l = 0; l < lanes; ++l) lane[l] = wrapping_add(lane[l], f(begin + i + l));
   }
-  for (std::int64_t l = 0; i < n; ++i, ++l) lane[l] += f(begin + i);
+  for (std::int64_t l = 0; i < n; ++i, ++l) lane[l] = wrapping_add(lane[l], f(begin + i));
   for (std::int64_t half = lanes / 2; half > 0; half /= 2)
-    for (std::int64_t l = 0; l < half; ++l) lane[l] += lane[l + half];
+    for (std::int64_t l = 0; l < half; ++l) lane[l] = wrapping_add(lane[l], lane[l + half]);
   return lane[0];
 }
 
@@ -88,7 +88,7 @@ void sum_rows(std::int64_t rows, std::int64_t inner, const T* x, T* y) {
     for (std::int64_t j = from; j < to; ++j) {
       const T* row = x + j * inner;
       LPF_SIMD
-      for (std::int64_t i = 0; i < inner; ++i) out[i] += row[i];
+      for (std::int64_t i = 0; i < inner; ++i) out[i] = wrapping_add(out[i], row[i]);
     }
   };
   if (inner == 0) return;
@@ -168,7 +168,7 @@ void reduce(Reduce op, DType, std::int64_t outer, std::int64_t n, std::int64_t i
     case Reduce::product:
       return for_each_column(outer, n, inner, from, [=](const T* column, std::int64_t k) {
         T product = T(1);
-        for (std::int64_t j = 0; j < n; ++j) product = static_cast<T>(product * column[j * inner]);
+        for (std::int64_t j = 0; j < n; ++j) product = wrapping_multiply(product, column[j * inner]);
         static_cast<T*>(y)[k] = product;
       });
     case Reduce::any:
