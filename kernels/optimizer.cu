@@ -39,7 +39,7 @@ struct Sgd {
     });
   }
   LPF_DEVICE void step(T lr, T g, T& v, T& p) const {
-    const T d = fmadd(decay, p, g);
+    const T d = decay == T(0) ? g : fmadd(decay, p, g);  // 0·∞ would be NaN
     if (momentum == T(0)) {
       p = fnmadd(lr, d, p);
       return;
@@ -78,7 +78,7 @@ struct Adam {
       Pack<T, w> most = {};
       if (largest) most = load<w>(largest + i);
       for (int j = 0; j < w; ++j) {
-        const T d = fmadd(coupled, p.value[j], g.value[j]);
+        const T d = coupled == T(0) ? g.value[j] : fmadd(coupled, p.value[j], g.value[j]);
         m.value[j] = fmadd(beta1, m.value[j], rest1 * d);
         v.value[j] = fmadd(beta2, v.value[j], rest2 * d * d);
         T spread = v.value[j];

@@ -42,7 +42,8 @@ class Lion final : public Optimizer<LionOptions> {
     const Tensor theta = r.of(params_.theta()), m = r.of(m_), g = r.of(params_.gradient());
     const Tensor lr = scalar(now[0], theta.options());
     const Tensor c = m * o.beta1 + g * (1 - o.beta1);
-    theta.copy_(theta - lr * (sign(c) + theta * o.weight_decay));
+    const Tensor step = o.weight_decay == 0 ? sign(c) : sign(c) + theta * o.weight_decay;  // 0·∞ would be NaN
+    theta.copy_(theta - lr * step);
     m.copy_(m * o.beta2 + g * (1 - o.beta2));
   }
 

@@ -24,7 +24,7 @@ void adam(DType, std::int64_t n, const AdamStep& o, const void* gradient, void* 
       const std::int64_t to = std::min(end, from + tile);
       LPF_SIMD
       for (std::int64_t i = from; i < to; ++i) {
-        const T d = g[i] + coupled * w[i];
+        const T d = coupled == T(0) ? g[i] : g[i] + coupled * w[i];  // 0·∞ would be NaN
         first[i] = b1 * first[i] + c1 * d;
         second[i] = b2 * second[i] + c2 * d * d;
         if (largest) largest[i] = std::max(largest[i], second[i]);

@@ -150,21 +150,25 @@ void sgd(DType, std::int64_t n, const SGDStep& o, const void* gradient, void* ve
   const T lr = static_cast<T>(o.lr.value), mu = static_cast<T>(o.momentum),
           decay = static_cast<T>(o.weight_decay);
   const T fresh = o.first ? T(1) : static_cast<T>(1 - o.dampening), keep = o.first ? T(0) : mu;
+  // g + λθ; 0·∞ would be NaN.
+  const auto decayed = [decay](T slope, T theta_i) {
+    return decay == T(0) ? slope : slope + decay * theta_i;
+  };
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     if (mu == T(0)) {
       LPF_SIMD
-      for (std::int64_t i = begin; i < end; ++i) w[i] -= lr * (g[i] + decay * w[i]);
+      for (std::int64_t i = begin; i < end; ++i) w[i] -= lr * decayed(g[i], w[i]);
     } else if (o.nesterov) {
       LPF_SIMD
       for (std::int64_t i = begin; i < end; ++i) {
-        const T d = g[i] + decay * w[i];
+        const T d = decayed(g[i], w[i]);
         v[i] = keep * v[i] + fresh * d;
         w[i] -= lr * (d + mu * v[i]);
       }
     } else {
       LPF_SIMD
       for (std::int64_t i = begin; i < end; ++i) {
-        v[i] = keep * v[i] + fresh * (g[i] + decay * w[i]);
+        v[i] = keep * v[i] + fresh * decayed(g[i], w[i]);
         w[i] -= lr * v[i];
       }
     }
