@@ -1,7 +1,9 @@
 // Every operation on ±0, subnormal, tiny and huge numbers, ±∞, NaN, equal numbers, no elements and one
 // element: values and gradients, fused and composed, beside PyTorch's. tests/scripts/special_values_test.py
 // checks that each operation of include/lpf/ops is called in this file.
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <set>
@@ -86,6 +88,14 @@ void add_binary(Table& t) {
   t["logical_and"] = of_pair(logical_and), t["logical_or"] = of_pair(logical_or);
   t["logical_xor"] = of_pair(logical_xor), t["matmul"] = of_pair(matmul), t["dot"] = of_pair(dot);
   t["where"] = {[](const Inputs& i) { return where(i.at("c"), i.at("a"), i.at("b")); }};
+  t["clamp_low"] = {[](const Inputs& i) { return clamp(i.at("x"), i.at("low"), {}); }};
+  t["clamp_high"] = {[](const Inputs& i) { return clamp(i.at("x"), {}, i.at("high")); }};
+  t["clamp_between"] =
+      t["clamp_between_none"] = {[](const Inputs& i) { return clamp(i.at("x"), i.at("low"), i.at("high")); }};
+}
+
+TopK first_three(const Tensor& x, int axis, bool largest) {
+  return topk(x, std::min<std::int64_t>(3, x.size(axis)), axis, largest);
 }
 
 void add_reductions(Table& t) {
@@ -103,7 +113,14 @@ void add_reductions(Table& t) {
       {"argmax", {[](const Tensor& x, int axis) { return argmax(x, axis); }, 4}},
       {"argmin", {[](const Tensor& x, int axis) { return argmin(x, axis); }, 4}},
       {"softmax", {[](const Tensor& x, int axis) { return softmax(x, axis); }, 4}},
-      {"log_softmax", {[](const Tensor& x, int axis) { return log_softmax(x, axis); }, 4}}};
+      {"log_softmax", {[](const Tensor& x, int axis) { return log_softmax(x, axis); }, 4}},
+      {"logsumexp", {[](const Tensor& x, int axis) { return logsumexp(x, {axis}); }, 4}},
+      {"cumsum", {[](const Tensor& x, int axis) { return cumsum(x, axis); }, 4}},
+      {"topk", {[](const Tensor& x, int axis) { return first_three(x, axis, true).values; }, 4}},
+      {"topk_indices", {[](const Tensor& x, int axis) { return first_three(x, axis, true).indices; }, 4}},
+      {"topk_smallest", {[](const Tensor& x, int axis) { return first_three(x, axis, false).values; }, 4}},
+      {"topk_smallest_indices",
+       {[](const Tensor& x, int axis) { return first_three(x, axis, false).indices; }, 4}}};
   for (const auto& [name, entry] : along)
     for (const std::string shape : {"rows", "columns", "one", "none"}) {
       if (shape == "none" && name.starts_with("a")) continue;  // extrema of nothing are errors
@@ -151,6 +168,17 @@ void add_losses(Table& t) {
   t["mse_loss_none"] = loss_of([](const Tensor& x, const Tensor& y) { return mse_loss(x, y); });
   t["l1_loss_none"] = loss_of([](const Tensor& x, const Tensor& y) { return l1_loss(x, y); });
   t["smooth_l1_loss_none"] = loss_of([](const Tensor& x, const Tensor& y) { return smooth_l1_loss(x, y); });
+  for (const bool log_target : {false, true}) {
+    const std::string how = log_target ? "kl_div_log" : "kl_div";
+    const auto divergence = [=](KLDivReduction reduction) {
+      return loss_of([=](const Tensor& x, const Tensor& y) {
+        return kl_div(x, y, {.reduction = reduction, .log_target = log_target});
+      });
+    };
+    t[how] = divergence(KLDivReduction::none), t[how + "_mean_none"] = divergence(KLDivReduction::mean);
+    t[how + "_batchmean_none"] = divergence(KLDivReduction::batchmean);
+    t[how + "_sum_none"] = divergence(KLDivReduction::sum);
+  }
   for (const std::string target : {"0.0", "0.5", "1.0"})
     t["bce_with_logits_" + target] = loss_of(
         [=](const Tensor& x, const Tensor& y) { return bce_with_logits(x, y, {.reduction = none_of}); });
@@ -159,12 +187,54 @@ void add_losses(Table& t) {
   });
 }
 
+void add_sequences(Table& t) {
+  t["max_pool1d"] = by([](const Tensor& x) { return max_pool1d(x, 2); });
+  t["max_pool1d_padded"] = by([](const Tensor& x) { return max_pool1d(x, 3, {.stride = 1, .padding = 1}); });
+  t["max_pool1d_ceil"] =
+      by([](const Tensor& x) { return max_pool1d(x, 3, {.stride = 2, .ceil_mode = true}); });
+  t["max_pool1d_one"] = by([](const Tensor& x) { return max_pool1d(x, 1); });
+  t["avg_pool1d"] = by([](const Tensor& x) { return avg_pool1d(x, 2); });
+  t["avg_pool1d_padded"] = by([](const Tensor& x) {
+    return avg_pool1d(x, 3, {.stride = 1, .padding = 1, .count_include_pad = false});
+  });
+  t["avg_pool1d_ceil"] =
+      by([](const Tensor& x) { return avg_pool1d(x, 3, {.stride = 2, .padding = 1, .ceil_mode = true}); });
+  t["avg_pool1d_one"] = by([](const Tensor& x) { return avg_pool1d(x, 1); });
+  t["adaptive_avg_pool1d"] = by([](const Tensor& x) { return adaptive_avg_pool1d(x, 3); });
+  t["global_avg_pool1d"] = of_x(global_avg_pool1d), t["global_max_pool1d"] = of_x(global_max_pool1d);
+}
+
+void add_scatter(Table& t) {
+  t["scatter"] = t["scatter_none"] = t["scatter_whole"] = {
+      [](const Inputs& i) { return scatter(i.at("x"), 0, i.at("index"), i.at("source")); }};
+  for (const auto& [name, v] :
+       std::map<std::string, double>{{"inf", infinity}, {"-0.0", -0.0}, {"nan", NAN}}) {
+    t["scatter_" + name] = {[v](const Inputs& i) { return scatter(i.at("x"), 0, i.at("index"), v); }};
+    t["masked_fill_" + name] = {
+        [](const Inputs& i) { return masked_fill(i.at("x"), i.at("c"), i.at("value")); }};
+  }
+  t["masked_fill_none"] = t["masked_fill_nan"];
+  t["scatter_add"] = t["scatter_add_none"] = t["scatter_add_whole"] = {
+      [](const Inputs& i) { return scatter_add(i.at("x"), 0, i.at("index"), i.at("source")); }};
+  const auto adding = [](double alpha) {
+    return SpecialOperation{
+        [alpha](const Inputs& i) { return index_add(i.at("x"), 0, i.at("index"), i.at("source"), alpha); }};
+  };
+  t["index_add_1"] = t["index_add_none"] = adding(1), t["index_add_2.5"] = adding(2.5);
+  t["index_add_0"] = adding(0), t["index_add_whole"] = adding(3);
+  t["masked_select"] = t["masked_select_no_true"] =
+      t["masked_select_none"] = {[](const Inputs& i) { return masked_select(i.at("x"), i.at("c")); }};
+}
+
 void add_layers(Table& t) {
   const auto weight = [](const Tensor& x) { return from_vector<double>({1, 2, -1, 0.5}, {4}).to(x.dtype()); };
   const auto bias = [](const Tensor& x) { return from_vector<double>({0, 1, -1, 0.25}, {4}).to(x.dtype()); };
   t["layer_norm"] = by([=](const Tensor& x) { return layer_norm(x, weight(x), bias(x)); });
   for (const std::string shape : {"plain", "one", "none"})
     t["layer_norm_" + shape] = by([](const Tensor& x) { return layer_norm(x, Tensor(), Tensor()); });
+  t["group_norm"] = by([=](const Tensor& x) { return group_norm(x, 1, weight(x), bias(x)); });
+  t["group_norm_positions"] = t["group_norm_one"] = by([](const Tensor& x) { return group_norm(x, 1); });
+  t["group_norm_groups"] = t["group_norm_none"] = by([](const Tensor& x) { return group_norm(x, 2); });
   t["rms_norm"] = by([=](const Tensor& x) { return rms_norm(x, {4}, weight(x)); });
   t["rms_norm_one"] = by([](const Tensor& x) { return rms_norm(x, {1}); });
   t["batch_norm"] = by([](const Tensor& x) { return batch_norm_train(x, {}, {}, {0, x.size(0)}).y; });
@@ -181,19 +251,29 @@ void add_layers(Table& t) {
     return avg_pool2d(x, 3, {.stride = 1, .padding = 1, .count_include_pad = false});
   });
   t["adaptive_avg_pool2d"] = by([](const Tensor& x) { return adaptive_avg_pool2d(x, 3); });
-  t["global_avg_pool2d"] = by([](const Tensor& x) { return global_avg_pool2d(x); });
+  t["global_avg_pool2d"] = of_x(global_avg_pool2d), t["global_max_pool2d"] = of_x(global_max_pool2d);
+  t["max_pool2d_ceil"] =
+      by([](const Tensor& x) { return max_pool2d(x, 3, {.stride = 2, .ceil_mode = true}); });
+  t["avg_pool2d_ceil"] =
+      by([](const Tensor& x) { return avg_pool2d(x, 3, {.stride = 2, .padding = 1, .ceil_mode = true}); });
+  t["avg_pool2d_divisor"] = by([](const Tensor& x) { return avg_pool2d(x, 2, {.divisor_override = 3}); });
   t["embedding"] =
       t["embedding_none"] = {[](const Inputs& i) { return embedding(i.at("index"), i.at("weight")); }};
   t["embedding_padded"] = {
       [](const Inputs& i) { return embedding(i.at("index"), i.at("weight"), {.padding_idx = 1}); }};
   t["index_select"] = {[](const Inputs& i) { return index_select(i.at("x"), 0, i.at("index")); }};
   t["gather"] = {[](const Inputs& i) { return gather(i.at("x"), 1, i.at("index")); }};
+  add_scatter(t);
   t["linear"] = t["linear_none"] = {[](const Inputs& i) { return linear(i.at("a"), i.at("b")); }};
   t["linear_bias"] = {[](const Inputs& i) { return linear(i.at("a"), i.at("b"), i.at("c")); }};
   t["matmul_special_right"] = t["matmul_none"] = of_pair(matmul);
   t["conv2d"] = {[](const Inputs& i) { return conv2d(i.at("x"), i.at("weight")); }};
   t["conv2d_padded"] = {
       [](const Inputs& i) { return conv2d(i.at("x"), i.at("weight"), {}, {.padding = 1}); }};
+  t["conv1d"] = t["conv1d_one"] =
+      t["conv1d_none"] = {[](const Inputs& i) { return conv1d(i.at("x"), i.at("weight")); }};
+  t["conv1d_padded"] = {
+      [](const Inputs& i) { return conv1d(i.at("x"), i.at("weight"), {}, {.padding = 1}); }};
   t["dropout_0.0"] = by([](const Tensor& x) { return dropout(x, 0, {.seed = 1}); });
   t["dropout_1.0"] = by([](const Tensor& x) { return dropout(x, 1, {.seed = 1}); });
 }
@@ -212,6 +292,19 @@ void add_movements(Table& t) {
   t["stack"] = by([](const Tensor& x) { return stack({x, x}); });
   t["split"] = by([](const Tensor& x) { return split(x, 4)[1]; });
   t["clone"] = of_x(clone);
+  t["pad_minus_zero"] = by([](const Tensor& x) { return pad(x, {1, 2}, {.value = -0.0}); });
+  for (const auto& [name, mode] : std::map<std::string, PadMode>{
+           {"reflect", PadMode::reflect}, {"replicate", PadMode::replicate}, {"circular", PadMode::circular}})
+    t["pad_" + name] = by([mode](const Tensor& x) { return pad(x, {1, 2}, {.mode = mode}); });
+  t["tril_below"] = by([](const Tensor& x) { return tril(x, -1); });
+  t["triu_below"] = by([](const Tensor& x) { return triu(x, -1); });
+  for (const std::string shape : {"", "_none", "_one"}) {
+    t["flip" + shape] = by([](const Tensor& x) { return flip(x, {0, 1}); });
+    t["tril" + shape] = by([](const Tensor& x) { return tril(x); });
+    t["triu" + shape] = by([](const Tensor& x) { return triu(x); });
+    t["nonzero" + shape] = of_x(nonzero);
+    t["pad_nan" + shape] = by([](const Tensor& x) { return pad(x, {1, 2, 3, 0}, {.value = NAN}); });
+  }
 }
 
 void add_integers(Table& t) {
@@ -224,6 +317,17 @@ void add_integers(Table& t) {
   t["argmin_whole"] = by([](const Tensor& x) { return argmin(x, 0); });
   t["amax_whole"] = by([](const Tensor& x) { return amax(x, 0); });
   t["amin_whole"] = by([](const Tensor& x) { return amin(x, 0); });
+  t["cumsum_whole"] = by([](const Tensor& x) { return cumsum(x, 0); });
+  t["flip_whole"] = by([](const Tensor& x) { return flip(x, {0}); });
+  t["pad_whole"] = by([](const Tensor& x) { return pad(x, {1, 2}, {.value = 7}); });
+  t["tril_whole"] = by([](const Tensor& x) { return tril(unsqueeze(x, 0)); });
+  t["triu_whole"] = by([](const Tensor& x) { return triu(unsqueeze(x, 0)); });
+  t["topk_whole"] = by([](const Tensor& x) { return topk(x, 3).values; });
+  t["topk_indices_whole"] = by([](const Tensor& x) { return topk(x, 3).indices; });
+  t["topk_smallest_whole"] = by([](const Tensor& x) { return topk(x, 3, -1, false).values; });
+  t["masked_fill_whole"] = by([](const Tensor& x) { return masked_fill(x, x == 1.0, 7); });
+  t["masked_select_whole"] = by([](const Tensor& x) { return masked_select(x, x > 0.0); });
+  t["nonzero_whole"] = of_x(nonzero);
   t["is_nan_whole"] = of_x(is_nan), t["is_finite_whole"] = of_x(is_finite);
   t["logical_not_whole"] = of_x(logical_not);
   for (const DType type : {float32, float64, int32, int64, uint8, DType::bool_})
@@ -233,8 +337,8 @@ void add_integers(Table& t) {
 const Table& special_operations() {
   static const Table table = [] {
     Table t;
-    add_unary(t), add_binary(t), add_reductions(t), add_losses(t), add_layers(t), add_movements(t),
-        add_integers(t);
+    add_unary(t), add_binary(t), add_reductions(t), add_losses(t), add_layers(t), add_sequences(t),
+        add_movements(t), add_integers(t);
     return t;
   }();
   return table;

@@ -8,6 +8,7 @@
 #include "lpf/optim/adam.hpp"
 #include "lpf/optim/clip.hpp"
 #include "lpf/optim/lion.hpp"
+#include "lpf/optim/rmsprop.hpp"
 #include "lpf/optim/sgd.hpp"
 #include "special_case.hpp"
 
@@ -43,6 +44,11 @@ const std::map<std::string, SpecialOptimizer>& special_optimizers() {
       {"adam_zero_eps", making<Adam>(AdamOptions{.lr = 0.01, .epsilon = 0})},
       {"adam_zero_betas", making<Adam>(AdamOptions{.lr = 0.01, .beta1 = 0, .beta2 = 0})},
       {"adamw", making<AdamW>(AdamWOptions{.lr = 0.01})},
+      {"rmsprop", making<RMSprop>(RMSpropOptions{.lr = 0.01})},
+      {"rmsprop_all",
+       making<RMSprop>(RMSpropOptions{.lr = 0.01, .momentum = 0.9, .weight_decay = 0.1, .centered = true})},
+      {"rmsprop_zero_alpha", making<RMSprop>(RMSpropOptions{.lr = 0.01, .alpha = 0})},
+      {"rmsprop_zero_eps", making<RMSprop>(RMSpropOptions{.lr = 0.01, .epsilon = 0})},
       {"lion", making<Lion>(LionOptions{.lr = 0.01, .weight_decay = 0.1})}};
   return all;
 }

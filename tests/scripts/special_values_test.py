@@ -20,7 +20,7 @@ EXEMPT = {
     "copy_to_host": "to()", "one_hot": "its operand is labels",
     "rand": "has no operand", "randn": "has no operand",
     "scalar": "a number of the step as a tensor",
-    "sum_to": "sum() and reshape()", "sum_replicas": "sum() of replicas", "replicate": "expand() to replicas",
+    "sum_to": "sum() and reshape()", "sum_replicas": "sum() of replicas", "mean_replicas": "sum_replicas()", "replicate": "expand() to replicas",
     "per_sample": "copies, of replicas", "to_string": "writes text"
 }
 
