@@ -4,6 +4,7 @@
     python3 check_layers_test.py
 """
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -56,9 +57,26 @@ class CheckLayers(unittest.TestCase):
         self.assertIn("attic is no layer", self.broken_by("nn/linear.hpp", "lpf/attic/thing.hpp"))
 
     def test_eigen_and_cuda(self):
-        self.assertIn("Eigen belongs to backend/cpu", self.broken_by("nn/linear.hpp", "Eigen/Core"))
-        self.assertIn("Eigen belongs to backend/cpu", self.broken_by("sharpness/units.hpp", "Eigen/Core"))
+        for file in ("nn/linear.hpp", "backend/cpu/gemm.hpp", "sharpness/units.hpp"):
+            self.assertIn("Eigen belongs to backend/cpu/gemm_float64.hpp", self.broken_by(file, "Eigen/Core"))
         self.assertIn("CUDA belongs to", self.broken_by("backend/registry.hpp", "cuda_runtime.h"))
+
+    def test_dense_includes_no_eigen(self):
+        """A program of lpf/dense.hpp alone neither needs nor parses Eigen; one with float64 does."""
+        def headers(name, seen):
+            if name not in seen:
+                seen.add(name)
+                path = ROOT / "include" / name
+                if path.exists():
+                    for included in re.findall(r'^ *# *include *[<"]([^>"]+)', path.read_text(), re.M):
+                        headers(included, seen)
+            return seen
+
+        def eigen(name):
+            return [header for header in headers(name, set()) if header.startswith("Eigen/")]
+
+        self.assertEqual(eigen("lpf/dense.hpp"), [])
+        self.assertEqual(eigen("lpf/float64.hpp"), ["Eigen/Core"])
 
     def test_the_map_in_the_design(self):
         page = self.root / "docs/design.md"

@@ -5,10 +5,5 @@
 #include "lpf/backend/backend.hpp"
 
 #ifndef LPF_COMPILED
-namespace lpf::backend::cpu {
-inline namespace LPF_ISA {
-inline const bool float64_registered =
-    register_cpu(KernelGroup::core_float64, LPF_VECTOR_BYTES, fill_float64);
-}  // namespace LPF_ISA
-}  // namespace lpf::backend::cpu
+#  include "lpf/backend/cpu/float64.hpp"
 #endif

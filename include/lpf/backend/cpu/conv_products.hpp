@@ -4,7 +4,7 @@
 #pragma once
 
 #include "lpf/backend/cpu/conv_gather.hpp"
-#include "lpf/backend/cpu/gemm.hpp"
+#include "lpf/backend/cpu/gemm_float64.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {

@@ -93,7 +93,6 @@ inline void fill_core(Table& t) {
   t.pre_activation_noise = ByType<&Table::pre_activation_noise>::call;
   t.gemm_replicas = ByType<&Table::gemm_replicas>::call;
 }
-inline void fill_float64(Table&) { fill_floating<double>(cpu_float64); }
 
 inline const bool core_registered = register_cpu(KernelGroup::core, LPF_VECTOR_BYTES, fill_core);
 

@@ -17,7 +17,8 @@ class ReplicaTile {
       : w_(w), stream_(w.key), tile_(rows * w.segment.length) {
     stream_.replica = static_cast<std::uint32_t>(draw);
     stream_.parameter = w.segment.parameter;
-    for (int half = 0; half <= w.antithetic; ++half) half_[half] = packing_space<T>(2 + half, tile_);
+    for (int half = 0; half <= w.antithetic; ++half)
+      half_[half] = scratch<T>(half ? Scratch::mirrored_replica : Scratch::replica, tile_);
   }
   /// Computes filters [begin, end) of the draw's replicas: half(0), and half(1) of a pair.
   void make(std::int64_t begin, std::int64_t end) const {

@@ -1,0 +1,80 @@
+// Products A·Bᵀ of float matrices with few rows, as of a slice with its replica of a weight, by dot products
+// of the rows, which are read where they lie.
+#pragma once
+
+#include "lpf/backend/cpu/product.hpp"
+
+namespace lpf::backend::cpu {
+inline namespace LPF_ISA {
+namespace product {
+
+/// The sums of the lanes of four vectors.
+inline Quad lane_sums(Lanes a, Lanes b, Lanes c, Lanes d) {
+  const auto fold = [](Lanes v) {
+#if LPF_VECTOR_BYTES == 64
+    const auto h = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                   __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+    const auto h = v;
+#endif
+#if LPF_VECTOR_BYTES >= 32
+    return __builtin_shufflevector(h, h, 0, 1, 2, 3) + __builtin_shufflevector(h, h, 4, 5, 6, 7);
+#else
+    return h;
+#endif
+  };
+  Quad p = fold(a), q = fold(b), r = fold(c), s = fold(d);
+  transpose(p, q, r, s);
+  return (p + q) + (r + s);
+}
+
+/// c[r·ldc + q] = or += the dot product of rows r of a and q of b, q ≥ skip, of length k.
+template <int rows, int columns, int... i, int... r>
+__attribute__((noinline)) void dot_tile(std::int64_t k, const float* a, std::int64_t lda, const float* b,
+                                        std::int64_t ldb, float* c, std::int64_t ldc, bool add,
+                                        std::int64_t skip, std::integer_sequence<int, i...>,
+                                        std::integer_sequence<int, r...>) {
+  Lanes s[rows * columns] = {};
+  float last[(rows + columns) * width];  // the terms after the last whole vector, with zeros up to one
+  if (const std::int64_t rest = k % width; rest > 0) {
+    std::fill_n(last, (rows + columns) * width, 0.0f);
+    for (int q = 0; q < rows; ++q) std::copy_n(a + q * lda + k - rest, rest, last + q * width);
+    for (int q = 0; q < columns; ++q) std::copy_n(b + q * ldb + k - rest, rest, last + (rows + q) * width);
+  }
+  for (std::int64_t t = 0; t < k; t += width, a += width, b += width) {
+    if (k - t < width) a = last, b = last + rows * width, lda = ldb = width;
+    ((s[i] += load<Lanes>(a + i / columns * lda) * load<Lanes>(b + i % columns * ldb)), ...);
+  }
+  const auto put = [=](float* to, Quad sum) {
+    for (std::int64_t q = skip; q < columns; ++q) to[q] = add ? to[q] + sum[q] : sum[q];
+  };
+  constexpr int q1 = columns > 1, q2 = columns > 2 ? 2 : 0, q3 = columns > 3 ? 3 : 0;
+  (put(c + r * ldc, lane_sums(s[r * columns], s[r * columns + q1], s[r * columns + q2], s[r * columns + q3])),
+   ...);
+}
+
+/// C (m×n) = or += A·Bᵀ of depth k by dot products.
+inline void multiply_by_dots(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
+                             const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+  const auto tile = [=]<int rows, int columns>(std::integer_sequence<int, rows, columns>, std::int64_t i,
+                                               std::int64_t j, std::int64_t skip) {
+    const std::int64_t depth = even_length(k, longest_chain * width);
+    for (std::int64_t p = 0; p < k; p += depth)
+      dot_tile<rows, columns>(std::min(depth, k - p), a + i * lda + p, lda, b + j * ldb + p, ldb,
+                              c + i * ldc + j, ldc, add || p > 0, skip,
+                              std::make_integer_sequence<int, rows * columns>{},
+                              std::make_integer_sequence<int, rows>{});
+  };
+  const int step = n >= 4 ? 4 : 1;
+  for (std::int64_t j = 0; j < n; j += step) {
+    const std::int64_t first = std::min(j, n - step), skip = j - first;
+    std::int64_t i = 0;
+    for (; step == 4 && i + 4 <= m; i += 4) tile(std::integer_sequence<int, 4, 4>{}, i, first, skip);
+    for (; step == 4 && i < m; ++i) tile(std::integer_sequence<int, 1, 4>{}, i, first, skip);
+    for (; i < m; ++i) tile(std::integer_sequence<int, 1, 1>{}, i, first, 0);
+  }
+}
+
+}  // namespace product
+}  // namespace LPF_ISA
+}  // namespace lpf::backend::cpu
