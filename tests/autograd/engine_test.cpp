@@ -242,7 +242,7 @@ TEST_CASE("an exception in a backward function leaves the engine usable") {
 
 TEST_CASE("the gradient buffer of a store is filled in place") {
   const Tensor x = tensor({1.0, 2.0}).requires_grad_(), buffer = zeros({2}, {.dtype = float64});
-  static_cast<LeafNode&>(*x.node()).set_buffer(buffer);
+  static_cast<LeafNode&>(*x.node()).set_buffer(buffer, nullptr);
   sum(x * x).backward();
   CHECK(holds(buffer, {2}, {2, 4}));
   CHECK(x.grad().raw() == buffer.raw());
