@@ -169,6 +169,15 @@ class Optimizer {
     else
       return false;
   }
+  /// False for a parameter that took no part in the loss and is left alone.
+  bool is_updated(const Range& r) const {
+    return !skips_unused(options_[r.group]) || params_.has_gradient(r.parameter);
+  }
+  /// The updates so far of a range: all, or those in which its parameter took part.
+  const StepCounter& updates_of(const Range& r) const {
+    return skips_unused(options_[r.group]) ? parameter_steps_[r.parameter] : steps_;
+  }
+  void count_step();
   /// Those of the update after `done` others.
   StepNumbers numbers(const Options& options, const StepCounter& done) const;
 
@@ -185,17 +194,18 @@ void Optimizer<Options>::step() {
   const auto off = no_grad();
   for (const Range& range : ranges_of(params_, groups_, apart_)) {
     const Options& options = options_[range.group];
-    if (!skips_unused(options)) {
-      update(range, options, numbers(options, steps_));
-    } else if (params_.has_gradient(range.parameter)) {
-      StepCounter& own = parameter_steps_[range.parameter];
-      update(range, options, numbers(options, own));
-      ++own;
-    }
+    if (is_updated(range)) update(range, options, numbers(options, updates_of(range)));
   }
-  ++steps_;
+  count_step();
   params_.count_update();
   params_.zero_grad();
+}
+
+template <class Options>
+void Optimizer<Options>::count_step() {
+  ++steps_;
+  for (std::size_t i = 0; i < parameter_steps_.size(); ++i)
+    if (params_.has_gradient(i)) ++parameter_steps_[i];
 }
 
 template <class Options>
