@@ -75,7 +75,17 @@ TEST_CASE("kl_div: errors") {
   CHECK_ERROR(kl_div(x, zeros({3})), ShapeError, "[kl_div]", "[2, 3]", "[3]");
   CHECK_ERROR(kl_div(x, x.to(float64)), DTypeError, "[kl_div]", "float64");
   CHECK_ERROR(kl_div(x.to(int32), x.to(int32)), DTypeError, "[kl_div]", "int32");
-  CHECK_ERROR(kl_div(detail::add_replica_dim(x, plan_of(2)), zeros({3})), ReplicaError, "M = 2");
+}
+
+TEST_CASE("kl_div: of replicas, each its own") {
+  const Tensor x = log_softmax(normal({2, 3}), 1), target = softmax(normal({3}, 2), 0);
+  for (const auto reduction : {KLDivReduction::none, KLDivReduction::sum, KLDivReduction::mean}) {
+    const Tensor y = kl_div(detail::add_replica_dim(x, plan_of(2)), target, {.reduction = reduction});
+    REQUIRE(y.is_replicated());
+    for (std::int64_t r = 0; r < 2; ++r)
+      CHECK(relative_error(detail::remove_replica_dim(y)[r], kl_div(x[r], target, {.reduction = reduction})) <
+            1e-14);
+  }
 }
 
 }  // namespace

@@ -283,9 +283,9 @@ TEST_CASE("reductions do not depend on the number of threads") {
   });
 }
 
-TEST_CASE("reductions of replicas are refused by name") {
-  const Tensor w = detail::add_replica_dim(normal({2, 3}), std::make_shared<ReplicaPlan>(2));
-  CHECK_ERROR(sum(w), ReplicaError, "[sum]", "M = 2", "[3]");
-  CHECK_ERROR(mean(w), ReplicaError, "[sum]");
+TEST_CASE("sums and means of replicas: each its own; what has no rule is refused by name") {
+  const Tensor all = normal({2, 3}), w = detail::add_replica_dim(all, std::make_shared<ReplicaPlan>(2));
+  CHECK(relative_error(detail::remove_replica_dim(sum(w)), sum(all, {1})) < 1e-14);
+  CHECK(relative_error(detail::remove_replica_dim(mean(w)), mean(all, {1})) < 1e-14);
   CHECK_ERROR(argmax(w, 0), ReplicaError, "[argmax]");
 }

@@ -28,9 +28,10 @@ LPF_ONCE Tensor shared_gradient(const Tensor& g, const Tensor& all, const Tensor
   return sum_to(where(all, g, where(half, affine(g, 0.5, 0), zeros({}, g.options()))), shape);
 }
 
-/// The larger (smaller) of x and one bound. Equal ones share the gradient; where one is NaN, each has all of it.
+/// The larger (smaller) of x and one bound, the bound if they are equal, as 0 and −0 are. Equal ones share the
+/// gradient; where one is NaN, each has all of it.
 LPF_ONCE Tensor clamp_one_side(bool from_below, const Tensor& x, const Tensor& bound) {
-  Tensor y = binary("clamp", from_below ? backend::Binary::maximum : backend::Binary::minimum, x, bound);
+  Tensor y = binary("clamp", from_below ? backend::Binary::maximum : backend::Binary::minimum, bound, x);
   return record("clamp", std::move(y), {x, bound}, [=](const Tensor& g, Need need) {
     const Tensor a = x.detach(), b = bound.detach(), tie = a == b;
     const Tensor outside = from_below ? a < b : a > b, inside = from_below ? a > b : a < b;
@@ -45,8 +46,8 @@ LPF_ONCE Tensor clamp_one_side(bool from_below, const Tensor& x, const Tensor& b
 LPF_ONCE Tensor clamp_plain(const Tensor& x, const Tensor& low, const Tensor& high) {
   if (!high.defined()) return clamp_one_side(true, x, low);
   if (!low.defined()) return clamp_one_side(false, x, high);
-  const Tensor raised = binary("clamp", backend::Binary::maximum, x, low);
-  Tensor y = binary("clamp", backend::Binary::minimum, raised, high);
+  const Tensor raised = binary("clamp", backend::Binary::maximum, low, x);
+  Tensor y = binary("clamp", backend::Binary::minimum, high, raised);
   return record("clamp", std::move(y), {x, low, high}, [=](const Tensor& g, Need need) {
     const Tensor a = x.detach(), b = low.detach(), c = high.detach();
     const Tensor below = a<b, above = a> c, open = b < c;

@@ -26,8 +26,8 @@ LPF_ONCE Tensor kl_div(const Tensor& x, const Tensor& target, const KLDivOptions
   if (options.log_target) {
     loss = mul(exp(target), sub(target, x));
   } else {
-    const Tensor none = target == 0.0, one = ones({}, x.options());
-    loss = sub(mul(target, log(where(none, one, target))), mul(target, x));
+    const Tensor none = target == 0.0, one = ones({}, x.options()), zero = zeros({}, x.options());
+    loss = sub(where(none, zero, mul(target, log(where(none, one, target)))), mul(target, x));
   }
   switch (options.reduction) {
     case KLDivReduction::none: return loss;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -36,7 +37,7 @@ inline void fill(void* y, DType type, std::int64_t n, double value) {
   visit(type, [&](auto zero) {
     using T = decltype(zero);
     T* to = static_cast<T*>(y);
-    if (n > 0 && value == 0) {
+    if (n > 0 && value == 0 && !std::signbit(value)) {
       std::memset(y, 0, static_cast<std::size_t>(n) * sizeof(T));
     } else {
       std::fill(to, to + n, number_as<T>(value));
