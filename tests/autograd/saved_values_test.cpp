@@ -137,6 +137,23 @@ TEST_CASE("a gradient used as a value, and changed by backward itself") {
   CHECK_ERROR(loss.backward(), StateError, "changed in place");
 }
 
+TEST_CASE("a gradient used as a value, and cleared or scaled before backward") {
+  const ParameterStore params({.dtype = float64});
+  const nn::Linear fc(params / "fc", 3, 2);
+  const Tensor x = normal({4, 3}), w = params.leaves()[0];
+  const std::vector<std::function<void()>> changes = {[&] { params.zero_grad(); }, [&] { w.zero_grad(); },
+                                                      [&] { optim::clip_grad_norm(params, 1e-3); },
+                                                      [&] { optim::clip_grad_value(params, 1e-3); }};
+  for (const auto& change : changes) {
+    mean(square(fc(x))).backward();
+    const Tensor loss = sum(square(w) * reshape(params.gradient().alias({6}), {2, 3}));
+    change();
+    CHECK_ERROR(grad(loss, {w}), StateError, "changed in place");
+    params.zero_grad();
+    CHECK_FALSE(params.has_gradient());
+  }
+}
+
 TEST_CASE("memory of the caller, and writes through pointers, are not watched") {
   std::vector<double> memory = {1, 2, 3};
   const Tensor x = normal({3}).requires_grad_(), value = wrap(memory.data(), {3}), other = normal({3});

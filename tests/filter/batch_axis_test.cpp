@@ -52,6 +52,20 @@ TEST_CASE("a pass that begins with a folded batch is cut at samples") {
     }
 }
 
+TEST_CASE("folded rows meet a parameter that begins with 1") {
+  constexpr std::int64_t B = 6, L = 2, D = 4;
+  const Tensor x = normal({B, L, D}, 1);
+  const ParameterStore params({.dtype = float64, .seed = 2});
+  const nn::Linear fc(params / "fc", D, 3);
+  const nn::Parameter shift = parameter(params, "shift", {1, 3}, init::normal()),
+                      scale = parameter(params, "scale", {1}, init::normal());
+  for (const std::int64_t M : {1, 2, 3, 6})
+    CHECK(against_loop(params, M, B, [&](auto from, auto to) {
+            const Tensor h = fc(reshape(slice(x, 0, from, to), {(to - from) * L, D})) + shift;
+            return mean(square(tanh(flatten(h) * scale)));
+          }) < exactly);
+}
+
 TEST_CASE("a folded batch with noise per sample reads replicas") {
   constexpr std::int64_t B = 6, L = 2, D = 4;
   const Tensor x = normal({B, L, D}, 1);

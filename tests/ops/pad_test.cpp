@@ -14,6 +14,13 @@ PadMode pad_mode_of(const std::string& name) {
                                : PadMode::circular;
 }
 
+TEST_CASE("pad: circular repeats what a negative size leaves, as PyTorch does") {
+  const Tensor x = tensor({1.0, 2.0, 3.0});
+  CHECK(holds(pad(x, {-1, 2}, {.mode = PadMode::circular}), {4}, {2, 3, 2, 3}));
+  CHECK(holds(pad(x, {2, -1}, {.mode = PadMode::circular}), {4}, {1, 2, 1, 2}));
+  CHECK(holds(pad(x, {-1, -1}, {.mode = PadMode::circular}), {1}, {2}));
+}
+
 TEST_CASE("pad: values of each mode") {
   const Tensor x = tensor({1.0, 2.0, 3.0, 4.0});
   CHECK(holds(pad(x, {2, 1}, {.value = 9}), {7}, {9, 9, 1, 2, 3, 4, 9}));

@@ -130,6 +130,7 @@ class LeafNode final : public Node {
   }
   void zero() {
     if (has_buffer_) {
+      gradient_.impl().storage->note_change();
       gradient_.backend().fill(gradient_.raw(), gradient_.dtype(), gradient_.numel(), 0);
       set_received(false);
     } else {

@@ -109,6 +109,7 @@ struct StoreState {
 
   LPF_ONCE void zero_gradient() {
     materialize();
+    gradient.impl().storage->note_change();
     gradient.backend().fill(gradient.raw(), options.dtype, gradient.numel(), 0);
     run_and_replay([this] { cleared = gradient.impl().storage->version(); });
     for (std::size_t i = 0; i < infos.size(); ++i) received[i] = false;

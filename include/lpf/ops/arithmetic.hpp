@@ -41,7 +41,7 @@ LPF_ONCE bool is_activation(const Tensor& x, const Tensor& parameter) {
   if (x.rank() > parameter.rank()) return true;
   const std::int64_t rows = x.shape()[0];
   return parameter.shape()[0] == 1 && rows != 1 &&
-         (plan.count() == 1 || plan.batch() == 0 || plan.batch() == rows);
+         (plan.count() == 1 || plan.batch() == 0 || rows % plan.batch() == 0);
 }
 
 /// Elementwise operations on replicated operands: replicas with replicas; with an activation, whose rows meet

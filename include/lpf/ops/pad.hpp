@@ -75,6 +75,14 @@ LPF_ONCE Tensor pad(const Tensor& x, const std::vector<std::int64_t>& sizes, con
   if (x.is_replicated())
     return detail::add_replica_dim(pad(detail::remove_replica_dim(x), sizes, options), x.impl().replicas);
   const PadMode mode = options.mode;
+  if (mode == PadMode::circular && std::any_of(sizes.begin(), sizes.end(), [](auto n) { return n < 0; })) {
+    std::vector<std::int64_t> removed, added;  // what is left is what repeats
+    for (const std::int64_t n : sizes) {
+      removed.push_back(std::min<std::int64_t>(n, 0));
+      added.push_back(std::max<std::int64_t>(n, 0));
+    }
+    return pad(pad(x, removed), added, options);
+  }
   const char* const name = mode == PadMode::reflect    ? "reflect"
                            : mode == PadMode::circular ? "circular"
                                                        : "replicate";

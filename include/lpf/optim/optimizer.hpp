@@ -204,8 +204,9 @@ void Optimizer<Options>::step() {
 template <class Options>
 void Optimizer<Options>::count_step() {
   ++steps_;
-  for (std::size_t i = 0; i < parameter_steps_.size(); ++i)
-    if (params_.has_gradient(i)) ++parameter_steps_[i];
+  if (!apart_) return;
+  for (const Range& range : ranges_of(params_, groups_, apart_))
+    if (skips_unused(options_[range.group]) && is_updated(range)) ++parameter_steps_[range.parameter];
 }
 
 template <class Options>

@@ -75,8 +75,10 @@ class Storage : public std::enable_shared_from_this<Storage> {
   std::uint64_t version() const { return version_; }
   void bump_version() {
     ++version_;
-    changed_ = detail::graph_time.load(std::memory_order_relaxed);
+    note_change();
   }
+  /// Notes a change for backward without counting it as a version (of a gradient that is cleared or scaled).
+  void note_change() { changed_ = detail::graph_time.load(std::memory_order_relaxed); }
 
   /// Frees the memory that this thread recomputed. Must be called between operations, never within one.
   static void release_recomputed() {

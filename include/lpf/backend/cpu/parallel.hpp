@@ -18,8 +18,10 @@ inline void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFunction f)
     // Several parts a thread: one that is late, or loses its processor, leaves the others what it has not begun.
     constexpr std::int64_t parts_a_thread = 4;
     const std::int64_t most = (n + grain - 1) / grain, threads = std::min<std::int64_t>(num_threads(), most);
-    if (threads > 1 &&
-        ThreadPool::instance().run(static_cast<int>(threads), std::min(most, parts_a_thread * threads), n, f))
+    // A vectorised loop over elements rounds those of its remainder differently: no part but the last has one.
+    const std::int64_t unit = grain >= 1024 ? 64 : 1;
+    if (threads > 1 && ThreadPool::instance().run(static_cast<int>(threads),
+                                                  std::min(most, parts_a_thread * threads), n, unit, f))
       return;
   }
   f(0, n);

@@ -73,10 +73,10 @@ class ThreadPool {
     return *pool;
   }
 
-  /// Calls f for consecutive ranges of [0, n), which begin and end at multiples of n/parts, on at most `threads`
-  /// threads, this one among them; rethrows the first exception. False if nothing was called: the pool is busy,
+  /// Calls f for consecutive ranges of [0, n), cut at multiples of `unit` near those of n/parts, on at most
+  /// `threads` threads, this one among them; rethrows the first exception. False if nothing was called: the pool is busy,
   /// this is one of its threads, or the machine is so busy that sharing the work takes longer.
-  bool run(int threads, std::int64_t parts, std::int64_t n, RangeFunction f);
+  bool run(int threads, std::int64_t parts, std::int64_t n, std::int64_t unit, RangeFunction f);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -140,7 +140,7 @@ class ThreadPool {
   std::atomic<int> threads_{0};         // of the call
   // Written by the caller before the parts are dealt, read by threads that have taken one.
   RangeFunction const* f_ = nullptr;
-  std::int64_t n_ = 0, parts_ = 0;
+  std::int64_t n_ = 0, parts_ = 0, unit_ = 1;
   std::mutex error_lock_;
   std::exception_ptr error_;
   Run runs_[max_threads];
@@ -153,7 +153,8 @@ class ThreadPool {
   static inline thread_local bool inside_ = false;
 };
 
-inline bool ThreadPool::run(int threads, std::int64_t parts, std::int64_t n, RangeFunction f) {
+inline bool ThreadPool::run(int threads, std::int64_t parts, std::int64_t n, std::int64_t unit,
+                            RangeFunction f) {
   if (inside_ || busy_.test_and_set(std::memory_order_acquire)) return false;
   const struct Free {
     std::atomic_flag& busy;
@@ -172,6 +173,7 @@ inline bool ThreadPool::run(int threads, std::int64_t parts, std::int64_t n, Ran
   f_ = &f;
   n_ = n;
   parts_ = parts;
+  unit_ = unit;
   error_ = nullptr;
   done_.store(0, std::memory_order_relaxed);
   threads_.store(threads, std::memory_order_relaxed);
@@ -210,7 +212,9 @@ inline void ThreadPool::work(int me, std::uint32_t call) {
     for (std::int64_t part; (part = take(run, call)) >= 0;) {
       const std::int64_t parts = parts_;
       try {
-        (*f_)(n_ * part / parts, n_ * (part + 1) / parts);
+        const std::int64_t begin = n_ * part / parts / unit_ * unit_,
+                           end = part + 1 == parts ? n_ : n_ * (part + 1) / parts / unit_ * unit_;
+        if (begin < end) (*f_)(begin, end);
       } catch (...) {
         const std::lock_guard lock(error_lock_);
         if (!error_) error_ = std::current_exception();
