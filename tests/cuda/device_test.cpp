@@ -94,7 +94,7 @@ TEST_CASE("device: out of memory is an error, after which the device works") {
   SKIP_WITHOUT_CUDA;
   const Device gpu = Device::cuda();
   const Tensor cached = zeros({1000}, {.device = gpu});
-  CHECK_ERROR(empty({std::int64_t{1} << 45}, {.device = gpu}), DeviceError, "out of memory on cuda:0");
+  CHECK_ERROR(empty({std::int64_t{1} << 45}, {.device = gpu}), OutOfMemoryError, "out of memory on cuda:0");
   CHECK(sum(add(cached, ones({1000}, {.device = gpu}))).item() == 1000);
 }
 
