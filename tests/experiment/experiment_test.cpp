@@ -169,7 +169,7 @@ TEST_CASE("run: a convolutional network with dropout and augmentation goes on to
 
 TEST_CASE("run: the schedule plateau lowers the rate by the loss of validation, and goes on to the bit") {
   Settings s = small("rmsprop");
-  s.epochs = 6, s.schedule = "plateau", s.patience = 0, s.lr_factor = 0.5, s.lr = 0.02;
+  s.epochs = 8, s.schedule = "plateau", s.patience = 0, s.lr_factor = 0.5, s.lr = 0.005;
   check_resumed(s, 22);
   const TempDir dir;
   for (const std::int64_t validation : {100, 0}) {
