@@ -16,7 +16,7 @@ inline void parallel_ranges(std::int64_t n, std::int64_t grain, RangeFunction f)
   if (n <= 0) return;
   if (n > grain) {
     // Several parts a thread: one that is late, or loses its processor, leaves the others what it has not begun.
-    constexpr std::int64_t parts_a_thread = 4;
+    constexpr std::int64_t parts_a_thread = 2;
     const std::int64_t most = (n + grain - 1) / grain, threads = std::min<std::int64_t>(num_threads(), most);
     // A vectorised loop over elements rounds those of its remainder differently: no part but the last has one.
     const std::int64_t unit = grain >= 1024 ? 64 : 1;
