@@ -11,8 +11,9 @@ namespace {
 /// the published loop; and between their losses.
 double against_loop(const ParameterStore& params, std::int64_t M, std::int64_t batch,
                     const std::function<Tensor(std::int64_t, std::int64_t)>& loss,
-                    Estimator estimator = Estimator::replicas) {
-  LowPassFilter filter({.M = M, .gamma = 0.3, .estimator = estimator, .seed = 3});
+                    Estimator estimator = Estimator::replicas,
+                    ReplicaMemory memory = ReplicaMemory::automatic) {
+  LowPassFilter filter({.M = M, .gamma = 0.3, .estimator = estimator, .seed = 3, .memory = memory});
   params.zero_grad();
   double value = 0;
   {
@@ -47,8 +48,7 @@ TEST_CASE("a pass that begins with a folded batch is cut at samples") {
         const Tensor rows = reshape(slice(x, 0, from, to), {(to - from) * L, D});
         return mse_loss(fc2(tanh(fc1(rows))), reshape(slice(y, 0, from, to), {(to - from) * L, 2}));
       };
-      static_cast<void>(memory);
-      CHECK(against_loop(params, M, B, loss) < exactly);
+      CHECK(against_loop(params, M, B, loss, Estimator::replicas, memory) < exactly);
     }
 }
 

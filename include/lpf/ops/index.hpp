@@ -122,14 +122,10 @@ LPF_ONCE Tensor extreme_value(const char* name, bool largest, const Tensor& x, c
   for (const int axis : over)
     check<ShapeError>(x.shape()[axis] > 0, name, "axis ", axis, " of shape ", x.shape(), " is empty");
   if (over.empty()) return clone(x);  // a scalar
-  Tensor y;
-  if (x.is_replicated()) {
-    Axes behind;
-    for (const int axis : over) behind.push_back(axis + 1);
-    y = add_replica_dim(extreme_value_over(name, largest, remove_replica_dim(x), behind), x.impl().replicas);
-  } else {
-    y = extreme_value_over(name, largest, x, over);
-  }
+  const auto extreme = [&](const Tensor& t, const Axes& a) {
+    return extreme_value_over(name, largest, t, a);
+  };
+  const Tensor y = x.is_replicated() ? reduce_replicas(extreme, x, over) : extreme(x, over);
   return keepdim ? y : reshape(y, without_axes(x.shape(), over));
 }
 

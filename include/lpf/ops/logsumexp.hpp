@@ -40,15 +40,8 @@ LPF_ONCE Tensor logsumexp(const Tensor& input, const Axes& axes = {}, bool keepd
   const Axes over = detail::reduced_axes("logsumexp", axes, input.rank());
   const Tensor x = detail::to_float32(input);
   if (over.empty()) return clone(x);  // a scalar
-  Tensor y;
-  if (x.is_replicated()) {
-    Axes behind;
-    for (const int axis : over) behind.push_back(axis + 1);
-    y = detail::add_replica_dim(detail::logsumexp_over(detail::remove_replica_dim(x), behind),
-                                x.impl().replicas);
-  } else {
-    y = detail::logsumexp_over(x, over);
-  }
+  const Tensor y = x.is_replicated() ? detail::reduce_replicas(detail::logsumexp_over, x, over)
+                                     : detail::logsumexp_over(x, over);
   return keepdim ? y : reshape(y, detail::without_axes(x.shape(), over));
 }
 
