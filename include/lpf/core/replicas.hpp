@@ -75,7 +75,7 @@ class ReplicaPlan {
   /// Checks an operand whose last `features` axes are those of one row. With a given batch B an operand
   /// [B, L, features…] must begin with B; rows [B·L, features…] are folded, L consecutive rows a sample.
   /// @throws ShapeError otherwise, and as slices().
-  void meet(const char* operation, const Shape& shape, int features) {
+  LPF_ONCE void meet(const char* operation, const Shape& shape, int features) {
     check<ShapeError>(count_ == 1 || !given_ || shape.rank() - features < 2 || shape[0] == batch_, operation,
                       "the perturbed pass has a batch of ", batch_,
                       " samples, which must be the first axis; this operand has shape ", shape,
@@ -86,7 +86,7 @@ class ReplicaPlan {
   /// The slices of an operand whose leading axis has `rows` rows: the batch, or a multiple of it (tokens).
   /// Unless the batch was given, the first operand of a pass sets its size.
   /// @throws ShapeError for fewer samples than replicas, or if rows is not a multiple of the batch.
-  Slices slices(const char* operation, std::int64_t rows) {
+  LPF_ONCE Slices slices(const char* operation, std::int64_t rows) {
     if (batch_ == 0) set_batch(operation, rows);
     if (count_ == 1) return {1, rows};
     check<ShapeError>(rows % batch_ == 0, operation, "the perturbed pass ", given_ ? "has" : "began with",
@@ -105,7 +105,7 @@ class ReplicaPlan {
   }
 
  private:
-  void set_batch(const char* operation, std::int64_t batch) {
+  LPF_ONCE void set_batch(const char* operation, std::int64_t batch) {
     check<ShapeError>(count_ == 1 || batch >= count_, operation, "M = ", count_,
                       " replicas need at least as many samples; the batch has ", batch);
     batch_ = batch;

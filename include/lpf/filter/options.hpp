@@ -69,5 +69,11 @@ LPF_ONCE Pass make_pass(const ParameterStore& params, Segments segments, const P
   return pass;
 }
 
+/// The slices of the pass's batch.
+LPF_ONCE PlanPtr make_plan(const PassOptions& options) {
+  if (options.batch) return std::make_shared<ReplicaPlan>(options.M, *options.batch);
+  return std::make_shared<ReplicaPlan>(options.M);
+}
+
 }  // namespace filter
 }  // namespace lpf

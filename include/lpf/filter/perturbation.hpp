@@ -23,16 +23,14 @@ class Perturbation final : public nn::ReplicaContext {
   Perturbation(const ParameterStore& params, Segments segments, const PassOptions& options,
                std::shared_ptr<bool> unread = nullptr)
       : pass_(make_pass(params, std::move(segments), options)),
-        plan_(options.batch ? std::make_shared<ReplicaPlan>(options.M, *options.batch)
-                            : std::make_shared<ReplicaPlan>(options.M)),
+        plan_(make_plan(options)),
         known_(params.parameters().size()),
         version_(params.version()),
         unread_(std::move(unread)) {
-    check_not_open(params);
-    nn::detail::active_passes.push_back({params.id(), this});
+    open_pass(params, this);
   }
   ~Perturbation() override {
-    std::erase_if(nn::detail::active_passes, [this](const auto& active) { return active.pass == this; });
+    close_pass(this);
     if (!used_ && unread_ && std::uncaught_exceptions() <= exceptions_) *unread_ = true;
   }
   Perturbation(const Perturbation&) = delete;

@@ -11,16 +11,6 @@ namespace detail {
 
 Tensor weight_gradient(const Tensor& a, const Tensor& b, const PlanPtr& plan, const Tensor& buffer = {});
 
-/// Writes the bias to each row of y [rows, out]: replica r to slice r.
-inline void write_bias(const Tensor& bias, const Tensor& y) {
-  const std::int64_t out = y.shape()[1];
-  const Slices slices = slices_of("linear", bias, y.shape()[0]);
-  for (std::int64_t r = 0; r < slices.count(); ++r) {
-    const Tensor rows = y.alias({slices.length(r), out}, slices.begin(r) * out);
-    y.backend().assign(view_of(rows), view_as(bias.alias({out}, r * out), rows.shape()));
-  }
-}
-
 /// y = x·op(w) + bias, op the transpose (forward) or nothing (backward: the gradient of the input, G·w).
 /// x [rows, k], w [k, n] or, transposed, [n, k], bias [n] or undefined; y [rows, n]. Slice r of the rows uses
 /// replica r of w and of the bias.

@@ -1,4 +1,4 @@
-// Product with the replicas of a weight where they are not in memory, and the checks of linear()'s operands.
+// Parts of linear(): the product with replicas that are not in memory, the bias, and the checks of its operands.
 #pragma once
 
 #include "lpf/ops/replicate.hpp"
@@ -25,6 +25,16 @@ LPF_ONCE bool multiply_and_draw(backend::Gemm product, const Tensor& w, std::int
   product.first_replica = first;
   table.gemm_replicas(product);
   return true;
+}
+
+/// Writes the bias to each row of y [rows, out]: replica r to slice r.
+LPF_ONCE void write_bias(const Tensor& bias, const Tensor& y) {
+  const std::int64_t out = y.shape()[1];
+  const Slices slices = slices_of("linear", bias, y.shape()[0]);
+  for (std::int64_t r = 0; r < slices.count(); ++r) {
+    const Tensor rows = y.alias({slices.length(r), out}, slices.begin(r) * out);
+    y.backend().assign(view_of(rows), view_as(bias.alias({out}, r * out), rows.shape()));
+  }
 }
 
 /// Checks the operands of linear(): dtypes, devices, shapes, and the batch of a perturbed pass.
