@@ -51,7 +51,7 @@ struct BatchNorm {
   /// = true}) is relu(bn(x) + s).
   Tensor operator()(const Tensor& x, const BatchNormEpilogue& then = {}) const {
     ReplicaContext* pass = path.pass();
-    const auto policy = pass ? pass->batch_norm_policy() : BatchNormPolicy::pooled;
+    const auto policy = path.batch_norm_policy();
     const bool frozen = policy == BatchNormPolicy::frozen;
     check<StateError>(!frozen || options.track_running_stats, "BatchNorm", "'", path.name(),
                       "' keeps no running statistics, which the policy 'frozen' would use");

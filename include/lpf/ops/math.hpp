@@ -15,7 +15,10 @@ template <class Derivative>
 Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double a, double b,
                    Derivative derivative) {
   if (x.is_replicated())
-    return add_replica_dim(elementwise(name, op, remove_replica_dim(x), a, b, derivative), x.impl().replicas);
+    return on_each_replica(
+        x, [&](const Tensor& t) { return elementwise(name, op, t, a, b, derivative); }, BatchMean::refused,
+        name);
+  check_not_batch_mean(name, x);
   check_floating(name, x);
   if (is_sensitive(op))
     if (const auto cast = cast_operands("sensitive function", x))
