@@ -291,16 +291,22 @@ TEST_CASE("a replicated scalar: its value and its derivatives are the mean's ove
 
 TEST_CASE("a SAM step with a penalty on the weights") {
   const Tensor x = normal({6, 4}, 1);
-  for (const std::int64_t slices : {1, 3}) {
-    const ParameterStore params({.dtype = float64, .seed = 2});
-    const nn::Linear fc(params / "fc", 4, 3);
-    optim::SGD sgd(params, {.lr = 0.1});
-    optim::SAM sam(params, sgd, {.rho = 0.3, .slices = slices});
-    const auto loss = [&] { return mean(square(tanh(fc(x)))) + 0.1 * sum(square(fc.weight)); };
-    const double before = loss().item();
-    CHECK(sam.step(loss).item() == doctest::Approx(before).epsilon(1e-12));
-    CHECK(loss().item() < before);
-  }
+  for (const std::int64_t slices : {1, 3})
+    for (const std::int64_t parts : {1, 2}) {
+      const ParameterStore params({.dtype = float64, .seed = 2});
+      const nn::Linear fc(params / "fc", 4, 3);
+      optim::SGD sgd(params, {.lr = 0.1});
+      optim::SAM sam(params, sgd, {.rho = 0.3, .slices = slices, .accumulate = parts});
+      const auto loss = [&](const Tensor& batch) {
+        return mean(square(tanh(fc(batch)))) + 0.1 * sum(square(fc.weight));
+      };
+      const double before = loss(x).item();
+      const Tensor at_theta =
+          sam.step([&](std::int64_t k) { return loss(slice(x, 0, 6 / parts * k, 6 / parts * (k + 1))); });
+      CHECK(!at_theta.is_replicated());
+      CHECK(at_theta.item() == doctest::Approx(before).epsilon(1e-12));
+      CHECK(loss(x).item() < before);
+    }
 }
 
 }  // namespace

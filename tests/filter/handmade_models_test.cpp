@@ -2,12 +2,14 @@
 #include <cmath>
 
 #include "lpf/nn/rms_norm.hpp"
+#include "lpf/ops/clamp.hpp"
 #include "lpf/ops/custom.hpp"
 #include "lpf/ops/logsumexp.hpp"
 #include "lpf/ops/mask.hpp"
 #include "lpf/ops/matmul.hpp"
 #include "lpf/ops/norm.hpp"
 #include "lpf/ops/pad.hpp"
+#include "lpf/ops/scan.hpp"
 #include "lpf/ops/topk.hpp"
 #include "networks.hpp"
 
@@ -101,7 +103,7 @@ TEST_CASE(
       [&] { return masked_fill(both(), logical_not(both() > -0.2), -0.1); },
       [&] { return both() * prod(scale, 0); },
       [&] {
-        return both() * prod(a, 1, true).reshape({3, 1})[0];
+        return both() + prod(a, 1, true).reshape({3, 1})[0];
       },
       [&] {
         return reshape(stack({narrow(a, 0, 0, 2), b}, 1), {4, D});
@@ -154,6 +156,12 @@ TEST_CASE("mixtures of experts, gated units, tied weights, masks of activations"
   for (const bool one : {false, true})
     check_like_separate_passes(
         params, B, [&](auto from, auto to) { return mean(square(mixture(rows(from, to), one))); });
+  // The balance of the experts: the product of two means of each slice.
+  check_like_separate_passes(params, B, [&](auto from, auto to) {
+    const Tensor h = rows(from, to), p = softmax(gate(h)), first = (p >= amax(p, 1, true)).to(float64);
+    return mean(square(mixture(h, true))) +
+           sum(slice_mean(first, gate.weight, {0}) * slice_mean(p, gate.weight, {0}));
+  });
   // Every expert for every sample, then the choice by an index of each sample.
   check_like_separate_passes(params, B, [&](auto from, auto to) {
     const Tensor h = rows(from, to),
@@ -248,9 +256,13 @@ TEST_CASE("slice_mean: the mean of each slice, of one batch, of folded rows, and
     CHECK(m[0].item() == doctest::Approx(mean(slice(x, 0, 0, 3)).item()).epsilon(1e-14));
     CHECK(m[1].item() == doctest::Approx(mean(slice(x, 0, 3, 5)).item()).epsilon(1e-14));
   }
-  CHECK_ERROR(slice_mean(mean(x), s), ShapeError, "[slice_mean]", "batch axis");
+  CHECK_ERROR(slice_mean(mean(x), s), ShapeError, "[slice_mean]", "needs the batch");
+  CHECK_ERROR(slice_mean(x, s, {1}), ShapeError, "[slice_mean]", "needs the batch");
   CHECK_ERROR(slice_mean(normal({7}), s), ShapeError, "[slice_mean]", "7 rows");
-  CHECK_ERROR(slice_mean(s, s), ReplicaError, "[slice_mean]");
+  CHECK_ERROR(slice_mean(unsqueeze(s, 0), s), ReplicaError, "[slice_mean]");
+  const Tensor columns = detail::remove_replica_dim(slice_mean(x, s, {0}));
+  CHECK(columns.shape() == Shape{2, 4});
+  CHECK(test::largest_difference(columns[1], mean(slice(x, 0, 3, 5), {0})) < 1e-15);
 }
 
 TEST_CASE("what is not linear in a mean over the batch is refused") {
@@ -295,7 +307,25 @@ TEST_CASE("what is not linear in a mean over the batch is refused") {
       [&] { return sqrt(loss()); }, [&] { return log(1.0 + 3.0 * sum(square(fc(x)))); },
       [&] { return vector_norm(fc(x)); }, [&] { return logsumexp(fc(x)); }, [&] { return amax(fc(x)); },
       [&] { return mean(stddev(fc(x), {0})); }, [&] { return mean(var(fc(x), {0})); },
-      [&] { return mean(softmax(fc(x), 0) * x.narrow(1, 0, 3)); }, [&] { return mean(prod(fc(x), 0)); }};
+      [&] { return mean(softmax(fc(x), 0) * x.narrow(1, 0, 3)); }, [&] { return mean(prod(fc(x), 0)); },
+      [&] { return clamp(loss(), full({}, 0, x.options()), Tensor()); },
+      [&] { return masked_fill(gain, gain.value() > 0.0, loss()); },
+      [&] { return mean(square(fc(x) - mean(fc(x), {0}))); }, [&] { return mean(cumsum(fc(x), 0)); },
+      [&] {
+        return mean(square(concatenate({expand(mean(fc(x), {0}, true), {B, 3}), fc(x)}, 1)));
+      },
+      [&] { return cross_entropy(mean(fc(x), {0}, true), integers({1}, [](auto) { return 1; })); },
+      [&] { return where(x[0][0] > 0.0, loss(), zeros({}, x.options())); }, [&] { return 1.0 / loss(); },
+      [&] { return loss() / loss().detach(); }, [&] { return loss() * loss(); },
+      [&] { return maximum(loss(), full({}, 0, x.options())); },
+      [&] { return clamp(loss(), s.value(), Tensor()); }, [&] { return sum(square(mean(fc(x), {0}))); },
+      [&] { return mean(fc(x) * mean(fc(x), {0})); },
+      [&] { return sum(softmax(mean(fc(x), {0})) * mean(fc(x), {0}).detach()); },
+      [&] { return mean(topk(square(fc(x)).flatten(), 4).values); },
+      [&] { return mean(matmul(fc(x), transpose(fc(x)))); },
+      [&] { return mean(unsqueeze(fc(x), 0) - unsqueeze(fc(x), 1)); },
+      [&] { return sum(square(matmul(transpose(fc(x)), fc(x)))); },
+      [&] { return sum(matmul(fc(x), matmul(transpose(fc(x)), fc(x)))); }};
   LowPassFilter filter({.M = 3, .gamma = 0.1}), single({.M = 1, .gamma = 0.1});
   for (std::size_t i = 0; i < refused.size(); ++i) {
     CAPTURE(i);
@@ -347,6 +377,9 @@ TEST_CASE("samples that do not lie first, or not all in order, do not meet param
     CHECK_ERROR(fc(concatenate({h, h}, 0)), ReplicaError, "[linear]", "summed or mixed");
     CHECK_ERROR(fc(index_select(h, 0, index)), ReplicaError, "[linear]", "summed or mixed");
     CHECK_ERROR(fc(matmul(transpose(h), h)), ReplicaError, "[linear]", "summed or mixed");
+    CHECK_ERROR(fc(flip(h, {0})), ReplicaError, "[linear]", "summed or mixed");
+    CHECK_ERROR(fc(0.3 * h + 0.7 * index_select(h, 0, index)), ReplicaError, "[linear]", "summed or mixed");
+    CHECK(fc(flip(h, {1})).shape() == h.shape());
     CHECK_ERROR(fc(matmul(normal({B, B}), turned)), ReplicaError, "[linear]", "summed or mixed");
     CHECK(fc(matmul(normal({B, B}), fc(x))).shape() == x.shape());
     CHECK_ERROR(fc(reshape(turned, {B * B, 4})), ReplicaError, "[linear]");
@@ -389,6 +422,8 @@ TEST_CASE("a replicated scalar is read as a mean, or as whether all are true") {
   CHECK(v.item() == doctest::Approx(0.6 * a + 0.4 * b));
   CHECK(is_finite(v).item<bool>());
   CHECK(!is_nan(v).item<bool>());
+  CHECK(all(is_finite(v)).item<bool>());
+  CHECK(any(v > middle).item() == doctest::Approx(a > b ? 0.6 : 0.4));
   CHECK((v > middle).item() == doctest::Approx(a > b ? 0.6 : 0.4));
   CHECK(!(v > middle).item<bool>());
   CHECK((v > std::min(a, b) - 1).item<bool>());

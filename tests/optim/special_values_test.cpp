@@ -199,13 +199,13 @@ TEST_CASE("special values: SAM and ASAM beside the formula") {
     };
     check_special_passes<PassStep>(
         adaptive ? "ASAM" : "SAM", make, [&](Numbers theta, const Numbers& c, int) {
-          long double squares = 0;
+          double squares = 0;
           const auto T = [&](std::size_t i) { return adaptive ? std::abs(theta[i]) + eta : 1.0; };
           for (std::size_t i = 0; i < theta.size(); ++i) {
-            const long double v = static_cast<long double>(T(i)) * c[i] * theta[i];
+            const double v = T(i) * c[i] * theta[i];
             squares += v * v;
           }
-          const auto norm = static_cast<double>(std::sqrt(squares));
+          const auto norm = std::sqrt(squares);
           for (std::size_t i = 0; i < theta.size(); ++i) {
             const double e = rho / (norm + 1e-12) * (T(i) * T(i) * c[i] * theta[i]);
             theta[i] -= lr * (c[i] * (theta[i] + e));
@@ -238,9 +238,9 @@ TEST_CASE("special values: SmoothOut beside the formula") {
       };
     };
     check_special_passes<PassStep>("SmoothOut", make, [&](Numbers theta, const Numbers& c, int t) {
-      long double squares = 0;
-      for (const double x : theta) squares += static_cast<long double>(x) * x;
-      const double s = adaptive ? a * (static_cast<double>(std::sqrt(squares)) + 1e-16) : a;
+      double squares = 0;
+      for (const double x : theta) squares += x * x;
+      const double s = adaptive ? a * (std::sqrt(squares) + 1e-16) : a;
       for (std::size_t i = 0; i < theta.size(); ++i)
         theta[i] -= lr * (c[i] * (theta[i] + s * noise(static_cast<std::uint64_t>(t), i)));
       return theta;

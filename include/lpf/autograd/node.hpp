@@ -273,7 +273,7 @@ namespace detail {
 /// activations, and, unless the operation has a rule of its own, where the samples lie: where they did if y has as
 /// many axes, and of that size. The result for replicas and a batch has them first.
 LPF_ONCE void follow_samples(const Tensor& y, const Operands& operands) {
-  bool follows = false;
+  bool follows = false, mixed = false;
   for (std::size_t i = 0; i < operands.size(); ++i) {
     const Tensor& x = operands[i];
     follows |=
@@ -281,7 +281,7 @@ LPF_ONCE void follow_samples(const Tensor& y, const Operands& operands) {
   }
   if (!follows || backward_read.operation) return;  // gradients are not followed
   TensorImpl& out = y.impl();
-  std::int8_t axis = TensorImpl::no_axis;
+  std::int8_t axis = TensorImpl::summed_axis;
   for (std::size_t i = 0; i < operands.size(); ++i) {
     const Tensor& x = operands[i];
     if (!x.defined()) continue;
@@ -290,15 +290,17 @@ LPF_ONCE void follow_samples(const Tensor& y, const Operands& operands) {
       if (y.is_replicated() ? !in.from_samples : in.replicas->count() == 1) continue;
       axis = std::max<std::int8_t>(axis, 0);
     } else if (in.from_samples) {
-      const int at = in.sample_axis;
-      const bool same = at < 0 || (y.rank() == x.rank() && y.shape()[at] == x.shape()[at]);
-      axis = std::max(axis, same ? in.sample_axis : TensorImpl::unknown_axis);
+      const std::int8_t at = x.rank() == 0 ? TensorImpl::summed_axis : in.sample_axis;
+      mixed |= in.sample_axis == TensorImpl::mixed_axis;
+      const bool same = at < 0 || (y.rank() == x.rank() && y.shape()[at] == x.shape()[at]) ||
+                        (y.rank() > at && y.shape().slice(0, at + 1) == x.shape().slice(0, at + 1));
+      axis = std::max(axis, same ? at : TensorImpl::unknown_axis);
     } else {
       continue;
     }
     out.from_samples = true;
   }
-  if (out.sample_axis == TensorImpl::unknown_axis) out.sample_axis = axis;
+  if (out.sample_axis == TensorImpl::unknown_axis) out.sample_axis = mixed ? TensorImpl::mixed_axis : axis;
 }
 
 /// True if an operation on `operands` with result y must be recorded.

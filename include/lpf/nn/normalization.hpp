@@ -61,6 +61,7 @@ struct BatchNorm {
                       "': the input needs shape [B, …, C], got ", x.shape());
     const bool pooled = policy == BatchNormPolicy::pooled;
     const std::int64_t samples = x.shape()[0];
+    if (pass) lpf::detail::check_samples_first("batch_norm", x);
     if (pass) pass->plan()->meet("batch_norm", x.shape(), x.rank() == 4 ? 3 : 1);
     const BatchNormResult result =
         batch_norm_train(x, weight, bias,

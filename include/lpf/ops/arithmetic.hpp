@@ -35,40 +35,6 @@ LPF_ONCE Tensor binary(const char* name, backend::Binary op, const Tensor& a, co
   return y;
 }
 
-/// True if a plain tensor of this shape meets the replicas of `parameter` slice by slice: it has more axes, of
-/// which the first is the batch, or the parameter has an axis of size 1 in the place of the batch. Of M > 1
-/// replicas a batch has at least M samples.
-LPF_ONCE bool is_activation(const Shape& shape, const Tensor& parameter) {
-  if (shape.rank() < parameter.rank() || shape.rank() == 0) return false;
-  const ReplicaPlan& plan = *parameter.impl().replicas;
-  if (shape[0] == 1 && plan.count() > 1) return false;
-  if (shape.rank() > parameter.rank()) return true;
-  return parameter.shape()[0] == 1 && shape[0] != 1 &&
-         (plan.count() == 1 || plan.batch() == 0 || shape[0] % plan.batch() == 0);
-}
-LPF_ONCE bool is_activation(const Tensor& x, const Tensor& parameter) {
-  const bool summed = x.impl().from_samples && x.impl().sample_axis == TensorImpl::no_axis;
-  return !x.is_replicated() && !summed && is_activation(x.shape(), parameter);
-}
-
-/// What an elementwise function of (a, b) is linear in, for a batch mean among its operands.
-enum class LinearIn { none, sum, either, first };
-
-/// Checks a batch mean, plain or added to replicas, in an operation on replicas.
-LPF_ONCE void check_batch_mean(const char* name, const Tensor& a, const Tensor& b, LinearIn linear) {
-  const bool mean_a = a.impl().from_samples, mean_b = b.impl().from_samples;
-  const bool varies_a = mean_a || a.is_replicated(), varies_b = mean_b || b.is_replicated();
-  const bool fine = !(mean_a || mean_b) || linear == LinearIn::sum ||
-                    (linear == LinearIn::either && !(varies_a && varies_b)) ||
-                    (linear == LinearIn::first && !varies_b);
-  check<ReplicaError>(
-      fine, name, "an operand of shape ", mean_a ? a.shape() : b.shape(),
-      ", computed from the batch and without an axis of samples first, meets one of shape ",
-      mean_a ? b.shape() : a.shape(),
-      " with a value for each replica: where separate passes would have one of each slice, use "
-      "slice_mean(losses, parameter), or the losses of the samples before their mean");
-}
-
 /// Elementwise operations on replicated operands: replicas with replicas; with an activation, whose rows meet
 /// the replicas of their slices; with a constant, any other plain tensor, the same for all replicas.
 template <class Op>
@@ -124,6 +90,7 @@ LPF_ONCE Tensor add(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("add", a, b, add, detail::LinearIn::sum);
   if (const auto cast = detail::cast_operands("add", a, b)) return add(cast.a, cast.b);
   detail::check_arithmetic("add", a);
+  detail::check_mean_beside("add", a, b, true);
   Tensor y = detail::binary("add", backend::Binary::add, a, b);
   return record("add", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(g, sa) : Tensor(), need[1] ? sum_to(g, sb) : Tensor()};
@@ -135,6 +102,7 @@ LPF_ONCE Tensor sub(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("sub", a, b, sub, detail::LinearIn::sum);
   if (const auto cast = detail::cast_operands("sub", a, b)) return sub(cast.a, cast.b);
   detail::check_arithmetic("sub", a);
+  detail::check_mean_beside("sub", a, b, true);
   Tensor y = detail::binary("sub", backend::Binary::subtract, a, b);
   return record("sub", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(g, sa) : Tensor(), need[1] ? sum_to(affine(g, -1, 0), sb) : Tensor()};
@@ -146,6 +114,7 @@ LPF_ONCE Tensor mul(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("mul", a, b, mul, detail::LinearIn::either);
   if (const auto cast = detail::cast_operands("mul", a, b)) return mul(cast.a, cast.b);
   detail::check_arithmetic("mul", a);
+  detail::check_mean_beside("mul", a, b, false);
   Tensor y = detail::binary("mul", backend::Binary::multiply, a, b);
   return record("mul", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(mul(g, b), a.shape()) : Tensor(),
@@ -158,6 +127,8 @@ LPF_ONCE Tensor div(const Tensor& a, const Tensor& b) {
   if (detail::any_replicated(a, b)) return detail::on_replicas("div", a, b, div, detail::LinearIn::first);
   if (const auto cast = detail::cast_operands("div", a, b)) return div(cast.a, cast.b);
   detail::check_floating("div", a);
+  detail::check_mean_beside("div", a, b, false);
+  detail::check_not_batch_mean("div", b);
   Tensor y = detail::binary("div", backend::Binary::divide, a, b);
   return record("div", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     // −g·(a/b)/b in this order: of small b, g/b and 1/b² overflow where the gradient is 0 or finite.
@@ -355,6 +326,8 @@ LPF_ONCE Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b)
   const Shape shape = broadcast("where", condition.shape(), broadcast("where", a.shape(), b.shape()));
   Tensor y = empty(shape, a.options());
   if (condition.impl().from_samples || a.impl().from_samples || b.impl().from_samples) {
+    detail::check_not_batch_mean("where", a);
+    detail::check_not_batch_mean("where", b);
     detail::follow_broadcast("where", y, {condition, a, b});
     detail::follow_samples(y, {condition, a, b});
   }
@@ -370,6 +343,8 @@ LPF_ONCE Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b)
 
 namespace detail {
 LPF_ONCE Tensor extremum(const char* name, bool larger, const Tensor& a, const Tensor& b) {
+  check_not_batch_mean(name, a);
+  check_not_batch_mean(name, b);
   Tensor y = binary(name, larger ? backend::Binary::maximum : backend::Binary::minimum, a, b);
   return record(name, std::move(y), {a, b}, [larger, a, b](const Tensor& g, Need need) {
     const Tensor second = logical_or(larger ? a < b : b < a, is_nan(b)), zero = zeros({}, g.options());

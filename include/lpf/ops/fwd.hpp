@@ -53,63 +53,6 @@ LPF_ONCE void check_plain(const char* operation, const Tensor& x) {
                       ") must be applied with linear(), conv2d(), embedding(), or per_sample(parameter, x)");
 }
 
-/// Notes on y the axis along which the samples lie in operands that are broadcast to its shape.
-/// @throws ReplicaError if they lie along different axes, or if the samples of one operand meet, along another
-/// axis, as many rows of y that may be samples.
-LPF_ONCE void follow_broadcast(const char* operation, const Tensor& y, const Operands& operands) {
-  const Shape& shape = y.shape();
-  int first = -1, last = -1;
-  for (std::size_t i = 0; i < operands.size(); ++i) {
-    const Tensor& x = operands[i];
-    if (x.impl().sample_axis < 0) continue;
-    const int lead = shape.rank() - x.rank(), axis = lead + x.impl().sample_axis;
-    const bool repeated = axis > 0 && shape[0] != 1 && (lead > 0 || x.shape()[0] == 1);
-    const bool other = last >= 0 && axis != last;
-    last = std::max(last, axis);
-    first = first < 0 ? axis : std::min(first, axis);
-    check<ReplicaError>(
-        !other && !(repeated && shape[0] == shape[axis]), operation, "the ", shape[last],
-        " samples of one operand, each with the replica of its slice, would go along axis ", last, " of ",
-        shape, ", whose samples are along axis ", other ? first : 0,
-        ": read rows that are the same for all samples (positions) with Embedding::rows(), or "
-        "embedding(…, {.batched = false})");
-  }
-  y.impl().sample_axis = static_cast<std::int8_t>(last);
-}
-
-/// ReplicaError if the samples of x, computed in a perturbed pass, do not lie along its first axis.
-LPF_ONCE void check_samples_first(const char* operation, const Tensor& x) {
-  const auto& of = x.impl();
-  check<ReplicaError>(
-      !of.from_samples || of.sample_axis == 0 || of.sample_axis == of.unknown_axis, operation,
-      "a perturbed parameter meets an activation of shape ", x.shape(), ", in which the samples ",
-      of.sample_axis < 0 ? "were summed or mixed" : "do not lie along the first axis: permute it");
-}
-
-/// ReplicaError for a function over the samples that separate passes would compute slice by slice: where x was
-/// computed in a perturbed pass, and its samples lie along one of `axes`.
-LPF_ONCE void check_each_sample(const char* operation, const Tensor& x, const Axes& axes) {
-  const auto& of = x.impl();
-  if (!of.from_samples || !is_grad_enabled() || !x.requires_grad()) return;
-  bool over = false;
-  for (const int axis : axes) over |= axis == of.sample_axis;
-  check<ReplicaError>(
-      !over, operation, "is not linear, and goes over the samples (axis ", int{of.sample_axis},
-      ") of an activation ", x.shape(),
-      " of a perturbed pass, where each slice is a pass of its "
-      "own: compute it for each sample, or for each slice from slice_mean(values, parameter)");
-}
-/// The same for a function of a mean over the batch.
-LPF_ONCE void check_not_batch_mean(const char* operation, const Tensor& x) {
-  check<ReplicaError>(
-      x.rank() > 0 || !x.impl().from_samples || !is_grad_enabled() || !x.requires_grad() ||
-          backward_read.operation,
-      operation,
-      "is not linear, and is applied to a mean (or sum) over the batch of a perturbed "
-      "pass, where each slice is a pass of its own: use slice_mean(losses, parameter), the means "
-      "of the slices as replicas; detach() it to look at its value");
-}
-
 /// x as a strided view that broadcasts to `shape`.
 LPF_ONCE backend::View view_as(const Tensor& x, const Shape& shape) {
   backend::View v{x.raw(), x.dtype(), shape.rank(), {}, {}};

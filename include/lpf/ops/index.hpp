@@ -53,7 +53,7 @@ LPF_ONCE Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   Tensor y = empty(x.shape().with(axis, count), x.options());
   x.backend().take(x.dtype(), x.shape().product(0, axis), x.shape()[axis],
                    x.shape().product(axis + 1, x.rank()), count, x.raw(), detail::indices_of(index), y.raw());
-  if (x.impl().sample_axis == axis) y.impl().sample_axis = x.impl().no_axis;  // in another order
+  if (x.impl().sample_axis == axis) y.impl().sample_axis = x.impl().mixed_axis;  // in another order
   return record("index_select", std::move(y), {x}, [axis, index, from = x.shape()](const Tensor& g, Need) {
     return Grads{detail::index_add(g, from, axis, index)};
   });

@@ -114,6 +114,8 @@ LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) {
     return detail::on_replicas("pow", a, b, [](const Tensor& u, const Tensor& v) { return pow(u, v); });
   if (const auto cast = detail::cast_operands("sensitive function", a, b)) return pow(cast.a, cast.b);
   detail::check_floating("pow", a);
+  detail::check_not_batch_mean("pow", a);
+  detail::check_not_batch_mean("pow", b);
   Tensor y = detail::binary("pow", backend::Binary::power, a, b);
   return record("pow", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     const Tensor one = ones({}, a.options());

@@ -39,9 +39,20 @@ LPF_ONCE Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
       return from_end > 2 ? shape.rank() - from_end : own ? shape.rank() - (left ? 2 : 1) : -1;
     };
     const int of_a = axis_of(a, ta, true), of_b = axis_of(b, tb, false);
-    const bool apart = of_a >= 0 && of_b >= 0 && of_a != of_b;  // every sample with every other
-    y.impl().sample_axis =
-        apart || std::max(of_a, of_b) < 0 ? y.impl().no_axis : static_cast<std::int8_t>(std::max(of_a, of_b));
+    const int axis = std::max(of_a, of_b);
+    check_mean_beside("matmul", a, b, false);
+    const bool every = of_a >= 0 && of_b >= 0 && of_a != of_b;  // sample with every other
+    check<ReplicaError>(
+        !every || !(is_differentiated(a) || is_differentiated(b)), "matmul",
+        "multiplies each sample of a perturbed pass by those of other slices, which have other "
+        "replicas: such a loss is smoothed with M = 1, or computed within each sample");
+    if (a.impl().sample_axis != a.impl().mixed_axis && b.impl().sample_axis != b.impl().mixed_axis)
+      y.impl().sample_axis =
+          axis >= 0 && !every ? static_cast<std::int8_t>(axis)
+          : a.impl().sample_axis == a.impl().unknown_axis && b.impl().sample_axis == b.impl().unknown_axis
+              ? y.impl().unknown_axis
+          : every ? y.impl().mixed_axis
+                  : y.impl().summed_axis;
   }
   backend::Gemm gemm{a.dtype(),
                      ta,

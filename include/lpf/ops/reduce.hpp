@@ -78,7 +78,7 @@ LPF_ONCE Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
   Tensor y = keepdim ? kept : kept.alias(detail::without_axes(x.shape(), over));
   if (const auto axis = x.impl().sample_axis; axis >= 0) {
     const auto next = std::lower_bound(over.begin(), over.end(), axis);
-    y.impl().sample_axis = next != over.end() && *next == axis ? x.impl().no_axis
+    y.impl().sample_axis = next != over.end() && *next == axis ? x.impl().summed_axis
                            : keepdim                           ? axis
                                      : static_cast<std::int8_t>(axis - (next - over.begin()));
   }
@@ -160,11 +160,19 @@ LPF_ONCE Tensor Tensor::argmax(int axis) const { return lpf::argmax(*this, axis)
 
 namespace detail {
 LPF_ONCE Tensor of_bools(backend::Reduce op, const Tensor& x) {
+  if (x.is_replicated())
+    return on_each_replica(
+        x,
+        [op](const Tensor& t) {
+          return reduce_run(op, t.detach().to(DType::bool_), 1, t.rank() - 1, DType::bool_)
+              .reshape(Shape{t.shape()[0]});
+        },
+        BatchMean::kept);
   return reduce_run(op, x.detach().to(DType::bool_), 0, x.rank(), DType::bool_).reshape(Shape{});
 }
 }  // namespace detail
 
-/// True if all (any) elements are true; of rank 0.
+/// True if all (any) elements are true; of rank 0. Of replicas: each its own.
 LPF_ONCE Tensor all(const Tensor& x) { return detail::of_bools(backend::Reduce::all, x); }
 LPF_ONCE Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::any, x); }
 

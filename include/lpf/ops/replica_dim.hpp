@@ -3,7 +3,7 @@
 // add_replica_dim(op(remove_replica_dim(x))).
 #pragma once
 
-#include "lpf/ops/fwd.hpp"
+#include "lpf/ops/samples.hpp"
 
 namespace lpf {
 
@@ -41,7 +41,7 @@ LPF_ONCE Tensor remove_replica_dim(const Tensor& x, BatchMean mean = BatchMean::
   Tensor y = record("remove_replica_dim", x.alias(x.shape().prepended(plan->count())), {x},
                     [plan](const Tensor& g, Need) { return Grads{add_replica_dim(g, plan)}; });
   y.impl().from_samples = x.impl().from_samples;
-  y.impl().sample_axis = y.impl().from_samples ? TensorImpl::no_axis : TensorImpl::unknown_axis;
+  y.impl().sample_axis = y.impl().from_samples ? TensorImpl::summed_axis : TensorImpl::unknown_axis;
   return y;
 }
 

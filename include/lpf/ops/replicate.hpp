@@ -99,24 +99,28 @@ LPF_ONCE Tensor mean_replicas(const Tensor& x) {
   return sum(mul(detail::remove_replica_dim(x, detail::BatchMean::kept), share), {0});
 }
 
-/// The mean of x [B, …] over each slice of the batch and all other axes, as replicas like those of `parameter`;
-/// outside a perturbed pass mean(x). With it a loss may be any function of the mean, as in M separate passes:
-/// sqrt(slice_mean(losses, w)), exp(-s) * slice_mean(losses, s). Rows may be folded.
-/// @throws ShapeError unless x begins with the batch.
-LPF_ONCE Tensor slice_mean(const Tensor& x, const Tensor& parameter) {
-  if (!parameter.is_replicated()) return mean(x);
+/// The mean of x [B, …] over each slice of the batch, and over the other `axes` (all if empty), as replicas like
+/// those of `parameter`; outside a perturbed pass mean(x, axes). A function of it is right as in M separate passes,
+/// where one of mean(x) is refused: sqrt(slice_mean(losses, w)), exp(-s) * slice_mean(losses, s). Rows may be folded.
+/// @throws ShapeError unless x begins with the batch, which must be one of the axes.
+LPF_ONCE Tensor slice_mean(const Tensor& x, const Tensor& parameter, const Axes& axes = {}) {
+  Axes rest = detail::reduced_axes("slice_mean", axes, x.rank());
+  check<ShapeError>(!rest.empty() && rest[0] == 0, "slice_mean",
+                    "needs the batch, axis 0, among the axes over which ", x.shape(), " is averaged");
+  if (!parameter.is_replicated()) return mean(x, axes);
   detail::check_floating("slice_mean", x);
   detail::check_plain("slice_mean", x);
-  detail::meet_batch("slice_mean", parameter, x, std::max(0, x.rank() - 1));
+  detail::meet_batch("slice_mean", parameter, x, x.rank() - 1);
   const PlanPtr plan = parameter.impl().replicas;
   const Slices slices = plan->slices("slice_mean", x.shape()[0]);
-  const std::int64_t elements = x.shape().product(1, x.rank());
-  const Tensor sums = detail::slice_sum(reshape(x, {x.shape()[0], elements}), plan);
-  const Tensor count = empty({plan->count()}, sums.options());
+  rest.erase(rest.begin());
+  const Tensor sums = detail::slice_sum(rest.empty() ? x : mean(x, rest), plan);
+  Shape each{plan->count()};
+  for (int i = 0; i < sums.rank(); ++i) each.push_back(1);
+  const Tensor count = empty(each, sums.options());
   for (std::int64_t r = 0; r < plan->count(); ++r)
-    count.backend().fill(count.alias({}, r).raw(), count.dtype(), 1,
-                         static_cast<double>(slices.length(r) * elements));
-  return detail::add_replica_dim(div(detail::remove_replica_dim(sum(sums)), count), plan);
+    count.backend().fill(count.alias({}, r).raw(), count.dtype(), 1, static_cast<double>(slices.length(r)));
+  return detail::add_replica_dim(div(detail::remove_replica_dim(sums), count), plan);
 }
 
 /// A parameter broadcastable against an activation x [B, …, shape…]: inside a perturbed pass [B, 1…, shape…]

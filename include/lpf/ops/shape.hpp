@@ -23,7 +23,7 @@ LPF_ONCE Tensor reshape(const Tensor& x, const Shape& shape) {
     const std::int64_t before = x.shape().product(0, x.impl().sample_axis);
     while (axis < shape.rank() && (shape[axis] == 1 || shape.product(0, axis) < before)) ++axis;
     const bool found = axis < shape.rank() && shape.product(0, axis) == before;
-    y.impl().sample_axis = found ? static_cast<std::int8_t>(axis) : x.impl().no_axis;
+    y.impl().sample_axis = found ? static_cast<std::int8_t>(axis) : x.impl().mixed_axis;
   }
   return record("reshape", std::move(y), {x},
                 [from = x.shape()](const Tensor& g, Need) { return Grads{reshape(g, from)}; });
@@ -242,6 +242,7 @@ LPF_ONCE Tensor concatenate(std::span<const Tensor> parts, int axis) {
       return concatenate(wide, axis);
     }
     detail::check_same_kind("concatenate", parts[0], p);
+    detail::check_mean_beside("concatenate", parts[0], p, true);
     check<ShapeError>(
         p.rank() == parts[0].rank() && p.shape().with(axis, 0) == parts[0].shape().with(axis, 0),
         "concatenate", "shapes ", parts[0].shape(), " and ", p.shape(), " differ outside axis ", axis);
@@ -258,7 +259,7 @@ LPF_ONCE Tensor concatenate(std::span<const Tensor> parts, int axis) {
   }
   begin.push_back(at);
   for (const Tensor& p : parts)  // one batch behind another: no longer slice by slice
-    if (p.impl().sample_axis == axis) y.impl().sample_axis = p.impl().no_axis;
+    if (p.impl().sample_axis == axis) y.impl().sample_axis = p.impl().mixed_axis;
   return record("concatenate", std::move(y), parts, [axis, begin](const Tensor& g, Need need) {
     Grads grads(need.size());
     for (std::size_t i = 0; i < need.size(); ++i)

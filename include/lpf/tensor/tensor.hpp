@@ -47,7 +47,8 @@ struct TensorImpl {
   bool from_samples = false;
   std::int8_t sample_axis = unknown_axis;  // of a plain tensor from samples: the axis along which they lie
   static constexpr std::int8_t unknown_axis = -1;  // an operation without a rule
-  static constexpr std::int8_t no_axis = -2;       // the samples were summed
+  static constexpr std::int8_t summed_axis = -2;   // the samples were summed
+  static constexpr std::int8_t mixed_axis = -3;    // they are in another order, or several lie together
 };
 
 /// Deliberately not inlined: every function that holds a tensor ends with it.
