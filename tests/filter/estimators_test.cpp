@@ -276,7 +276,7 @@ TEST_CASE("per sample: a batch in parts has the noise of the whole") {
   const auto run = [&](std::int64_t from, std::int64_t to) {
     filter.set_draws(0);
     const auto scope = filter.perturb(params);
-    const nn::MicroBatch part(from);
+    const nn::MicroBatch part(from, to - from);
     return fc(slice(x, 0, from, to)).detach();
   };
   CHECK(relative_error(concatenate({run(0, 4), run(4, 9)}), run(0, 9)) < 1e-15);

@@ -51,7 +51,7 @@ struct BatchNorm {
   /// = true}) is relu(bn(x) + s).
   Tensor operator()(const Tensor& x, const BatchNormEpilogue& then = {}) const {
     ReplicaContext* pass = path.pass();
-    const auto policy = pass ? pass->batch_norm_policy() : BatchNormPolicy::pooled;
+    const auto policy = path.batch_norm_policy();
     const bool frozen = policy == BatchNormPolicy::frozen;
     check<StateError>(!frozen || options.track_running_stats, "BatchNorm", "'", path.name(),
                       "' keeps no running statistics, which the policy 'frozen' would use");
@@ -61,6 +61,7 @@ struct BatchNorm {
                       "': the input needs shape [B, …, C], got ", x.shape());
     const bool pooled = policy == BatchNormPolicy::pooled;
     const std::int64_t samples = x.shape()[0];
+    if (pass) lpf::detail::check_samples_first("batch_norm", x);
     if (pass) pass->plan()->meet("batch_norm", x.shape(), x.rank() == 4 ? 3 : 1);
     const BatchNormResult result =
         batch_norm_train(x, weight, bias,

@@ -100,9 +100,7 @@ LPF_ONCE Tensor embedding(const Tensor& indices, const Tensor& weight, const Emb
       " samples: read rows that are the same for all samples with Embedding::rows(), or {.batched "
       "= false}");
   plan->meet("embedding", indices.shape(), 0);
-  const Tensor y = reshape(detail::embedding_rows(weight, flat, padding), shape);
-  if (indices.rank() == 1 && plan->count() > 1) y.impl().sample_axis = 0;
-  return y;
+  return reshape(detail::embedding_rows(weight, flat, padding), shape);
 }
 
 }  // namespace lpf
