@@ -5,6 +5,7 @@
 #include <memory>
 #include <set>
 
+#include "lpf/ops/print.hpp"
 #include "lpf/optim/adam.hpp"
 #include "lpf/optim/clip.hpp"
 #include "lpf/optim/entropy_sgd.hpp"
@@ -174,9 +175,9 @@ void check_special_passes(const char* name, const std::function<Step(const Param
       const Numbers c = t == 1 ? special : Numbers(special.size(), 0.5);
       step([&] { return sum(from_vector(c, {n}) * square(p.value())) / 2.0; });
       theta = expected(theta, c, t);
-      INFO(name << ", c = " << from_vector(special, {n}).to_string() << ", step " << t << ": "
-                << params.theta().alias({n}, 0).to_string() << ", expected "
-                << from_vector(theta, {n}).to_string());
+      INFO(std::string(name) << ", c = " << from_vector(special, {n}).to_string() << ", step " << t << ": "
+                             << params.theta().alias({n}, 0).to_string() << ", expected "
+                             << from_vector(theta, {n}).to_string());
       CHECK(are_equal(params.theta().alias({n}, 0), theta));
       CHECK(padding_is_zero(params.theta(), n));
       CHECK(padding_is_zero(params.gradient(), n));
