@@ -3,18 +3,20 @@
 // would cross the memory bus three times.
 #pragma once
 
+#include "lpf/backend/cpu/flipout.hpp"
 #include "lpf/backend/cpu/gemm.hpp"
 #include "lpf/backend/cpu/simd_noise.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// One draw of a weight's noise, and the replicas derived from it: one, or an antithetic pair.
+/// One draw of a weight's noise, and the replicas derived from it: one, or an antithetic pair. With flipout, the
+/// replica of these signs.
 template <class T>
 class ReplicaTile {
  public:
   ReplicaTile(const Replicas& w, std::int64_t draw, std::int64_t rows)
-      : w_(w), stream_(w.key), tile_(rows * w.segment.length) {
+      : w_(w), stream_(w.key), tile_(rows * w.segment.length), draw_(draw) {
     stream_.replica = static_cast<std::uint32_t>(draw);
     stream_.parameter = w.segment.parameter;
     for (int half = 0; half <= w.antithetic; ++half)
@@ -22,6 +24,10 @@ class ReplicaTile {
   }
   /// Computes filters [begin, end) of the draw's replicas: half(0), and half(1) of a pair.
   void make(std::int64_t begin, std::int64_t end) const {
+    if (w_.noise)
+      return flip_rows(
+          w_.segment, begin, end, static_cast<const T*>(w_.theta), static_cast<const T*>(w_.noise),
+          static_cast<const T*>(w_.signs) + draw_ * (w_.segment.rows + w_.segment.inputs), half_[0]);
     perturb_rows(stream_, {begin, end}, w_.segment.length, static_cast<const T*>(w_.theta),
                  static_cast<const T*>(w_.scale) + w_.segment.first_scale, half_[0], half_[1]);
   }
@@ -30,7 +36,7 @@ class ReplicaTile {
  private:
   const Replicas& w_;
   NoiseKey stream_;
-  std::int64_t tile_;
+  std::int64_t tile_, draw_;
   T* half_[2] = {};
 };
 
