@@ -122,6 +122,9 @@ TEST_CASE("flipout: linear layers, small and large") {
       c(m.params / "c", 40, 3);
   m.net = [&](const Tensor& x) { return c(tanh(b(tanh(a(x))))); };
   for (const std::int64_t batch : {7, 12}) compare_all(m, normal({batch, 20}, 1));
+  for (const auto memory : memories)  // slices long enough for replicas drawn in the product
+    compare(m, normal({131, 20}, 1),
+            {.M = 4, .gamma = 0.2, .estimator = Estimator::flipout, .seed = 9, .memory = memory});
 }
 
 TEST_CASE("flipout: tokens, folded and not, one sample a replica") {

@@ -90,6 +90,9 @@ class ReplicaBuffer {
   }
 
  private:
+  static constexpr std::int64_t large_matrix =
+      1 << 16;  // elements from which a second draw is faster than memory
+
   /// The dtype of a parameter's replicas. Under autocast θ_r is rounded to bfloat16 as it is written,
   /// except for parameters of one axis: biases and batch norm's scale and shift stay float32, since
   /// their noise is small.
@@ -100,9 +103,17 @@ class ReplicaBuffer {
   bool is_stored(const backend::Segment& segment) const {
     if (pass_.options.memory == ReplicaMemory::stored || pass_.stored_perturbations()) return true;
     if (pass_.options.memory == ReplicaMemory::recomputed) return false;
-    constexpr std::int64_t large = 1 << 16;  // elements from which a second draw is faster than memory
-    return segment.rows * segment.length < large || pass_.options.M < lpf::detail::fewest_pending_replicas ||
+    if (is_flipout(pass_.options.estimator)) return !flips_where_used(segment);
+    return segment.rows * segment.length < large_matrix ||
+           pass_.options.M < lpf::detail::fewest_pending_replicas ||
            pass_.params.parameters()[segment.parameter].shape.rank() != 2 || draws_one_by_one();
+  }
+  /// Replicas of flipout that an operation makes from noise and signs as it uses them: large matrices, and where
+  /// there are many replicas all matrices and filters.
+  bool flips_where_used(const backend::Segment& segment) const {
+    const int rank = pass_.params.parameters()[segment.parameter].shape.rank();
+    const std::int64_t M = pass_.options.M, size = segment.rows * segment.length;
+    return (rank == 2 && (size >= large_matrix || M > 8)) || (rank > 2 && M > 16);
   }
   /// With per-sample noise most parameters need no replicas.
   bool draws_one_by_one() const {

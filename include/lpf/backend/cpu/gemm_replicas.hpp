@@ -50,7 +50,9 @@ void gemm_replicas(const Gemm& g) {
   const std::int64_t first = g.first_replica;
   if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
   const std::int64_t rows = w.segment.rows, length = w.segment.length, per_draw = w.antithetic ? 2 : 1;
-  constexpr std::int64_t tile_elements = 1 << 16, unit = 16;  // a quarter megabyte of float
+  constexpr std::int64_t unit = 16;
+  const std::int64_t tile_elements =
+      w.noise ? 1 << 14 : 1 << 16;  // of θ, noise and replica: 64 KiB each; 256 KiB
   const std::int64_t fit = tile_elements / std::max<std::int64_t>(1, length * per_draw);
   const std::int64_t step = std::min(rows, fit >= 64 ? fit / 64 * 64 : std::max(unit, fit / unit * unit));
   const std::int64_t tiles = (rows + step - 1) / step, first_draw = first / per_draw,
@@ -78,16 +80,15 @@ void gemm_replicas(const Gemm& g) {
   if (g.transpose_b) {
     parallel_for(draws * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
-        const std::int64_t draw = first_draw + t / tiles;
-        multiply(ReplicaTile<T>(w, draw, step), draw, t % tiles * step);
+        const std::int64_t draw = first_draw + t % draws;
+        multiply(ReplicaTile<T>(w, draw, step), draw, t / draws * step);
       }
     });
   } else {
     parallel_for(draws, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t d = begin; d < end; ++d) {
-        const ReplicaTile<T> tile(w, first_draw + d, step);
-        for (std::int64_t row = 0; row < rows; row += step) multiply(tile, first_draw + d, row);
-      }
+      for (std::int64_t row = 0; row < rows; row += step)
+        for (std::int64_t d = begin; d < end; ++d)
+          multiply(ReplicaTile<T>(w, first_draw + d, step), first_draw + d, row);
     });
   }
 }
