@@ -113,7 +113,7 @@ class ReplicaBuffer {
   bool flips_where_used(const backend::Segment& segment) const {
     const int rank = pass_.params.parameters()[segment.parameter].shape.rank();
     const std::int64_t M = pass_.options.M, size = segment.rows * segment.length;
-    return (rank == 2 && (size >= large_matrix || M > 8)) || (rank > 2 && M > 16);
+    return (rank == 2 && (size >= large_matrix || M > 8)) || (rank > 2 && M > 32);
   }
   /// With per-sample noise most parameters need no replicas.
   bool draws_one_by_one() const {
