@@ -10,7 +10,7 @@ namespace lpf::detail {
 inline constexpr std::int64_t fewest_pending_replicas = 4;
 
 /// Rows of a slice below which flipout's replicas are applied by two products over the batch (ops/flipout.hpp).
-inline constexpr std::int64_t fewest_rows_to_flip = 32;
+inline constexpr std::int64_t fewest_rows_to_flip = 16;
 
 /// `product` with B = the replicas of the weight w from `first` on, drawn by the kernel, a tile at a time; n and
 /// k are set. Returns whether it was computed: it is if the replicas are not in memory

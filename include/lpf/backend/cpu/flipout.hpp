@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lpf/backend/cpu/parallel.hpp"
+#include "lpf/backend/cpu/product.hpp"
 #include "lpf/backend/cpu/scratch.hpp"
 #include "lpf/backend/cpu/simd_noise.hpp"
 
@@ -66,8 +67,14 @@ void flip_rows(const Segment& segment, std::int64_t begin, std::int64_t end, con
   }
   for (std::int64_t r = begin; r < end; ++r, out += length) {
     const T *w = theta + r * length, *e = noise + r * length, a = signs[r];
+    std::int64_t k = 0;
+    if constexpr (std::is_same_v<T, float>) {
+      using namespace product;
+      for (; k + width <= length; k += width)
+        store(out + k, load<Lanes>(w + k) + a * load<Lanes>(b + k) * load<Lanes>(e + k));
+    }
     LPF_SIMD
-    for (std::int64_t k = 0; k < length; ++k) out[k] = w[k] + a * b[k] * e[k];
+    for (std::int64_t j = k; j < length; ++j) out[j] = w[j] + a * b[j] * e[j];
   }
 }
 

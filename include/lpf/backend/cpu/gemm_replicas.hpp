@@ -51,8 +51,7 @@ void gemm_replicas(const Gemm& g) {
   if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
   const std::int64_t rows = w.segment.rows, length = w.segment.length, per_draw = w.antithetic ? 2 : 1;
   constexpr std::int64_t unit = 16;
-  const std::int64_t tile_elements =
-      w.noise ? 1 << 14 : 1 << 16;  // of θ, noise and replica: 64 KiB each; 256 KiB
+  const std::int64_t tile_elements = w.noise ? 1 << 15 : 1 << 16;  // with θ and noise beside the replica
   const std::int64_t fit = tile_elements / std::max<std::int64_t>(1, length * per_draw);
   const std::int64_t step = std::min(rows, fit >= 64 ? fit / 64 * 64 : std::max(unit, fit / unit * unit));
   const std::int64_t tiles = (rows + step - 1) / step, first_draw = first / per_draw,
