@@ -79,24 +79,22 @@ struct Job {
   }
 };
 
-const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replicas},
-                                                  {"recomputed", Estimator::replicas},
-                                                  {"antithetic", Estimator::antithetic},
-                                                  {"per-sample", Estimator::per_sample}};
-
 /// A job of this library, with its own model, optimizer and data.
 class Training {
  public:
   Training(const Job& job, std::int64_t batch, bool graphs)
       : params_({.seed = 1}),
-        method_(optim::make(job.method, params_,
-                            {.lr = 0.01,
-                             .momentum = 0.9,
-                             .M = job.M,
-                             .gamma = 1e-3,
-                             .estimator = estimators.at(job.estimator),
-                             .memory = job.estimator == "recomputed" ? ReplicaMemory::recomputed
-                                                                     : ReplicaMemory::automatic})),
+        method_(optim::make(
+            job.method, params_,
+            {.lr = 0.01,
+             .momentum = 0.9,
+             // statistics of slices of one sample are refused
+             .batch_norm = 2 * job.M > batch ? BatchNormPolicy::pooled : BatchNormPolicy::per_replica,
+             .M = job.M,
+             .gamma = 1e-3,
+             .estimator = estimator_named(job.estimator),  // recomputed: replicas
+             .memory =
+                 job.estimator == "recomputed" ? ReplicaMemory::recomputed : ReplicaMemory::automatic})),
         captured_([this](const Tensor& x, const Tensor& y) { return step_on(x, y); },
                   {.enabled = graphs, .warm_up = 1}) {
     const auto info = std::find_if(networks().begin(), networks().end(),
@@ -200,7 +198,7 @@ double draw_ms(std::int64_t n) {
 
 struct Options {
   std::vector<std::string> nets, methods{"sgd", "sam", "lpf-sgd"},
-      estimators{"replicas", "recomputed", "antithetic", "per-sample"};
+      estimators{"replicas", "recomputed", "antithetic", "per-sample", "flipout", "flipout-pairs"};
   std::vector<std::int64_t> M{1, 8, 32};
   std::vector<int> threads;
   std::int64_t batch = 128;
@@ -219,6 +217,9 @@ struct Options {
   }
 };
 
+bool contains(const std::vector<std::string>& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
 std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, bool peer) {
   std::vector<Job> jobs;
   for (const std::string& method : o.methods) {
@@ -229,11 +230,14 @@ std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, 
     }
     for (const std::int64_t M : o.M) {
       for (const std::string& estimator : o.estimators) {
-        if (estimator == "antithetic" && M % 2) continue;
+        if (is_paired(estimator_named(estimator)) && M % 2) continue;
         if (estimator == "recomputed" && M == 1) continue;
         if (estimator == "per-sample" && M != o.M.back()) continue;  // independent of M
         jobs.push_back({net, method, estimator, "lpf", M, threads});
       }
+      // a perturbation of its own for each sample
+      if (M == o.M.back() && M < o.batch && contains(o.estimators, "flipout"))
+        jobs.push_back({net, method, "flipout", "lpf", o.batch, threads});
       if (peer) jobs.push_back({net, method, "published", "pytorch", M, threads});
       if (peer && M > 1) jobs.push_back({net, method, "vmap", "pytorch", M, threads});
     }
@@ -399,8 +403,10 @@ int run(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--estimators", o.estimators,
-                 "of LPF-SGD; recomputed: replicas that are drawn again in backward instead of kept")
-      ->check(CLI::IsMember({"replicas", "recomputed", "antithetic", "per-sample"}))
+                 "of LPF-SGD; recomputed: replicas that are drawn again in backward instead of kept; flipout "
+                 "has a row of "
+                 "one replica a sample too")
+      ->check(CLI::IsMember(o.estimators))
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("-M", o.M, "replicas of LPF-SGD")
@@ -420,6 +426,9 @@ int run(int argc, char** argv) {
                  "a row is compared with others if its quartiles lie at most this share of the median apart")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_flag("--processor-time", processor_time,
+               "count the processor time of all threads instead of the time that passes, where others use "
+               "the machine");
   app.add_option("--json", o.json, "write all figures to this file");
   app.add_option("--peer", o.peer, "a Python with PyTorch, to run the same beside it");
   app.add_option("--device", o.device, "where the networks are trained")

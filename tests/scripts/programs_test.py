@@ -15,7 +15,7 @@ import time
 import unittest
 
 folder = pathlib.Path(sys.argv[1]).resolve()
-programs = ["augment", "compare", "digits", "landscape", "quadratics", "sharpness", "study", "train"]
+programs = ["augment", "compare", "digits", "estimators", "landscape", "quadratics", "sharpness", "study", "train"]
 largest = str(2**63 - 1)
 
 
@@ -74,7 +74,8 @@ class Programs(unittest.TestCase):
         modes += [("train", "--recipes"), ("train", "--optimizers"), ("train", "--models"), ("train", "--dry-run"),
                   ("train", "--epochs", 1, "--train-samples", 100, "--out", "full"), ("compare", "run"),
                   ("augment", "--columns", 1, "--only", "flip"), ("study", "--dry-run"), ("study", "--limit", 1),
-                  ("digits", "--seeds", 1, "--epochs", 1), ("quadratics", "--dimensions", 10, "--draws", 2),
+                  ("digits", "--seeds", 1, "--epochs", 1),
+                  ("estimators", "--net", "mlp", "--epochs", 1, "--draws", 2), ("quadratics", "--dimensions", 10, "--draws", 2),
                   ("landscape", "--points", 3, "--epochs", 2, "--draws", 1),
                   ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
         for mode in modes:
@@ -100,7 +101,7 @@ class Programs(unittest.TestCase):
         self.assertEqual({line.count(",") for line in lines}, {lines[0].count(",")})
 
     def test_two_dashes_end_the_flags(self):
-        for program in ["augment", "digits", "landscape", "quadratics", "study", "train"]:
+        for program in ["augment", "digits", "estimators", "landscape", "quadratics", "study", "train"]:
             self.refused(program, "--", "--seed", says="no place for '--seed'")
         self.succeeds("train", "--models", "--")
         self.short_run("./-run")

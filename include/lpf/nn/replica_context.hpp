@@ -34,6 +34,8 @@ class ReplicaContext {
   /// weights (local reparameterisation); undefined otherwise.
   virtual Tensor pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) = 0;
   virtual BatchNormPolicy batch_norm_policy() const = 0;
+  /// True if signs tell the replicas of one draw apart (flipout): a slice may then be a single sample.
+  virtual bool shares_noise() const = 0;
   virtual const PlanPtr& plan() const = 0;
 };
 using PerturbedPass [[deprecated("use ReplicaContext")]] = ReplicaContext;
