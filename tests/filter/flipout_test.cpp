@@ -441,7 +441,7 @@ TEST_CASE("flipout: gradients of the replicas, the clean loss within a pass, par
   LowPassFilter filter({.M = 3, .gamma = 0.1, .estimator = Estimator::flipout, .seed = 5});
   for (const std::int64_t from : {0, 6}) {
     const auto scope = filter.perturb(p.params);
-    const nn::MicroBatch part(from);
+    const nn::MicroBatch part(from, 6);
     mul(p.loss(from, from + 6), full({}, 0.5, {.dtype = float64})).backward();
   }
   for (const std::int64_t from : {0, 6}) {
