@@ -55,28 +55,36 @@ models::Model network(const std::string& net, const ParameterStore& params) {
   return models::make("double-descent-resnet18", params, {.input = {16, 16, 1}, .width = 4});
 }
 
-// tr Cov g of estimates with fresh noise, and the square of the length of their mean.
+// tr Cov g of estimates with fresh noise, from ten groups of them, and the square of the length of their mean.
 struct Spread {
-  double variance, mean_squared;
+  double variance, standard_error, mean_squared;
 };
 Spread spread(const ParameterStore& params, LowPassFilter& filter, int draws,
               const std::function<Tensor()>& loss) {
+  constexpr int groups = 10;
   const auto length_squared = [](const Tensor& t) {
     return t.backend().dot(t.dtype(), t.numel(), t.raw(), t.raw());
   };
   Tensor sum = zeros_like(params.gradient());
-  double squares = 0;
-  for (int i = 0; i < draws; ++i) {
-    params.zero_grad();
-    const auto scope = filter.perturb(params, {});
-    loss().backward();
-    squares += length_squared(params.gradient());
-    sum.copy_(sum + params.gradient());
+  std::vector<double> variances;
+  const double n = draws / groups;
+  for (int group = 0; group < groups; ++group) {
+    Tensor part = zeros_like(sum);
+    double squares = 0;
+    for (int i = 0; i < draws / groups; ++i) {
+      params.zero_grad();
+      const auto scope = filter.perturb(params);
+      loss().backward();
+      squares += length_squared(params.gradient());
+      part.copy_(part + params.gradient());
+    }
+    variances.push_back((squares - length_squared(part) / n) / (n - 1));
+    sum.copy_(sum + part);
   }
   params.zero_grad();
-  const double n = draws, of_mean = length_squared(sum) / n / n;
-  const double variance = (squares - n * of_mean) / (n - 1);
-  return {variance, of_mean - variance / n};
+  const MeanSd of_groups = mean_sd(variances);
+  return {of_groups.mean, of_groups.sd / std::sqrt(double{groups}),
+          length_squared(sum) / (n * n * groups * groups)};
 }
 
 void study(const Options& o, const std::string& net) {
@@ -112,7 +120,8 @@ void study(const Options& o, const std::string& net) {
                                .batch_norm = BatchNormPolicy::pooled,
                                .seed = 1});
       const Spread found = spread(params, estimates, o.draws, [&] { return cross_entropy(model(x), y); });
-      cells[i].push_back(format_general(found.variance, 3));
+      cells[i].push_back(
+          concat(format_general(found.variance, 3), " ± ", format_general(found.standard_error, 1)));
       if (i == 1) length = found.mean_squared;
     }
     for (std::size_t i = 0; i < kept.size(); ++i) params.buffers()[i].tensor.copy_(kept[i]);
@@ -134,7 +143,8 @@ int main(int argc, char** argv) {
   app.add_option("--net", o.nets, "networks")->check(CLI::IsMember(o.nets));
   app.add_option("--epochs", o.epochs, "of training with LPF-SGD, after which to measure")
       ->check(CLI::Range(1, 1000));
-  app.add_option("--draws", o.draws, "estimates of the gradient of one batch")->check(CLI::Range(2, 1000000));
+  app.add_option("--draws", o.draws, "estimates of the gradient of one batch")
+      ->check(CLI::Range(20, 1000000));
   app.add_option("--batch", o.batch, "samples in the batch")->check(CLI::Range(8, 1000));
   app.add_option("--gamma", o.gamma, "radius of the noise, relative to each filter's norm")
       ->check(CLI::NonNegativeNumber);

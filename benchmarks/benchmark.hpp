@@ -3,12 +3,11 @@
 
 #include <fcntl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#include <time.h>
 #include <algorithm>
 #include <cerrno>
-
 #include <chrono>
 #include <cstdio>
 #include <cstring>

@@ -75,7 +75,7 @@ class Programs(unittest.TestCase):
                   ("train", "--epochs", 1, "--train-samples", 100, "--out", "full"), ("compare", "run"),
                   ("augment", "--columns", 1, "--only", "flip"), ("study", "--dry-run"), ("study", "--limit", 1),
                   ("digits", "--seeds", 1, "--epochs", 1),
-                  ("estimators", "--net", "mlp", "--epochs", 1, "--draws", 2), ("quadratics", "--dimensions", 10, "--draws", 2),
+                  ("estimators", "--net", "mlp", "--epochs", 1, "--draws", 20), ("quadratics", "--dimensions", 10, "--draws", 2),
                   ("landscape", "--points", 3, "--epochs", 2, "--draws", 1),
                   ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
         for mode in modes:
