@@ -379,6 +379,12 @@ TEST_CASE("elementwise on replicas") {
   CHECK(same_bits(detail::remove_replica_dim(affine(w, 2, 1)), affine(all, 2, 1)));
   CHECK(same_bits(detail::remove_replica_dim(-w), -all));
   CHECK(same_bits(detail::remove_replica_dim(w / 2.0), all / 2.0));
-  CHECK_ERROR(w < w, ReplicaError, "[less]", "M = 3", "[2, 4]");
-  CHECK_ERROR(where(all[0] > 0.0, w, w), ReplicaError, "[where]", "M = 3");
+  // Comparisons and where() have the same rule.
+  CHECK(same_bits(detail::remove_replica_dim(w < b), all < rows.unsqueeze(1)));
+  CHECK(same_bits(detail::remove_replica_dim(w > 0.5), all > 0.5));
+  CHECK(
+      same_bits(detail::remove_replica_dim(where(w > 0.0, w, b)), where(all > 0.0, all, rows.unsqueeze(1))));
+  CHECK(same_bits(detail::remove_replica_dim(where(all[0] > 0.0, w, -w)), where(all[0] > 0.0, all, -all)));
+  CHECK_ERROR(w < detail::add_replica_dim(rows, other), ReplicaError, "[less]",
+              "two different perturbed passes");
 }

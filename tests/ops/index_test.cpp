@@ -183,8 +183,11 @@ TEST_CASE("one_hot") {
   CHECK_ERROR(one_hot(tensor({1.0}), 3), DTypeError, "[one_hot]", "float64");
 }
 
-TEST_CASE("indexing replicas is refused by name") {
-  const Tensor w = detail::add_replica_dim(normal({2, 3, 2}), std::make_shared<ReplicaPlan>(2));
-  CHECK_ERROR(index_select(w, 0, at({0})), ReplicaError, "[index_select]", "M = 2");
+TEST_CASE("indexing replicas: other axes, the first is refused by name") {
+  const Tensor all = normal({2, 3, 2}), w = detail::add_replica_dim(all, std::make_shared<ReplicaPlan>(2));
+  CHECK(same_bits(detail::remove_replica_dim(index_select(w, 1, at({1, 0, 1}))),
+                  index_select(all, 2, at({1, 0, 1}))));
+  CHECK_ERROR(index_select(w, 0, at({0})), ReplicaError, "[index_select]", "1 rows of a perturbed parameter",
+              "embedding()", "Embedding::rows()");
   CHECK_ERROR(gather(w, 0, at({0, 0}, {1, 2})), ReplicaError, "[gather]");
 }

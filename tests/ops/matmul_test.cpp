@@ -154,7 +154,8 @@ TEST_CASE("matmul: errors") {
   const Tensor i = zeros({2, 2}, {.dtype = int64});
   CHECK_ERROR(matmul(i, i), DTypeError, "[matmul]", "int64");
   const Tensor w = detail::add_replica_dim(zeros({2, 3, 3}), std::make_shared<ReplicaPlan>(2));
-  CHECK_ERROR(matmul(zeros({3, 3}), w), ReplicaError, "[matmul]", "M = 2", "[3, 3]", "linear()");
+  CHECK_ERROR(matmul(zeros({3, 3}), w), ReplicaError, "[matmul]", "[3, 3]", "linear(x, transpose(parameter))",
+              "replicate(constant, parameter)");
 }
 
 TEST_CASE_TEMPLATE("products of few rows and many: every size around the kernels' blocks, added or not", T,

@@ -285,8 +285,10 @@ TEST_CASE("rearranging replicas") {
   CHECK(wrong_derivatives(f, {all}) == "");
   CHECK(same_bits(replicas(slice(w, 0, 0, 1)), slice(all, 1, 0, 1)));
   CHECK(same_bits(replicas(w[1]), slice(all, 1, 1, 2).reshape({2, 4})));
-  CHECK_ERROR(expand(w, {2, 3, 4}), ReplicaError, "[expand]", "M = 2");
-  CHECK_ERROR(concatenate({w, w}), ReplicaError, "[concatenate]", "M = 2");
+  CHECK(same_bits(replicas(concatenate({w, w})), concatenate({all, all}, 1)));
+  const Tensor samples = expand(w, {2, 3, 4});  // along the axis of two samples, one of each replica
+  CHECK(!samples.is_replicated());
+  CHECK(same_bits(samples, all));
   if (w.device().is_cpu()) CHECK_ERROR(w.data<double>(), ReplicaError, "M = 2");
   CHECK_ERROR(w.to_vector(), ReplicaError, "M = 2");
 }
