@@ -71,8 +71,8 @@ void run(const Options& o, const std::string& command) {
     write_json_records(concat(o.out, "/", s.name, ".json"), s.records);
   }
   report.write(o.out + "/report.html");
-  std::printf("\nPictures: %s/report.html, %s/theory-*.svg   numbers: %s/*.json\n", o.out.c_str(), o.out.c_str(),
-              o.out.c_str());
+  std::printf("\nPictures: %s/report.html, %s/theory-*.svg   numbers: %s/*.json\n", o.out.c_str(),
+              o.out.c_str(), o.out.c_str());
 }
 
 }  // namespace

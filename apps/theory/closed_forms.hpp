@@ -12,9 +12,7 @@ namespace theory {
 
 inline constexpr double infinity = std::numeric_limits<double>::infinity();
 
-inline double normal_density(double z) {
-  return std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
-}
+inline double normal_density(double z) { return std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi); }
 inline double normal_cdf(double z) { return std::erfc(-z / std::numbers::sqrt2) / 2; }
 
 /// Value and first two derivatives of a function of one number.
@@ -30,8 +28,7 @@ inline void check_sigma(const char* name, double sigma) {
 /// curvature at 0 is infinite.
 inline Jet smoothed_abs(double x, double sigma) {
   check_sigma("smoothed_abs", sigma);
-  if (sigma == 0)
-    return {std::abs(x), x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0, x == 0 ? infinity : 0};
+  if (sigma == 0) return {std::abs(x), x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0, x == 0 ? infinity : 0};
   const double z = x / sigma, slope = std::erf(z / std::numbers::sqrt2);
   return {x * slope + 2 * sigma * normal_density(z), slope, 2 * normal_density(z) / sigma};
 }
@@ -59,8 +56,8 @@ inline double sharp_smoothness(double lipschitz, double sigma) {
 /// The theorem's smoothness of a smoothed function: min{L/σ, β}; β where σ is 0.
 inline double smoothness_bound(double lipschitz, double beta, double sigma) {
   check_sigma("smoothness_bound", sigma);
-  lpf::check(lipschitz >= 0 && beta >= 0, "smoothness_bound", "L and beta must not be negative, got ", lipschitz,
-             " and ", beta);
+  lpf::check(lipschitz >= 0 && beta >= 0, "smoothness_bound", "L and beta must not be negative, got ",
+             lipschitz, " and ", beta);
   return sigma == 0 ? beta : std::min(lipschitz / sigma, beta);
 }
 
@@ -118,8 +115,8 @@ inline double mean_squared_sine(double mu, double tau) {
 /// βc = 0 has no bound of this form (infinite); βc = ∞ leaves T/(n − 1).
 inline double stability_bound(double lipschitz, double beta, double c, double n, double updates) {
   lpf::check(n > 1 && updates >= 1 && c >= 0 && lipschitz >= 0 && beta >= 0, "stability_bound",
-             "needs n > 1, T >= 1 and no negative constants, got n ", n, ", T ", updates, ", c ", c, ", L ", lipschitz,
-             ", beta ", beta);
+             "needs n > 1, T >= 1 and no negative constants, got n ", n, ", T ", updates, ", c ", c, ", L ",
+             lipschitz, ", beta ", beta);
   const double bc = beta * c;
   if (bc == 0) return infinity;
   const double p = std::isinf(bc) ? 0 : 1 / (bc + 1), base = 2 * c * lipschitz * lipschitz;

@@ -2,6 +2,9 @@
 // smoothed loss, so the error is against the exact gradient.
 #pragma once
 
+#include <algorithm>
+#include <numeric>
+
 #include "pass.hpp"
 
 namespace theory {
@@ -19,7 +22,7 @@ struct SineModel {
   static constexpr std::int64_t inputs = 10, units = 4;
   ParameterStore params{{.dtype = float64, .seed = 11}};
   nn::Linear layer{nn::Path(params) / "fc", inputs, units};
-  Tensor x, t;
+  Tensor x, t;  ///< [samples, inputs], [samples, 1]
 
   explicit SineModel(std::int64_t samples)
       : x(randn({samples, inputs}, {.seed = 12}, doubles)), t(randn({samples, 1}, {.seed = 13}, doubles)) {}
@@ -27,7 +30,8 @@ struct SineModel {
   /// Mean loss over the samples, repeated `times` times.
   Tensor loss(std::int64_t times) const {
     const auto repeated = [times](const Tensor& a) {
-      return reshape(expand(unsqueeze(a, 0), a.shape().prepended(times)), a.shape().with(0, times * a.size(0)));
+      return reshape(expand(unsqueeze(a, 0), a.shape().prepended(times)),
+                     a.shape().with(0, times * a.size(0)));
     };
     const Tensor in = repeated(x), target = repeated(t);
     return mean(square(sub(sum(sin(layer(in)), {1}, true), target)));
@@ -37,10 +41,23 @@ struct SineModel {
   /// Σ_j (E sin² u_j − (E sin u_j)²) + (Σ_j E sin u_j − t)².
   Tensor smoothed_loss(const Tensor& s, const Tensor& s_bias) const {
     const Tensor mu = layer(x);
-    const Tensor variance = add(mul(sum(square(x), {1}, true), reshape(square(s), {1, units})), square(s_bias));
+    const Tensor variance =
+        add(mul(sum(square(x), {1}, true), reshape(square(s), {1, units})), square(s_bias));
     const Tensor first = mul(exp(affine(variance, -.5, 0)), sin(mu));
     const Tensor second = affine(mul(exp(affine(variance, -2, 0)), cos(affine(mu, 2, 0))), -.5, .5);
     return mean(add(sum(sub(second, square(first)), {1}, true), square(sub(sum(first, {1}, true), t))));
+  }
+  /// Puts the samples into another order, so that the slices are random ones.
+  void shuffle(const NoiseKey& key) {
+    const auto off = no_grad();
+    const auto keys = rand({x.size(0)}, key, doubles).to_vector<double>();
+    std::vector<std::int64_t> order(keys.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](auto a, auto b) {
+      return keys[static_cast<std::size_t>(a)] < keys[static_cast<std::size_t>(b)];
+    });
+    const Tensor index = from_vector(order, {std::ssize(order)});
+    x = index_select(x, 0, index), t = index_select(t, 0, index);
   }
   Tensor gradient_of(const Tensor& loss) const {
     loss.backward();
@@ -60,7 +77,7 @@ struct EstimateError {
   double bias = 0;            ///< ‖mean of ĝ − g‖ over what it is for an unbiased estimate; about 1
 };
 
-inline EstimateError estimate_error(const SineModel& model, Estimator estimator, Draws draws, std::int64_t M,
+inline EstimateError estimate_error(SineModel& model, Estimator estimator, Draws draws, std::int64_t M,
                                     double gamma, std::int64_t repetitions, std::uint64_t seed) {
   LowPassFilter filter({.M = M, .gamma = gamma, .estimator = estimator, .seed = seed});
   const Tensor scale = [&] {
@@ -75,6 +92,7 @@ inline EstimateError estimate_error(const SineModel& model, Estimator estimator,
   const Tensor total = zeros_like(exact);
   for (std::int64_t k = 0; k < repetitions; ++k) {
     Tensor error;
+    model.shuffle({.seed = seed, .purpose = Purpose::shuffle, .draw = static_cast<std::uint64_t>(k)});
     {
       const auto scope = filter.perturb(model.params);
       error = sub(model.gradient_of(model.loss(draws == Draws::on_slices ? 1 : M)), exact);
@@ -99,7 +117,7 @@ inline double log_slope(const std::vector<double>& x, const std::vector<double>&
 
 /// The error of M draws on slices of B samples: c/M + (v − c)/B in the mean square, with v the variance of one sample's
 /// gradient under its own draw and c the covariance of two samples' under a common one. Given are the mean squares with
-/// one draw, c + (v − c)/B, and with a draw for each sample, v/B.
+/// one draw, c + (v − c)/B, and with a draw for each sample, v/B. For slices of samples in random order it is exact.
 inline double sliced_error(double one, double each, double M, double B) {
   const double v = B * each, c = (one - each) / (1 - 1 / B);
   return c / M + (v - c) / B;
@@ -107,17 +125,19 @@ inline double sliced_error(double one, double each, double M, double B) {
 
 inline Section estimators(const Settings& s) {
   Section out{"estimators", "The error of the gradient estimate against M",
-              "Root mean square of ‖ĝ − g‖ over independent repetitions, g the exact gradient of the smoothed loss. If "
+              "Root mean square of ‖ĝ − g‖ over independent repetitions, g the exact gradient of the "
+              "smoothed loss. If "
               "the M draws are independent and all see the same samples, it falls as 1/√M."};
   const double gamma = .3;
-  const std::vector<std::int64_t> Ms = s.quick ? std::vector<std::int64_t>{2, 8} : std::vector<std::int64_t>{1, 2, 4, 8, 16, 32, 64};
+  const std::vector<std::int64_t> Ms =
+      s.quick ? std::vector<std::int64_t>{2, 8} : std::vector<std::int64_t>{1, 2, 4, 8, 16, 32, 64};
   const std::int64_t repetitions = s.size(400, 40), B = 64;
   for (const Draws draws : {Draws::on_all_samples, Draws::on_slices}) {
     const bool slices = draws == Draws::on_slices;
-    const SineModel model(slices ? B : 16);
+    SineModel model(slices ? B : 16);
     std::vector<std::string> header{"estimator"};
     for (const std::int64_t M : Ms) header.push_back(concat("M = ", M));
-    header.insert(header.end(), {"slope", "bias"});
+    header.insert(header.end(), {"slope", "largest bias"});
     TextTable table(header);
     std::vector<plot::Series> lines;
     int color = 0;
@@ -134,13 +154,17 @@ inline Section estimators(const Settings& s) {
         }
         const EstimateError e = estimate_error(model, estimator, draws, M, gamma, repetitions,
                                                s.seed + static_cast<std::uint64_t>(1000 * M));
-        x.push_back(static_cast<double>(M)), y.push_back(e.root_mean_square.value), at.push_back(e.root_mean_square);
+        x.push_back(static_cast<double>(M)), y.push_back(e.root_mean_square.value),
+            at.push_back(e.root_mean_square);
         row.push_back(format(e.root_mean_square));
         bias = std::max(bias, e.bias);
         if (estimator == Estimator::replicas && M == 1) one = y[0] * y[0];
         if (estimator == Estimator::per_sample && M == 1) each = y[0] * y[0];
-        out.records.push_back({{"draws", std::string(slices ? "slices" : "all samples")}, {"estimator", name}, {"M", M},
-                               {"error", e.root_mean_square.value}, {"standard_error", e.root_mean_square.error},
+        out.records.push_back({{"draws", std::string(slices ? "slices" : "all samples")},
+                               {"estimator", name},
+                               {"M", M},
+                               {"error", e.root_mean_square.value},
+                               {"standard_error", e.root_mean_square.error},
                                {"bias", e.bias}});
       }
       row.push_back(format_fixed(log_slope(x, y), 3));
@@ -160,11 +184,11 @@ inline Section estimators(const Settings& s) {
       }
       row.insert(row.end(), {format_fixed(log_slope(x, y), 3), ""});
       table.add_row(row);
-      lines.push_back({.name = "replicas, predicted", .x = x, .y = y, .color = 8});
+      lines.push_back({.name = "replicas, predicted", .x = x, .y = y, .color = dashed(0)});
     } else if (!slices) {
       for (const std::int64_t M : Ms)
         x.push_back(static_cast<double>(M)), y.push_back(lines[0].y[0] * std::sqrt(lines[0].x[0] / x.back()));
-      lines.push_back({.name = "slope −1/2", .x = x, .y = y, .color = 8});
+      lines.push_back({.name = "slope −1/2", .x = x, .y = y, .color = dashed(0)});
     }
     out.tables.emplace_back(slices ? concat("M draws on M slices of ", B, " samples")
                                    : std::string("M draws, each on the same 16 samples"),

@@ -32,20 +32,23 @@ inline Tensor reflected(const Tensor& theta) {
 }
 
 struct DescentResult {
-  std::vector<double> distance;  ///< of each run's last point from the global minimum, in root mean square a coordinate
-  std::vector<double> rise;      ///< of its loss over the global minimum, a coordinate
-  std::vector<double> mean_z;    ///< mean coordinate of each run's last point
-  double found = 0;              ///< the share of coordinates in the well of the global minimum
+  std::vector<double>
+      distance;  ///< of each run's last point from the global minimum, in root mean square a coordinate
+  std::vector<double> rise;         ///< of its loss over the global minimum, a coordinate
+  std::vector<double> mean_z;       ///< mean coordinate of each run's last point
+  double found = 0;                 ///< the share of coordinates in the well of the global minimum
   std::vector<double> time, curve;  ///< mean distance over the steps
 };
 
 /// Starting points z [runs, d], uniform in [−3, 3].
 inline Tensor starting_points(const Descent& o) {
-  return affine(rand({o.runs, o.dimensions}, {.seed = o.seed, .purpose = Purpose::user, .draw = 77}, doubles), 6, -3);
+  return affine(rand({o.runs, o.dimensions}, {.seed = o.seed, .purpose = Purpose::user, .draw = 77}, doubles),
+                6, -3);
 }
 
 namespace detail {
-inline void record(DescentResult& r, const TiltedWell& well, const Tensor& z, double minimum, double time, bool last) {
+inline void record(DescentResult& r, const TiltedWell& well, const Tensor& z, double minimum, double time,
+                   bool last) {
   const std::int64_t runs = z.size(0), d = z.size(1);
   const auto at = z.to_vector<double>();
   double mean_distance = 0;
@@ -92,8 +95,8 @@ inline DescentResult descend(const TiltedWell& well, const Shrinking& schedule, 
     const auto scope = isotropic_pass(point.params, sigma, noise_key(o.seed, static_cast<std::uint64_t>(t)),
                                       sigma == 0 ? 1 : o.M);
     const Tensor z = reflected(point.read(scope.M()));
-    const Tensor g = sub(affine(square(z), .5, 0),
-                         affine(cos(affine(z, well.omega, well.phase)), well.amplitude, 0));
+    const Tensor g =
+        sub(affine(square(z), .5, 0), affine(cos(affine(z, well.omega, well.phase)), well.amplitude, 0));
     mean(sum(g, {1, 2})).backward();
     optimizer.step();
   }
@@ -116,37 +119,47 @@ inline Section landscape(const Settings& s) {
   const TiltedWell well;
   Section out{"landscape", "A tilted landscape",
               concat("g(z) = z²/2 − ", well.amplitude, " cos(", well.omega, "z + ", well.phase,
-                     "), global minimum at ", format_fixed(well.minimum(), 4), "; its smoothed form is convex from σ = ",
-                     format_fixed(well.convex_from(), 3), " on.")};
+                     "), global minimum at ", format_fixed(well.minimum(), 4),
+                     "; its smoothed form is convex from σ = ", format_fixed(well.convex_from(), 3), " on.")};
   TextTable table({"dimensions", "σ", "in the best well", "closed", "distance to the minimum", "closed",
                    "difference", "loss above it", "closed"});
   for (const std::int64_t d : {1, 10}) {
     std::vector<plot::Series> lines;
     for (const Shrinking& schedule : shrinking_schedules()) {
-      const Descent o{.runs = s.size(d == 1 ? 200 : 40, 10), .dimensions = d, .steps = s.size(1000, 100),
-                      .lr = s.quick ? .06 : .02, .seed = s.seed};
+      const Descent o{.runs = s.size(d == 1 ? 200 : 40, 10),
+                      .dimensions = d,
+                      .steps = s.size(1000, 100),
+                      .lr = s.quick ? .06 : .02,
+                      .seed = s.seed};
       const DescentResult run = descend(well, schedule, o), closed = descend_closed(well, schedule, o);
       std::vector<double> difference;
       for (std::size_t k = 0; k < run.distance.size(); ++k)
         difference.push_back(run.distance[k] - closed.distance[k]);
-      table.add_row({concat(d), schedule.name, format_fixed(run.found, 2), format_fixed(closed.found, 2),
+      table.add_row({concat(d), schedule.name, format_fixed(run.found, 3), format_fixed(closed.found, 3),
                      format(measured(run.distance)), format_fixed(measured(closed.distance).value, 4),
                      format(measured(difference)), format(measured(run.rise)),
                      format_fixed(measured(closed.rise).value, 4)});
-      out.records.push_back({{"dimensions", d}, {"sigma", schedule.name}, {"runs", o.runs}, {"found", run.found},
-                             {"distance", measured(run.distance).value}, {"error", measured(run.distance).error},
-                             {"closed", measured(closed.distance).value}, {"rise", measured(run.rise).value},
+      out.records.push_back({{"dimensions", d},
+                             {"sigma", schedule.name},
+                             {"runs", o.runs},
+                             {"found", run.found},
+                             {"distance", measured(run.distance).value},
+                             {"error", measured(run.distance).error},
+                             {"closed", measured(closed.distance).value},
+                             {"rise", measured(run.rise).value},
                              {"closed_rise", measured(closed.rise).value}});
       lines.push_back({.name = schedule.name, .x = run.time, .y = run.curve});
       s.step();
     }
     out.pictures.emplace_back(
         concat("landscape-", d),
-        plot::line_chart(lines, {.title = concat("Distance to the global minimum, ", d, d == 1 ? " dimension" : " dimensions"),
+        plot::line_chart(lines, {.title = concat("Distance to the global minimum, ", d,
+                                                 d == 1 ? " dimension" : " dimensions"),
                                  .x = {.title = "step"},
                                  .y = {.title = "distance a coordinate", .scale = plot::Scale::log}}));
   }
-  out.tables.emplace_back("Last points of SGD with 8 draws a step, and of gradient descent on the closed form", table);
+  out.tables.emplace_back(
+      "Last points of SGD with 8 draws a step, and of gradient descent on the closed form", table);
   std::vector<plot::Series> shapes;
   for (const double sigma : {0.0, .2, .4, .6}) {
     plot::Series line{.name = concat("σ = ", format_general(sigma))};
@@ -155,7 +168,8 @@ inline Section landscape(const Settings& s) {
   }
   out.pictures.emplace_back("landscape-shape",
                             plot::line_chart(shapes, {.title = "The landscape and its smoothed forms",
-                                                      .x = {.title = "z"}, .y = {.title = "g smoothed"}}));
+                                                      .x = {.title = "z"},
+                                                      .y = {.title = "g smoothed"}}));
   return out;
 }
 

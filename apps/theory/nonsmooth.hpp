@@ -8,18 +8,19 @@ namespace theory {
 
 struct LeastDeviations {
   std::int64_t n = 100, d = 20;
-  Tensor A, b, solution;            ///< [n, d], [n], [d]
+  Tensor A, b, solution;  ///< [n, d], [n], [d]
   std::vector<double> row_norm, outlier;
   double minimum = 0, lipschitz = 0;  ///< L(θ*), and ‖A‖₂/√n, which no subgradient exceeds
-  double certificate = 0;           ///< below 1: θ* is the only minimum
+  double certificate = 0;             ///< below 1: θ* is the only minimum
 
-  explicit LeastDeviations(std::uint64_t seed = 0) {
+  /// Every `period`-th b is an outlier. NumericError if θ* is not certified to be the minimum: too many outliers.
+  explicit LeastDeviations(std::uint64_t seed = 0, std::size_t period = 10) {
     const auto off = no_grad();
     A = randn({n, d}, {.seed = seed, .draw = 1}, doubles);
     solution = randn({d}, {.seed = seed, .draw = 2}, doubles);
     const auto wild = randn({n}, {.seed = seed, .draw = 3}, doubles).to_vector<double>();
     outlier.assign(static_cast<std::size_t>(n), 0);
-    for (std::size_t i = 0; i < outlier.size(); i += 10) outlier[i] = 3 * wild[i];
+    for (std::size_t i = 0; i < outlier.size(); i += period) outlier[i] = 3 * wild[i];
     b = add(reshape(matmul(A, reshape(solution, {d, 1})), {n}), from_vector(outlier, {n}));
     row_norm = sqrt(sum(square(A), {1})).to_vector<double>();
     for (const double v : outlier) minimum += std::abs(v) / static_cast<double>(n);
@@ -32,6 +33,10 @@ struct LeastDeviations {
     }
     lipschitz = std::sqrt(size / static_cast<double>(n));
     certify();
+    check<NumericError>(certificate < 1, "LeastDeviations",
+                        "the solution is not certified to be the minimum, its largest "
+                        "dual sign is ",
+                        certificate, ": choose another seed or fewer outliers");
   }
 
   /// Losses [B, …] at points θ [B, …, d].
@@ -96,8 +101,8 @@ inline const std::vector<double>& tried_rates() {
 }
 
 struct DeviationResult {
-  double rate = 0;    ///< the best of the rates tried
-  Measured excess;    ///< L(θ_T) − L(θ*) over the seeds, with it
+  double rate = 0;  ///< the best of the rates tried
+  Measured excess;  ///< L(θ_T) − L(θ*) over the seeds, with it
 };
 
 /// SGD on the smoothed loss from θ = 0, M draws a step; all rates and seeds at once, as rows of one parameter. The loss
@@ -131,12 +136,14 @@ inline DeviationResult deviation_runs(const LeastDeviations& problem, const Devi
 inline Section nonsmooth(const Settings& s) {
   const LeastDeviations problem(s.seed);
   const double R = std::sqrt(sum(square(problem.solution)).item());
-  Section out{"nonsmooth", "A convex problem that is not smooth",
-              concat("‖Aθ − b‖₁/n, n = ", problem.n, ", d = ", problem.d, ", a tenth of b are outliers. Minimum ",
-                     format_fixed(problem.minimum, 4), ", unique (largest dual sign ",
-                     format_fixed(problem.certificate, 3), "), L = ", format_fixed(problem.lipschitz, 3), ".")};
+  Section out{
+      "nonsmooth", "A convex problem that is not smooth",
+      concat("‖Aθ − b‖₁/n, n = ", problem.n, ", d = ", problem.d, ", a tenth of b are outliers. Minimum ",
+             format_fixed(problem.minimum, 4), ", unique (largest dual sign ",
+             format_fixed(problem.certificate, 3), "), L = ", format_fixed(problem.lipschitz, 3), ".")};
   TextTable excess({"σ", "smoothed − loss at the minimum", "closed", "errors off", "at θ = 0", "bound Lσ√d"});
-  plot::Series closed{.name = "at the minimum, closed", .color = 0}, bound{.name = "bound Lσ√d", .color = 8};
+  plot::Series closed{.name = "at the minimum, closed", .color = 0},
+      bound{.name = "bound Lσ√d", .color = dashed(0)};
   std::vector<double> at;
   std::vector<Measured> found;
   const Tensor origin = zeros_like(problem.solution);
@@ -147,10 +154,15 @@ inline Section nonsmooth(const Settings& s) {
     const double exact = problem.smoothed(problem.solution, sigma) - problem.minimum;
     const double far = problem.smoothed(origin, sigma) - problem.smoothed(origin, 0);
     const double most = excess_bound(problem.lipschitz, sigma, static_cast<double>(problem.d));
-    excess.add_row({format_general(sigma), format(m), format_general(exact), format_fixed((m.value - exact) / m.error, 1),
-                    format_general(far), format_general(most)});
-    out.records.push_back({{"experiment", std::string("excess")}, {"method", std::string("")}, {"M", 0},
-                           {"sigma", sigma}, {"measured", m.value}, {"error", m.error}, {"exact", exact},
+    excess.add_row({format_general(sigma), format(m), format_general(exact),
+                    format_fixed((m.value - exact) / m.error, 1), format_general(far), format_general(most)});
+    out.records.push_back({{"experiment", std::string("excess")},
+                           {"method", std::string("")},
+                           {"M", 0},
+                           {"sigma", sigma},
+                           {"measured", m.value},
+                           {"error", m.error},
+                           {"exact", exact},
                            {"bound", most}});
     closed.x.push_back(sigma), closed.y.push_back(exact);
     bound.x.push_back(sigma), bound.y.push_back(most);
@@ -158,10 +170,11 @@ inline Section nonsmooth(const Settings& s) {
   }
   s.step();
   out.tables.emplace_back("The smoothed loss over the loss", excess);
-  out.pictures.emplace_back("excess", plot::line_chart({bound, closed, dots("measured", at, found, 0)},
-                                                       {.title = "Smoothed loss minus loss",
-                                                        .x = {.title = "σ", .scale = plot::Scale::log},
-                                                        .y = {.title = "excess", .scale = plot::Scale::log}}));
+  out.pictures.emplace_back("excess",
+                            plot::line_chart({bound, closed, dots("measured", at, found, 0)},
+                                             {.title = "Smoothed loss minus loss",
+                                              .x = {.title = "σ", .scale = plot::Scale::log},
+                                              .y = {.title = "excess", .scale = plot::Scale::log}}));
 
   DeviationRuns o{.seeds = s.size(4, 2), .steps = s.size(400, 50), .seed = s.seed};
   const double guarantee = problem.lipschitz * R / std::sqrt(static_cast<double>(o.steps));
@@ -172,7 +185,10 @@ inline Section nonsmooth(const Settings& s) {
   const DeviationResult plain = deviation_runs(problem, o);
   table.add_row({"subgradient", "–", format_general(plain.rate), format_fixed(plain.excess.value, 5)});
   lines.push_back({.name = "subgradient", .x = Ms, .y = std::vector<double>(Ms.size(), plain.excess.value)});
-  lines.push_back({.name = "its guarantee LR/√T", .x = Ms, .y = std::vector<double>(Ms.size(), guarantee), .color = 8});
+  lines.push_back({.name = "its guarantee LR/√T",
+                   .x = Ms,
+                   .y = std::vector<double>(Ms.size(), guarantee),
+                   .color = dashed(0)});
   s.step();
   struct Method {
     std::string name;
@@ -186,8 +202,13 @@ inline Section nonsmooth(const Settings& s) {
       o.M = static_cast<std::int64_t>(M), o.sigma = m.sigma, o.shrink = m.shrink;
       const DeviationResult r = deviation_runs(problem, o);
       table.add_row({m.name, concat(o.M), format_general(r.rate), format(r.excess)});
-      out.records.push_back({{"experiment", std::string("descent")}, {"method", m.name}, {"M", o.M}, {"sigma", m.sigma},
-                             {"measured", r.excess.value}, {"error", r.excess.error}, {"exact", 0.0},
+      out.records.push_back({{"experiment", std::string("descent")},
+                             {"method", m.name},
+                             {"M", o.M},
+                             {"sigma", m.sigma},
+                             {"measured", r.excess.value},
+                             {"error", r.excess.error},
+                             {"exact", 0.0},
                              {"bound", guarantee}});
       ends.push_back(r.excess), values.push_back(r.excess.value);
       s.step();
@@ -196,10 +217,10 @@ inline Section nonsmooth(const Settings& s) {
     lines.push_back({.name = m.name, .x = Ms, .y = values, .color = color});
     lines.push_back(dots("", Ms, ends, color));
   }
-  out.tables.emplace_back(concat("After ", o.steps, " steps with the best of ", tried_rates().size(),
-                                 " rates c/√t; R = ‖θ*‖ = ", format_fixed(R, 2), ", LR/√T = ",
-                                 format_fixed(guarantee, 3)),
-                          table);
+  out.tables.emplace_back(
+      concat("After ", o.steps, " steps with the best of ", tried_rates().size(),
+             " rates c/√t; R = ‖θ*‖ = ", format_fixed(R, 2), ", LR/√T = ", format_fixed(guarantee, 3)),
+      table);
   out.pictures.emplace_back(
       "nonsmooth", plot::line_chart(lines, {.title = "Loss above the minimum after training",
                                             .x = {.title = "M", .scale = plot::Scale::log},

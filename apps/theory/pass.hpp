@@ -30,7 +30,7 @@ inline Measured measured(const std::vector<double>& values) {
 }
 inline std::string format(const Measured& m) {
   const int decimals =
-      m.error > 0 ? std::clamp(1 - static_cast<int>(std::floor(std::log10(m.error))), 0, 8) : 4;
+      m.error > 1e-9 ? std::clamp(1 - static_cast<int>(std::floor(std::log10(m.error))), 0, 8) : 4;
   return concat(format_fixed(m.value, decimals), " ± ", format_fixed(m.error, decimals));
 }
 
@@ -87,6 +87,9 @@ struct Settings {
   /// A number of draws, steps or runs: a smaller one with --quick.
   std::int64_t size(std::int64_t whole, std::int64_t small) const { return quick ? small : whole; }
 };
+
+/// The colour of a bound or prediction: that of series k, dashed.
+inline int dashed(int k) { return plot::detail::palette_size + k; }
 
 /// The points of a measured curve, drawn as dots: a gap follows each.
 inline plot::Series dots(std::string name, const std::vector<double>& x, const std::vector<Measured>& y,

@@ -111,9 +111,12 @@ inline const std::array<KnownFunction, 3>& known_functions() {
 }
 
 /// The curvature at 0 of a known function's smoothed form, measured with `pairs` draws.
-inline Measured known_curvature(const KnownFunction& f, double sigma, std::int64_t pairs, const NoiseKey& key) {
+inline Measured known_curvature(const KnownFunction& f, double sigma, std::int64_t pairs,
+                                const NoiseKey& key) {
   const Point point(zeros({1}, doubles));
-  const auto losses = [&](const Tensor& x, const Tensor&) { return reshape(f.f(point.read(x.size(0))), {x.size(0)}); };
+  const auto losses = [&](const Tensor& x, const Tensor&) {
+    return reshape(f.f(point.read(x.size(0))), {x.size(0)});
+  };
   const Tensor none = zeros({1, 1}, doubles);
   const sharpness::Landscape l(point.params, {none, none}, losses, {false, 2000, 0});
   return smoothed_curvature(paired_gradients(l, sigma, pairs, key), sigma);
@@ -142,14 +145,18 @@ struct SmallNetwork {
     return reshape(bce_with_logits(out, label, {.reduction = Reduction::none}), {in.size(0)});
   }
   sharpness::Landscape landscape(std::int64_t replicas) const {
-    return {params, {x, y}, [this](const Tensor& in, const Tensor& label) { return losses(in, label); },
+    return {params,
+            {x, y},
+            [this](const Tensor& in, const Tensor& label) { return losses(in, label); },
             {false, replicas, 0}};
   }
   void move_to(std::uint64_t point) const {
     const auto off = no_grad();
     for (const ParameterInfo& info : params.parameters())
-      params.tensor(info.index).detach().copy_(
-          randn(info.shape, {.seed = point, .parameter = static_cast<std::uint32_t>(info.index)}, doubles));
+      params.tensor(info.index)
+          .detach()
+          .copy_(randn(info.shape, {.seed = point, .parameter = static_cast<std::uint32_t>(info.index)},
+                       doubles));
   }
 };
 
@@ -193,9 +200,10 @@ inline NetworkSmoothness network_smoothness(const SmallNetwork& net, double sigm
 }
 
 inline Section smoothness(const Settings& s) {
-  Section out{"smoothness", "Smoothness against σ",
-              "A smoothed loss is min{L/σ, β}-smooth. |x| has the largest curvature that smoothing can leave of any "
-              "function with its Lipschitz constant, √(2/π)·L/σ."};
+  Section out{
+      "smoothness", "Smoothness against σ",
+      "A smoothed loss is min{L/σ, β}-smooth. |x| has the largest curvature that smoothing can leave of any "
+      "function with its Lipschitz constant, √(2/π)·L/σ."};
   const std::vector<double> sigmas =
       s.quick ? std::vector{.1, 1.0} : std::vector{.01, .03, .1, .2, .3, .5, 1.0, 2.0};
   TextTable known({"function", "σ", "curvature measured", "exact", "errors off", "min{L/σ, β}"});
@@ -205,14 +213,21 @@ inline Section smoothness(const Settings& s) {
     std::vector<Measured> found;
     for (const double sigma : sigmas) {
       const Measured m = known_curvature(f, sigma, s.size(20000, 2000),
-                                         {.seed = s.seed, .draw = static_cast<std::uint64_t>(found.size()),
+                                         {.seed = s.seed,
+                                          .draw = static_cast<std::uint64_t>(found.size()),
                                           .replica = static_cast<std::uint32_t>(color)});
       const double exact = std::abs(f.smoothed(0, sigma).curvature);
       const double bound = smoothness_bound(f.lipschitz, f.beta, sigma);
       known.add_row({f.name, format_general(sigma), format(m), format_general(exact),
                      format_fixed((m.value - exact) / m.error, 1), format_general(bound)});
-      out.records.push_back({{"function", f.name}, {"sigma", sigma}, {"measured", m.value}, {"error", m.error},
-                             {"exact", exact}, {"bound", bound}, {"lipschitz", f.lipschitz}, {"beta", f.beta}});
+      out.records.push_back({{"function", f.name},
+                             {"sigma", sigma},
+                             {"measured", m.value},
+                             {"error", m.error},
+                             {"exact", exact},
+                             {"bound", bound},
+                             {"lipschitz", f.lipschitz},
+                             {"beta", f.beta}});
       found.push_back(m);
       s.step();
     }
@@ -223,7 +238,8 @@ inline Section smoothness(const Settings& s) {
       bound.push_back(smoothness_bound(f.lipschitz, f.beta, grid.back()));
     }
     lines.push_back({.name = f.name + ", exact", .x = grid, .y = exact, .color = color});
-    if (color != 1) lines.push_back({.name = f.name + ", min{L/σ, β}", .x = grid, .y = bound, .color = color + 8});
+    if (color != 1)
+      lines.push_back({.name = f.name + ", min{L/σ, β}", .x = grid, .y = bound, .color = dashed(color)});
     lines.push_back(dots(color == 0 ? "measured" : "", sigmas, found, color));
     ++color;
   }
@@ -234,13 +250,13 @@ inline Section smoothness(const Settings& s) {
                                .x = {.title = "σ", .scale = plot::Scale::log},
                                .y = {.title = "largest curvature", .scale = plot::Scale::log, .min = 1e-3}}));
 
-  TextTable networks({"network", "σ", "L measured", "β measured", "min{L/σ, β}", "smoothed β measured",
-                      "√E‖∇L‖²/σ there"});
+  TextTable networks(
+      {"network", "σ", "L measured", "β measured", "min{L/σ, β}", "smoothed β measured", "√E‖∇L‖²/σ there"});
   lines.clear();
   for (const bool smooth : {true, false}) {
     const SmallNetwork net(smooth);
     const std::string name = smooth ? "tanh" : "ReLU";
-    plot::Series bound{.name = name + ", min{L/σ, β}", .color = smooth ? 8 : 9};
+    plot::Series bound{.name = name + ", min{L/σ, β}", .color = dashed(smooth ? 0 : 1)};
     std::vector<Measured> found;
     std::vector<double> at;
     for (const double sigma : sigmas) {
@@ -250,9 +266,14 @@ inline Section smoothness(const Settings& s) {
       networks.add_row({name, format_general(sigma), format_general(n.lipschitz, 3),
                         std::isinf(n.beta) ? "∞" : format_general(n.beta, 3), format_general(limit, 3),
                         format(n.smoothed), format_general(n.root_mean_square / sigma, 3)});
-      out.records.push_back({{"function", name + " network"}, {"sigma", sigma}, {"measured", n.smoothed.value},
-                             {"error", n.smoothed.error}, {"exact", std::nan("")}, {"bound", limit},
-                             {"lipschitz", n.lipschitz}, {"beta", n.beta}});
+      out.records.push_back({{"function", name + " network"},
+                             {"sigma", sigma},
+                             {"measured", n.smoothed.value},
+                             {"error", n.smoothed.error},
+                             {"exact", std::nan("")},
+                             {"bound", limit},
+                             {"lipschitz", n.lipschitz},
+                             {"beta", n.beta}});
       bound.x.push_back(sigma), bound.y.push_back(limit);
       at.push_back(sigma), found.push_back(n.smoothed);
       s.step();
@@ -263,7 +284,8 @@ inline Section smoothness(const Settings& s) {
     lines.push_back(dots("", at, found, smooth ? 0 : 1));
     lines.push_back(bound);
   }
-  out.tables.emplace_back("Networks 2-8-1: L and β are the largest found, so the bound is an estimate", networks);
+  out.tables.emplace_back("Networks 2-8-1: L and β are the largest found, so the bound is an estimate",
+                          networks);
   out.pictures.emplace_back(
       "networks", plot::line_chart(lines, {.title = "Curvature of smoothed losses of small networks",
                                            .x = {.title = "σ", .scale = plot::Scale::log},
