@@ -206,6 +206,8 @@ TEST_CASE("theory: the error of draws on slices") {
                sliced_error(one.value, each.value, 4, 16));
   check_within({all.value, std::hypot(all.error, each.error)}, each.value);
   CHECK(one.value > 1.5 * each.value);
+  CHECK(sliced_error(5, 2, 1, 16) == doctest::Approx(5));  // its two ends
+  CHECK(sliced_error(5, 2, 16, 16) == doctest::Approx(2));
 }
 
 TEST_CASE("theory: twin runs") {

@@ -74,7 +74,8 @@ class Programs(unittest.TestCase):
         modes += [("train", "--recipes"), ("train", "--optimizers"), ("train", "--models"), ("train", "--dry-run"),
                   ("train", "--epochs", 1, "--train-samples", 100, "--out", "full"), ("compare", "run"),
                   ("augment", "--columns", 1, "--only", "flip"), ("study", "--dry-run"), ("study", "--limit", 1),
-                  ("digits", "--seeds", 1, "--epochs", 1), ("theory", "--quick"), ("quadratics", "--dimensions", 10, "--draws", 2),
+                  ("digits", "--seeds", 1, "--epochs", 1), ("theory", "--quick"),
+                  ("quadratics", "--dimensions", 10, "--draws", 2),
                   ("landscape", "--points", 3, "--epochs", 2, "--draws", 1),
                   ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
         for mode in modes:
