@@ -156,7 +156,7 @@ int main(int argc, char** argv) {
   app.add_option("--optimizer", o.optimizers, "which to run")
       ->check(CLI::IsMember({"sgd", "sam", "lpf-sgd"}));
   app.add_option("--estimator", o.estimator, "how LPF-SGD draws its noise")
-      ->check(CLI::IsMember({"replicas", "antithetic", "per-sample"}));
+      ->check(CLI::IsMember(estimator_names()));
   app.add_option("--out", o.out, "folder for report.html, test-error.svg, results.csv and results.json");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));

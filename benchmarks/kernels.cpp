@@ -2,7 +2,6 @@
 // multiply-adds and its measured memory bandwidth. With one thread and with all.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <lpf/backend/cpu/parallel.hpp>
@@ -16,34 +15,29 @@ using namespace lpf;
 
 namespace {
 
-double median_seconds(const std::function<void()>& f) {
-  using Clock = std::chrono::steady_clock;
-  const auto once = [&](int calls) {
-    const auto start = Clock::now();
-    for (int i = 0; i < calls; ++i) f();
-    return std::chrono::duration<double>(Clock::now() - start).count() / calls;
-  };
-  const int calls = std::clamp(static_cast<int>(0.005 / once(1)), 1, 10000);
-  std::vector<double> times;
-  for (int i = 0; i < 15; ++i) times.push_back(once(calls));
-  std::nth_element(times.begin(), times.begin() + 7, times.end());
-  return times[7];
+constexpr int rounds = 15;
+
+/// Seconds of a call, a mean over `calls`.
+double seconds_of(const std::function<void()>& f, int calls) {
+  return 1e-3 / calls * benchmark::milliseconds_of([&] {
+           for (int i = 0; i < calls; ++i) f();
+         });
 }
 
-/// Multiply-adds per second (counted as two operations) on registers, with enough
+/// Multiply-adds per second (counted as two operations) of all threads on registers, with enough
 /// independent chains to hide the latency.
-double peak_gflops(int threads) {
+double peak_gflops() {
   constexpr int width = 16, chains = 20;
-  constexpr std::int64_t rounds = 200000;
+  constexpr std::int64_t steps = 200000;
+  const int threads = num_threads();
   std::vector<float> sums(static_cast<std::size_t>(threads));
-  set_num_threads(threads);
-  const double seconds = median_seconds([&] {
+  const auto work = [&] {
     backend::cpu::parallel_for(threads, 1, [&](std::int64_t begin, std::int64_t end) {
       for (; begin < end; ++begin) {
         typedef float Lanes __attribute__((vector_size(width * sizeof(float))));
         Lanes a[chains], x = Lanes{} + 0.999f, y = Lanes{} + 1e-3f;
         for (int c = 0; c < chains; ++c) a[c] = Lanes{} + static_cast<float>(c);
-        for (std::int64_t i = 0; i < rounds; ++i) {
+        for (std::int64_t i = 0; i < steps; ++i) {
 #pragma GCC unroll 20
           for (int c = 0; c < chains; ++c) a[c] = a[c] * x + y;
         }
@@ -51,17 +45,19 @@ double peak_gflops(int threads) {
         sums[static_cast<std::size_t>(begin)] = a[0][0];
       }
     });
-  });
-  return 2.0 * width * chains * static_cast<double>(rounds) * threads / seconds * 1e-9;
+  };
+  return 2.0 * width * chains * static_cast<double>(steps) * threads / seconds_of(work, 2) * 1e-9;
 }
 
 /// y += a·x over arrays larger than any cache: bytes read and written per second.
-double bandwidth_gb(int threads) {
-  set_num_threads(threads);
+double bandwidth_gb() {
   constexpr std::int64_t n = 1 << 26;
   const Tensor x = ones({n}), y = ones({n});
-  return 12.0 * n / median_seconds([&] { x.backend().accumulate(float32, n, 1e-3, x.raw(), y.raw()); }) *
-         1e-9;
+  std::vector<double> rates;
+  for (int i = 0; i < rounds; ++i)
+    rates.push_back(12e-9 * n /
+                    seconds_of([&] { x.backend().accumulate(float32, n, 1e-3, x.raw(), y.raw()); }, 1));
+  return benchmark::quantile(rates, .5);
 }
 
 struct Product {
@@ -105,24 +101,46 @@ int run(int argc, char** argv) {
   CLI::App app("Products and convolutions against this processor's peak.");
   std::string json;
   std::int64_t batch = 128;
+  double limit = 0.25;
+  int busy = 0;
   app.add_option("--json", json, "write all figures to this file");
   app.add_option("--batch", batch, "images in a batch")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--spread", limit,
+                 "a row is compared with the peak if its quartiles lie at most this share apart")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   const int all = num_threads();
   nlohmann::json records = nlohmann::json::array();
   for (const int threads : all > 1 ? std::vector{1, all} : std::vector{1}) {
-    const double peak = peak_gflops(threads), bandwidth = bandwidth_gb(threads);
-    std::printf("%s, %d thread%s: peak %.0f GFLOP/s, memory %.1f GB/s\n", backend::get(Device::cpu()).name,
-                threads, threads == 1 ? "" : "s", peak, bandwidth);
-    TextTable table({"", "GFLOP/s", "of peak"});
+    set_num_threads(threads);
+    const double bandwidth = bandwidth_gb();
+    TextTable table({"", "GFLOP/s", "of peak", "quartiles"});
+    std::vector<double> peaks;
+    // A kernel and the peak are timed in turn, so that a change of the machine's speed affects both.
     const auto add = [&](const std::string& what, double flops, const std::function<void()>& f) {
-      set_num_threads(threads);
-      const double rate = flops / median_seconds(f) * 1e-9;
-      table.add_row({what, format_fixed(rate, 1), format_fixed(100 * rate / peak, 0) + " %"});
+      f();
+      const int calls = std::clamp(static_cast<int>(0.005 / seconds_of(f, 1)), 1, 10000);
+      std::vector<double> rates, shares;
+      for (int i = 0; i < rounds; ++i) {
+        const double peak = peak_gflops();
+        rates.push_back(flops / seconds_of(f, calls) * 1e-9);
+        shares.push_back(rates.back() / peak);
+        peaks.push_back(peak);
+      }
+      const auto percent = [&](double q) { return format_fixed(100 * benchmark::quantile(shares, q), 0); };
+      const double rate = benchmark::quantile(rates, .5), share = benchmark::quantile(shares, .5),
+                   spread = (benchmark::quantile(shares, .75) - benchmark::quantile(shares, .25)) / share;
+      const bool steady = spread <= limit;
+      busy += !steady;
+      table.add_row({what, format_fixed(rate, 1), steady ? percent(.5) + " %" : "busy",
+                     percent(.25) + " – " + percent(.75) + " %"});
       records.push_back({{"what", what},
                          {"threads", threads},
                          {"gflops", rate},
-                         {"peak_gflops", peak},
+                         {"of_peak", share},
+                         {"of_peak_quartile1", benchmark::quantile(shares, .25)},
+                         {"of_peak_quartile3", benchmark::quantile(shares, .75)},
                          {"bandwidth_gb", bandwidth}});
     };
     for (const Product& p : products) {
@@ -168,9 +186,16 @@ int run(int argc, char** argv) {
       add(concat("convolution, ", i.what, ", weight's gradient"), flops,
           [&] { x.backend().conv2d_backward_filter(c, x.raw(), y.raw(), dw.raw(), false); });
     }
-    std::printf("%s\n", table.to_string().c_str());
+    std::printf("%s, %d thread%s: peak %.0f GFLOP/s, memory %.1f GB/s\n%s\n",
+                backend::get(Device::cpu()).name, threads, threads == 1 ? "" : "s",
+                benchmark::quantile(peaks, .5), bandwidth, table.to_string().c_str());
     std::fflush(stdout);
   }
+  if (busy > 0)
+    std::printf(
+        "busy: the quartiles of %d rows lie more than %.0f %% of their median apart. Other programs use the "
+        "machine: run this again when it is idle.\n",
+        busy, 100 * limit);
   benchmark::write_figures(json, records);
   return 0;
 }

@@ -79,24 +79,22 @@ struct Job {
   }
 };
 
-const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replicas},
-                                                  {"recomputed", Estimator::replicas},
-                                                  {"antithetic", Estimator::antithetic},
-                                                  {"per-sample", Estimator::per_sample}};
-
 /// A job of this library, with its own model, optimizer and data.
 class Training {
  public:
   Training(const Job& job, std::int64_t batch, bool graphs)
       : params_({.seed = 1}),
-        method_(optim::make(job.method, params_,
-                            {.lr = 0.01,
-                             .momentum = 0.9,
-                             .M = job.M,
-                             .gamma = 1e-3,
-                             .estimator = estimators.at(job.estimator),
-                             .memory = job.estimator == "recomputed" ? ReplicaMemory::recomputed
-                                                                     : ReplicaMemory::automatic})),
+        method_(optim::make(
+            job.method, params_,
+            {.lr = 0.01,
+             .momentum = 0.9,
+             // statistics of slices of one sample are refused
+             .batch_norm = 2 * job.M > batch ? BatchNormPolicy::pooled : BatchNormPolicy::per_replica,
+             .M = job.M,
+             .gamma = 1e-3,
+             .estimator = estimator_named(job.estimator),  // recomputed: replicas
+             .memory =
+                 job.estimator == "recomputed" ? ReplicaMemory::recomputed : ReplicaMemory::automatic})),
         captured_([this](const Tensor& x, const Tensor& y) { return step_on(x, y); },
                   {.enabled = graphs, .warm_up = 1}) {
     const auto info = std::find_if(networks().begin(), networks().end(),
@@ -182,6 +180,8 @@ struct Result {
   double peak_mb = 0, peak_rss_mb = 0;
 
   double quantile(double q) const { return benchmark::quantile(ms, q); }
+  /// Distance of the quartiles, as a share of the median.
+  double spread() const { return (quantile(.75) - quantile(.25)) / quantile(.5); }
 };
 
 /// Only draws n Gaussian numbers, on a CPU in pieces that fit the cache.
@@ -198,7 +198,7 @@ double draw_ms(std::int64_t n) {
 
 struct Options {
   std::vector<std::string> nets, methods{"sgd", "sam", "lpf-sgd"},
-      estimators{"replicas", "recomputed", "antithetic", "per-sample"};
+      estimators{"replicas", "recomputed", "antithetic", "per-sample", "flipout", "flipout-pairs"};
   std::vector<std::int64_t> M{1, 8, 32};
   std::vector<int> threads;
   std::int64_t batch = 128;
@@ -206,6 +206,7 @@ struct Options {
   double seconds = 30;
   std::string json, peer, memory_of, device = "cpu", precision = "float32";
   bool graphs = true, memory = true, tune = false;
+  double spread = 0.25;
 
   /// The options passed to the peer, and to the processes that measure memory.
   std::vector<std::string> shared() const {
@@ -216,6 +217,9 @@ struct Options {
   }
 };
 
+bool contains(const std::vector<std::string>& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
 std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, bool peer) {
   std::vector<Job> jobs;
   for (const std::string& method : o.methods) {
@@ -226,11 +230,14 @@ std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, 
     }
     for (const std::int64_t M : o.M) {
       for (const std::string& estimator : o.estimators) {
-        if (estimator == "antithetic" && M % 2) continue;
+        if (is_paired(estimator_named(estimator)) && M % 2) continue;
         if (estimator == "recomputed" && M == 1) continue;
         if (estimator == "per-sample" && M != o.M.back()) continue;  // independent of M
         jobs.push_back({net, method, estimator, "lpf", M, threads});
       }
+      // a perturbation of its own for each sample
+      if (M == o.M.back() && M < o.batch && contains(o.estimators, "flipout"))
+        jobs.push_back({net, method, "flipout", "lpf", o.batch, threads});
       if (peer) jobs.push_back({net, method, "published", "pytorch", M, threads});
       if (peer && M > 1) jobs.push_back({net, method, "vmap", "pytorch", M, threads});
     }
@@ -238,20 +245,27 @@ std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, 
   return jobs;
 }
 
-/// Interleaved rounds: each job in turn runs a few steps, so that a change of
-/// the machine's speed affects all.
-std::vector<Result> measure(const Options& o, const std::string& net, int threads, Peer* peer) {
-  set_num_threads(threads);
+/// Interleaved rounds: each job in turn runs a few steps, with each number of threads, so that a change of the
+/// machine's speed affects all.
+std::vector<Result> measure(const Options& o, const std::string& net, Peer* peer) {
   std::vector<Result> results;
-  std::vector<std::unique_ptr<Training>> trainings;
+  std::vector<std::shared_ptr<Training>> trainings;  // the same for every number of threads
   std::vector<int> steps;
-  for (const Job& job : jobs_of(o, net, threads, peer != nullptr)) {
+  std::vector<Job> jobs;
+  for (const int threads : o.threads)
+    for (const Job& job : jobs_of(o, net, threads, peer != nullptr)) jobs.push_back(job);
+  for (const Job& job : jobs) {
     Result r;
     r.job = job;
-    std::unique_ptr<Training> training;
+    std::shared_ptr<Training> training;
     double ms = 0;
     if (job.by == "lpf") {
-      training = std::make_unique<Training>(job, o.batch, o.graphs);
+      set_num_threads(job.threads);
+      const auto same = std::find_if(results.begin(), results.end(), [&](const Result& known) {
+        return known.job.by == "lpf" && known.job.label() == job.label();
+      });
+      training = same == results.end() ? std::make_shared<Training>(job, o.batch, o.graphs)
+                                       : trainings[static_cast<std::size_t>(same - results.begin())];
       training->step();
       r.gflop = count_flops(*training) * 1e-9;
       r.parameters = training->parameters();
@@ -274,11 +288,13 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
   const auto start = Clock::now();
   for (int round = 0; round < o.rounds; ++round) {
     const std::chrono::duration<double> spent = Clock::now() - start;
-    if (round >= 3 && spent.count() * (round + 1) / round > o.seconds) break;
+    if (round >= 3 && spent.count() * (round + 1) / round > o.seconds * static_cast<double>(o.threads.size()))
+      break;
     for (std::size_t i = 0; i < results.size(); ++i) {
       Result& r = results[i];
       // Lets the other library's threads stop spinning, and this job's data return to the cache.
       if (peer) std::this_thread::sleep_for(std::chrono::milliseconds(30));
+      if (trainings[i]) set_num_threads(r.job.threads);
       if (trainings[i] && steps[i] > 1) trainings[i]->step();
       if (!trainings[i]) {
         r.ms.push_back(step_ms(*peer, r.job, steps[i]));
@@ -294,8 +310,7 @@ std::vector<Result> measure(const Options& o, const std::string& net, int thread
         r.noise_ms = r.noise_ms == 0 ? draw : std::min(r.noise_ms, draw);
       }
     }
-    std::fprintf(stderr, "\r%s, %d thread%s: round %d of %d ", net.c_str(), threads, threads == 1 ? "" : "s",
-                 round + 1, o.rounds);
+    std::fprintf(stderr, "\r%s: round %d of %d ", net.c_str(), round + 1, o.rounds);
   }
   std::fprintf(stderr, "\r%40s\r", "");
   return results;
@@ -325,31 +340,50 @@ void ask_memory(const std::string& program, const Options& o, Result& r) {
   ::pclose(pipe);
 }
 
-void print(const std::vector<Result>& results) {
-  const auto find = [&](auto&& is) {
-    const auto r = std::find_if(results.begin(), results.end(), is);
-    return r == results.end() ? 0.0 : r->quantile(.5);
+/// The table of one network with one number of threads. A ratio of two rows is printed if the timings of both
+/// spread by at most `limit`: between them the machine was equally fast.
+void print(const std::vector<Result>& results, int threads, double limit) {
+  const auto find = [&](const Job& job, const std::string& by, int with_threads) -> const Result* {
+    const auto r = std::find_if(results.begin(), results.end(), [&](const Result& other) {
+      return other.job.by == by && other.job.method == job.method && other.job.M == job.M &&
+             other.job.threads == with_threads && other.job.estimator != "vmap" &&
+             (by != job.by || other.job.estimator == job.estimator);
+    });
+    return r == results.end() ? nullptr : &*r;
   };
-  const double sgd = find([](const Result& r) { return r.job.by == "lpf" && r.job.method == "sgd"; });
-  TextTable table({"", "by", "median ms", "quartiles", "GFLOP/s", "/ own SGD", "added / noise",
+  const auto or_none = [](double v, int digits) { return v > 0 ? format_fixed(v, digits) : std::string(); };
+  const auto ratio = [&](const Result* a, const Result* b) -> std::string {
+    if (!a || !b || a == b) return "";
+    if (a->spread() > limit || b->spread() > limit) return "busy";
+    return format_fixed(a->quantile(.5) / b->quantile(.5), 2);
+  };
+  const int one = results.front().job.threads;
+  const Result* sgd = find(Job{}, "lpf", threads);
+  TextTable table({"", "by", "median ms", "quartiles", "GFLOP/s", "/ own SGD",
+                   one == threads ? "" : concat("/ ", one, " thread", one == 1 ? "" : "s"), "added / noise",
                    "PyTorch / LPF", "peak MB", "RSS MB", "allocations"});
+  const Result* widest = nullptr;
   for (const Result& r : results) {
+    if (r.job.threads != threads) continue;
+    if (!widest || r.spread() > widest->spread()) widest = &r;
     const bool ours = r.job.by == "lpf";
     const double median = r.quantile(.5);
-    const double peer = !ours ? 0 : find([&](const Result& p) {
-      return p.job.by == "pytorch" && p.job.method == r.job.method && p.job.M == r.job.M &&
-             p.job.estimator != "vmap";
-    });
-    const auto or_none = [](double v, int digits) { return v > 0 ? format_fixed(v, digits) : std::string(); };
     table.add_row({r.job.label(), r.job.by, format_fixed(median, 3),
                    concat(format_fixed(r.quantile(.25), 3), " – ", format_fixed(r.quantile(.75), 3)),
-                   or_none(r.gflop / median * 1e3, 1), ours && sgd > 0 ? format_fixed(median / sgd, 2) : "",
-                   r.noise_ms > 0 && sgd > 0 ? format_fixed((median - sgd) / r.noise_ms, 2) : "",
-                   or_none(peer / median, 2), or_none(r.peak_mb, 1), or_none(r.peak_rss_mb, 0),
-                   ours ? std::to_string(r.allocations) : ""});
+                   or_none(r.gflop / median * 1e3, 1), ours ? ratio(&r, sgd) : "",
+                   ratio(&r, find(r.job, r.job.by, one)),
+                   r.noise_ms > 0 && sgd ? format_fixed((median - sgd->quantile(.5)) / r.noise_ms, 2) : "",
+                   ours ? ratio(find(r.job, "pytorch", threads), &r) : "", or_none(r.peak_mb, 1),
+                   or_none(r.peak_rss_mb, 0), ours ? std::to_string(r.allocations) : ""});
   }
-  std::printf("%s, %d thread%s\n%s\n", results[0].job.net.c_str(), results[0].job.threads,
-              results[0].job.threads == 1 ? "" : "s", table.to_string().c_str());
+  std::printf("%s, %d thread%s\n%s", results[0].job.net.c_str(), threads, threads == 1 ? "" : "s",
+              table.to_string().c_str());
+  if (widest && widest->spread() > limit)
+    std::printf(
+        "busy: the quartiles of %s (%s) lie %.0f %% of the median apart, and above %.0f %% no ratio is "
+        "printed. Other programs use the machine: run this again when it is idle.\n",
+        widest->job.label().c_str(), widest->job.by.c_str(), 100 * widest->spread(), 100 * limit);
+  std::printf("\n");
   std::fflush(stdout);
 }
 
@@ -369,8 +403,10 @@ int run(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--estimators", o.estimators,
-                 "of LPF-SGD; recomputed: replicas that are drawn again in backward instead of kept")
-      ->check(CLI::IsMember({"replicas", "recomputed", "antithetic", "per-sample"}))
+                 "of LPF-SGD; recomputed: replicas that are drawn again in backward instead of kept; flipout "
+                 "has a row of "
+                 "one replica a sample too")
+      ->check(CLI::IsMember(o.estimators))
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("-M", o.M, "replicas of LPF-SGD")
@@ -384,8 +420,15 @@ int run(int argc, char** argv) {
   app.add_option("--rounds", o.rounds, "rounds of interleaved timings")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--seconds", o.seconds, "limit for a network and number of threads; 3 rounds at least")
+  app.add_option("--seconds", o.seconds, "limit for a network and number of threads; at least 3 rounds")
       ->capture_default_str();
+  app.add_option("--spread", o.spread,
+                 "a row is compared with others if its quartiles lie at most this share of the median apart")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_flag("--processor-time", processor_time,
+               "count the processor time of all threads instead of the time that passes, where others use "
+               "the machine");
   app.add_option("--json", o.json, "write all figures to this file");
   app.add_option("--peer", o.peer, "a Python with PyTorch, to run the same beside it");
   app.add_option("--device", o.device, "where the networks are trained")
@@ -417,36 +460,35 @@ int run(int argc, char** argv) {
   std::printf(
       "added / noise: time that the replicas add to SGD's step / time of drawing M·d numbers alone.\n\n");
   nlohmann::json records = nlohmann::json::array();
-  for (const std::string& net : o.nets)
-    for (const int threads : o.threads) {
-      std::vector<Result> results = measure(o, net, threads, peer.get());
-      for (Result& r : results) {
-        if (o.memory && threads == o.threads.back()) ask_memory(argv[0], o, r);
-        records.push_back({{"net", r.job.net},
-                           {"method", r.job.method},
-                           {"M", r.job.filtered() ? r.job.M : 0},
-                           {"estimator", r.job.filtered() ? r.job.estimator : ""},
-                           {"threads", threads},
-                           {"precision", o.precision},
-                           {"tuned", o.tune},
-                           {"by", r.job.by},
-                           {"batch", o.batch},
-                           {"device", o.device},
-                           {"parameters", r.parameters},
-                           {"median_ms", r.quantile(.5)},
-                           {"min_ms", r.quantile(0)},
-                           {"quartile1_ms", r.quantile(.25)},
-                           {"quartile3_ms", r.quantile(.75)},
-                           {"rounds", r.ms.size()},
-                           {"gflops", r.gflop / r.quantile(.5) * 1e3},
-                           {"noise_ms", r.noise_ms},
-                           {"peak_mb", r.peak_mb},
-                           {"peak_rss_mb", r.peak_rss_mb},
-                           {"system_allocations", r.allocations}});
-      }
-      print(results);
-      write_figures(o.json, records);
+  for (const std::string& net : o.nets) {
+    std::vector<Result> results = measure(o, net, peer.get());
+    for (Result& r : results) {
+      if (o.memory && r.job.threads == o.threads.back()) ask_memory(argv[0], o, r);
+      records.push_back({{"net", r.job.net},
+                         {"method", r.job.method},
+                         {"M", r.job.filtered() ? r.job.M : 0},
+                         {"estimator", r.job.filtered() ? r.job.estimator : ""},
+                         {"threads", r.job.threads},
+                         {"precision", o.precision},
+                         {"tuned", o.tune},
+                         {"by", r.job.by},
+                         {"batch", o.batch},
+                         {"device", o.device},
+                         {"parameters", r.parameters},
+                         {"median_ms", r.quantile(.5)},
+                         {"min_ms", r.quantile(0)},
+                         {"quartile1_ms", r.quantile(.25)},
+                         {"quartile3_ms", r.quantile(.75)},
+                         {"rounds", r.ms.size()},
+                         {"gflops", r.gflop / r.quantile(.5) * 1e3},
+                         {"noise_ms", r.noise_ms},
+                         {"peak_mb", r.peak_mb},
+                         {"peak_rss_mb", r.peak_rss_mb},
+                         {"system_allocations", r.allocations}});
     }
+    for (const int threads : o.threads) print(results, threads, o.spread);
+    write_figures(o.json, records);
+  }
   return 0;
 }
 

@@ -70,3 +70,9 @@ function(lpf_make_io target)
     target_compile_definitions(${target} INTERFACE LPF_HAS_STB=1)
   endif()
 endfunction()
+
+# A build without optimisation is some 35 times slower, and CMake's default has none.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND NOT CMAKE_CXX_FLAGS MATCHES "(^| )-O[1-9sgz]|-Ofast")
+  message(WARNING "LPF: CMAKE_BUILD_TYPE is empty, so programs are compiled without optimisation, some 35 times slower. "
+    "Configure with -DCMAKE_BUILD_TYPE=Release.")
+endif()

@@ -20,9 +20,10 @@ struct GaussianNoise {
   Tensor operator()(const Tensor& x) const {
     if (!path.training()) return x;
     // A batch in parts (nn::MicroBatch) has the noise of the whole batch.
-    const std::int64_t of_sample = x.shape().product(1, x.rank());
+    const std::int64_t of_row = x.shape().product(1, x.rank());
     const NoiseKey key = draws.next_of_batch("GaussianNoise", path.name());
-    return x + sd * randn(x.shape(), key, x.options(), nn::MicroBatch::first_sample() * of_sample);
+    return x + sd * randn(x.shape(), key, x.options(),
+                          nn::MicroBatch::first_row("GaussianNoise", x.size(0)) * of_row);
   }
 };
 

@@ -98,6 +98,8 @@ inline void fill_kernel_groups(Table& t) {
   miss<&Table::dropout>(t, "dropout");
   miss<&Table::filter_norms>(t, "filter_norms");
   miss<&Table::perturb>(t, "perturb");
+  miss<&Table::draw_signs>(t, "draw_signs");
+  miss<&Table::flip>(t, "flip");
   miss<&Table::sgd>(t, "sgd");
   miss<&Table::adam>(t, "adam");
   miss<&Table::pre_activation_noise>(t, "pre_activation_noise");

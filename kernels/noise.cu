@@ -223,7 +223,7 @@ struct Perturb {
     const std::int64_t block = k - part.first, first = block * size, all = segment.rows * segment.length;
     const int n = first + size <= all ? size : static_cast<int>(all - first);
     const auto [row, column] = divided(first, segment.length);
-    const Pack<T> w = get<size>(theta + segment.offset + first, 0, n),
+    const Pack<T> w = theta ? get<size>(theta + segment.offset + first, 0, n) : Pack<T>{},
                   s = deviations(scale + segment.first_scale + row, column, segment.length, n);
     NoiseKey stream = now(key);
     stream.parameter = segment.parameter;
@@ -289,6 +289,93 @@ void perturb(DType type, const Segment* segments, const std::int64_t* place, std
   });
 }
 
+/// One thread per word of signs: [replicas][rows + inputs] of a segment are `words` words each.
+template <class T>
+struct DrawSigns {
+  const Part<Segment>* parts;
+  std::int64_t count;
+  NoiseKey key;
+  bool mirrored;
+  T* out;
+  LPF_HD static std::int64_t words(const Segment& s) { return (s.rows + s.inputs + 31) / 32; }
+  LPF_DEVICE void operator()(std::int64_t k) const {
+    const Part<Segment>& part = part_of(parts, count, k);
+    const Segment& segment = part.segment;
+    const std::int64_t n = segment.rows + segment.inputs, each = words(segment), r = (k - part.first) / each,
+                       at = (k - part.first) % each;
+    NoiseKey stream = now(key);
+    stream.parameter = segment.parameter;
+    stream.replica = static_cast<std::uint32_t>(mirrored ? r / 2 : r);
+    const PhiloxWords drawn = noise_words(stream, static_cast<std::uint32_t>(at / 4));
+    std::uint32_t word = drawn.word[0];
+    for (int i = 1; i < 4; ++i)
+      if (at % 4 == i) word = drawn.word[i];
+    T* to = out + part.place + r * n;
+    for (std::int64_t i = 32 * at; i < 32 * at + 32 && i < n; ++i, word >>= 1) {
+      const bool opposite = mirrored && r % 2 == 1 && i < segment.rows;
+      to[i] = ((word & 1) != 0) != opposite ? T(-1) : T(1);
+    }
+  }
+};
+void draw_signs(DType type, const Segment* segments, const std::int64_t* place, std::int64_t count,
+                const NoiseKey& key, std::int64_t replicas, bool mirrored, void* out) {
+  if (count == 0 || replicas == 0) return;
+  visit_floating("draw_signs", type, [&](auto zero) {
+    using T = decltype(zero);
+    NoiseKey last = key;
+    last.replica = static_cast<std::uint32_t>((mirrored ? replicas / 2 : replicas) - 1);
+    const Parts parts(segments, place, count, [&](const Segment& s) {
+      check_noise_range(last, 0, DrawSigns<T>::words(s), 4);
+      return replicas * DrawSigns<T>::words(s);
+    });
+    const auto there = parts.upload();
+    each(parts.work, DrawSigns<T>{there.data(), count, key, mirrored, static_cast<T*>(out)});
+  });
+}
+
+/// One thread per element of a parameter, for all replicas: θ and the noise are read once.
+template <class T, class Out>
+struct Flip {
+  const Part<Segment>* parts;
+  const std::int64_t* sign_place;
+  std::int64_t count;
+  const T *theta, *noise, *signs;
+  std::int64_t replicas;
+  Out* out;
+  LPF_DEVICE void operator()(std::int64_t k) const {
+    const Part<Segment>& part = part_of(parts, count, k);
+    const Segment& segment = part.segment;
+    const std::int64_t e = k - part.first, row = e / segment.length,
+                       input = e % segment.length % segment.inputs;
+    const T w = theta[segment.offset + e], shift = noise[segment.offset + e];
+    const T* s = signs + sign_place[&part - parts];
+    Out* to = out + part.place + e;
+    for (std::int64_t r = 0; r < replicas; ++r) {
+      *to = static_cast<Out>(w + s[row] * s[segment.rows + input] * shift);
+      s += segment.rows + segment.inputs;
+      to += segment.rows * segment.length;
+    }
+  }
+};
+void flip(DType type, const Segment* segments, const std::int64_t* place, const std::int64_t* sign_place,
+          std::int64_t count, const void* theta, const void* noise, const void* signs, std::int64_t replicas,
+          DType type_out, void* out) {
+  if (count == 0 || replicas == 0) return;
+  visit_floating("flip", type, [&](auto zero) {
+    using T = decltype(zero);
+    const Parts parts(segments, place, count, [](const Segment& s) { return s.rows * s.length; });
+    const auto there = parts.upload();
+    const Upload<std::int64_t> signs_at(sign_place, count);
+    const auto write = [&](auto* to) {
+      using Out = std::remove_pointer_t<decltype(to)>;
+      each(parts.work,
+           Flip<T, Out>{there.data(), signs_at.data(), count, static_cast<const T*>(theta),
+                        static_cast<const T*>(noise), static_cast<const T*>(signs), replicas, to});
+    };
+    type_out == DType::bfloat16 ? write(static_cast<BFloat16*>(out)) : write(static_cast<T*>(out));
+  });
+}
+
 /// One block of threads per row of x.
 template <class T>
 struct PreActivationNoise {
@@ -348,6 +435,8 @@ void noise(Table& t) {
   t.dropout = dropout;
   t.filter_norms = filter_norms;
   t.perturb = perturb;
+  t.draw_signs = draw_signs;
+  t.flip = flip;
   t.pre_activation_noise = pre_activation_noise;
 }
 

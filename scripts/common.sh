@@ -47,7 +47,7 @@ require() {
   local missing=() package as_root=()
   for package; do have "$package" || missing+=("$package"); done
   [ ${#missing[@]} -gt 0 ] || return 0
-  [ "$install" = yes ] || fail "missing packages: ${missing[*]}"
+  [ "$install" = yes ] || fail "missing packages; install them with: sudo apt-get install -y ${missing[*]}"
   command -v apt-get >/dev/null || fail "missing packages (by Debian's names): ${missing[*]}; this script can install" \
     "them only with apt-get, so install them and call it again"
   if [ "$(id -u)" != 0 ]; then

@@ -10,7 +10,6 @@
 #include <lpf/sharpness/lanczos.hpp>
 #include <lpf/sharpness/low_pass.hpp>
 #include <lpf/train/metrics.hpp>
-#include <map>
 
 namespace digits_app {
 
@@ -26,9 +25,6 @@ struct Options {
   bool tune = false;
 };
 
-inline const std::map<std::string, Estimator> estimators{{"replicas", Estimator::replicas},
-                                                         {"antithetic", Estimator::antithetic},
-                                                         {"per-sample", Estimator::per_sample}};
 inline const std::string& title_of(const std::string& optimizer) { return optim::info(optimizer).title; }
 
 // ": lower --gamma or --alpha"
@@ -168,7 +164,7 @@ struct Training {
                             .M = o.M,
                             .gamma = o.gamma,
                             .alpha = o.alpha,
-                            .estimator = estimators.at(o.estimator),
+                            .estimator = estimator_named(o.estimator),
                             .rho = o.rho})),
         run{label_noise, optimizer, number, 0, 0, 0, 0, 0, {}, {}, {}, {}} {
     method->optimizer().set_schedule(

@@ -9,14 +9,6 @@
 
 namespace theory {
 
-/// The estimators that are compared; another one is a line here.
-inline const std::vector<std::pair<std::string, Estimator>>& compared_estimators() {
-  static const std::vector<std::pair<std::string, Estimator>> all{{"replicas", Estimator::replicas},
-                                                                  {"antithetic", Estimator::antithetic},
-                                                                  {"per-sample", Estimator::per_sample}};
-  return all;
-}
-
 /// Four sines of ten inputs on `samples` random points.
 struct SineModel {
   static constexpr std::int64_t inputs = 10, units = 4;
@@ -142,13 +134,13 @@ inline Section estimators(const Settings& s) {
     std::vector<plot::Series> lines;
     int color = 0;
     double one = std::nan(""), each = std::nan("");
-    for (const auto& [name, estimator] : compared_estimators()) {
+    for (const auto& [name, estimator] : named_estimators) {
       std::vector<std::string> row{name};
       std::vector<double> x, y;
       std::vector<Measured> at;
       double bias = 0;
       for (const std::int64_t M : Ms) {
-        if (estimator == Estimator::antithetic && M % 2 != 0) {
+        if (is_paired(estimator) && M % 2 != 0) {
           row.push_back("–");
           continue;
         }
@@ -161,7 +153,7 @@ inline Section estimators(const Settings& s) {
         if (estimator == Estimator::replicas && M == 1) one = y[0] * y[0];
         if (estimator == Estimator::per_sample && M == 1) each = y[0] * y[0];
         out.records.push_back({{"draws", std::string(slices ? "slices" : "all samples")},
-                               {"estimator", name},
+                               {"estimator", std::string(name)},
                                {"M", M},
                                {"error", e.root_mean_square.value},
                                {"standard_error", e.root_mean_square.error},

@@ -73,6 +73,14 @@ if [ "$(grep -c 'libeigen3-dev' "$work/offline.log")" != 1 ] || [ "$(wc -l <"$wo
   fail "a failed download must end with one message"
 fi
 
+# CMake's default, a build without optimisation, is warned of.
+for type in '' Release; do
+  cmake -S "$consumers/installed" -B "$work/type$type" -DCMAKE_BUILD_TYPE=$type -DCMAKE_PREFIX_PATH="$work/prefix" \
+    >"$work/type.log" 2>&1 || { cat "$work/type.log"; fail "the users' project does not configure"; }
+  warned=$(grep -c 'CMAKE_BUILD_TYPE is empty' "$work/type.log" || true)
+  [ "$warned" = "$([ -n "$type" ] && echo 0 || echo 1)" ] || fail "build type '$type': $warned warnings"
+done
+
 failed=0
 for each in $(jobs -p); do wait "$each" || failed=1; done
 [ $failed = 0 ] || exit 1

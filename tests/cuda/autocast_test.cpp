@@ -273,7 +273,8 @@ TEST_CASE("autocast: gradients arrive in float32 and are near those of float32, 
   check_near(std::type_identity<Dense>(), 2, nullptr);
   check_near(std::type_identity<Smooth>(), 4, nullptr);
   check_near(std::type_identity<Embedded>(), 3, nullptr);
-  for (const Estimator e : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample})
+  for (const Estimator e : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample,
+                            Estimator::flipout, Estimator::flipout_pairs})
     for (const ReplicaMemory memory : {ReplicaMemory::stored, ReplicaMemory::recomputed})
       for (const bool keep : {false, true}) {
         if (keep && e == Estimator::per_sample) continue;
@@ -339,15 +340,12 @@ TEST_CASE("autocast: the gradient of what was made in bfloat16 is bfloat16, also
 TEST_CASE("autocast: replicas are θ + s ⊙ ε in float32, rounded once; vectors stay float32") {
   SKIP_WITHOUT_CUDA;
   const Device gpu = Device::cuda();
-  for (const bool antithetic : {false, true})
+  for (const Estimator estimator : {Estimator::replicas, Estimator::antithetic, Estimator::flipout})
     for (const ReplicaMemory memory : {ReplicaMemory::stored, ReplicaMemory::recomputed}) {
       const auto replicas = [&](Device device, bool mixed) {
         ParameterStore params({.device = device, .seed = 6});
         const Convolutional net(params);
-        LowPassFilter filter({.M = 4,
-                              .gamma = 0.05,
-                              .estimator = antithetic ? Estimator::antithetic : Estimator::replicas,
-                              .memory = memory});
+        LowPassFilter filter({.M = 4, .gamma = 0.05, .estimator = estimator, .memory = memory});
         const auto pass = filter.perturb(params);
         const auto scope = autocast(mixed ? bfloat16 : float32);
         std::vector<Tensor> out;

@@ -28,7 +28,7 @@ struct GaussianNoise {
   Tensor noise(const Tensor& x) const {
     const NoiseKey key = draws.next_of_batch("GaussianNoise", path.name());
     return randn(x.shape(), key, x.options(),
-                 nn::MicroBatch::first_sample() * x.shape().product(1, x.rank()));
+                 nn::MicroBatch::first_row("GaussianNoise", x.size(0)) * x.shape().product(1, x.rank()));
   }
   Tensor operator()(const Tensor& x) const { return path.training() ? x + sd * noise(x) : x; }
 };
@@ -106,7 +106,7 @@ OwnRun own_run(bool graphs, bool parts) {
         optimizer.step();
         if (!parts) return std::vector<Tensor>{loss.detach(), aside.noise(zeros({6, 2}, x.options()))};
         const Tensor first = aside.noise(zeros({4, 2}, x.options()));
-        const nn::MicroBatch rest(4);
+        const nn::MicroBatch rest(4, 2);
         const Tensor second = aside.noise(zeros({2, 2}, x.options()));
         return std::vector<Tensor>{loss.detach(), concatenate({first, second})};
       },

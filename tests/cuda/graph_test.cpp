@@ -261,8 +261,10 @@ TEST_CASE("graph: Adam and AdamW") {
 
 TEST_CASE("graph: LPF-SGD with every estimator and a radius that grows") {
   SKIP_WITHOUT_CUDA;
-  for (const Estimator e : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample})
+  for (const Estimator e : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample,
+                            Estimator::flipout, Estimator::flipout_pairs})
     check_equal(lpf_sgd(growing(e)));
+  check_equal(lpf_sgd(growing(Estimator::flipout, ReplicaMemory::recomputed)));
   check_equal(lpf_sgd(growing(Estimator::replicas, ReplicaMemory::recomputed)));
 }
 

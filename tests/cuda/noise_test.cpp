@@ -133,6 +133,60 @@ TEST_CASE("noise: perturbed parameters have the CPU's bits, whatever the lengths
     }
 }
 
+TEST_CASE(
+    "noise: signs and flipped parameters have the CPU's bits, whatever the lengths and where they begin") {
+  SKIP_WITHOUT_CUDA;
+  Choice choice(5);
+  for (const DType type : floating)
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      const bool mirrored = repeat % 2 == 1;
+      const std::int64_t replicas = mirrored ? 4 : choice.between(1, 5),
+                         count = repeat == 0 ? 200 : choice.between(1, 6);
+      std::vector<Segment> segments;
+      std::vector<std::int64_t> places, sign_places;
+      std::int64_t size = 0, signs = 0;
+      for (std::int64_t s = 0; s < count; ++s) {
+        const std::int64_t inputs = choice.between(1, repeat % 4 ? 40 : 300), taps = choice.between(1, 4);
+        segments.push_back({size + choice.between(0, 5), choice.between(1, 70), taps * inputs, 0,
+                            static_cast<std::uint32_t>(s + 2), inputs});
+        const Segment& last = segments.back();
+        places.push_back(replicas * last.offset);
+        sign_places.push_back(signs);
+        size = last.offset + last.rows * last.length;
+        signs += replicas * (last.rows + last.inputs);
+      }
+      check_same({}, {zeros({signs}, {.dtype = type})}, 0, [&](const Table& t, const auto&, const auto& out) {
+        t.draw_signs(type, segments.data(), sign_places.data(), count, key, replicas, mirrored, out[0]);
+      });
+      for (const DType to : {type, bfloat16}) {
+        if (to == bfloat16 && type == float64) continue;
+        const bool rounded = to == bfloat16;  // the CPU writes float32, which is rounded here
+        const Tensor signs_of = sign(choice.numbers({signs}, type));
+        const Tensor theta = choice.numbers({size}, type), noise = choice.numbers({size}, type);
+        const auto flip = [&](Device device, DType dtype_out) {
+          const Tensor y = zeros({replicas * size}, {dtype_out, device});
+          y.backend().flip(type, segments.data(), places.data(), sign_places.data(), count,
+                           theta.to(device).raw(), noise.to(device).raw(), signs_of.to(device).raw(),
+                           replicas, dtype_out, y.raw());
+          return y.to(Device::cpu());
+        };
+        const Tensor here = flip(Device::cpu(), type);
+        CHECK(same_bits(flip(Device::cuda(), to), rounded ? here.to(bfloat16) : here));
+      }
+    }
+}
+
+TEST_CASE("noise: without θ, perturb() writes the noise alone") {
+  SKIP_WITHOUT_CUDA;
+  const Segment segment{0, 3, 7, 0, 2};
+  const std::int64_t place = 0;
+  for (const DType type : floating)
+    check_same({ones({3}, {.dtype = type})}, {zeros({21}, {.dtype = type})}, 0,
+               [&](const Table& t, const auto& in, const auto& out) {
+                 t.perturb(type, &segment, &place, 1, key, nullptr, in[0], 1, false, type, out[0]);
+               });
+}
+
 TEST_CASE("noise: filter norms of long rows") {
   SKIP_WITHOUT_CUDA;
   Choice choice(4);

@@ -83,11 +83,11 @@ Method sam(std::int64_t slices) {
     return [base, around](const auto& loss) { return around->step(loss).item(); };
   };
 }
-Method lpf_sgd(Estimator estimator, ReplicaMemory memory = ReplicaMemory::automatic) {
+Method lpf_sgd(Estimator estimator, ReplicaMemory memory = ReplicaMemory::automatic, std::int64_t M = 4) {
   return [=](const ParameterStore& params) -> Step {
     auto base = std::make_shared<optim::SGD>(params, optim::SGDOptions{.lr = 0.1, .momentum = 0.9});
     auto filter = std::make_shared<LowPassFilter>(
-        LowPassFilterOptions{.M = 4, .gamma = 0.02, .estimator = estimator, .memory = memory});
+        LowPassFilterOptions{.M = M, .gamma = 0.02, .estimator = estimator, .memory = memory});
     return [=](const auto& loss) {
       const auto scope = filter->perturb(params);
       const Tensor l = loss();
@@ -140,7 +140,8 @@ void check_run(const Method& method, int steps, DType type = float64, double tol
     CHECK(relative_error(there.buffers[i], here.buffers[i]) <= tolerance);
 }
 
-const std::vector<Estimator> estimators = {Estimator::replicas, Estimator::antithetic, Estimator::per_sample};
+const std::vector<Estimator> estimators = {Estimator::replicas, Estimator::antithetic, Estimator::per_sample,
+                                           Estimator::flipout, Estimator::flipout_pairs};
 
 }  // namespace
 
@@ -149,7 +150,9 @@ TEST_CASE("train: a dense network on the digits, 50 steps of every method, as on
   for (const auto& method :
        {sgd(), adam(), sam(1), sam(4), lpf_sgd(Estimator::replicas), lpf_sgd(Estimator::antithetic),
         lpf_sgd(Estimator::per_sample), lpf_sgd(Estimator::replicas, ReplicaMemory::recomputed),
-        lpf_sgd(Estimator::replicas, ReplicaMemory::stored)})
+        lpf_sgd(Estimator::replicas, ReplicaMemory::stored), lpf_sgd(Estimator::flipout),
+        lpf_sgd(Estimator::flipout, ReplicaMemory::recomputed), lpf_sgd(Estimator::flipout_pairs),
+        lpf_sgd(Estimator::flipout, ReplicaMemory::automatic, 32)})
     check_run<Dense>(method, 50);
 }
 
@@ -163,8 +166,10 @@ TEST_CASE("train: LeNet, 50 steps, as on the CPU [slow]") {
   SKIP_WITHOUT_CUDA;
   for (const auto& method : {sgd(), sam(1), lpf_sgd(Estimator::replicas)})
     check_run<Convolutional>(method, 50);
-  for (const auto& method : {sam(4), lpf_sgd(Estimator::antithetic), lpf_sgd(Estimator::per_sample),
-                             lpf_sgd(Estimator::replicas, ReplicaMemory::recomputed)})
+  for (const auto& method :
+       {sam(4), lpf_sgd(Estimator::antithetic), lpf_sgd(Estimator::per_sample),
+        lpf_sgd(Estimator::replicas, ReplicaMemory::recomputed), lpf_sgd(Estimator::flipout),
+        lpf_sgd(Estimator::flipout, ReplicaMemory::automatic, 32)})
     check_run<Convolutional>(method, 8);
 }
 

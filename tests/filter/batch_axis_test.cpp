@@ -7,33 +7,12 @@
 namespace lpf::test {
 namespace {
 
-/// The largest difference between the gradient of one pass, loss(begin, end) over the whole batch, and that of
-/// the published loop; and between their losses.
 double against_loop(const ParameterStore& params, std::int64_t M, std::int64_t batch,
                     const std::function<Tensor(std::int64_t, std::int64_t)>& loss,
                     Estimator estimator = Estimator::replicas,
                     ReplicaMemory memory = ReplicaMemory::automatic) {
-  LowPassFilter filter({.M = M, .gamma = 0.3, .estimator = estimator, .seed = 3, .memory = memory});
-  params.zero_grad();
-  double value = 0;
-  {
-    const auto scope = filter.perturb(params, batch);
-    const Tensor l = loss(0, batch);
-    l.backward();
-    value = l.item();
-  }
-  const Tensor one = params.gradient().clone();
-  params.zero_grad();
-  const double expected = filter::unfused_gradient(params, filter, 0, batch, loss);
-  CHECK(sum(abs(params.gradient())).item() > 0.01);
-  return std::max(std::abs(value - expected), largest_difference(one, params.gradient()));
-}
-
-constexpr double exactly = 1e-12;
-
-nn::Parameter parameter(const ParameterStore& params, const char* name, const Shape& shape,
-                        const init::Initializer& initial) {
-  return (params / "model").parameter(name, shape, initial);
+  return test::against_loop(
+      params, {.M = M, .gamma = 0.3, .estimator = estimator, .seed = 3, .memory = memory}, batch, loss);
 }
 
 TEST_CASE("a pass that begins with a folded batch is cut at samples") {
@@ -199,7 +178,7 @@ TEST_CASE("rows read by one index a sample are not broadcast along another axis"
            [&] {
              return normal({B, B, 8}) + wrong;
            }})
-    CHECK_ERROR(f(), ReplicaError, "12 indices", "axis 1", "Embedding::rows()");
+    CHECK_ERROR(f(), ReplicaError, "12 samples", "axis 1", "Embedding::rows()");
   CHECK((unsqueeze(wrong, 0) / 2.0).shape() == Shape{1, B, 8});
   CHECK((net.tok(x) + unsqueeze(wrong, 1)).shape() == Shape{B, B, 8});  // one row a sample, meant so
   CHECK_ERROR(net.pos(arange(8)), ShapeError, "[embedding]", "[8]", "12 samples", "Embedding::rows()");
@@ -312,16 +291,22 @@ TEST_CASE("a replicated scalar: its value and its derivatives are the mean's ove
 
 TEST_CASE("a SAM step with a penalty on the weights") {
   const Tensor x = normal({6, 4}, 1);
-  for (const std::int64_t slices : {1, 3}) {
-    const ParameterStore params({.dtype = float64, .seed = 2});
-    const nn::Linear fc(params / "fc", 4, 3);
-    optim::SGD sgd(params, {.lr = 0.1});
-    optim::SAM sam(params, sgd, {.rho = 0.3, .slices = slices});
-    const auto loss = [&] { return mean(square(tanh(fc(x)))) + 0.1 * sum(square(fc.weight)); };
-    const double before = loss().item();
-    CHECK(sam.step(loss).item() == doctest::Approx(before).epsilon(1e-12));
-    CHECK(loss().item() < before);
-  }
+  for (const std::int64_t slices : {1, 3})
+    for (const std::int64_t parts : {1, 2}) {
+      const ParameterStore params({.dtype = float64, .seed = 2});
+      const nn::Linear fc(params / "fc", 4, 3);
+      optim::SGD sgd(params, {.lr = 0.1});
+      optim::SAM sam(params, sgd, {.rho = 0.3, .slices = slices, .accumulate = parts});
+      const auto loss = [&](const Tensor& batch) {
+        return mean(square(tanh(fc(batch)))) + 0.1 * sum(square(fc.weight));
+      };
+      const double before = loss(x).item();
+      const Tensor at_theta =
+          sam.step([&](std::int64_t k) { return loss(slice(x, 0, 6 / parts * k, 6 / parts * (k + 1))); });
+      CHECK(!at_theta.is_replicated());
+      CHECK(at_theta.item() == doctest::Approx(before).epsilon(1e-12));
+      CHECK(loss(x).item() < before);
+    }
 }
 
 }  // namespace

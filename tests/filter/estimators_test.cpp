@@ -1,4 +1,4 @@
-// The three estimators: each agrees with the exact gradient of the smoothed loss, with constant σ, within its
+// The estimators: each agrees with the exact gradient of the smoothed loss, with constant σ, within its
 // Monte-Carlo error; their variances are printed.
 #include <algorithm>
 
@@ -9,7 +9,9 @@ namespace lpf::test {
 namespace {
 
 std::string name_of(Estimator e) {
-  return e == Estimator::replicas ? "replicas" : e == Estimator::antithetic ? "antithetic" : "per sample";
+  for (const NamedEstimator& known : named_estimators)
+    if (known.value == e) return known.name;
+  return "";
 }
 
 /// Running mean and variance of a vector (Welford).
@@ -87,7 +89,8 @@ TEST_CASE("a quadratic: every estimator's mean is the exact gradient, every mean
   const double smoothed =
       plain.item() + sum(square(x)).item() * sigma_w / static_cast<double>(3 * batch) + sigma_b * sigma_b;
   for (const std::int64_t M : {std::int64_t{4}, batch})  // 4: ragged slices
-    for (const auto estimator : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample}) {
+    for (const NamedEstimator& named : named_estimators) {
+      const Estimator estimator = named.value;
       CAPTURE(name_of(estimator));
       const auto found =
           estimate(params, {.M = M, .gamma = gamma, .estimator = estimator, .seed = 1}, loss, 6000);
@@ -162,6 +165,9 @@ TEST_CASE(
   };
   const double replicas = check(Estimator::replicas, 8), antithetic = check(Estimator::antithetic, 8),
                fresh = check(Estimator::replicas, batch), per_sample = check(Estimator::per_sample, 8);
+  check(Estimator::flipout, 8);
+  check(Estimator::flipout_pairs, 8);
+  check(Estimator::flipout, batch);
   CHECK(per_sample < fresh);  // the same noise law, with a conditional mean instead of dx
   CHECK(fresh < replicas);
   CHECK(antithetic < 2 * replicas);
@@ -276,7 +282,7 @@ TEST_CASE("per sample: a batch in parts has the noise of the whole") {
   const auto run = [&](std::int64_t from, std::int64_t to) {
     filter.set_draws(0);
     const auto scope = filter.perturb(params);
-    const nn::MicroBatch part(from);
+    const nn::MicroBatch part(from, to - from);
     return fc(slice(x, 0, from, to)).detach();
   };
   CHECK(relative_error(concatenate({run(0, 4), run(4, 9)}), run(0, 9)) < 1e-15);

@@ -14,7 +14,7 @@
 #include "lpf/nn/pool.hpp"
 #include "lpf/ops/loss.hpp"
 #include "lpf/ops/math.hpp"
-#include "tensor_test.hpp"
+#include "perturbed_loop.hpp"
 
 namespace lpf::test {
 
@@ -217,7 +217,7 @@ std::vector<Slice> slices_by_hand(Make make, const Tensor& theta, const Tensor& 
         for (auto& c : p.params.counters()) *c.value = 1;  // slice 0 has started the masks of this batch
       }
     }
-    const nn::MicroBatch part(from);
+    const nn::MicroBatch part(from, to - from);
     const Tensor loss = p.loss(from, to);
     Slice s{{}, loss.item(), static_cast<double>(to - from) / static_cast<double>(p.batch()), {}, {}};
     if (!v.empty()) {
@@ -244,6 +244,11 @@ inline Tensor mean_gradient(const std::vector<Slice>& slices) {
 inline double mean_loss(const std::vector<Slice>& slices) {
   return std::accumulate(slices.begin(), slices.end(), 0.0,
                          [](double sum, const Slice& s) { return sum + s.share * s.loss; });
+}
+
+inline nn::Parameter parameter(const ParameterStore& params, const char* name, const Shape& shape,
+                               const init::Initializer& initial) {
+  return (params / "model").parameter(name, shape, initial);
 }
 
 }  // namespace lpf::test

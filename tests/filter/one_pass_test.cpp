@@ -229,7 +229,7 @@ TEST_CASE("the frozen policy in training: running statistics, masks as ever") {
     pass.perturbations = slice(offsets, 0, r, r + 1);
     const filter::Perturbation scope(other.params,
                                      filter::segments_of(other.params, NoiseLaw::filter_wise, {}), pass);
-    const nn::MicroBatch part(from);
+    const nn::MicroBatch part(from, to - from);
     const Tensor loss = other.loss(from, to);
     loss.backward(full_like(loss, static_cast<double>(to - from) / static_cast<double>(batch)));
   }

@@ -23,7 +23,8 @@ TEST_CASE("parameters are replicas inside the scope and plain outside") {
     CHECK(scope.M() == 4);
     CHECK(fc.weight.pass() == &scope);
     CHECK((fc.weight.value() + ones({2, 3}, {.dtype = float64})).is_replicated());
-    CHECK_ERROR(matmul(fc.weight.value(), ones({3, 3}, {.dtype = float64})), ReplicaError, "per_sample");
+    CHECK_ERROR(matmul(fc.weight.value(), ones({3, 3}, {.dtype = float64})), ReplicaError, "[matmul]",
+                "linear(x, transpose(parameter))");
     CHECK_ERROR(fc.weight.value().to_vector(), ReplicaError, "M = 4");
   }
   CHECK_FALSE(fc.weight.value().is_replicated());

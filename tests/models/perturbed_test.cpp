@@ -123,10 +123,10 @@ TEST_CASE(
     CHECK(holds(shake(one, zero), {4, 1, 1, 1}, {0.5, 0.5, 0.5, 0.5}));
   }
   {
-    const nn::MicroBatch part(4);
+    const nn::MicroBatch part(4, 4);
     CHECK_ERROR(shake(one, zero), StateError, "'a'", "begins at sample 4");
   }
   CHECK(same_bits(shake(one, zero), slice(alpha, 0, 0, 4)));  // evaluation did not draw
-  const nn::MicroBatch part(4);
+  const nn::MicroBatch part(4, 4);
   CHECK(same_bits(shake(one, zero), slice(alpha, 0, 4, 8)));
 }

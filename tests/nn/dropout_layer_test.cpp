@@ -45,7 +45,7 @@ TEST_CASE("Dropout layer: a batch in parts has the masks of the whole") {
   for (const auto& [batch, expected] : {std::pair{x, whole}, std::pair{next, whole_next}}) {
     std::vector<Tensor> parts;
     for (const auto& [from, to] : {std::pair{0, 3}, std::pair{3, 8}, std::pair{8, 10}}) {
-      const nn::MicroBatch part(from);
+      const nn::MicroBatch part(from, to - from);
       parts.push_back(drop(slice(batch, 0, from, to)));
     }
     CHECK(same_bits(concatenate(parts), expected));
@@ -70,7 +70,7 @@ TEST_CASE("Dropout layer: errors") {
   CHECK_ERROR(nn::Dropout(params / "d1", 1.5), ValueError, "'d1'", "1.5");
   CHECK_ERROR(nn::Dropout(params / "d2", std::nan("")), ValueError, "'d2'");
   const nn::Dropout drop(params / "drop");
-  const nn::MicroBatch part(4);
+  const nn::MicroBatch part(4, 2);
   CHECK_ERROR(drop(ones({2, 2})), StateError, "'drop'", "sample 4");
   CHECK(nn::Dropout(params / "none", 0)(ones({2})).numel() == 2);
 }

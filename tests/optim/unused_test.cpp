@@ -182,7 +182,8 @@ TEST_CASE("has_gradient of a parameter: set by what arrives, in every pass, and 
   net.loss('a', x, y).backward();
   CHECK(reached(params) == std::vector<std::string>{"trunk.weight", "trunk.bias", "a.weight"});
   params.set_trainable("a.bias", true);
-  for (const auto estimator : {Estimator::replicas, Estimator::antithetic, Estimator::per_sample})
+  for (const auto estimator :
+       {Estimator::replicas, Estimator::antithetic, Estimator::per_sample, Estimator::flipout})
     for (const auto memory : {ReplicaMemory::stored, ReplicaMemory::recomputed})
       for (const bool kept : {false, true}) {
         if (estimator == Estimator::per_sample && kept) continue;

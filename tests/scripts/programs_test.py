@@ -15,7 +15,7 @@ import time
 import unittest
 
 folder = pathlib.Path(sys.argv[1]).resolve()
-programs = ["augment", "compare", "digits", "landscape", "quadratics", "sharpness", "study", "theory", "train"]
+programs = ["augment", "compare", "digits", "estimators", "landscape", "quadratics", "sharpness", "study", "theory", "train"]
 largest = str(2**63 - 1)
 
 
@@ -75,6 +75,7 @@ class Programs(unittest.TestCase):
                   ("train", "--epochs", 1, "--train-samples", 100, "--out", "full"), ("compare", "run"),
                   ("augment", "--columns", 1, "--only", "flip"), ("study", "--dry-run"), ("study", "--limit", 1),
                   ("digits", "--seeds", 1, "--epochs", 1), ("theory", "--quick"),
+                  ("estimators", "--net", "mlp", "--epochs", 1, "--draws", 20),
                   ("quadratics", "--dimensions", 10, "--draws", 2),
                   ("landscape", "--points", 3, "--epochs", 2, "--draws", 1),
                   ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
@@ -101,7 +102,7 @@ class Programs(unittest.TestCase):
         self.assertEqual({line.count(",") for line in lines}, {lines[0].count(",")})
 
     def test_two_dashes_end_the_flags(self):
-        for program in ["augment", "digits", "landscape", "quadratics", "study", "theory", "train"]:
+        for program in ["augment", "digits", "estimators", "landscape", "quadratics", "study", "theory", "train"]:
             self.refused(program, "--", "--seed", says="no place for '--seed'")
         self.succeeds("train", "--models", "--")
         self.short_run("./-run")

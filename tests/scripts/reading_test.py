@@ -13,7 +13,7 @@ PAGE = (ROOT / "docs/reading.md").read_text()
 # What lies between the stops: a reader who follows the calls or the links passes through these too. backend/contract.hpp
 # is quoted, but serves every operation, so that of it only the quoted lines count.
 BETWEEN = ["include/lpf/" + name for name in (
-    "nn/linear.hpp", "optim/optimizer.hpp", "optim/lion.hpp", "core/replicas.hpp", "core/gaussian.hpp", "filter/unfused.hpp",
+    "nn/linear.hpp", "optim/optimizer.hpp", "optim/lion.hpp", "core/slices.hpp", "core/gaussian.hpp", "filter/unfused.hpp",
     "filter/lpf_gradient.hpp", "backend/cpu/vectors.hpp", "backend/cpu/simd_noise.hpp")]
 ELSEWHERE = r"captur|replay|autocast|mixed precision|recomput|remateriali|pending|LPF_ONCE|gnu_inline|inlin(?!e )"
 

@@ -125,7 +125,7 @@ TEST_CASE("population: each member's trajectory is that of its run alone, to the
 TEST_CASE("population: so is that of each of 32 members [slow]") { check_trajectories(32); }
 
 TEST_CASE("population: the other estimators, too") {
-  for (const Estimator estimator : {Estimator::antithetic, Estimator::per_sample}) {
+  for (const Estimator estimator : {Estimator::antithetic, Estimator::per_sample, Estimator::flipout}) {
     const Threads set(2);
     Population members(4, [&](std::int64_t k) { return Member(k, estimator); });
     members.each([](Member& m) { m.epoch(true); });

@@ -118,6 +118,8 @@ inline constexpr CastEntry cast_table[] = {{"linear", CastRule::to_bfloat16},
                                            {"where", CastRule::to_widest},
                                            {"clamp", CastRule::to_widest},
                                            {"scatter", CastRule::to_widest},
+                                           {"scatter_add", CastRule::to_widest},
+                                           {"index_add", CastRule::to_widest},
                                            {"comparison", CastRule::to_widest},
                                            {"concatenate", CastRule::to_widest},
                                            {"batch_norm residual", CastRule::to_widest}};

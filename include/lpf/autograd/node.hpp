@@ -269,6 +269,40 @@ class Operands {
 
 namespace detail {
 
+/// Notes on y, the result of an operation on `operands` in a perturbed pass, whether it was computed from
+/// activations, and, unless the operation has a rule of its own, where the samples lie: where they did if y has as
+/// many axes, and of that size. The result for replicas and a batch has them first.
+LPF_ONCE void follow_samples(const Tensor& y, const Operands& operands) {
+  bool follows = false, mixed = false;
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    const Tensor& x = operands[i];
+    follows |=
+        x.defined() && (x.impl().from_samples || (x.is_replicated() && x.impl().replicas->count() > 1));
+  }
+  if (!follows || backward_read.operation) return;  // gradients are not followed
+  TensorImpl& out = y.impl();
+  std::int8_t axis = TensorImpl::summed_axis;
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    const Tensor& x = operands[i];
+    if (!x.defined()) continue;
+    const TensorImpl& in = x.impl();
+    if (x.is_replicated()) {
+      if (y.is_replicated() ? !in.from_samples : in.replicas->count() == 1) continue;
+      axis = std::max<std::int8_t>(axis, 0);
+    } else if (in.from_samples) {
+      const std::int8_t at = x.rank() == 0 ? TensorImpl::summed_axis : in.sample_axis;
+      mixed |= in.sample_axis == TensorImpl::mixed_axis;
+      const bool same = at < 0 || (y.rank() == x.rank() && y.shape()[at] == x.shape()[at]) ||
+                        (y.rank() > at && y.shape().slice(0, at + 1) == x.shape().slice(0, at + 1));
+      axis = std::max(axis, same ? at : TensorImpl::unknown_axis);
+    } else {
+      continue;
+    }
+    out.from_samples = true;
+  }
+  if (out.sample_axis == TensorImpl::unknown_axis) out.sample_axis = mixed ? TensorImpl::mixed_axis : axis;
+}
+
 /// True if an operation on `operands` with result y must be recorded.
 [[gnu::noinline]] inline bool needs_record(const char* name, const Tensor& y, const Operands& operands) {
   if (anomaly_enabled) check_finite(name, "the result", y);
@@ -282,13 +316,7 @@ LPF_ONCE void attach(const char* name, const Tensor& y, const Operands& operands
                      FunctionNode::Call call, FunctionNode::Destroy destroy) {
   std::vector<Node::Edge> edges;
   edges.reserve(operands.size());
-  for (std::size_t i = 0; i < operands.size(); ++i) {
-    const Tensor& x = operands[i];
-    edges.push_back(edge_to(x));
-    const int axis = x.defined() ? x.impl().sample_axis : -1;
-    if (axis >= 0 && y.rank() == x.rank() && y.shape()[axis] == x.shape()[axis])
-      y.impl().sample_axis = x.impl().sample_axis;
-  }
+  for (std::size_t i = 0; i < operands.size(); ++i) { edges.push_back(edge_to(operands[i])); }
   std::shared_ptr<Node> node(new FunctionNode(name, function, call, destroy), DeleteLater{});
   node->set_edges(std::move(edges));
   node->set_gradient_dtype(y.dtype());
@@ -311,6 +339,7 @@ void delete_backward(void* backward) {
 /// gradients can be differentiated again.
 template <class Backward>
 Tensor record(const char* name, Tensor y, Operands operands, Backward backward) {
+  detail::follow_samples(y, operands);
   if (detail::needs_record(name, y, operands))
     detail::attach(name, y, operands, new Backward(std::move(backward)), detail::call_backward<Backward>,
                    detail::delete_backward<Backward>);
@@ -337,6 +366,8 @@ LPF_ONCE Tensor Tensor::detach() const {
   Tensor out = alias(shape());
   out.impl().replicas = impl().replicas;
   out.impl().sum_gradient = impl().sum_gradient;
+  out.impl().from_samples = impl().from_samples;
+  out.impl().sample_axis = impl().sample_axis;
   return out;
 }
 

@@ -16,7 +16,7 @@
 
 namespace lpf::backend {
 
-inline constexpr std::uint32_t contract_version = 6;
+inline constexpr std::uint32_t contract_version = 7;
 
 /// A scalar of the current training step, such as a learning rate. In a captured step kernels read it
 /// from device memory at `at`, where each replay writes its own; `value` is that of the current step.
@@ -171,10 +171,12 @@ struct BatchNorm {
 };
 
 /// A parameter as `rows` filters of `length` elements, at `offset` elements into θ; its standard deviations
-/// are scale[first_scale + row].
+/// are scale[first_scale + row]. `inputs`, of its last axis, divides the length: element e of a row reads
+/// input e % inputs.
 struct Segment {
   std::int64_t offset, rows, length, first_scale;
   std::uint32_t parameter;
+  std::int64_t inputs = 1;
 };
 
 /// Filters whose norms are converted to standard deviations: that of row r is written to scale[first_scale +
@@ -186,6 +188,7 @@ struct NormSegment {
 
 /// `count` recomputed replicas of a parameter: θ_r = θ + scale ⊙ ε(draw, r), paired as in Table::perturb.
 /// `theta` starts at the parameter (the segment's offset is 0); `scale` is that of all parameters.
+/// With `noise`, also of the parameter alone, θ_r = θ + a_r b_rᵀ ⊙ noise, `signs` as of Table::draw_signs.
 struct Replicas {
   std::int64_t count;
   Segment segment;
@@ -193,6 +196,8 @@ struct Replicas {
   const void* theta;
   const void* scale;
   bool antithetic;
+  const void* noise = nullptr;
+  const void* signs = nullptr;
 };
 
 struct SGDStep {
@@ -356,7 +361,7 @@ struct Table {
                        void* scale);
   // θ_r = θ + scale ⊙ ε(draw, r) over the segments, rounded to dtype_out (θ's, or bfloat16 of float32). The
   // replicas of a segment are contiguous, replica r at out + place[segment] + r·rows·length. antithetic:
-  // replicas 2j and 2j+1 share draw j with opposite signs.
+  // replicas 2j and 2j+1 share draw j with opposite signs. theta may be null: 0.
   void (*perturb)(DType, const Segment*, const std::int64_t* place, std::int64_t segments, const NoiseKey&,
                   const void* theta, const void* scale, std::int64_t replicas, bool antithetic,
                   DType dtype_out, void* out);
@@ -374,6 +379,17 @@ struct Table {
   void (*pre_activation_noise)(DType, std::int64_t rows, std::int64_t in, std::int64_t out, const NoiseKey&,
                                std::int64_t first, const void* x, const void* sigma, const void* sigma_bias,
                                void* noise, void* slope);
+
+  // Flipout. For each replica r of a segment a sign ±1 of every row, a_r, then one of every input, b_r: [replicas]
+  // [rows + inputs] at out + place[segment]. The i-th is −1 where bit i % 32 of word i / 32 of the stream of r and
+  // the parameter is set. mirrored: replicas 2j and 2j+1 share stream j, and a_2j+1 = −a_2j.
+  void (*draw_signs)(DType, const Segment*, const std::int64_t* place, std::int64_t segments, const NoiseKey&,
+                     std::int64_t replicas, bool mirrored, void* out);
+  // θ_r = θ + a_r b_rᵀ ⊙ noise over the segments, rounded and placed as by perturb(); noise has the offsets of θ,
+  // and a segment's signs are at signs + sign_place[segment].
+  void (*flip)(DType, const Segment*, const std::int64_t* place, const std::int64_t* sign_place,
+               std::int64_t segments, const void* theta, const void* noise, const void* signs,
+               std::int64_t replicas, DType dtype_out, void* out);
 
   // gemm() with Gemm::replicas, a weight of [rows, length]: with transpose_b n = rows and k = length,
   // otherwise k = rows and n = length. May be null: the replicas are then drawn whole, by perturb().

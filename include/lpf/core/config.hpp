@@ -4,9 +4,20 @@
 // library, where src/compiled.cpp emits each once, so such a program compiles quickly. Only headers that
 // src/compiled.cpp includes (lpf/lpf.hpp's and those of sharpness/) may use it.
 //
-// A compiler that assumes that there is no NaN is refused.
+// Refused: compilers that do not know C++20, that assume that there is no NaN, that compute floats in a wider
+// type, which gives the noise other bits, and that have no exceptions.
 #pragma once
 
+#if __cplusplus < 202002L && !(defined(_MSVC_LANG) && _MSVC_LANG >= 202002L)
+#  error "LPF needs C++20: compile with -std=c++20"
+#endif
+#if !defined(__cpp_exceptions)
+#  error "LPF reports errors by exceptions: compile without -fno-exceptions"
+#endif
+// 16 concerns float16 alone.
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+#  error "LPF: floats are computed in a wider type (x87), so the noise differs: use -msse2 -mfpmath=sse"
+#endif
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
 #  error "LPF: -ffast-math and -ffinite-math-only break is_nan, argmax and the losses: compile without them"
 #endif

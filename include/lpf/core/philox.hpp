@@ -71,7 +71,8 @@ enum class Purpose : std::uint8_t {
   data_noise,
   split,
   measure,
-  user
+  user,
+  signs
 };
 
 /// Names one stream of random numbers; its elements are numbered from 0.

@@ -96,12 +96,9 @@ struct TensorDataset {
   std::int64_t classes_;
 };
 
-/// Random disjoint parts of the given sizes: `auto [train, test] = split(data, {1000, 500}, seed)`. One
-/// size may be -1 for the remaining samples; otherwise the remaining samples are left out. Throws
-/// ValueError if there are not enough samples.
-template <std::size_t N>
-std::array<TensorDataset, N> split(const TensorDataset& data, const std::int64_t (&sizes)[N],
-                                   std::uint64_t seed) {
+namespace detail {
+LPF_ONCE std::vector<TensorDataset> split(const TensorDataset& data, std::span<const std::int64_t> sizes,
+                                          std::uint64_t seed) {
   std::int64_t known = 0, open = 0;
   for (const std::int64_t s : sizes) {
     check(s >= -1, "split", "a size must be at least 0, or -1 for what remains, got ", s);
@@ -112,13 +109,25 @@ std::array<TensorDataset, N> split(const TensorDataset& data, const std::int64_t
   }
   const auto order = permutation(data.size(), {.seed = seed, .purpose = Purpose::split});
   auto next = order.begin();
-  const auto part = [&](std::int64_t s) {
+  std::vector<TensorDataset> parts;
+  for (const std::int64_t s : sizes) {
     const auto begin = next;
     next += s == -1 ? data.size() - known : s;
-    return data.subset(std::span(begin, next));
-  };
+    parts.push_back(data.subset(std::span(begin, next)));
+  }
+  return parts;
+}
+}  // namespace detail
+
+/// Random disjoint parts of the given sizes: `auto [train, test] = split(data, {1000, 500}, seed)`. One
+/// size may be -1 for the remaining samples; otherwise the remaining samples are left out. Throws
+/// ValueError if there are not enough samples.
+template <std::size_t N>
+std::array<TensorDataset, N> split(const TensorDataset& data, const std::int64_t (&sizes)[N],
+                                   std::uint64_t seed) {
+  auto parts = detail::split(data, sizes, seed);
   return [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array<TensorDataset, N>{part(sizes[I])...};  // a braced list is evaluated from left to right
+    return std::array<TensorDataset, N>{std::move(parts[I])...};
   }
   (std::make_index_sequence<N>());
 }

@@ -233,7 +233,7 @@ class DataLoader::Iterator {
   friend class DataLoader;
   explicit Iterator(DataLoader* loader) : loader_(loader), loop_(loader->loop_) {}
   bool is_current() const { return loader_->looping_ && loader_->loop_ == loop_; }
-  void check_current() const {
+  LPF_ONCE void check_current() const {
     check<StateError>(is_current(), "loader",
                       "this loop is over, or another one over the same loader has begun since");
   }

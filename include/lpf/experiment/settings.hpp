@@ -126,7 +126,7 @@ inline std::vector<std::string> choices(std::string_view setting) {
   if (setting == "optimizer") return optim::names();
   if (setting == "schedule") return {"constant", "multistep", "cosine", "linear", "one-cycle", "plateau"};
   if (setting == "law") return {"filter-wise", "tensor-wise"};
-  if (setting == "estimator") return {"replicas", "antithetic", "per-sample"};
+  if (setting == "estimator") return estimator_names();
   if (setting == "precision") return precisions;
   if (setting == "batch-norm") return {"per-replica", "pooled", "frozen", "recomputed"};
   if (setting == "model") return models::names();

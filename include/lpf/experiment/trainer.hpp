@@ -29,11 +29,6 @@ inline models::Model make_model(const Settings& s, const nn::Path& p, const Shap
 inline NoiseLaw law_of(const Settings& s) {
   return s.law == "tensor-wise" ? NoiseLaw::tensor_wise : NoiseLaw::filter_wise;
 }
-inline Estimator estimator_of(const Settings& s) {
-  return s.estimator == "antithetic"   ? Estimator::antithetic
-         : s.estimator == "per-sample" ? Estimator::per_sample
-                                       : Estimator::replicas;
-}
 inline BatchNormPolicy batch_norm_of(const Settings& s) {
   return s.batch_norm == "pooled"       ? BatchNormPolicy::pooled
          : s.batch_norm == "frozen"     ? BatchNormPolicy::frozen
@@ -66,7 +61,7 @@ inline optim::MethodOptions method_options(const Settings& s, std::int64_t steps
           .gamma = s.gamma,
           .alpha = s.alpha,
           .law = law_of(s),
-          .estimator = estimator_of(s),
+          .estimator = estimator_named(s.estimator),
           .rho = s.rho,
           .eta = s.eta,
           .slices = s.slices,

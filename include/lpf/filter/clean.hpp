@@ -8,7 +8,8 @@
 
 namespace lpf::filter {
 
-/// Until the end of the block parameters read as θ and nothing is recorded. Then the pass goes on, with
+/// Until the end of the block parameters read as θ and nothing is recorded; batch norm in training mode has the
+/// statistics of the whole batch, or the running ones if the pass's are frozen. Then the pass goes on, with
 /// running statistics and random counters restored.
 class CleanScope {
  public:
@@ -18,7 +19,7 @@ class CleanScope {
       kept->clear();
       for (const auto& c : params.counters()) kept->push_back(*c.value);
     });
-    std::erase_if(nn::detail::active_passes, [pass](const auto& active) { return active.pass == pass; });
+    for (auto& active : nn::detail::active_passes) active.suspended |= active.pass == pass;
   }
   LPF_ONCE ~CleanScope() {
     nn::detail::active_passes = passes_;

@@ -102,7 +102,7 @@ inline void LowPassFilter::check_options() const {
         " makes the radius grow over training: total_steps, the number of optimizer updates, must be given");
   check(o.estimator != Estimator::per_sample || !o.keep_replica_gradients, "LowPassFilter",
         "keep_replica_gradients needs replicas, of which per-sample noise has none: use Estimator::replicas");
-  check(o.estimator != Estimator::antithetic || o.M % 2 == 0, "LowPassFilter",
+  check(!is_paired(o.estimator) || o.M % 2 == 0, "LowPassFilter",
         "antithetic draws come in pairs: M must be even, got ", o.M);
 }
 

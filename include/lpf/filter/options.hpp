@@ -3,16 +3,10 @@
 
 #include <optional>
 
+#include "lpf/filter/estimators.hpp"
 #include "lpf/filter/segments.hpp"
 
 namespace lpf {
-
-/// Estimators of the smoothed gradient; each takes one pass and is unbiased.
-enum class Estimator {
-  replicas,    ///< M draws, slice r of the batch reads θ_r (the definition)
-  antithetic,  ///< M/2 draws, each with both signs on two slices: half the random numbers; M even
-  per_sample   ///< linear layers on [B, in] draw noise on pre-activations: in law a fresh ε per sample
-};
 
 /// Storage of the perturbed copies of θ between forward and backward.
 enum class ReplicaMemory {
@@ -54,7 +48,7 @@ struct Pass {
 /// The pass for these options. ValueError and ShapeError for options that do not fit.
 LPF_ONCE Pass make_pass(const ParameterStore& params, Segments segments, const PassOptions& options) {
   check(options.M >= 1, "perturb", "M must be at least 1, got ", options.M);
-  check(options.estimator != Estimator::antithetic || options.M % 2 == 0, "perturb",
+  check(!is_paired(options.estimator) || options.M % 2 == 0, "perturb",
         "antithetic draws come in pairs: M must be even, got ", options.M);
   Pass pass{params, std::move(segments), options, {}};
   if (pass.stored_perturbations()) {

@@ -66,6 +66,7 @@ class Perturbation final : public nn::ReplicaContext {
   Tensor read(std::size_t parameter) override;
   Tensor pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) override;
   BatchNormPolicy batch_norm_policy() const override { return pass_.options.batch_norm; }
+  bool shares_noise() const override { return is_flipout(pass_.options.estimator); }
   const PlanPtr& plan() const override { return plan_; }
 
  private:
@@ -126,7 +127,12 @@ inline Tensor Perturbation::pre_activation_noise(const Tensor& x, std::size_t we
   for (const std::size_t* parameter : {static_cast<const std::size_t*>(&weight), bias})
     if (parameter) pre_activation_.check_unused(*parameter, known_[*parameter].defined());
   plan_->slices("perturb", x.size(0));
-  return pre_activation_.draw(x, weight, bias);
+  const Tensor noise = pre_activation_.draw(x, weight, bias);
+  if (plan_->count() > 1) {  // each sample has weights of its own
+    noise.impl().from_samples = true;
+    noise.impl().sample_axis = 0;
+  }
+  return noise;
 }
 
 }  // namespace lpf::filter

@@ -71,7 +71,7 @@ class PreActivationNoise {
     key.replica = 0xFFFFFF;  // distinct from the replicas' streams
     key.parameter = static_cast<std::uint32_t>(w ? weight : *bias);
     return detail::pre_activation_noise(x, out, scale_of(w), scale_of(b), key,
-                                        nn::MicroBatch::first_sample() * out);
+                                        nn::MicroBatch::first_row("perturb", x.size(0)) * out);
   }
 
  private:

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "lpf/filter/flipout.hpp"
 #include "lpf/filter/options.hpp"
 #include "lpf/ops/weight_product.hpp"
 
@@ -16,7 +17,9 @@ namespace detail {
 /// The replicas of one parameter, drawn at each use.
 class ReplicaRematerializer final : public Rematerializer {
  public:
-  ReplicaRematerializer(const Pass& pass, const backend::Segment& segment, DType dtype)
+  /// `flipout`: the noise of a pass with it, else null.
+  ReplicaRematerializer(const Pass& pass, const backend::Segment& segment, DType dtype,
+                        const FlipoutNoise* flipout)
       : params_(pass.params),
         version_(pass.params.version()),
         theta_(pass.params.theta().alias({segment.rows * segment.length}, segment.offset)),
@@ -25,10 +28,18 @@ class ReplicaRematerializer final : public Rematerializer {
         replicas_{pass.options.M, segment,      pass.options.key,
                   theta_.raw(),   scale_.raw(), pass.options.estimator == Estimator::antithetic} {
     replicas_.segment.offset = 0;
+    if (!flipout) return;
+    noise_ = flipout->noise_of(segment);
+    signs_ = flipout->signs_of(segment);
+    replicas_.noise = noise_.raw();
+    replicas_.signs = signs_.raw();
   }
   void make(void* out) const override {
     const backend::Replicas& r = *replicas();
     const std::int64_t place = 0;
+    if (r.noise)
+      return theta_.backend().flip(theta_.dtype(), &r.segment, &place, &place, 1, r.theta, r.noise, r.signs,
+                                   r.count, dtype_, out);
     theta_.backend().perturb(theta_.dtype(), &r.segment, &place, 1, r.key, r.theta, r.scale, r.count,
                              r.antithetic, dtype_, out);
   }
@@ -43,7 +54,7 @@ class ReplicaRematerializer final : public Rematerializer {
  private:
   ParameterStore params_;
   std::uint64_t version_;
-  Tensor theta_, scale_;
+  Tensor theta_, scale_, noise_, signs_;
   DType dtype_;  // of the replicas
   backend::Replicas replicas_;
 };
@@ -79,6 +90,9 @@ class ReplicaBuffer {
   }
 
  private:
+  static constexpr std::int64_t large_matrix =
+      1 << 16;  // elements from which a second draw is faster than memory
+
   /// The dtype of a parameter's replicas. Under autocast θ_r is rounded to bfloat16 as it is written,
   /// except for parameters of one axis: biases and batch norm's scale and shift stay float32, since
   /// their noise is small.
@@ -89,19 +103,33 @@ class ReplicaBuffer {
   bool is_stored(const backend::Segment& segment) const {
     if (pass_.options.memory == ReplicaMemory::stored || pass_.stored_perturbations()) return true;
     if (pass_.options.memory == ReplicaMemory::recomputed) return false;
-    constexpr std::int64_t large = 1 << 16;  // elements from which a second draw is faster than memory
-    return segment.rows * segment.length < large || pass_.options.M < lpf::detail::fewest_pending_replicas ||
+    if (is_flipout(pass_.options.estimator)) return !flips_where_used(segment);
+    return segment.rows * segment.length < large_matrix ||
+           pass_.options.M < lpf::detail::fewest_pending_replicas ||
            pass_.params.parameters()[segment.parameter].shape.rank() != 2 || draws_one_by_one();
+  }
+  /// Replicas of flipout that an operation makes from noise and signs as it uses them: large matrices, and where
+  /// there are many replicas all matrices and filters.
+  bool flips_where_used(const backend::Segment& segment) const {
+    const int rank = pass_.params.parameters()[segment.parameter].shape.rank();
+    const std::int64_t M = pass_.options.M, size = segment.rows * segment.length;
+    return (rank == 2 && (size >= large_matrix || M > 8)) || (rank > 2 && M > 32);
   }
   /// With per-sample noise most parameters need no replicas.
   bool draws_one_by_one() const {
     return pass_.options.estimator == Estimator::per_sample && !pass_.stored_perturbations();
   }
 
-  LPF_ONCE Tensor recomputed(const backend::Segment& segment, const Shape& shape) const {
+  /// The noise of a pass with flipout, drawn now or before; null with other estimators.
+  LPF_ONCE const FlipoutNoise* flipout() {
+    if (!is_flipout(pass_.options.estimator) || pass_.stored_perturbations()) return nullptr;
+    if (!flipout_) flipout_.emplace(pass_);
+    return &*flipout_;
+  }
+  LPF_ONCE Tensor recomputed(const backend::Segment& segment, const Shape& shape) {
     const DType dtype = dtype_of(segment);
     const auto bytes = static_cast<std::size_t>(pass_.options.M * shape.numel()) * size_of(dtype);
-    auto rematerializer = std::make_shared<detail::ReplicaRematerializer>(pass_, segment, dtype);
+    auto rematerializer = std::make_shared<detail::ReplicaRematerializer>(pass_, segment, dtype, flipout());
     return lpf::detail::on(std::make_shared<Storage>(bytes, pass_.params.device(), std::move(rematerializer)),
                            shape, dtype);
   }
@@ -126,9 +154,10 @@ class ReplicaBuffer {
   }
   /// Writes the replicas of some parameters to their places.
   LPF_ONCE void draw(const std::vector<backend::Segment>& segments, const std::vector<std::int64_t>& places,
-                     const Tensor& replicas) const {
+                     const Tensor& replicas) {
     if (pass_.stored_perturbations()) return add_stored(segments, places, replicas);
     const Tensor theta = pass_.params.theta();
+    if (const FlipoutNoise* one = flipout()) return one->write(segments, places, theta, replicas);
     theta.backend().perturb(theta.dtype(), segments.data(), places.data(), std::ssize(segments),
                             pass_.options.key, theta.raw(), pass_.scale.raw(), pass_.options.M,
                             pass_.options.estimator == Estimator::antithetic, replicas.dtype(),
@@ -153,6 +182,7 @@ class ReplicaBuffer {
   }
 
   const Pass& pass_;
+  std::optional<FlipoutNoise> flipout_;
   std::optional<bool> rounds_;       // whether matrices are rounded to bfloat16; set at the first read
   Tensor stored_, rounded_;          // stored replicas, contiguous per parameter; those in bfloat16
   std::vector<std::int64_t> place_;  // of each segment, in one of the two
@@ -162,14 +192,18 @@ class ReplicaBuffer {
 /// The noise s ⊙ ε_r of a pass alone, [M, size of θ]; zero where nothing is perturbed.
 LPF_ONCE Tensor offsets(const ParameterStore& params, const Segments& segments, const PassOptions& options) {
   const auto off = no_grad();
-  const Tensor theta = params.theta(), scale = scales(params, segments, options.gamma),
-               origin = zeros_like(theta);
+  const Pass pass = make_pass(params, segments, options);
+  const Tensor theta = params.theta(), origin = zeros_like(theta);
   const Tensor drawn = empty({options.M * theta.numel()}, theta.options());
   std::vector<std::int64_t> places;
   for (const auto& s : segments.segments) places.push_back(options.M * s.offset);
-  theta.backend().perturb(theta.dtype(), segments.segments.data(), places.data(), std::ssize(places),
-                          options.key, origin.raw(), scale.raw(), options.M,
-                          options.estimator == Estimator::antithetic, drawn.dtype(), drawn.raw());
+  if (is_flipout(options.estimator)) {
+    FlipoutNoise(pass).write(segments.segments, places, origin, drawn);
+  } else {
+    theta.backend().perturb(theta.dtype(), segments.segments.data(), places.data(), std::ssize(places),
+                            options.key, origin.raw(), pass.scale.raw(), options.M,
+                            options.estimator == Estimator::antithetic, drawn.dtype(), drawn.raw());
+  }
   Tensor out = zeros({options.M, theta.numel()}, theta.options());
   for (const auto& s : segments.segments) {
     const std::int64_t n = s.rows * s.length;

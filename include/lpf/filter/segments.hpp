@@ -20,7 +20,8 @@ LPF_ONCE Segments segments_of(const ParameterStore& params, NoiseLaw law,
     const std::int64_t rows = matrix ? info.shape[0] : 1, length = info.numel() / rows;
     const auto index = static_cast<std::uint32_t>(info.index);
     out.segment_of.back() = std::ssize(out.segments);
-    out.segments.push_back({info.offset, rows, length, out.rows, index});
+    const std::int64_t inputs = info.shape.rank() > 0 ? info.shape[info.shape.rank() - 1] : 1;
+    out.segments.push_back({info.offset, rows, length, out.rows, index, inputs});
     const bool whole = law == NoiseLaw::tensor_wise && matrix;
     const std::int64_t norms = whole ? 1 : rows;
     out.norms.push_back(

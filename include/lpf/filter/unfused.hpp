@@ -18,7 +18,7 @@ double unfused_gradient(const ParameterStore& params, const LowPassFilter& filte
   double mean = 0;
   for (std::int64_t r = 0; r < slices.count(); ++r) {
     theta.copy_(add(saved, noise[r]));
-    const nn::MicroBatch part(slices.begin(r));
+    const nn::MicroBatch part(slices.begin(r), slices.length(r));
     const Tensor loss = slice_loss(slices.begin(r), slices.end(r));
     loss.backward(full_like(loss, slices.share(r)));
     mean += slices.share(r) * loss.item();

@@ -63,7 +63,7 @@ struct Shake {
       return {half, half};
     }
     const NoiseKey key = draws.next_of_batch("ShakeShake", path.name());
-    const std::int64_t first = nn::MicroBatch::first_sample();
+    const std::int64_t first = nn::MicroBatch::first_row("ShakeShake", batch);
     const Tensor drawn =
         rand({batch, 2}, key, {float64, x.device()}, 2 * first);  // α and β, identical for every dtype
     const auto column = [&](int i) {

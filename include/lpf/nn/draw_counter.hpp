@@ -30,8 +30,7 @@ class DrawCounter {
   }
 
   /// The key for the current samples: of the next draw if they are a whole batch or the first part of one
-  /// (MicroBatch), of the same draw if they are a later part. Samples then use the numbers from
-  /// MicroBatch::first_sample() on.
+  /// (MicroBatch), of the same draw if they are a later part, which uses the numbers from MicroBatch::first_row() on.
   /// @throws StateError for a later part before any first, naming the kind of the layer and its path.
   LPF_ONCE NoiseKey next_of_batch(const char* layer, std::string_view path) const {
     if (nn::MicroBatch::first_sample() == 0) return next();

@@ -24,9 +24,9 @@ struct Dropout {
 
   Tensor operator()(const Tensor& x) const {
     if (!path.training() || p == 0) return x;
-    const std::int64_t elements =
-        x.rank() > 0 && x.shape()[0] > 0 ? x.numel() / x.shape()[0] : 0;  // of a sample
-    return dropout(x, p, draws.next_of_batch("Dropout", path.name()), MicroBatch::first_sample() * elements);
+    const std::int64_t rows = x.rank() > 0 ? x.shape()[0] : 0, elements = rows > 0 ? x.numel() / rows : 0;
+    const std::int64_t first = MicroBatch::first_row("Dropout", rows) * elements;
+    return dropout(x, p, draws.next_of_batch("Dropout", path.name()), first);
   }
 };
 

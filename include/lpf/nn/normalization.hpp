@@ -51,7 +51,7 @@ struct BatchNorm {
   /// = true}) is relu(bn(x) + s).
   Tensor operator()(const Tensor& x, const BatchNormEpilogue& then = {}) const {
     ReplicaContext* pass = path.pass();
-    const auto policy = pass ? pass->batch_norm_policy() : BatchNormPolicy::pooled;
+    const auto policy = path.batch_norm_policy();
     const bool frozen = policy == BatchNormPolicy::frozen;
     check<StateError>(!frozen || options.track_running_stats, "BatchNorm", "'", path.name(),
                       "' keeps no running statistics, which the policy 'frozen' would use");
@@ -61,7 +61,16 @@ struct BatchNorm {
                       "': the input needs shape [B, …, C], got ", x.shape());
     const bool pooled = policy == BatchNormPolicy::pooled;
     const std::int64_t samples = x.shape()[0];
-    if (pass) pass->plan()->meet("batch_norm", x.shape(), x.rank() == 4 ? 3 : 1);
+    if (pass) {
+      lpf::detail::check_samples_first("batch_norm", x);
+      ReplicaPlan& plan = *pass->plan();
+      plan.meet("batch_norm", x.shape(), x.rank() == 4 ? 3 : 1);
+      check<ShapeError>(
+          pooled || !pass->shares_noise() || plan.count() == 1 || plan.batch() >= 2 * plan.count(),
+          "BatchNorm", "'", path.name(), "': of M = ", plan.count(), " slices of ", plan.batch(),
+          " samples some have one sample, too few for statistics of their own: use "
+          "BatchNormPolicy::pooled or frozen, or fewer replicas");
+    }
     const BatchNormResult result =
         batch_norm_train(x, weight, bias,
                          pooled ? std::vector{std::int64_t{0}, samples}

@@ -66,6 +66,8 @@ class Path {
   bool training() const { return state_->training; }
   /// The perturbed pass over this store on this thread, or null.
   ReplicaContext* pass() const { return detail::pass_over(state_.get()); }
+  /// How batch norm is computed now.
+  BatchNormPolicy batch_norm_policy() const { return detail::batch_norm_policy_over(state_.get()); }
 
  private:
   std::shared_ptr<detail::StoreState> state_;

@@ -15,6 +15,7 @@ namespace detail {
 LPF_ONCE Tensor unary(backend::Unary op, const Tensor& x, double a = 0, double b = 0, bool to_bool = false) {
   Tensor y = empty(x.shape(), {to_bool ? DType::bool_ : x.dtype(), x.device()});
   x.backend().unary(op, x.dtype(), x.numel(), x.raw(), y.raw(), a, b);
+  follow_samples(y, {x});
   return y;
 }
 
@@ -25,39 +26,31 @@ LPF_ONCE Tensor binary(const char* name, backend::Binary op, const Tensor& a, co
   check_plain(name, b);
   check_same_kind(name, a, b);
   const Shape shape = a.shape() == b.shape() ? a.shape() : broadcast(name, a.shape(), b.shape());
-  check_sample_axis(name, a, shape);
-  check_sample_axis(name, b, shape);
   Tensor y = empty(shape, {to_bool ? DType::bool_ : a.dtype(), a.device()});
+  if (a.impl().from_samples || b.impl().from_samples) {
+    follow_broadcast(name, y, {a, b});
+    follow_samples(y, {a, b});
+  }
   a.backend().binary(op, view_as(a, shape), view_as(b, shape), view_of(y), alpha);
   return y;
-}
-
-/// True if the plain tensor x meets the replicas of `parameter` slice by slice: it has more axes, of which the
-/// first is the batch, or the parameter has an axis of size 1 in the place of the batch.
-LPF_ONCE bool is_activation(const Tensor& x, const Tensor& parameter) {
-  if (x.is_replicated() || x.rank() < parameter.rank() || x.rank() == 0) return false;
-  const ReplicaPlan& plan = *parameter.impl().replicas;
-  if (x.numel() == 1 && plan.count() > 1) return false;
-  if (x.rank() > parameter.rank()) return true;
-  const std::int64_t rows = x.shape()[0];
-  return parameter.shape()[0] == 1 && rows != 1 &&
-         (plan.count() == 1 || plan.batch() == 0 || rows % plan.batch() == 0);
 }
 
 /// Elementwise operations on replicated operands: replicas with replicas; with an activation, whose rows meet
 /// the replicas of their slices; with a constant, any other plain tensor, the same for all replicas.
 template <class Op>
-Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op) {
+Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op,
+                   LinearIn linear = LinearIn::none) {
   const PlanPtr plan = a.is_replicated() ? a.impl().replicas : b.impl().replicas;
   if (b.is_replicated() && is_activation(a, b)) return op(a, per_sample(b, a));
   if (a.is_replicated() && is_activation(b, a)) return op(per_sample(a, b), b);
+  check_batch_mean(name, a, b, linear);
   const int rank = std::max(a.rank(), b.rank());
   const auto plain = [&](const Tensor& t) {
     check<ReplicaError>(!t.is_replicated() || t.impl().replicas == plan, name,
                         "the operands are replicas of two different perturbed passes");
     Shape shape = t.shape();
     while (shape.rank() < rank) shape = shape.prepended(1);
-    return t.is_replicated() ? reshape(remove_replica_dim(t), shape.prepended(plan->count()))
+    return t.is_replicated() ? reshape(remove_replica_dim(t, BatchMean::kept), shape.prepended(plan->count()))
                              : reshape(t, shape.prepended(1));
   };
   return add_replica_dim(op(plain(a), plain(b)), plan);
@@ -94,9 +87,10 @@ LPF_ONCE void check_value(const char* operation, const Tensor& x, double value) 
 
 /// a + b.
 LPF_ONCE Tensor add(const Tensor& a, const Tensor& b) {
-  if (detail::any_replicated(a, b)) return detail::on_replicas("add", a, b, add);
+  if (detail::any_replicated(a, b)) return detail::on_replicas("add", a, b, add, detail::LinearIn::sum);
   if (const auto cast = detail::cast_operands("add", a, b)) return add(cast.a, cast.b);
   detail::check_arithmetic("add", a);
+  detail::check_mean_beside("add", a, b, true);
   Tensor y = detail::binary("add", backend::Binary::add, a, b);
   return record("add", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(g, sa) : Tensor(), need[1] ? sum_to(g, sb) : Tensor()};
@@ -105,9 +99,10 @@ LPF_ONCE Tensor add(const Tensor& a, const Tensor& b) {
 
 /// a − b.
 LPF_ONCE Tensor sub(const Tensor& a, const Tensor& b) {
-  if (detail::any_replicated(a, b)) return detail::on_replicas("sub", a, b, sub);
+  if (detail::any_replicated(a, b)) return detail::on_replicas("sub", a, b, sub, detail::LinearIn::sum);
   if (const auto cast = detail::cast_operands("sub", a, b)) return sub(cast.a, cast.b);
   detail::check_arithmetic("sub", a);
+  detail::check_mean_beside("sub", a, b, true);
   Tensor y = detail::binary("sub", backend::Binary::subtract, a, b);
   return record("sub", std::move(y), {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(g, sa) : Tensor(), need[1] ? sum_to(affine(g, -1, 0), sb) : Tensor()};
@@ -116,9 +111,10 @@ LPF_ONCE Tensor sub(const Tensor& a, const Tensor& b) {
 
 /// a · b, elementwise.
 LPF_ONCE Tensor mul(const Tensor& a, const Tensor& b) {
-  if (detail::any_replicated(a, b)) return detail::on_replicas("mul", a, b, mul);
+  if (detail::any_replicated(a, b)) return detail::on_replicas("mul", a, b, mul, detail::LinearIn::either);
   if (const auto cast = detail::cast_operands("mul", a, b)) return mul(cast.a, cast.b);
   detail::check_arithmetic("mul", a);
+  detail::check_mean_beside("mul", a, b, false);
   Tensor y = detail::binary("mul", backend::Binary::multiply, a, b);
   return record("mul", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     return Grads{need[0] ? sum_to(mul(g, b), a.shape()) : Tensor(),
@@ -128,9 +124,11 @@ LPF_ONCE Tensor mul(const Tensor& a, const Tensor& b) {
 
 /// a / b, elementwise. Integers: DTypeError (convert first; floor division is floor(a / b)).
 LPF_ONCE Tensor div(const Tensor& a, const Tensor& b) {
-  if (detail::any_replicated(a, b)) return detail::on_replicas("div", a, b, div);
+  if (detail::any_replicated(a, b)) return detail::on_replicas("div", a, b, div, detail::LinearIn::first);
   if (const auto cast = detail::cast_operands("div", a, b)) return div(cast.a, cast.b);
   detail::check_floating("div", a);
+  detail::check_mean_beside("div", a, b, false);
+  detail::check_not_batch_mean("div", b);
   Tensor y = detail::binary("div", backend::Binary::divide, a, b);
   return record("div", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     // −g·(a/b)/b in this order: of small b, g/b and 1/b² overflow where the gradient is 0 or finite.
@@ -174,7 +172,8 @@ LPF_ONCE Tensor remainder(const Tensor& a, const Tensor& b) {
 /// a·x + b with numbers a and b, which must be integers for integer x.
 LPF_ONCE Tensor affine(const Tensor& x, double a, double b) {
   if (x.is_replicated())
-    return detail::add_replica_dim(affine(detail::remove_replica_dim(x), a, b), x.impl().replicas);
+    return detail::on_each_replica(
+        x, [=](const Tensor& t) { return affine(t, a, b); }, detail::BatchMean::kept);
   detail::check_arithmetic("affine", x);
   detail::check_whole("affine", x, a);
   detail::check_whole("affine", x, b);
@@ -204,11 +203,13 @@ LPF_ONCE Tensor Tensor::operator-() const { return affine(*this, -1, -0.0); }
 namespace detail {
 LPF_ONCE Tensor compare(const char* name, backend::Binary op, const Tensor& a, const Tensor& b) {
   const auto off = no_grad();
+  if (any_replicated(a, b))
+    return on_replicas(name, a, b, [=](const Tensor& u, const Tensor& v) { return compare(name, op, u, v); });
   if (const auto cast = cast_operands("comparison", a, b)) return binary(name, op, cast.a, cast.b, true);
   return binary(name, op, a, b, true);
 }
 LPF_ONCE Tensor compare(const char* name, backend::Binary op, const Tensor& a, double s) {
-  check_plain(name, a);
+  if (a.is_replicated()) return on_each_replica(a, [=](const Tensor& t) { return compare(name, op, t, s); });
   if (holds_number(a.dtype(), s)) return compare(name, op, a, full({}, s, a.options()));
   // Whole numbers, and s is none that their type holds: compared exactly, in int64.
   using backend::Binary;
@@ -271,22 +272,65 @@ LPF_ONCE Tensor logical_or(const Tensor& a, const Tensor& b) {
 LPF_ONCE Tensor logical_xor(const Tensor& a, const Tensor& b) {
   return detail::compare("logical_xor", backend::Binary::logical_xor, a, b);
 }
-LPF_ONCE Tensor logical_not(const Tensor& x) {
-  return detail::unary(backend::Unary::logical_not, x, 0, 0, true);
+namespace detail {
+LPF_ONCE Tensor test(backend::Unary op, const Tensor& x) {
+  const auto off = no_grad();
+  if (x.is_replicated())
+    return on_each_replica(
+        x, [op](const Tensor& t) { return test(op, t); }, BatchMean::kept);
+  return unary(op, x, 0, 0, true);
 }
-LPF_ONCE Tensor is_nan(const Tensor& x) { return detail::unary(backend::Unary::is_nan, x, 0, 0, true); }
-LPF_ONCE Tensor is_finite(const Tensor& x) { return detail::unary(backend::Unary::is_finite, x, 0, 0, true); }
+}  // namespace detail
+LPF_ONCE Tensor logical_not(const Tensor& x) { return detail::test(backend::Unary::logical_not, x); }
+LPF_ONCE Tensor is_nan(const Tensor& x) { return detail::test(backend::Unary::is_nan, x); }
+LPF_ONCE Tensor is_finite(const Tensor& x) { return detail::test(backend::Unary::is_finite, x); }
+
+namespace detail {
+/// where() with replicas among its operands. Their meeting an activation, or not, is as in arithmetic; the
+/// operands are brought to that form one by one.
+LPF_ONCE Tensor where_on_replicas(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  const Tensor* all[] = {&condition, &a, &b};
+  const Tensor *replicas = nullptr, *activation = nullptr;
+  for (const Tensor* t : all)
+    if (t->is_replicated() && (!replicas || t->rank() > replicas->rank())) replicas = t;
+  for (const Tensor* t : all)
+    if (is_activation(*t, *replicas) && (!activation || t->rank() > activation->rank())) activation = t;
+  const PlanPtr plan = replicas->impl().replicas;
+  int rank = 0;
+  for (const Tensor* t : all) {
+    rank = std::max(rank, t->rank());
+    check<ReplicaError>(!t->is_replicated() || t->impl().replicas == plan, "where",
+                        "the operands are replicas of two different perturbed passes");
+    if (!activation) check_batch_mean("where", *t, *replicas, LinearIn::none);
+  }
+  const auto form = [&](const Tensor& t) {
+    if (activation) return t.is_replicated() ? per_sample(t, *activation) : t;
+    Shape shape = t.shape();
+    while (shape.rank() < rank) shape = shape.prepended(1);
+    return t.is_replicated() ? reshape(remove_replica_dim(t), shape.prepended(plan->count()))
+                             : reshape(t, shape.prepended(1));
+  };
+  const Tensor y = where(form(condition), form(a), form(b));
+  return activation ? y : add_replica_dim(y, plan);
+}
+}  // namespace detail
 
 /// a where `condition` (bool) is true, b elsewhere; the three are broadcast together.
 LPF_ONCE Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
-  for (const Tensor* t : {&condition, &a, &b}) detail::check_plain("where", *t);
+  if (detail::any_replicated(a, b) || condition.is_replicated())
+    return detail::where_on_replicas(condition, a, b);
   if (const auto cast = detail::cast_operands("where", a, b)) return where(condition, cast.a, cast.b);
   detail::check_same_kind("where", a, b);
   check<DTypeError>(condition.dtype() == DType::bool_, "where", "the condition is ",
                     name_of(condition.dtype()), ", needs bool");
   const Shape shape = broadcast("where", condition.shape(), broadcast("where", a.shape(), b.shape()));
-  for (const Tensor* t : {&condition, &a, &b}) detail::check_sample_axis("where", *t, shape);
   Tensor y = empty(shape, a.options());
+  if (condition.impl().from_samples || a.impl().from_samples || b.impl().from_samples) {
+    detail::check_not_batch_mean("where", a);
+    detail::check_not_batch_mean("where", b);
+    detail::follow_broadcast("where", y, {condition, a, b});
+    detail::follow_samples(y, {condition, a, b});
+  }
   a.backend().where(detail::view_as(condition, shape), detail::view_as(a, shape), detail::view_as(b, shape),
                     detail::view_of(y));
   return record("where", std::move(y), {a, b},
@@ -299,6 +343,8 @@ LPF_ONCE Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b)
 
 namespace detail {
 LPF_ONCE Tensor extremum(const char* name, bool larger, const Tensor& a, const Tensor& b) {
+  check_not_batch_mean(name, a);
+  check_not_batch_mean(name, b);
   Tensor y = binary(name, larger ? backend::Binary::maximum : backend::Binary::minimum, a, b);
   return record(name, std::move(y), {a, b}, [larger, a, b](const Tensor& g, Need need) {
     const Tensor second = logical_or(larger ? a < b : b < a, is_nan(b)), zero = zeros({}, g.options());

@@ -10,8 +10,9 @@ namespace detail {
 /// An operand of replicas of `plan`: [M, …] with ones up to `rank` axes for replicas, itself for one number.
 LPF_ONCE Tensor replica_rows_of(const char* operation, const Tensor& t, const PlanPtr& plan, int rank) {
   if (!t.is_replicated()) {
-    check<ReplicaError>(t.numel() == 1, operation, "a replicated parameter (M = ", plan->count(),
-                        ") meets a plain tensor of shape ", t.shape(),
+    check<ReplicaError>(t.numel() == 1 && !t.impl().from_samples, operation,
+                        "a replicated parameter (M = ", plan->count(), ") meets a plain tensor of shape ",
+                        t.shape(),
                         ": use per_sample(parameter, x) against an activation, replicate(t, parameter) for a "
                         "constant");
     return t;
@@ -84,7 +85,11 @@ LPF_ONCE Tensor clamp(const Tensor& x, const Tensor& low, const Tensor& high) {
     rank = std::max(rank, t->rank());
     if (t->is_replicated()) plan = t->impl().replicas;
   }
-  if (!plan) return detail::clamp_plain(x, low, high);
+  if (!plan) {
+    for (const Tensor* t : {&x, &low, &high})
+      if (t->defined()) detail::check_not_batch_mean("clamp", *t);
+    return detail::clamp_plain(x, low, high);
+  }
   const auto rows = [&](const Tensor& t) {
     return t.defined() ? detail::replica_rows_of("clamp", t, plan, rank) : t;
   };

@@ -7,7 +7,7 @@
 // replicas, is one call over the whole batch.
 #pragma once
 
-#include "lpf/ops/replicate.hpp"
+#include "lpf/ops/flipout.hpp"
 #include "lpf/ops/window.hpp"
 #ifndef LPF_COMPILED
 #  include "lpf/backend/cpu/conv.hpp"
@@ -37,20 +37,54 @@ void with_slices(backend::Conv2d c, const PlanPtr& plan, F f) {
   f(c);
 }
 
+/// Samples of a slice below which flipout's replicas are applied by two convolutions of the whole batch.
+inline constexpr std::int64_t fewest_samples_to_flip = 4;
+
+/// The description of flipout's replicas of w where two convolutions are faster; otherwise null.
+inline const backend::Replicas* flipped_filters(const Tensor& w, const backend::Conv2d& c) {
+  const backend::Replicas* flips = w.is_replicated() ? flipped(w) : nullptr;
+  const bool fits = flips && flips->segment.rows == c.k && flips->segment.inputs * c.groups == c.c;
+  return fits && c.n < fewest_samples_to_flip * flips->count ? flips : nullptr;
+}
+
+/// y = x ⋆ θ_r by slice, as x ⋆ θ + ((x ⊙ b_r) ⋆ N) ⊙ a_r; or for `adjoint` dx from dy, with a_r and b_r exchanged.
+LPF_ONCE void conv_flipped(const Tensor& x, const Tensor& w, const backend::Replicas& flips,
+                           backend::Conv2d c, bool adjoint, const Tensor& y) {
+  const Slices slices = slices_of("conv2d", w, c.n);
+  const Side in = adjoint ? Side::rows : Side::inputs, out = adjoint ? Side::inputs : Side::rows;
+  const auto convolve = [&](const Tensor& from, const void* filters, const Tensor& to) {
+    with_slices(c, nullptr, [&](const backend::Conv2d& d) {
+      adjoint ? x.backend().conv2d_backward_data(d, from.raw(), filters, to.raw())
+              : x.backend().conv2d(d, from.raw(), filters, nullptr, to.raw());
+    });
+  };
+  const Tensor signed_x = empty_like(x), of_noise = empty_like(y);
+  multiply_signs(x, flips, in, slices, adjoint ? 1 : c.groups, signed_x);
+  convolve(signed_x, flips.noise, of_noise);
+  multiply_signs(of_noise, flips, out, slices, adjoint ? c.groups : 1, of_noise);
+  convolve(x, flips.theta, y);
+  y.backend().accumulate(y.dtype(), y.numel(), 1.0, of_noise.raw(), y.raw());
+}
+
 /// y = x ⋆ w + bias (may be undefined).
 LPF_ONCE Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias, const backend::Conv2d& c) {
   Tensor y = empty({c.n, c.p, c.q, c.k}, x.options());
   const bool replicated_bias = bias.defined() && bias.is_replicated();
-  with_slices(c,
-              w.is_replicated() ? w.impl().replicas
-              : replicated_bias ? bias.impl().replicas
-                                : nullptr,
-              [&](backend::Conv2d& d) {
-                d.w_stride = w.is_replicated() ? w.numel() : 0;
-                d.bias_stride = replicated_bias ? c.k : 0;
-                x.backend().conv2d(d, x.raw(), w.raw_with_replicas(),
-                                   bias.defined() ? bias.raw_with_replicas() : nullptr, y.raw());
-              });
+  if (const backend::Replicas* flips = flipped_filters(w, c)) {
+    conv_flipped(x, w, *flips, c, false, y);
+    if (bias.defined()) add_to_rows(bias, slices_of("conv2d", w, c.n), y);
+  } else {
+    with_slices(c,
+                w.is_replicated() ? w.impl().replicas
+                : replicated_bias ? bias.impl().replicas
+                                  : nullptr,
+                [&](backend::Conv2d& d) {
+                  d.w_stride = w.is_replicated() ? w.numel() : 0;
+                  d.bias_stride = replicated_bias ? c.k : 0;
+                  x.backend().conv2d(d, x.raw(), w.raw_with_replicas(),
+                                     bias.defined() ? bias.raw_with_replicas() : nullptr, y.raw());
+                });
+  }
   std::vector<Tensor> operands{x, w};
   if (bias.defined()) operands.push_back(bias);
   return record("conv2d", std::move(y), operands, [x, w, c, bias](const Tensor& g, Need need) {
@@ -65,10 +99,14 @@ LPF_ONCE Tensor conv(const Tensor& x, const Tensor& w, const Tensor& bias, const
 /// The adjoint of x ↦ x ⋆ w.
 LPF_ONCE Tensor conv_data(const Tensor& dy, const Tensor& w, const backend::Conv2d& c) {
   Tensor dx = empty({c.n, c.h, c.w, c.c}, dy.options());
-  with_slices(c, w.is_replicated() ? w.impl().replicas : nullptr, [&](backend::Conv2d& d) {
-    d.w_stride = w.is_replicated() ? w.numel() : 0;
-    dy.backend().conv2d_backward_data(d, dy.raw(), w.raw_with_replicas(), dx.raw());
-  });
+  if (const backend::Replicas* flips = flipped_filters(w, c)) {
+    conv_flipped(dy, w, *flips, c, true, dx);
+  } else {
+    with_slices(c, w.is_replicated() ? w.impl().replicas : nullptr, [&](backend::Conv2d& d) {
+      d.w_stride = w.is_replicated() ? w.numel() : 0;
+      dy.backend().conv2d_backward_data(d, dy.raw(), w.raw_with_replicas(), dx.raw());
+    });
+  }
   return record("conv2d_data", std::move(dx), {dy, w}, [dy, w, c](const Tensor& g, Need need) {
     return Grads{need[0] ? conv(g, w, {}, c) : Tensor(),
                  need[1] ? conv_filter(g, dy, c, gradient_plan(w)) : Tensor()};

@@ -4,8 +4,8 @@
 
 #include <optional>
 
+#include "lpf/ops/flipout.hpp"
 #include "lpf/ops/index.hpp"
-#include "lpf/ops/replicate.hpp"
 
 namespace lpf {
 
@@ -18,7 +18,7 @@ struct EmbeddingOptions {
 
 namespace detail {
 
-/// Row indices into the rows of all replicas: r·entries is added for the samples of slice r.
+/// Row indices into tables of all replicas, `entries` apart: r·entries is added for the samples of slice r.
 LPF_ONCE Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int64_t entries) {
   const Slices slices = plan->slices("embedding", index.numel());
   const Tensor rows = empty_like(index);
@@ -29,6 +29,21 @@ LPF_ONCE Tensor replica_rows(const Tensor& index, const PlanPtr& plan, std::int6
   return rows;
 }
 
+/// y[i] = row index[i] of each sample's replica of flipout, made from the rows that are read alone.
+LPF_ONCE void flipped_rows(const backend::Replicas& w, const Tensor& index, const PlanPtr& plan,
+                           const Tensor& y) {
+  const backend::Table& table = y.backend();
+  const std::int64_t entries = w.segment.rows, d = w.segment.inputs, rows = index.numel(), each = entries + d;
+  const Tensor noise = empty_like(y), signs = empty({rows, 1}, y.options());
+  table.take(y.dtype(), 1, entries, d, rows, w.noise, indices_of(index), noise.raw());
+  table.take(y.dtype(), 1, each * w.count, 1, rows, w.signs, indices_of(replica_rows(index, plan, each)),
+             signs.raw());
+  table.binary(backend::Binary::multiply, view_of(noise), view_as(signs, noise.shape()), view_of(noise), 0);
+  multiply_signs(noise, w, Side::inputs, plan->slices("embedding", rows), 1, noise);
+  table.take(y.dtype(), 1, entries, d, rows, w.theta, indices_of(index), y.raw());
+  table.accumulate(y.dtype(), y.numel(), 1.0, noise.raw(), y.raw());
+}
+
 Tensor embedding_scatter(const Tensor& y, const Tensor& index, std::int64_t entries, const PlanPtr& plan);
 
 /// y[i] = weight[index[i]], in each sample's replica. weight [V, D], index [rows], y [rows, D].
@@ -36,10 +51,15 @@ LPF_ONCE Tensor embedding_rows(const Tensor& weight, const Tensor& index,
                                std::optional<std::int64_t> padding) {
   const std::int64_t entries = weight.shape()[0], d = weight.shape()[1], rows = index.numel();
   const PlanPtr plan = weight.is_replicated() ? weight.impl().replicas : nullptr;
-  const Tensor from = plan ? replica_rows(index, plan, entries) : index;
   Tensor y = empty({rows, d}, weight.options());
-  weight.backend().take(weight.dtype(), 1, entries * (plan ? plan->count() : 1), d, rows,
-                        weight.raw_with_replicas(), indices_of(from), y.raw());
+  const backend::Replicas* flips = plan ? flipped(weight) : nullptr;
+  if (flips && flips->segment.rows == entries && flips->segment.inputs == d) {
+    flipped_rows(*flips, index, plan, y);
+  } else {
+    const Tensor from = plan ? replica_rows(index, plan, entries) : index;
+    weight.backend().take(weight.dtype(), 1, entries * (plan ? plan->count() : 1), d, rows,
+                          weight.raw_with_replicas(), indices_of(from), y.raw());
+  }
   return record(
       "embedding", std::move(y), {weight},
       [=, plan = weight.impl().sum_gradient ? nullptr : plan](const Tensor& g, Need) {
@@ -100,9 +120,7 @@ LPF_ONCE Tensor embedding(const Tensor& indices, const Tensor& weight, const Emb
       " samples: read rows that are the same for all samples with Embedding::rows(), or {.batched "
       "= false}");
   plan->meet("embedding", indices.shape(), 0);
-  const Tensor y = reshape(detail::embedding_rows(weight, flat, padding), shape);
-  if (indices.rank() == 1 && plan->count() > 1) y.impl().sample_axis = 0;
-  return y;
+  return reshape(detail::embedding_rows(weight, flat, padding), shape);
 }
 
 }  // namespace lpf

@@ -29,6 +29,8 @@ LPF_ONCE Tensor flip(const Tensor& x, const Axes& axes) {
     }
     x.backend().assign(detail::view_of(y), from);
   }
+  if (std::count(own.begin(), own.end(), x.impl().sample_axis) > 0)
+    y.impl().sample_axis = x.impl().mixed_axis;
   return record("flip", std::move(y), {x}, [own](const Tensor& g, Need) { return Grads{flip(g, own)}; });
 }
 

@@ -16,6 +16,7 @@ Tensor sub(const Tensor& a, const Tensor& b);
 Tensor mul(const Tensor& a, const Tensor& b);
 Tensor div(const Tensor& a, const Tensor& b);
 Tensor affine(const Tensor& x, double a, double b);
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 
 // shape.hpp
 Tensor reshape(const Tensor& x, const Shape& shape);
@@ -50,17 +51,6 @@ LPF_ONCE void check_plain(const char* operation, const Tensor& x) {
                       "has no rule for replicas: a replicated parameter of shape ", x.shape(),
                       " (M = ", x.is_replicated() ? x.impl().replicas->count() : 0,
                       ") must be applied with linear(), conv2d(), embedding(), or per_sample(parameter, x)");
-}
-
-/// ReplicaError if the rows of x, read by indices [B] in a perturbed pass, would be broadcast to `shape` so
-/// that they are no longer those of the samples.
-LPF_ONCE void check_sample_axis(const char* operation, const Tensor& x, const Shape& shape) {
-  if (x.impl().sample_axis < 0) return;
-  const int axis = shape.rank() - x.rank() + x.impl().sample_axis;
-  check<ReplicaError>(shape.product(0, axis) == 1, operation, "rows that embedding() read by ", shape[axis],
-                      " indices, one a sample, would go along axis ", axis, " of ", shape,
-                      ": read rows that are the same for all samples (positions) with Embedding::rows(), or "
-                      "embedding(…, {.batched = false})");
 }
 
 /// x as a strided view that broadcasts to `shape`.

@@ -33,10 +33,19 @@ Tensor scatter_add(const Tensor& y, const Shape& shape, int axis, const Tensor& 
 
 }  // namespace detail
 
-/// Entries `index` (rank 1) of one axis. NumPy's take, PyTorch's index_select.
+/// Entries `index` (rank 1) of one axis. NumPy's take, PyTorch's index_select. Of replicas: each its own, but along
+/// the first axis, where it is embedding() that says which replica a row is read from. @throws ReplicaError there.
 LPF_ONCE Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
-  detail::check_plain("index_select", x);
   axis = normalize_axis("index_select", axis, x.rank());
+  if (x.is_replicated()) {
+    check<ReplicaError>(
+        axis > 0, "index_select", "whether ", index.numel(),
+        " rows of a perturbed parameter are one a sample cannot be "
+        "told: read them with embedding(), or, the same for all samples, Embedding::rows() or "
+        "embedding(…, {.batched = false})");
+    return detail::on_each_replica(
+        x, [&](const Tensor& t) { return index_select(t, axis + 1, index); }, detail::BatchMean::kept);
+  }
   check<ShapeError>(index.rank() == 1, "index_select", "the index has shape ", index.shape(),
                     ", needs rank 1");
   detail::check_indices("index_select", index, x.shape()[axis], x);
@@ -44,6 +53,7 @@ LPF_ONCE Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   Tensor y = empty(x.shape().with(axis, count), x.options());
   x.backend().take(x.dtype(), x.shape().product(0, axis), x.shape()[axis],
                    x.shape().product(axis + 1, x.rank()), count, x.raw(), detail::indices_of(index), y.raw());
+  if (x.impl().sample_axis == axis) y.impl().sample_axis = x.impl().mixed_axis;  // in another order
   return record("index_select", std::move(y), {x}, [axis, index, from = x.shape()](const Tensor& g, Need) {
     return Grads{detail::index_add(g, from, axis, index)};
   });
@@ -122,10 +132,12 @@ LPF_ONCE Tensor extreme_value(const char* name, bool largest, const Tensor& x, c
   for (const int axis : over)
     check<ShapeError>(x.shape()[axis] > 0, name, "axis ", axis, " of shape ", x.shape(), " is empty");
   if (over.empty()) return clone(x);  // a scalar
+  check_each_sample(name, x, over);
   const auto extreme = [&](const Tensor& t, const Axes& a) {
     return extreme_value_over(name, largest, t, a);
   };
-  const Tensor y = x.is_replicated() ? reduce_replicas(extreme, x, over) : extreme(x, over);
+  const Tensor y =
+      x.is_replicated() ? reduce_replicas(extreme, x, over, BatchMean::refused, name) : extreme(x, over);
   return keepdim ? y : reshape(y, without_axes(x.shape(), over));
 }
 

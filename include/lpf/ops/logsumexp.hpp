@@ -40,7 +40,9 @@ LPF_ONCE Tensor logsumexp(const Tensor& input, const Axes& axes = {}, bool keepd
   const Axes over = detail::reduced_axes("logsumexp", axes, input.rank());
   const Tensor x = detail::to_float32(input);
   if (over.empty()) return clone(x);  // a scalar
-  const Tensor y = x.is_replicated() ? detail::reduce_replicas(detail::logsumexp_over, x, over)
+  detail::check_each_sample("logsumexp", x, over);
+  const Tensor y = x.is_replicated() ? detail::reduce_replicas(detail::logsumexp_over, x, over,
+                                                               detail::BatchMean::refused, "logsumexp")
                                      : detail::logsumexp_over(x, over);
   return keepdim ? y : reshape(y, detail::without_axes(x.shape(), over));
 }

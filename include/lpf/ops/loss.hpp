@@ -189,6 +189,7 @@ LPF_ONCE Tensor cross_entropy(const Tensor& x, const Tensor& target,
   check<ShapeError>(x.rank() >= 1 && x.shape()[x.rank() - 1] > 0, "cross_entropy", "the input has shape ",
                     x.shape(), ": its last axis holds the classes, at least one");
   detail::check_class_weight("cross_entropy", x, options.weight);
+  detail::check_not_batch_mean("cross_entropy", x);
   if (is_floating(target.dtype()) && target.rank() == x.rank())
     return detail::soft_cross_entropy(x, target, options);
   const auto count = detail::check_labels("cross_entropy", x, target, options.ignore_index);

@@ -69,6 +69,8 @@ LPF_ONCE Tensor masked_fill(const Tensor& x, const Tensor& mask, const Tensor& v
   check<ReplicaError>(x.is_replicated(), "masked_fill", "replicas of a mask meet a plain tensor of shape ",
                       x.shape(), ": replicate it");
   const PlanPtr plan = x.impl().replicas;
+  detail::check_batch_mean("masked_fill", value, x, detail::LinearIn::none);
+  if (!mask.is_replicated()) detail::check_batch_mean("masked_fill", mask, x, detail::LinearIn::none);
   check<ReplicaError>(
       mask.rank() <= x.rank() && broadcast("masked_fill", mask.shape(), x.shape()) == x.shape(),
       "masked_fill", "a mask of shape ", mask.shape(), " would broadcast the M = ", plan->count(),

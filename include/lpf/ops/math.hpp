@@ -15,7 +15,10 @@ template <class Derivative>
 Tensor elementwise(const char* name, backend::Unary op, const Tensor& x, double a, double b,
                    Derivative derivative) {
   if (x.is_replicated())
-    return add_replica_dim(elementwise(name, op, remove_replica_dim(x), a, b, derivative), x.impl().replicas);
+    return on_each_replica(
+        x, [&](const Tensor& t) { return elementwise(name, op, t, a, b, derivative); }, BatchMean::refused,
+        name);
+  check_not_batch_mean(name, x);
   check_floating(name, x);
   if (is_sensitive(op))
     if (const auto cast = cast_operands("sensitive function", x))
@@ -111,6 +114,8 @@ LPF_ONCE Tensor pow(const Tensor& a, const Tensor& b) {
     return detail::on_replicas("pow", a, b, [](const Tensor& u, const Tensor& v) { return pow(u, v); });
   if (const auto cast = detail::cast_operands("sensitive function", a, b)) return pow(cast.a, cast.b);
   detail::check_floating("pow", a);
+  detail::check_not_batch_mean("pow", a);
+  detail::check_not_batch_mean("pow", b);
   Tensor y = detail::binary("pow", backend::Binary::power, a, b);
   return record("pow", std::move(y), {a, b}, [a, b](const Tensor& g, Need need) {
     const Tensor one = ones({}, a.options());

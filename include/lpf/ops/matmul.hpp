@@ -31,6 +31,29 @@ LPF_ONCE Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
   shape.push_back(m);
   shape.push_back(n);
   Tensor y = empty(shape, a.options());
+  if (a.impl().from_samples || b.impl().from_samples) {
+    // The samples of an operand stay along a batch axis, or along its own axis of the result.
+    const auto axis_of = [&](const Tensor& t, bool transposed, bool left) {
+      const int from_end = t.impl().sample_axis < 0 ? 0 : t.rank() - t.impl().sample_axis;
+      const bool own = from_end == (left != transposed ? 2 : 1);
+      return from_end > 2 ? shape.rank() - from_end : own ? shape.rank() - (left ? 2 : 1) : -1;
+    };
+    const int of_a = axis_of(a, ta, true), of_b = axis_of(b, tb, false);
+    const int axis = std::max(of_a, of_b);
+    check_mean_beside("matmul", a, b, false);
+    const bool every = of_a >= 0 && of_b >= 0 && of_a != of_b;  // sample with every other
+    check<ReplicaError>(
+        !every || !(is_differentiated(a) || is_differentiated(b)), "matmul",
+        "multiplies each sample of a perturbed pass by those of other slices, which have other "
+        "replicas: such a loss is smoothed with M = 1, or computed within each sample");
+    if (a.impl().sample_axis != a.impl().mixed_axis && b.impl().sample_axis != b.impl().mixed_axis)
+      y.impl().sample_axis =
+          axis >= 0 && !every ? static_cast<std::int8_t>(axis)
+          : a.impl().sample_axis == a.impl().unknown_axis && b.impl().sample_axis == b.impl().unknown_axis
+              ? y.impl().unknown_axis
+          : every ? y.impl().mixed_axis
+                  : y.impl().summed_axis;
+  }
   backend::Gemm gemm{a.dtype(),
                      ta,
                      tb,
@@ -64,11 +87,38 @@ LPF_ONCE Tensor product(const Tensor& a, const Tensor& b, bool ta, bool tb) {
 
 }  // namespace detail
 
+namespace detail {
+/// The products of the replicas of two parameters, replica by replica.
+LPF_ONCE Tensor matmul_replicas(const Tensor& a, const Tensor& b) {
+  const PlanPtr plan = a.impl().replicas;
+  check<ReplicaError>(
+      a.is_replicated() && b.is_replicated(), "matmul", "a perturbed parameter of shape ",
+      a.is_replicated() ? a.shape() : b.shape(), " meets a plain tensor of shape ",
+      a.is_replicated() ? b.shape() : a.shape(),
+      ": an activation x [B, …, k] is multiplied by linear(x, transpose(parameter)), a constant "
+      "that is the same for all replicas by replicate(constant, parameter)");
+  check<ReplicaError>(b.impl().replicas == plan, "matmul",
+                      "the operands are replicas of two different perturbed passes");
+  check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ",
+                    a.shape(), " and ", b.shape());
+  const int rank = std::max({a.rank(), b.rank(), 2});
+  const auto matrices = [&](const Tensor& t, int new_axis) {
+    Tensor m = t.rank() == 1 ? unsqueeze(t, new_axis) : t;
+    while (m.rank() < rank) m = unsqueeze(m, 0);
+    return remove_replica_dim(m);
+  };
+  Tensor y = add_replica_dim(product(matrices(a, 0), matrices(b, 1), false, false), plan);
+  if (b.rank() == 1) y = squeeze(y, -1);
+  if (a.rank() == 1) y = squeeze(y, b.rank() == 1 ? -1 : -2);
+  return y;
+}
+}  // namespace detail
+
 /// Matrix product of the last two axes, with broadcast batch axes; a rank-1 operand is a
-/// row (left) or a column (right).
+/// row (left) or a column (right). Of replicas with replicas: each its own.
+/// @throws ReplicaError for replicas with a plain tensor; ShapeError if sizes do not fit.
 LPF_ONCE Tensor matmul(const Tensor& a, const Tensor& b) {
-  detail::check_plain("matmul", a);
-  detail::check_plain("matmul", b);
+  if (detail::any_replicated(a, b)) return detail::matmul_replicas(a, b);
   if (const auto cast = detail::cast_operands("matmul", a, b)) return matmul(cast.a, cast.b);
   check<ShapeError>(a.rank() >= 1 && b.rank() >= 1, "matmul", "operands need at least one axis, got ",
                     a.shape(), " and ", b.shape());

@@ -12,6 +12,7 @@ namespace detail {
 /// which they do not. The gradient is slope(x), 0 where the length is.
 template <class F, class Slope>
 Tensor length(const char* name, const Tensor& x, const Axes& over, bool keepdim, F f, Slope slope) {
+  check_each_sample(name, x, over);
   Tensor y;
   {
     const auto off = no_grad();
@@ -46,7 +47,8 @@ LPF_ONCE Tensor vector_norm(const Tensor& input, const Axes& axes = {}, bool kee
   detail::check_floating("vector_norm", input);
   if (input.is_replicated())
     return detail::reduce_replicas([&](const Tensor& t, const Axes& a) { return vector_norm(t, a, keepdim); },
-                                   input, detail::reduced_axes("vector_norm", axes, input.rank()));
+                                   input, detail::reduced_axes("vector_norm", axes, input.rank()),
+                                   detail::BatchMean::refused, "vector_norm");
   const Axes over = detail::reduced_axes("vector_norm", axes, input.rank());
   return detail::length(
       "vector_norm", detail::to_float32(input), over, keepdim,
@@ -64,7 +66,7 @@ LPF_ONCE Tensor stddev(const Tensor& input, const Axes& axes = {}, double correc
   if (input.is_replicated())
     return detail::reduce_replicas(
         [&](const Tensor& t, const Axes& a) { return stddev(t, a, correction, keepdim); }, input,
-        detail::reduced_axes("stddev", axes, input.rank()));
+        detail::reduced_axes("stddev", axes, input.rank()), detail::BatchMean::refused, "stddev");
   const Axes over = detail::reduced_axes("stddev", axes, input.rank());
   std::int64_t n = 1;
   for (int a : over) n *= input.shape()[a];

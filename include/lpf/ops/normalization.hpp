@@ -73,6 +73,9 @@ struct Affine {
     if (!plan) return;
     check<ShapeError>(x.rank() > shape.rank(), operation,
                       "a perturbed pass needs a batch axis, the input is ", x.shape());
+    check_samples_first(operation, x);
+    for (const Tensor* t : {&weight, &bias})
+      if (t->defined()) check_own_values(operation, *t);
     plan->meet(operation, x.shape(),
                x.rank() == 4 ? 3 : shape.rank());  // images may be folded, [B·T, H, W, C]
     for (Tensor* t : {&weight, &bias}) {

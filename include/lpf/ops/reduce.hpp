@@ -55,10 +55,12 @@ LPF_ONCE Shape without_axes(const Shape& shape, const Axes& axes) {
 
 /// f(replicas as a plain tensor, its axes): a reduction of each replica of x over the normalised axes `over`.
 template <class F>
-Tensor reduce_replicas(F f, const Tensor& x, Axes over) {
-  if (x.rank() == 0) return reduce_replicas(f, reshape(x, {1}), {0});
+Tensor reduce_replicas(F f, const Tensor& x, Axes over, BatchMean mean = BatchMean::refused,
+                       const char* operation = "a reduction") {
+  if (x.rank() == 0) return reduce_replicas(f, reshape(x, {1}), {0}, mean, operation);
   for (int& axis : over) ++axis;
-  return add_replica_dim(f(remove_replica_dim(x), over), x.impl().replicas);
+  return on_each_replica(
+      x, [&](const Tensor& t) { return f(t, over); }, mean, operation);
 }
 
 }  // namespace detail
@@ -68,12 +70,18 @@ LPF_ONCE Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) {
   const Axes over = detail::reduced_axes("sum", axes, x.rank());
   if (x.is_replicated())
     return detail::reduce_replicas([&](const Tensor& t, const Axes& a) { return sum(t, a, keepdim); }, x,
-                                   over);
+                                   over, detail::BatchMean::kept);
   const Tensor from = is_floating(x.dtype()) ? x : x.to(DType::int64);
   const DType result = detail::accumulation_dtype(from.dtype());
   Tensor kept = over.empty() ? from.detach().clone().to(result)
                              : detail::reduce(backend::Reduce::sum, from.detach(), over, result);
   Tensor y = keepdim ? kept : kept.alias(detail::without_axes(x.shape(), over));
+  if (const auto axis = x.impl().sample_axis; axis >= 0) {
+    const auto next = std::lower_bound(over.begin(), over.end(), axis);
+    y.impl().sample_axis = next != over.end() && *next == axis ? x.impl().summed_axis
+                           : keepdim                           ? axis
+                                     : static_cast<std::int8_t>(axis - (next - over.begin()));
+  }
   return record("sum", std::move(y), {x},
                 [from = x.shape(), shape = kept.shape(), dtype = from.dtype()](const Tensor& g, Need) {
                   return Grads{expand(reshape(g, shape).to(dtype), from)};
@@ -113,8 +121,10 @@ LPF_ONCE Tensor Tensor::mean(std::initializer_list<int> axes, bool keepdim) cons
 LPF_ONCE Tensor var(const Tensor& input, const Axes& axes = {}, double correction = 1, bool keepdim = false) {
   detail::check_floating("var", input);
   const Tensor x = detail::to_float32(input);
+  const Axes over = detail::reduced_axes("var", axes, x.rank());
+  detail::check_each_sample("var", x, over);
   std::int64_t n = 1;
-  for (int a : detail::reduced_axes("var", axes, x.rank())) n *= x.shape()[a];
+  for (int a : over) n *= x.shape()[a];
   const Tensor near = sub(x, mean(x, axes, true));
   const Tensor centred = sub(near, mean(near, axes, true));  // a large mean is rounded: what is left of it
   return detail::divided(sum(mul(centred, centred), axes, keepdim),
@@ -150,11 +160,19 @@ LPF_ONCE Tensor Tensor::argmax(int axis) const { return lpf::argmax(*this, axis)
 
 namespace detail {
 LPF_ONCE Tensor of_bools(backend::Reduce op, const Tensor& x) {
+  if (x.is_replicated())
+    return on_each_replica(
+        x,
+        [op](const Tensor& t) {
+          return reduce_run(op, t.detach().to(DType::bool_), 1, t.rank() - 1, DType::bool_)
+              .reshape(Shape{t.shape()[0]});
+        },
+        BatchMean::kept);
   return reduce_run(op, x.detach().to(DType::bool_), 0, x.rank(), DType::bool_).reshape(Shape{});
 }
 }  // namespace detail
 
-/// True if all (any) elements are true; of rank 0.
+/// True if all (any) elements are true; of rank 0. Of replicas: each its own.
 LPF_ONCE Tensor all(const Tensor& x) { return detail::of_bools(backend::Reduce::all, x); }
 LPF_ONCE Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::any, x); }
 
@@ -162,6 +180,8 @@ LPF_ONCE Tensor any(const Tensor& x) { return detail::of_bools(backend::Reduce::
 /// 0. Integers and bools are multiplied in int64, bfloat16 in float32.
 LPF_ONCE Tensor prod(const Tensor& x, int axis, bool keepdim = false) {
   axis = normalize_axis("prod", axis, x.rank());
+  detail::check_own_values("prod", x);
+  detail::check_each_sample("prod", x, {axis});
   Tensor y = is_floating(x.dtype()) ? detail::to_float32(x) : x.to(DType::int64);
   if (x.shape()[axis] == 0) y = affine(sum(y, {axis}, true), 1, 1);  // with the history of y
   while (y.shape()[axis] > 1) {

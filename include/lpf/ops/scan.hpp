@@ -28,6 +28,7 @@ LPF_ONCE Tensor cumsum(const Tensor& x, int axis) {
   axis = normalize_axis("cumsum", axis, x.rank());
   if (x.is_replicated())
     return detail::add_replica_dim(cumsum(detail::remove_replica_dim(x), axis + 1), x.impl().replicas);
+  detail::check_each_sample("cumsum", x, {axis});
   return detail::running_sum(is_floating(x.dtype()) ? detail::to_float32(x) : x.to(DType::int64), axis,
                              false);
 }

@@ -103,7 +103,7 @@ LPF_ONCE Tensor scatter(const Tensor& x, int axis, const Tensor& index, double v
 /// float32. The index may cover a part of the source and of x. PyTorch's torch.scatter_add.
 /// @throws as scatter(); DTypeError for bools.
 LPF_ONCE Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source) {
-  if (const auto cast = detail::cast_operands("scatter", x, source))
+  if (const auto cast = detail::cast_operands("scatter_add", x, source))
     return scatter_add(cast.a, axis, index, cast.b);
   axis = detail::check_scatter("scatter_add", x, axis, index, source);
   detail::check_arithmetic("scatter_add", x);
@@ -117,7 +117,7 @@ LPF_ONCE Tensor scatter_add(const Tensor& x, int axis, const Tensor& index, cons
 /// @throws as scatter(); DTypeError for bools, and for an alpha that is no whole number where x is of integers.
 LPF_ONCE Tensor index_add(const Tensor& x, int axis, const Tensor& index, const Tensor& source,
                           double alpha = 1) {
-  if (const auto cast = detail::cast_operands("scatter", x, source))
+  if (const auto cast = detail::cast_operands("index_add", x, source))
     return index_add(cast.a, axis, index, cast.b, alpha);
   for (const Tensor* t : {&x, &index, &source}) detail::check_plain("index_add", *t);
   axis = normalize_axis("index_add", axis, x.rank());

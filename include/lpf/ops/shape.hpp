@@ -11,17 +11,20 @@ namespace lpf {
 
 /// The same elements in another shape (a view).
 LPF_ONCE Tensor reshape(const Tensor& x, const Shape& shape) {
-  if (x.is_replicated()) {
-    const PlanPtr plan = x.impl().replicas;
-    return detail::add_replica_dim(reshape(detail::remove_replica_dim(x), shape.prepended(plan->count())),
-                                   plan);
-  }
+  if (x.is_replicated())
+    return detail::on_each_replica(
+        x, [&](const Tensor& t) { return reshape(t, shape.prepended(t.shape()[0])); },
+        detail::BatchMean::kept);
   check<ShapeError>(shape.numel() == x.numel(), "reshape", "shape ", x.shape(), " has ", x.numel(),
                     " elements, ", shape, " has ", shape.numel());
   Tensor y = x.alias(shape);
-  if (x.impl().sample_axis >= 0)  // behind new axes of size 1
-    y.impl().sample_axis = static_cast<std::int8_t>(
-        std::find_if(shape.begin(), shape.end(), [](auto n) { return n != 1; }) - shape.begin());
+  if (x.impl().sample_axis >= 0) {  // split, folded, or behind new axes of size 1
+    int axis = 0;
+    const std::int64_t before = x.shape().product(0, x.impl().sample_axis);
+    while (axis < shape.rank() && (shape[axis] == 1 || shape.product(0, axis) < before)) ++axis;
+    const bool found = axis < shape.rank() && shape.product(0, axis) == before;
+    y.impl().sample_axis = found ? static_cast<std::int8_t>(axis) : x.impl().mixed_axis;
+  }
   return record("reshape", std::move(y), {x},
                 [from = x.shape()](const Tensor& g, Need) { return Grads{reshape(g, from)}; });
 }
@@ -68,14 +71,20 @@ LPF_ONCE Tensor unsqueeze(const Tensor& x, int axis) {
 LPF_ONCE Tensor Tensor::squeeze(int axis) const { return lpf::squeeze(*this, axis); }
 LPF_ONCE Tensor Tensor::unsqueeze(int axis) const { return lpf::unsqueeze(*this, axis); }
 
-/// Repeats x along axes of size 1 and new leading axes up to `shape`.
+namespace detail {
+Tensor expand_replicas(const Tensor& x, const Shape& shape);  // ops/replicate.hpp
+}  // namespace detail
+
+/// Repeats x along axes of size 1 and new leading axes up to `shape`. A parameter of a perturbed pass that is
+/// repeated along a first axis of as many rows as there are samples, or a multiple, becomes an activation, in which
+/// each sample has its replica (a class token); repeated along others it stays a parameter.
 LPF_ONCE Tensor expand(const Tensor& x, const Shape& shape) {
-  detail::check_plain("expand", x);
   if (x.shape() == shape) return x;
+  if (x.is_replicated()) return detail::expand_replicas(x, shape);
   check<ShapeError>(x.rank() <= shape.rank() && broadcast("expand", x.shape(), shape) == shape, "expand",
                     "shape ", x.shape(), " does not expand to ", shape);
-  detail::check_sample_axis("expand", x, shape);
   Tensor y = empty(shape, x.options());
+  if (x.impl().from_samples) detail::follow_broadcast("expand", y, {x});
   x.backend().assign(detail::view_of(y), detail::view_as(x, shape));
   return record("expand", std::move(y), {x},
                 [from = x.shape()](const Tensor& g, Need) { return Grads{sum_to(g, from)}; });
@@ -86,7 +95,8 @@ LPF_ONCE Tensor permute(const Tensor& x, const Axes& axes) {
   if (x.is_replicated()) {
     Axes shifted{0};
     for (int a : axes) shifted.push_back(normalize_axis("permute", a, x.rank()) + 1);
-    return detail::add_replica_dim(permute(detail::remove_replica_dim(x), shifted), x.impl().replicas);
+    return detail::on_each_replica(
+        x, [&](const Tensor& t) { return permute(t, shifted); }, detail::BatchMean::kept);
   }
   check<ShapeError>(static_cast<int>(axes.size()) == x.rank(), "permute", axes.size(),
                     " axes given for a tensor of shape ", x.shape());
@@ -104,6 +114,8 @@ LPF_ONCE Tensor permute(const Tensor& x, const Axes& axes) {
   }
   Tensor y = empty(shape, x.options());
   x.backend().assign(detail::view_of(y), from);
+  if (const int axis = x.impl().sample_axis; axis >= 0)
+    y.impl().sample_axis = static_cast<std::int8_t>(inverse[static_cast<std::size_t>(axis)]);
   return record("permute", std::move(y), {x},
                 [inverse](const Tensor& g, Need) { return Grads{permute(g, inverse)}; });
 }
@@ -152,8 +164,8 @@ LPF_ONCE Tensor place(const Tensor& x, const Shape& shape, int axis, std::int64_
 LPF_ONCE Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
   axis = normalize_axis("slice", axis, x.rank());
   if (x.is_replicated())
-    return detail::add_replica_dim(slice(detail::remove_replica_dim(x), axis + 1, start, stop, step),
-                                   x.impl().replicas);
+    return detail::on_each_replica(
+        x, [&](const Tensor& t) { return slice(t, axis + 1, start, stop, step); }, detail::BatchMean::kept);
   check(step > 0, "slice", "step must be positive, got ", step);
   const std::int64_t n = x.shape()[axis];
   start = std::clamp<std::int64_t>(start < 0 ? start + n : start, 0, n);
@@ -170,6 +182,7 @@ LPF_ONCE Tensor slice(const Tensor& x, int axis, std::int64_t start, std::int64_
     if (y.numel() > 0)
       x.backend().assign(detail::view_of(y), detail::strided_part(x, axis, start, count, step));
   }
+  y.impl().sample_axis = x.impl().sample_axis;  // also of a part of the samples
   return record("slice", std::move(y), {x}, [from = x.shape(), axis, start, step](const Tensor& g, Need) {
     return Grads{detail::place(g, from, axis, start, step)};
   });
@@ -197,10 +210,30 @@ LPF_ONCE Tensor Tensor::operator[](std::int64_t index) const {
   return lpf::squeeze(lpf::slice(*this, 0, i, i + 1), 0);
 }
 
+Tensor concatenate(std::span<const Tensor> parts, int axis = 0);
+namespace detail {
+/// Replicas joined, with constants among them that are the same for all replicas.
+LPF_ONCE Tensor concatenate_replicas(std::span<const Tensor> parts, int axis, const PlanPtr& plan) {
+  std::vector<Tensor> all;
+  for (const Tensor& p : parts) {
+    check<ReplicaError>(p.is_replicated() ? p.impl().replicas == plan : !p.impl().from_samples, "concatenate",
+                        p.is_replicated() ? "the operands are replicas of two different perturbed passes"
+                                          : "a perturbed parameter meets an activation of shape ",
+                        p.is_replicated() ? Shape() : p.shape(),
+                        ": give it the axis of the samples, expand(parameter, {B, …})");
+    all.push_back(p.is_replicated() ? remove_replica_dim(p, BatchMean::kept)
+                                    : expand(p, p.shape().prepended(plan->count())));
+  }
+  return add_replica_dim(concatenate(all, axis + 1), plan);
+}
+}  // namespace detail
+
 /// Joins tensors along an existing axis; the other sizes must agree.
-LPF_ONCE Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
+LPF_ONCE Tensor concatenate(std::span<const Tensor> parts, int axis) {
   check<ShapeError>(!parts.empty(), "concatenate", "there is nothing to join");
   axis = normalize_axis("concatenate", axis, parts[0].rank());
+  for (const Tensor& p : parts)
+    if (p.is_replicated()) return detail::concatenate_replicas(parts, axis, p.impl().replicas);
   std::int64_t total = 0;
   for (const Tensor& p : parts) {
     if (detail::is_cast("concatenate", parts[0], p)) {
@@ -208,8 +241,8 @@ LPF_ONCE Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
       for (const Tensor& q : parts) wide.push_back(detail::to_float32(q));
       return concatenate(wide, axis);
     }
-    detail::check_plain("concatenate", p);
     detail::check_same_kind("concatenate", parts[0], p);
+    detail::check_mean_beside("concatenate", parts[0], p, true);
     check<ShapeError>(
         p.rank() == parts[0].rank() && p.shape().with(axis, 0) == parts[0].shape().with(axis, 0),
         "concatenate", "shapes ", parts[0].shape(), " and ", p.shape(), " differ outside axis ", axis);
@@ -225,6 +258,8 @@ LPF_ONCE Tensor concatenate(std::span<const Tensor> parts, int axis = 0) {
     at += p.shape()[axis];
   }
   begin.push_back(at);
+  for (const Tensor& p : parts)  // one batch behind another: no longer slice by slice
+    if (p.impl().sample_axis == axis) y.impl().sample_axis = p.impl().mixed_axis;
   return record("concatenate", std::move(y), parts, [axis, begin](const Tensor& g, Need need) {
     Grads grads(need.size());
     for (std::size_t i = 0; i < need.size(); ++i)
@@ -265,7 +300,8 @@ LPF_ONCE std::vector<Tensor> split(const Tensor& x, std::int64_t size, int axis 
 /// A copy with its own memory.
 LPF_ONCE Tensor clone(const Tensor& x) {
   if (x.is_replicated())
-    return detail::add_replica_dim(clone(detail::remove_replica_dim(x)), x.impl().replicas);
+    return detail::on_each_replica(
+        x, [](const Tensor& t) { return clone(t); }, detail::BatchMean::kept);
   Tensor y = empty_like(x);
   x.backend().copy(y.raw(), x.raw(), static_cast<std::size_t>(x.numel()) * size_of(x.dtype()));
   return record("clone", std::move(y), {x}, [](const Tensor& g, Need) { return Grads{g}; });

@@ -32,7 +32,9 @@ LPF_ONCE Tensor softmax(const char* name, const Tensor& x, int axis, bool logari
   check_floating(name, x);
   if (const auto cast = cast_operands("softmax", x)) return softmax(name, cast.a, axis, logarithm);
   if (x.is_replicated())
-    return add_replica_dim(softmax(name, remove_replica_dim(x), axis + 1, logarithm), x.impl().replicas);
+    return on_each_replica(
+        x, [&](const Tensor& t) { return softmax(name, t, axis + 1, logarithm); }, BatchMean::refused, name);
+  check_each_sample(name, x, {axis});
   if (axis == x.rank() - 1) return softmax_rows(x, logarithm);
   return transpose(softmax_rows(transpose(x, axis, -1), logarithm), axis, -1);
 }

@@ -24,6 +24,7 @@ LPF_ONCE TopK topk(const Tensor& x, std::int64_t k, int axis = -1, bool largest 
   const std::int64_t n = x.shape()[axis];
   check(k >= 0 && k <= n, "topk", "k is ", k, ", and axis ", axis, " of shape ", x.shape(), " has ", n,
         " elements: k must be in [0, ", n, "]");
+  detail::check_each_sample("topk", x, {axis});
   if (x.is_replicated()) {
     const TopK all = topk(detail::remove_replica_dim(x), k, axis + 1, largest);
     const PlanPtr plan = x.impl().replicas;

@@ -1,13 +1,16 @@
 // Parts of linear(): the product with replicas that are not in memory, the bias, and the checks of its operands.
 #pragma once
 
-#include "lpf/ops/replicate.hpp"
+#include "lpf/ops/flipout.hpp"
 
 namespace lpf::detail {
 
 /// Number of replicas from which the gradient of a layer's input may be computed with replicas drawn within
 /// the product, where one thread draws all of a replica.
 inline constexpr std::int64_t fewest_pending_replicas = 4;
+
+/// Rows of a slice below which flipout's replicas are applied by two products over the batch (ops/flipout.hpp).
+inline constexpr std::int64_t fewest_rows_to_flip = 16;
 
 /// `product` with B = the replicas of the weight w from `first` on, drawn by the kernel, a tile at a time; n and
 /// k are set. Returns whether it was computed: it is if the replicas are not in memory
@@ -16,11 +19,16 @@ LPF_ONCE bool multiply_and_draw(backend::Gemm product, const Tensor& w, std::int
   const backend::Table& table = w.backend();
   const Rematerializer* pending = w.impl().storage->pending();
   const backend::Replicas* replicas = pending ? pending->replicas() : nullptr;
-  if (!replicas || !table.gemm_replicas) return false;
+  if (!replicas) return false;
   const backend::Segment& s = replicas->segment;
   const bool forward = product.transpose_b && product.n == s.rows && product.k == s.length;
   const bool input_gradient = !product.transpose_b && product.k == s.rows && product.n == s.length;
-  if (!forward && !(input_gradient && replicas->count >= fewest_pending_replicas)) return false;
+  if (!forward && !input_gradient) return false;
+  if (flipped(w) && s.inputs == s.length && product.m < fewest_rows_to_flip) {
+    multiply_flipped(table, w.device(), product, *replicas, first);
+    return true;
+  }
+  if (!table.gemm_replicas || (input_gradient && replicas->count < fewest_pending_replicas)) return false;
   product.replicas = replicas;
   product.first_replica = first;
   table.gemm_replicas(product);

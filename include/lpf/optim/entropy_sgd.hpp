@@ -90,7 +90,7 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
         const filter::Perturbation around(params_, rows, pass);
         const Tensor l = loss();
         l.backward(full_like(l, 1.0 / o.accumulate));
-        total = add(total, l.detach());
+        total = add(total, mean_replicas(l.detach()));
       }
       if (o.clip_norm > 0) clip_grad_norm(params_, o.clip_norm);
       const Tensor xi =

@@ -103,7 +103,7 @@ class SAM {
       const auto [at_theta, offsets] = ascend_by_slice(loss, k, batch);
       const auto scope = pass_at(offsets, options_.batch_norm, batch);
       backward(loss, k);
-      total = add(total, affine(at_theta.detach(), share(), 0));
+      total = add(total, affine(mean_replicas(at_theta.detach()), share(), 0));
     }
     return total;
   }
@@ -126,7 +126,7 @@ class SAM {
   Tensor backward(Loss& loss, std::int64_t k) const {
     const Tensor l = loss_of(loss, k);
     l.backward(full_like(l, share()));
-    return affine(l.detach(), share(), 0);
+    return affine(mean_replicas(l.detach()), share(), 0);
   }
 
   /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r. Its

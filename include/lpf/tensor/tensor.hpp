@@ -6,6 +6,7 @@
 // new tensors and never change their operands.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <initializer_list>
 #include <memory>
@@ -40,8 +41,14 @@ struct TensorImpl {
   std::shared_ptr<Storage> storage;
   std::shared_ptr<Node> node;             // of its operation, or its leaf node if it requires a gradient
   std::shared_ptr<ReplicaPlan> replicas;  // of a replicated tensor: the data is [M, shape…]
-  std::int8_t sample_axis = -1;  // of rows read by indices [B] in a perturbed pass, where it is known
-  bool sum_gradient = false;     // replicated, and the gradient may arrive already summed over the replicas
+  bool sum_gradient = false;  // replicated, and the gradient may arrive already summed over the replicas
+  /// In a pass of several replicas. Plain: computed from activations, in which each sample has the replica of its
+  /// slice. Replicated: a batch mean, of which the slices' parts are not known, was added to every replica.
+  bool from_samples = false;
+  std::int8_t sample_axis = unknown_axis;  // of a plain tensor from samples: the axis along which they lie
+  static constexpr std::int8_t unknown_axis = -1;  // an operation without a rule
+  static constexpr std::int8_t summed_axis = -2;   // the samples were summed
+  static constexpr std::int8_t mixed_axis = -3;    // they are in another order, or several lie together
 };
 
 /// Deliberately not inlined: every function that holds a tensor ends with it.
@@ -92,8 +99,9 @@ class Tensor {
   std::span<T> span() const {
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
-  /// The only element, converted to T; of a replicated scalar the mean over the replicas, each with the share
-  /// of its slice. ShapeError unless there is exactly one.
+  /// The only element, converted to T (to an integer: without its fraction); of a replicated scalar the mean over
+  /// the replicas, each with the share of its slice, or for T = bool whether all are true. ShapeError unless there
+  /// is exactly one.
   template <class T = double>
   T item() const;
   /// All elements, converted to T, as a vector on the host.
@@ -312,20 +320,19 @@ std::vector<T> Tensor::to_vector() const {
   return out;
 }
 
-namespace detail {
-LPF_ONCE double mean_of_replicas(const Tensor& scalar) {
-  const ReplicaPlan& plan = *scalar.impl().replicas;
-  const auto values = scalar.alias({plan.count()}).to_vector();
-  double mean = 0;
-  for (std::int64_t r = 0; r < plan.count(); ++r) mean += plan.share(r) * values[static_cast<std::size_t>(r)];
-  return mean;
-}
-}  // namespace detail
+Tensor mean_replicas(const Tensor& x);  // ops/replicate.hpp
 
 template <class T>
 T Tensor::item() const {
   check<ShapeError>(numel() == 1, "item", "needs exactly one element, the tensor has shape ", shape());
-  if (is_replicated()) return static_cast<T>(detail::mean_of_replicas(*this));
+  if (is_replicated()) {
+    if constexpr (std::is_same_v<T, bool>) {
+      const auto each = alias({impl().replicas->count()}).template to_vector<bool>();
+      return std::find(each.begin(), each.end(), false) == each.end();
+    } else {
+      return mean_replicas(is_floating(dtype()) ? detach() : detach().to(DType::float32)).template item<T>();
+    }
+  }
   T value;
   copy_to_host(dtype_of<T>(), &value);
   return value;

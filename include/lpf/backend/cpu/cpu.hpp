@@ -4,6 +4,7 @@
 
 #include "lpf/backend/cpu/allocator.hpp"
 #include "lpf/backend/cpu/elementwise.hpp"
+#include "lpf/backend/cpu/flipout.hpp"
 #include "lpf/backend/cpu/gemm.hpp"
 #include "lpf/backend/cpu/gemm_replicas.hpp"
 #include "lpf/backend/cpu/index.hpp"
@@ -43,6 +44,8 @@ void fill_floating(Table& t) {
   t.cross_entropy_backward = cross_entropy_backward<T>;
   t.filter_norms = filter_norms<T>;
   t.perturb = perturb<T>;
+  t.draw_signs = draw_signs<T>;
+  t.flip = flip<T>;
   t.sgd = sgd<T>;
   t.pre_activation_noise = pre_activation_noise<T>;
   t.gemm_replicas = gemm_replicas<T>;
@@ -89,6 +92,8 @@ inline void fill_core(Table& t) {
   t.uniform = uniform;
   t.filter_norms = ByType<&Table::filter_norms>::call;
   t.perturb = ByType<&Table::perturb>::call;
+  t.draw_signs = ByType<&Table::draw_signs>::call;
+  t.flip = ByType<&Table::flip>::call;
   t.sgd = ByType<&Table::sgd>::call;
   t.pre_activation_noise = ByType<&Table::pre_activation_noise>::call;
   t.gemm_replicas = ByType<&Table::gemm_replicas>::call;

@@ -3,18 +3,20 @@
 // would cross the memory bus three times.
 #pragma once
 
+#include "lpf/backend/cpu/flipout.hpp"
 #include "lpf/backend/cpu/gemm.hpp"
 #include "lpf/backend/cpu/simd_noise.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// One draw of a weight's noise, and the replicas derived from it: one, or an antithetic pair.
+/// One draw of a weight's noise, and the replicas derived from it: one, or an antithetic pair. With flipout, the
+/// replica of these signs.
 template <class T>
 class ReplicaTile {
  public:
   ReplicaTile(const Replicas& w, std::int64_t draw, std::int64_t rows)
-      : w_(w), stream_(w.key), tile_(rows * w.segment.length) {
+      : w_(w), stream_(w.key), tile_(rows * w.segment.length), draw_(draw) {
     stream_.replica = static_cast<std::uint32_t>(draw);
     stream_.parameter = w.segment.parameter;
     for (int half = 0; half <= w.antithetic; ++half)
@@ -22,6 +24,10 @@ class ReplicaTile {
   }
   /// Computes filters [begin, end) of the draw's replicas: half(0), and half(1) of a pair.
   void make(std::int64_t begin, std::int64_t end) const {
+    if (w_.noise)
+      return flip_rows(
+          w_.segment, begin, end, static_cast<const T*>(w_.theta), static_cast<const T*>(w_.noise),
+          static_cast<const T*>(w_.signs) + draw_ * (w_.segment.rows + w_.segment.inputs), half_[0]);
     perturb_rows(stream_, {begin, end}, w_.segment.length, static_cast<const T*>(w_.theta),
                  static_cast<const T*>(w_.scale) + w_.segment.first_scale, half_[0], half_[1]);
   }
@@ -30,7 +36,7 @@ class ReplicaTile {
  private:
   const Replicas& w_;
   NoiseKey stream_;
-  std::int64_t tile_;
+  std::int64_t tile_, draw_;
   T* half_[2] = {};
 };
 
@@ -44,7 +50,8 @@ void gemm_replicas(const Gemm& g) {
   const std::int64_t first = g.first_replica;
   if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
   const std::int64_t rows = w.segment.rows, length = w.segment.length, per_draw = w.antithetic ? 2 : 1;
-  constexpr std::int64_t tile_elements = 1 << 16, unit = 16;  // a quarter megabyte of float
+  constexpr std::int64_t unit = 16;
+  const std::int64_t tile_elements = w.noise ? 1 << 15 : 1 << 16;  // with θ and noise beside the replica
   const std::int64_t fit = tile_elements / std::max<std::int64_t>(1, length * per_draw);
   const std::int64_t step = std::min(rows, fit >= 64 ? fit / 64 * 64 : std::max(unit, fit / unit * unit));
   const std::int64_t tiles = (rows + step - 1) / step, first_draw = first / per_draw,
@@ -72,16 +79,15 @@ void gemm_replicas(const Gemm& g) {
   if (g.transpose_b) {
     parallel_for(draws * tiles, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
-        const std::int64_t draw = first_draw + t / tiles;
-        multiply(ReplicaTile<T>(w, draw, step), draw, t % tiles * step);
+        const std::int64_t draw = first_draw + t % draws;
+        multiply(ReplicaTile<T>(w, draw, step), draw, t / draws * step);
       }
     });
   } else {
     parallel_for(draws, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t d = begin; d < end; ++d) {
-        const ReplicaTile<T> tile(w, first_draw + d, step);
-        for (std::int64_t row = 0; row < rows; row += step) multiply(tile, first_draw + d, row);
-      }
+      for (std::int64_t row = 0; row < rows; row += step)
+        for (std::int64_t d = begin; d < end; ++d)
+          multiply(ReplicaTile<T>(w, first_draw + d, step), first_draw + d, row);
     });
   }
 }

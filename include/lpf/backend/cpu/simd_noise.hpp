@@ -201,8 +201,8 @@ struct RowRange {
 /// A row of a parameter (a filter) is `len` contiguous elements with its own noise scale:
 ///   plus[row, col] = theta[row, col] + scale[row] * e, e = Gaussian number row * len + col of the stream,
 /// for the rows of the range, and minus[row, col] = theta[row, col] - scale[row] * e, the other half of
-/// an antithetic pair, unless minus is null. theta and scale are those of the whole parameter; plus and
-/// minus begin with row rows.begin, and without minus plus may alias that row of theta. Throws
+/// an antithetic pair, unless minus is null. theta (null: 0) and scale are those of the whole parameter; plus
+/// and minus begin with row rows.begin, and without minus plus may alias that row of theta. Throws
 /// ValueError for an impossible range.
 template <class T>
 void perturb_rows(const NoiseKey& key, RowRange rows, std::int64_t len, const T* theta, const T* scale,
@@ -215,7 +215,8 @@ void perturb_rows(const NoiseKey& key, RowRange rows, std::int64_t len, const T*
   alignas(64) T noise[tile], s[tile + 16];
   const std::int64_t first = rows.begin * len, end = rows.end * len;
   const auto shift = [&](std::int64_t i, const T* e, std::int64_t n, auto scale_of) {
-    const T* from = theta + i;
+    static constexpr T none[tile] = {};
+    const T* from = theta ? theta + i : none;
     T *up = plus + (i - first), *down = minus + (i - first);
     if (minus) {
       LPF_SIMD

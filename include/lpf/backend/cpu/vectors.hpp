@@ -84,7 +84,7 @@ void perturb(DType, const Segment* segments, const std::int64_t* place, std::int
       NoiseKey stream = key;
       stream.replica = static_cast<std::uint32_t>(draw);
       stream.parameter = segment.parameter;
-      const T* from = static_cast<const T*>(theta) + segment.offset;
+      const T* from = theta ? static_cast<const T*>(theta) + segment.offset : nullptr;
       const T* s = static_cast<const T*>(scale) + segment.first_scale;
       const std::int64_t size = segment.rows * segment.length;
       T* to = static_cast<T*>(out) + place[at] + row * segment.length;
