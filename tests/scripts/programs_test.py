@@ -15,7 +15,7 @@ import time
 import unittest
 
 folder = pathlib.Path(sys.argv[1]).resolve()
-programs = ["augment", "compare", "digits", "estimators", "landscape", "quadratics", "sharpness", "study", "train"]
+programs = ["augment", "compare", "digits", "estimators", "landscape", "quadratics", "sharpness", "study", "theory", "train"]
 largest = str(2**63 - 1)
 
 
@@ -74,8 +74,9 @@ class Programs(unittest.TestCase):
         modes += [("train", "--recipes"), ("train", "--optimizers"), ("train", "--models"), ("train", "--dry-run"),
                   ("train", "--epochs", 1, "--train-samples", 100, "--out", "full"), ("compare", "run"),
                   ("augment", "--columns", 1, "--only", "flip"), ("study", "--dry-run"), ("study", "--limit", 1),
-                  ("digits", "--seeds", 1, "--epochs", 1),
-                  ("estimators", "--net", "mlp", "--epochs", 1, "--draws", 20), ("quadratics", "--dimensions", 10, "--draws", 2),
+                  ("digits", "--seeds", 1, "--epochs", 1), ("theory", "--quick"),
+                  ("estimators", "--net", "mlp", "--epochs", 1, "--draws", 20),
+                  ("quadratics", "--dimensions", 10, "--draws", 2),
                   ("landscape", "--points", 3, "--epochs", 2, "--draws", 1),
                   ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
         for mode in modes:
@@ -101,7 +102,7 @@ class Programs(unittest.TestCase):
         self.assertEqual({line.count(",") for line in lines}, {lines[0].count(",")})
 
     def test_two_dashes_end_the_flags(self):
-        for program in ["augment", "digits", "estimators", "landscape", "quadratics", "study", "train"]:
+        for program in ["augment", "digits", "estimators", "landscape", "quadratics", "study", "theory", "train"]:
             self.refused(program, "--", "--seed", says="no place for '--seed'")
         self.succeeds("train", "--models", "--")
         self.short_run("./-run")
@@ -198,10 +199,10 @@ class Programs(unittest.TestCase):
         self.assertFalse((self.dir / "new.safetensors").exists())
         self.refused("compare", "run", "--out", "none/x.html", says="none/x.html")
         (self.dir / "file").touch()
-        for program in ["digits", "landscape", "quadratics", "study"]:
+        for program in ["digits", "landscape", "quadratics", "study", "theory"]:
             self.refused(program, "--out", "file/out", says="file")
         (self.dir / "out/report.html").mkdir(parents=True)
-        for program in ["digits", "quadratics", "study"]:
+        for program in ["digits", "quadratics", "study", "theory"]:
             self.refused(program, "--out", "out", says="report.html")
         self.refused("augment", "--out", "run", says="run")
         self.assertLess(time.monotonic() - begin, 60)
@@ -229,7 +230,8 @@ class Programs(unittest.TestCase):
                                                                           "--measures", "low_pass", "--draws", "2"],
                   "study": ["--dry-run"], "quadratics": ["--dimensions", "10", "--draws", "2"],
                   "digits": ["--seeds", "1", "--epochs", "1"],
-                  "landscape": ["--points", "3", "--epochs", "2", "--draws", "1"], "augment": ["--columns", "1"]}
+                  "landscape": ["--points", "3", "--epochs", "2", "--draws", "1"], "augment": ["--columns", "1"],
+                  "theory": ["--quick", "--only", "landscape"]}
         for program in programs:
             for flag in re.findall(r"(--?[\w-]+)(?:,--\w+)? (?:INT|UINT)", self.succeeds(program, "--help")):
                 for value in [largest, "-" + largest, "9" * 30]:
