@@ -149,7 +149,7 @@ inline std::vector<Plan> make_plans() {
        .updates = 20000,
        .stop = 0.01,
        .check = 4,
-       .effort = {.draws = 50, .steps = 30, .starts = 1, .chains = 2}},
+       .effort = {.draws = 32, .steps = 20, .starts = 1, .chains = 2}},
       // Without skip connections a ResNet of this width without batch norm does not reach the loss, so the paper's
       // factor `skip` is left out.
       {.study = "grid",
@@ -166,7 +166,7 @@ inline std::vector<Plan> make_plans() {
        .epochs = 500,
        .milestones = {150, 200},
        .stop = 0.01,
-       .effort = {.draws = 32, .steps = 20, .starts = 1, .chains = 2}},
+       .effort = {.draws = 24, .steps = 12, .starts = 1, .chains = 2}},
       {.study = "grid",
        .grid = "paper",
        .description = "; w of the network: 8w channels in its first stage",
@@ -301,6 +301,7 @@ inline Plan varied(Plan plan, const Variation& v) {
   lpf::check(plan.small() || !v.cifar10, "study", "the paper's size is on CIFAR-10 as it is");
   if (!v.network.empty() && v.network != plan.network) {
     plan.network = v.network;
+    plan.effort = {.draws = 50, .steps = 20, .starts = 1, .chains = 2};
     plan.shared.erase("width");  // that of the network
     for (Factor& f : plan.factors)
       if (f.name == "width" && v.network == "convnet")
