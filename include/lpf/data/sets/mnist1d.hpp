@@ -94,8 +94,7 @@ inline Values linspace(double first, double last, std::size_t n) {
   return out;
 }
 
-/// `y` at n points from its first to its last, linear in between: numpy.interp. Whether a value is zero decides about
-/// the noise, so product and sum are rounded separately, as there: a fused multiply-add would be a tiny number.
+/// `y` at n points from its first to its last, linear in between: numpy.interp. Zero between zeros.
 inline Values interpolate(const Values& y, std::size_t n) {
   const Values at = linspace(0, 1, y.size()), wanted = linspace(0, 1, n);
   Values out(n);
@@ -103,8 +102,7 @@ inline Values interpolate(const Values& y, std::size_t n) {
     while (j + 1 < y.size() && at[j + 1] <= wanted[i]) ++j;
     out[i] = y[j];
     if (j + 1 == y.size() || at[j] == wanted[i]) continue;
-    const volatile double rise = (y[j + 1] - y[j]) / (at[j + 1] - at[j]) * (wanted[i] - at[j]);
-    out[i] += rise;
+    out[i] += (y[j + 1] - y[j]) / (at[j + 1] - at[j]) * (wanted[i] - at[j]);
   }
   return out;
 }
