@@ -84,6 +84,29 @@ TEST_CASE("study: images are normalised by what the plan says, test images by th
   CHECK(lpf::test::same_bits(sets("published", 2).test.images, sets("published", 0).test.images));
 }
 
+TEST_CASE("study: a part of CIFAR-10 in a small plan, normalised by the published constants") {
+  const auto images = [](std::int64_t n) -> TensorDataset {
+    Tensor x = empty({n, 32, 32, 3}, {.dtype = DType::uint8}), y = empty({n}, {.dtype = int64});
+    for (std::int64_t i = 0; i < n; ++i) {
+      y.data<std::int64_t>()[i] = i % 10;
+      std::fill_n(x.data<std::uint8_t>() + i * 3072, 3072, static_cast<std::uint8_t>(i % 256));
+    }
+    return {x, y};
+  };
+  const Sets source{images(600), images(2100)};
+  const Plan plan = varied(plan_of("grid", "medium"), {.cifar10 = true});
+  const Sets sets = splits_of(plan, plan.settings(0), source);
+  CHECK(sets.train.images.shape() == Shape{300, 32, 32, 3});
+  CHECK(sets.test.size() == 2000);
+  CHECK(sets.test.labels.span<std::int64_t>()[13] == 3);
+  const float* pixel = sets.test.images.data<float>() + 200 * 3072;
+  CHECK(pixel[0] == doctest::Approx((200 / 255.0 - .4914) / .2023).epsilon(1e-5));
+  CHECK(pixel[2] == doctest::Approx((200 / 255.0 - .4465) / .2010).epsilon(1e-5));
+  const Sets other = splits_of(plan, plan.settings(plan.size() - 1), source);  // of another seed
+  CHECK_FALSE(lpf::test::same_bits(other.train.images, sets.train.images));
+  CHECK(Cell(plan, 0).net(slice(sets.train.images, 0, 0, 2)).shape() == Shape{2, 10});
+}
+
 TEST_CASE("study: a variation changes network, batch norm and images, and says so") {
   const Plan plan = varied(plan_of("double-descent", "small"),
                            {.network = "convnet", .normalize = "own", .batch_norm = "off"});
