@@ -150,8 +150,7 @@ inline std::vector<Plan> make_plans() {
        .stop = 0.01,
        .check = 4,
        .effort = {.draws = 32, .steps = 20, .starts = 1, .chains = 2}},
-      // Without skip connections a ResNet of this width without batch norm does not reach the loss, so the paper's
-      // factor `skip` is left out.
+      // The paper's factor `skip` is left out.
       {.study = "grid",
        .grid = "medium",
        .data = "digits",
