@@ -6,7 +6,8 @@
 //   --study double-descent  each measure against the test error, over the width
 //   --study optimizers      measures of the solutions of SGD, SAM and LPF-SGD, side by side
 //
-// in two sizes each: --grid small, on digits, for two cores and minutes; --grid paper, the paper's own.
+// in two sizes each: --grid small, on digits, for two cores and minutes; --grid paper, the paper's own. The study
+// `grid` has a third: --grid medium, narrow ResNets. --network, --batch-norm, --normalize and --data vary a plan.
 //
 //   study                                    the small grid
 //   study --shard 0/2 & study --shard 1/2    divided between two processes or machines; each writes a file
@@ -24,7 +25,9 @@ using namespace lpf;
 namespace {
 
 struct Options {
-  std::string study = "grid", grid = "small", shard = "0/1", out, data = "data/cifar10";
+  std::string study = "grid", grid = "small", shard = "0/1", out, data;
+  study::Variation variation;
+  double gate = -1;
   std::vector<std::string> merge;
   bool dry_run = false, merge_only = false;
   std::int64_t resamples = 1000;
@@ -34,7 +37,7 @@ struct Options {
 
 void describe(const study::Plan& plan, const study::Shard& shard) {
   std::printf("study '%s', size '%s': %zu models; %s; at most %d epochs", plan.study.c_str(),
-              plan.grid.c_str(), plan.size(), plan.description.c_str(), plan.epochs);
+              plan.grid.c_str(), plan.size(), plan.summary().c_str(), plan.epochs);
   if (plan.stop > 0) std::printf(", to a training loss of %s", format_general(plan.stop).c_str());
   std::printf("\n");
   for (const study::Factor& f : plan.factors) {
@@ -51,21 +54,24 @@ void describe(const study::Plan& plan, const study::Shard& shard) {
 }
 
 void run(const Options& o, const std::string& command) {
-  const study::Plan& plan = study::plan_of(o.study, o.grid);
+  const study::Plan& own = study::plan_of(o.study, o.grid);
+  study::Variation variation = o.variation;
+  variation.cifar10 = own.small() && !o.data.empty();
+  const study::Plan plan = study::varied(own, variation);
   const study::Shard shard = study::shard_of(o.shard);
   describe(plan, shard);
   if (o.dry_run) return;
   program::check_output("study");
-  const std::string out = o.out.empty() ? concat("out/study-", o.study, "-", o.grid) : o.out;
+  const std::string out = o.out.empty() ? study::folder_of(plan) : o.out;
   // Shards share the folder; two processes with the same one would write to the same file.
   const OutputFolder folder(out, "study", concat(".lock-", shard.index, "-of-", shard.count));
   for (const char* file : {"/report.html", "/values.csv", "/models.csv"})
     program::check_writable(out + file, "study");
   if (!o.merge_only)
     study::train_shard(plan, shard, out, study::read_all(study::result_files(out, o.merge), plan), o.limit,
-                       o.data);
+                       o.data.empty() ? "data/cifar10" : o.data);
   const study::Results results = study::read_all(study::result_files(out, o.merge), plan);
-  study::Tables(plan, results, out, o.resamples, command).make();
+  study::Tables(plan, results, out, o.resamples, o.gate < 0 ? plan.gate : o.gate, command).make();
 }
 
 }  // namespace
@@ -76,13 +82,25 @@ int main(int argc, char** argv) {
   app.option_defaults()->always_capture_default();
   app.add_option("--study", o.study, "which question")
       ->check(CLI::IsMember({"grid", "label-noise", "data-noise", "double-descent", "optimizers"}));
-  app.add_option("--grid", o.grid, "its size")->check(CLI::IsMember({"small", "paper"}));
+  app.add_option("--grid", o.grid, "its size")->check(CLI::IsMember({"small", "medium", "paper"}));
   app.add_option("--shard", o.shard, "i/n: train every n-th model, from the i-th");
   app.add_option("--limit", o.limit, "train at most so many in this run; 0: all");
   app.add_option("--merge", o.merge, "results of other shards")->check(CLI::ExistingFile);
   app.add_flag("--merge-only", o.merge_only, "train nothing, make the tables of what is there");
   app.add_flag("--dry-run", o.dry_run, "say what would be trained");
-  app.add_option("--data", o.data, "folder of CIFAR-10, for the paper's size");
+  app.add_option("--data", o.data,
+                 "folder of CIFAR-10: as many of its images instead of digits; for the paper's size all "
+                 "(default: data/cifar10)");
+  app.add_option("--network", o.variation.network, "instead of the plan's")
+      ->check(CLI::IsMember(models::names()));
+  app.add_option("--batch-norm", o.variation.batch_norm, "instead of the plan's")
+      ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--normalize", o.variation.normalize,
+                 "images: none, by the published constants, or each set by its own mean and deviation")
+      ->check(CLI::IsMember(study::normalize_names));
+  app.add_option("--gate", o.gate,
+                 "training accuracy in % below which the tables leave a model out (default: the plan's)")
+      ->check(CLI::Range(0.0, 100.0));
   app.add_option("--resamples", o.resamples, "of the bootstrap")->check(CLI::Range(1, 1000000));
   app.add_option("--out", o.out, "folder for results and tables (default: out/study-STUDY-GRID)");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")

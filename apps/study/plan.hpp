@@ -2,11 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdint>
 #include <lpf/core/error.hpp>
 #include <lpf/optim/registry.hpp>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,9 +36,26 @@ inline double optimizer_number(std::string_view name) {
   return static_cast<double>(found - optimizers.begin());
 }
 
+/// What the pixels, in [0, 1] and then with noise, are normalised by.
+enum class Normalize {
+  none,
+  published,  ///< the constants of the published experiments; of the digits, for which there are none, the training
+              ///< images' mean and deviation before noise is added
+  own  ///< each set, noise included, by its own mean and deviation: noisy images are not larger than others
+};
+inline const std::vector<std::string> normalize_names{"none", "published", "own"};
+
+/// Random numbers that the measures take.
+struct Effort {
+  std::int64_t draws = 100;              ///< of LPF, the trace, local entropy
+  std::int64_t steps = 100, starts = 2;  ///< of Lanczos' method
+  std::int64_t chains = 8;               ///< of local entropy's gradient
+};
+
 struct Plan {
   std::string study, grid;             ///< names: --study, --grid
-  std::string description;             ///< data and network
+  std::string description = {};        ///< the rest of summary()
+  std::string variant = {};            ///< what was changed of the plan, see varied(); empty: nothing
   std::string data;                    ///< digits, or cifar10
   std::string network;                 ///< of the registry of models
   std::vector<Factor> factors;         ///< the seeds first
@@ -51,14 +70,34 @@ struct Plan {
   /// loss; 0: only after each epoch, as published.
   int check = 0;
   double local_entropy_gamma = 100;
+  Effort effort = {};
+  Normalize normalize = Normalize::published;
+  /// Training accuracy in % below which the tables leave a model out (the published noise studies': 99).
+  double gate = 0;
 
   std::size_t size() const {
     std::size_t n = 1;
     for (const Factor& f : factors) n *= f.values.size();
     return n;
   }
-  /// Networks of a few thousand weights.
-  bool small() const { return data == "digits"; }
+  /// Networks of some thousand weights on some hundred samples.
+  bool small() const { return grid != "paper"; }
+  bool has_factor(const std::string& name) const {
+    return std::any_of(factors.begin(), factors.end(), [&](const Factor& f) { return f.name == name; });
+  }
+  /// Training and test images, where they are a part of the set.
+  std::int64_t train() const { return static_cast<std::int64_t>(shared.at("train")); }
+  std::int64_t test() const { return data == "cifar10" ? 2000 : 1797 - train(); }
+  /// Data, task and network, in a sentence without its full stop.
+  std::string summary() const {
+    std::string out = data == "cifar10" ? "CIFAR-10" : "digits";
+    if (shared.contains("train")) out += lpf::concat(", ", train(), " to train and ", test(), " to test");
+    out += description + "; network " + network;
+    if (shared.contains("width")) out += lpf::concat(" of width ", shared.at("width"));
+    if (shared.contains("batch_norm"))
+      out += shared.at("batch_norm") > 0 ? ", batch norm" : ", no batch norm";
+    return out + "; images normalised: " + normalize_names[static_cast<std::size_t>(normalize)];
+  }
   std::size_t seeds() const { return factors[0].values.size(); }
   /// Number of models, not counting seeds.
   std::size_t configurations() const { return size() / seeds(); }
@@ -95,8 +134,7 @@ inline std::vector<Plan> make_plans() {
   return {
       {.study = "grid",
        .grid = "small",
-       .description = "digits, 300 to train, a tenth of them with labels drawn at random, and 1497 to test; "
-                      "network 64-w-w-10",
+       .description = "; a tenth of the labels drawn at random",
        .data = "digits",
        .network = "mlp",
        .factors = {{"seed", three},
@@ -110,10 +148,27 @@ inline std::vector<Plan> make_plans() {
        .epochs = 6000,
        .updates = 20000,
        .stop = 0.01,
-       .check = 4},
+       .check = 4,
+       .effort = {.draws = 32, .steps = 20, .starts = 1, .chains = 2}},
+      // The paper's factor `skip` is left out.
+      {.study = "grid",
+       .grid = "medium",
+       .data = "digits",
+       .network = "tiny-resnet18",
+       .factors = {{"seed", three},
+                   {"momentum", {0, 0.5, 0.9}},
+                   {"width", {4, 8}},
+                   {"lr", {0.01, 0.005}},
+                   {"batch_size", {8, 32}},
+                   {"batch_norm", off_on}},
+       .shared = {{"train", 300}, {"weight_decay", 1e-4}},
+       .epochs = 500,
+       .milestones = {150, 200},
+       .stop = 0.01,
+       .effort = {.draws = 24, .steps = 12, .starts = 1, .chains = 2}},
       {.study = "grid",
        .grid = "paper",
-       .description = "CIFAR-10, narrow ResNet-18 of 8w channels",
+       .description = "; w of the network: 8w channels in its first stage",
        .data = "cifar10",
        .network = "narrow-resnet18",
        .factors = {{"seed", three},
@@ -129,58 +184,64 @@ inline std::vector<Plan> make_plans() {
        .stop = 0.01},
       {.study = "label-noise",
        .grid = "small",
-       .description = "digits, 500 to train and 1297 to test; network 64-128-128-10",
        .data = "digits",
        .network = "mlp",
        .factors = {{"seed", three}, {"label_noise", label_levels}},
-       .shared = with(noisy, {{"train", 500}, {"width", 128}}),
+       .shared = with(noisy, {{"train", 500}, {"width", 128}, {"batch_norm", 1}}),
        .epochs = 350,
-       .milestones = {150, 200},
-       .local_entropy_gamma = 10},
+       .milestones = {150, 250},
+       .local_entropy_gamma = 10,
+       .effort = {.steps = 40},
+       .gate = 99},
       {.study = "label-noise",
        .grid = "paper",
-       .description = "CIFAR-10, ResNet-18",
        .data = "cifar10",
        .network = "resnet18",
        .factors = {{"seed", five}, {"label_noise", label_levels}},
        .shared = noisy,
        .epochs = 350,
-       .milestones = {150, 200},
-       .local_entropy_gamma = 10},
+       .milestones = {150, 250},
+       .local_entropy_gamma = 10,
+       .gate = 99},
       {.study = "data-noise",
        .grid = "small",
-       .description = "digits, 500 to train and 1297 to test; network 64-128-128-10",
        .data = "digits",
        .network = "mlp",
        .factors = {{"seed", three}, {"data_noise", data_levels}},
-       .shared = with(noisy, {{"train", 500}, {"width", 128}}),
+       .shared = with(noisy, {{"train", 500}, {"width", 128}, {"batch_norm", 1}}),
        .epochs = 350,
        .milestones = {150, 200},
-       .local_entropy_gamma = 10},
+       .local_entropy_gamma = 10,
+       .effort = {.steps = 40},
+       .gate = 99},
       {.study = "data-noise",
        .grid = "paper",
-       .description = "CIFAR-10, ResNet-18",
        .data = "cifar10",
        .network = "resnet18",
        .factors = {{"seed", five}, {"data_noise", data_levels}},
        .shared = noisy,
        .epochs = 350,
        .milestones = {150, 200},
-       .local_entropy_gamma = 10},
+       .local_entropy_gamma = 10,
+       .gate = 99},
       {.study = "double-descent",
        .grid = "small",
-       .description = "digits, 500 to train, a fifth of them with labels drawn at random, and 1297 to test; "
-                      "network 64-w-w-10",
+       .description = "; a fifth of the labels drawn at random",
        .data = "digits",
        .network = "mlp",
        .factors = {{"seed", three}, {"width", {2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96}}},
-       .shared =
-           {{"train", 500}, {"label_noise", 0.2}, {"optimizer", adam}, {"lr", 1e-3}, {"batch_size", 128}},
+       .shared = {{"train", 500},
+                  {"label_noise", 0.2},
+                  {"optimizer", adam},
+                  {"lr", 1e-3},
+                  {"batch_size", 128},
+                  {"batch_norm", 1}},
        .epochs = 1000,
-       .local_entropy_gamma = 10},
+       .local_entropy_gamma = 10,
+       .effort = {.steps = 40}},
       {.study = "double-descent",
        .grid = "paper",
-       .description = "CIFAR-10, a fifth of the labels drawn at random; ResNet-18 of w channels",
+       .description = "; a fifth of the labels drawn at random",
        .data = "cifar10",
        .network = "double-descent-resnet18",
        .factors = {{"seed", three}, {"width", widths}},
@@ -189,8 +250,7 @@ inline std::vector<Plan> make_plans() {
        .local_entropy_gamma = 10},
       {.study = "optimizers",
        .grid = "small",
-       .description =
-           "digits, 1000 to train and 797 to test; network 64-128-128-10; SAM ρ 0.4, LPF-SGD γ 0.06, M 8",
+       .description = "; SAM ρ 0.4, LPF-SGD γ 0.06, M 8",
        .data = "digits",
        .network = "mlp",
        .factors = {{"seed", {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}}, {"optimizer", {sgd, sam, lpf_sgd}}},
@@ -203,10 +263,12 @@ inline std::vector<Plan> make_plans() {
                   {"gamma", 0.06},
                   {"M", 8}},
        .epochs = 60,
-       .cosine = true},
+       .cosine = true,
+       .effort = {.steps = 40},
+       .normalize = Normalize::none},
       {.study = "optimizers",
        .grid = "paper",
-       .description = "CIFAR-10, ResNet-18; SAM ρ 0.05, LPF-SGD γ 0.002, M 1, tensor-wise",
+       .description = "; SAM ρ 0.05, LPF-SGD γ 0.002, M 1, tensor-wise",
        .data = "cifar10",
        .network = "resnet18",
        .factors = {{"seed", five}, {"optimizer", {sgd, sam, lpf_sgd}}},
@@ -222,6 +284,54 @@ inline const Plan& plan_of(const std::string& study, const std::string& grid) {
   for (const Plan& p : plans)
     if (p.study == study && p.grid == grid) return p;
   lpf::fail("study", "there is no study '", study, "' of size '", grid, "'");
+}
+
+/// Changes of a plan: a counter-example, or another network.
+struct Variation {
+  std::string network = {}, normalize = {}, batch_norm = {};  ///< names; on, off; empty: the plan's
+  bool cifar10 = false;  ///< as many images of CIFAR-10 instead of digits
+};
+
+/// The plan with these changes; `variant` names them, and its results are of no other variant.
+inline Plan varied(Plan plan, const Variation& v) {
+  const auto note = [&](const auto&... words) {
+    plan.variant += lpf::concat(plan.variant.empty() ? "" : ", ", words...);
+  };
+  lpf::check(plan.small() || !v.cifar10, "study", "the paper's size is on CIFAR-10 as it is");
+  if (!v.network.empty() && v.network != plan.network) {
+    plan.network = v.network;
+    plan.effort = {.draws = 50, .steps = 20, .starts = 1, .chains = 2};
+    plan.shared.erase("width");  // that of the network
+    for (Factor& f : plan.factors)
+      if (f.name == "width" && v.network == "convnet")
+        f.values = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24};
+    note(v.network);
+  }
+  if (!v.batch_norm.empty()) {
+    std::erase_if(plan.factors, [](const Factor& f) { return f.name == "batch_norm"; });
+    plan.shared["batch_norm"] = v.batch_norm == "on" ? 1 : 0;
+    note("batch norm ", v.batch_norm);
+  }
+  if (!v.normalize.empty()) {
+    const auto found = std::find(normalize_names.begin(), normalize_names.end(), v.normalize);
+    lpf::check(found != normalize_names.end(), "study",
+               "images are normalised by none, published or own, not '", v.normalize, "'");
+    plan.normalize = static_cast<Normalize>(found - normalize_names.begin());
+    note("normalize ", v.normalize);
+  }
+  if (v.cifar10) {
+    plan.data = "cifar10";
+    note("CIFAR-10");
+  }
+  return plan;
+}
+
+/// The folder of a plan's results, unless another is given.
+inline std::string folder_of(const Plan& plan) {
+  std::string out = lpf::concat("out/study-", plan.study, "-", plan.grid);
+  for (const char c : plan.variant.empty() ? "" : "-" + plan.variant)
+    if (c != ',') out += c == ' ' ? '-' : static_cast<char>(std::tolower(c));
+  return out;
 }
 
 }  // namespace study

@@ -23,6 +23,19 @@ namespace study {
 using Result = std::map<std::string, double>;
 using Results = std::map<std::size_t, Result>;  ///< by the model's id
 
+/// Adds what follows from other values of the line: the rise of the loss by noise, and its ratio to the loss.
+inline void derive(Result& r) {
+  const double loss = r.at("loss");
+  const auto rise = [&](const std::string& key, const std::string& suffix) {
+    r[concat(key, "_rise", suffix)] = r.at(key + suffix) - loss;
+    r[concat(key, "_ratio", suffix)] = (r.at(key + suffix) - loss) / loss;
+  };
+  rise("low_pass", ""), rise("low_pass_fan_in", "");
+  for (const double sigma : sigmas) rise("low_pass", at_sigma("", sigma));
+  for (const double sigma : fan_in_sigmas) rise("low_pass_fan_in", at_sigma("", sigma));
+  r["raw_trace_c2"] = r.at("raw_trace") * r.at("unit_size") * r.at("unit_size");
+}
+
 /// The models in a file; none if it does not exist. FormatError for a line that is not a model of this plan.
 inline Results read_results(const std::string& path, const Plan& plan) {
   Results out;
@@ -42,12 +55,16 @@ inline Results read_results(const std::string& path, const Plan& plan) {
       if (json.at("study") != plan.study || json.at("grid") != plan.grid)
         refuse("is of the study '", json.at("study").get<std::string>(), "', size '",
                json.at("grid").get<std::string>(), "', not of '", plan.study, "', size '", plan.grid, "'");
+      if (const std::string variant = json.at("variant"); variant != plan.variant)
+        refuse("is of the variant '", variant, "' of the study, not '", plan.variant, "'");
       for (const auto& [name, value] : json.items())
         if (!value.is_string())
           r[name] = value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
-      for (const char* name : {"id", "converged", "gap", "train_seconds", "measure_seconds"})
-        (void)r.at(name);
       for (const std::string& name : measured) (void)r.at(name);
+      for (const char* name : {"id", "converged", "gap", "train_loss", "train_error", "test_error",
+                               "train_seconds", "measure_seconds"})
+        (void)r.at(name);
+      derive(r);
     } catch (const nlohmann::json::exception& e) {
       refuse("is no model of a study (", e.what(), ")");
     } catch (const std::out_of_range&) { refuse("lacks some of a model's values"); }
@@ -112,7 +129,7 @@ inline std::vector<std::vector<std::size_t>> populations(const Plan& plan, std::
 
 /// Trains the models of the shard that are in no file; at most `limit` models unless it is 0.
 inline void train_shard(const Plan& plan, const Shard& shard, const std::string& out, const Results& known,
-                        std::size_t limit, const std::string& data) {
+                        std::size_t limit, const std::string& folder) {
   const std::string path = concat(out, "/results-", shard.index, "-of-", shard.count, ".jsonl");
   std::vector<std::size_t> open;
   for (std::size_t id = shard.index; id < plan.size(); id += shard.count)
@@ -122,6 +139,7 @@ inline void train_shard(const Plan& plan, const Shard& shard, const std::string&
               open.size());
   std::fflush(stdout);
   if (open.empty()) return;
+  const Sets data = read_data(plan, folder);
   MetricLog log(path, {.append = true});
   ProgressBar bar(open.size(), {.label = "models"});
   std::mutex one_at_a_time;

@@ -5,14 +5,10 @@
 #include <lpf/report/report.hpp>
 #include <lpf/report/svg.hpp>
 #include <lpf/report/table.hpp>
-#include <lpf/sharpness/kendall.hpp>
-#include <numeric>
 
-#include "results.hpp"
+#include "means.hpp"
 
 namespace study {
-
-using sharpness::Interval;
 
 inline std::string shown(double value) { return std::isfinite(value) ? format_fixed(value, 3) : "–"; }
 inline std::string shown(const Interval& i) {
@@ -23,12 +19,12 @@ inline std::string shown(const Interval& i) {
 /// Writes report.html, values.csv (every number of the tables), models.csv, and an SVG for each measure.
 class Tables {
  public:
-  Tables(const Plan& plan, const Results& results, std::string out, std::int64_t resamples,
+  Tables(const Plan& plan, const Results& results, std::string out, std::int64_t resamples, double gate,
          const std::string& command)
       : plan_(plan),
         results_(results),
         out_(std::move(out)),
-        bootstrap_{.resamples = resamples},
+        means_(plan, results, gate, {.resamples = resamples}),
         report_({.title = "Sharpness against generalisation: " + plan.study,
                  .lead = lead(),
                  .command = command,
@@ -38,24 +34,23 @@ class Tables {
 
   /// False if there are too few models for a table.
   bool make() {
-    std::vector<std::size_t> seeds(plan_.seeds());
-    std::iota(seeds.begin(), seeds.end(), std::size_t{0});
-    means_ = seed_means(seeds);
-    if (means_.size() < 2) {
+    if (means_.all().size() < 2) {
       std::printf("Fewer than two settings have converged models: no tables yet.\n");
       return false;
     }
     if (plan_.study == "grid") {
       overall();
+      over_sigma("gap", "settings");
       by_factor("Hyper-parameter against gap, and against measure", false);
       by_factor("Measure against gap, one hyper-parameter varying", true);
-      scatter("gap", "batch_norm");
+      scatter("gap", plan_.has_factor("batch_norm") ? "batch_norm" : "");
     } else if (plan_.study == "optimizers") {
       side_by_side();
     } else {
       const std::string factor = plan_.factors[1].name;
       const bool descent = plan_.study == "double-descent";
       along(factor, descent ? "test_error" : factor);
+      over_sigma(descent ? "test_error" : factor, "seeds");
       curves(factor);
       scatter(descent ? "test_error" : factor, "");
     }
@@ -65,72 +60,20 @@ class Tables {
 
  private:
   std::string lead() const {
-    std::size_t converged = 0;
+    std::size_t converged = 0, counted = 0;
     double seconds = 0;
     for (const auto& [id, r] : results_) {
       converged += r.at("converged") > 0;
+      counted += means_.counts(r);
       seconds += r.at("train_seconds") + r.at("measure_seconds");
     }
-    return concat(plan_.description, ". ", results_.size(), " of ", plan_.size(), " models, ", converged,
-                  plan_.stop > 0 ? " of them converged" : " of them finite", "; ", format_fixed(seconds, 0),
-                  " s of training and measuring.");
-  }
-
-  /// For each configuration the mean over those of `seeds` (with repetition) that converged; NaN in a column
-  /// if one value is NaN.
-  std::vector<Result> seed_means(std::span<const std::size_t> seeds) const {
-    std::vector<Result> out;
-    for (std::size_t c = 0; c < plan_.configurations(); ++c) {
-      Result sum;
-      double count = 0;
-      for (const std::size_t seed : seeds) {
-        const auto found = results_.find(seed * plan_.configurations() + c);
-        if (found == results_.end() || !(found->second.at("converged") > 0)) continue;
-        for (const auto& [name, value] : found->second) sum[name] += value;
-        ++count;
-      }
-      if (count == 0) continue;
-      for (auto& [name, value] : sum) value /= count;
-      out.push_back(std::move(sum));
-    }
-    return out;
-  }
-
-  struct Pairs {
-    std::vector<double> x, y;
-    std::vector<const Result*> of;
-  };
-  static Pairs pairs(const std::vector<Result>& means, const std::string& x, const std::string& y) {
-    Pairs out;
-    for (const Result& m : means)
-      if (std::isfinite(m.at(x)) && std::isfinite(m.at(y)))
-        out.x.push_back(m.at(x)), out.y.push_back(m.at(y)), out.of.push_back(&m);
-    return out;
-  }
-
-  /// The granulated coefficient: over groups of settings that differ only in `factor`.
-  Interval within(const std::string& factor, const std::string& x, const std::string& y) const {
-    const Pairs p = pairs(means_, x, y);
-    std::map<std::vector<double>, std::size_t> numbers;
-    std::vector<std::size_t> group;
-    for (const Result* m : p.of) {
-      std::vector<double> rest;
-      for (std::size_t k = 1; k < plan_.factors.size(); ++k)
-        if (plan_.factors[k].name != factor) rest.push_back(m->at(plan_.factors[k].name));
-      group.push_back(numbers.try_emplace(rest, numbers.size()).first->second);
-    }
-    return sharpness::granulated_kendall(group, p.x, p.y, bootstrap_);
-  }
-
-  /// τ(x, y) over means of the seeds, with an interval over resampled seeds.
-  Interval over_seeds(const std::string& x, const std::string& y) const {
-    return sharpness::bootstrap(
-        plan_.seeds(),
-        [&](std::span<const std::size_t> seeds) {
-          const Pairs p = pairs(seed_means(seeds), x, y);
-          return sharpness::kendall_tau_b(p.x, p.y);
-        },
-        bootstrap_);
+    std::string gate;
+    if (means_.gate() > 0)
+      gate =
+          concat(", ", counted, " of a training accuracy of at least ", format_general(means_.gate()), " %");
+    return concat(plan_.summary(), ". ", results_.size(), " of ", plan_.size(), " models, ", converged,
+                  plan_.stop > 0 ? " of them converged" : " of them finite", gate, "; ",
+                  format_fixed(seconds, 0), " s of training and measuring.");
   }
 
   std::string keep(const std::string& table, const std::string& row, const std::string& column,
@@ -149,20 +92,76 @@ class Tables {
     report_.section(heading, words).table(table);
   }
 
+  /// τ of every measure, by key.
+  using Taus = std::map<std::string, Resampled>;
+  template <class F>
+  static Taus taus(F tau) {
+    Taus out;
+    for (const Published& m : measures) out[m.key] = tau(m.key);
+    return out;
+  }
+  /// The paired difference of LPF's τ, or that of another measure, and the τ of `key`, as a cell.
+  std::string ahead(const Taus& of, const std::string& leader, const std::string& key) const {
+    if (leader == key) return "";
+    return shown((of.at(leader) - of.at(key)).interval(means_.options().level));
+  }
+  void keep_differences(const std::string& table, const Taus& of) {
+    for (const Published& a : measures)
+      for (const Published& b : measures)
+        if (a.key != b.key)
+          keep(concat(table, "-difference"), a.key, b.key, (of.at(a.key) - of.at(b.key)).interval());
+  }
+  Interval interval(const Resampled& r) const { return r.interval(means_.options().level); }
+
   void overall() {
-    TextTable table({"measure", "τ with the gap", "the paper's", "mean of the within-factor τ"});
+    const bool split = plan_.has_factor("batch_norm");
+    std::vector<std::string> header{"measure", "τ with the gap", "the paper's"};
+    if (split) header.insert(header.end(), {"τ without batch norm", "τ with batch norm"});
+    header.insert(header.end(), {"within-factor τ", "LPF's τ − this", "σ/√fan-in's τ − this"});
+    TextTable table(header);
+    const Taus all = taus([&](const std::string& key) { return means_.tau_over_settings(key, "gap"); });
     for (const Published& m : measures) {
-      const Pairs p = pairs(means_, m.key, "gap");
-      const Interval tau = sharpness::kendall(p.x, p.y, bootstrap_);
+      std::vector<std::string> cells{m.title, keep("gap", m.key, "all", interval(all.at(m.key)), m.gap),
+                                     shown(m.gap)};
+      for (const double level : {0.0, 1.0})
+        if (split)
+          cells.push_back(keep("gap", m.key, level > 0 ? "batch norm" : "no batch norm",
+                               interval(means_.tau_over_settings(m.key, "gap", "batch_norm", level))));
       double sum = 0;
       for (std::size_t k = 1; k < plan_.factors.size(); ++k)
-        sum +=
-            within(plan_.factors[k].name, m.key, "gap").value / static_cast<double>(plan_.factors.size() - 1);
-      table.add_row({m.title, keep("gap", m.key, "all", tau, m.gap), shown(m.gap), shown(sum)});
+        sum += means_.within(plan_.factors[k].name, m.key, "gap").value /
+               static_cast<double>(plan_.factors.size() - 1);
+      cells.insert(cells.end(),
+                   {shown(sum), ahead(all, "low_pass", m.key), ahead(all, "low_pass_fan_in", m.key)});
+      table.add_row(cells);
     }
+    keep_differences("gap", all);
     show("Measure against gap",
-         concat("Kendall's τ over ", means_.size(),
-                " settings, each the mean of its seeds; 95 % intervals by bootstrap over settings."),
+         concat("Kendall's τ over ", means_.all().size(),
+                " settings, each the mean of its seeds; 95 % intervals by bootstrap over settings, of "
+                "differences paired."),
+         table);
+  }
+
+  /// LPF, its rise and their ratio at several σ, and the same with σ/√fan-in.
+  void over_sigma(const std::string& y, const std::string& resampled) {
+    TextTable table({"noise", "τ of L_σ", "τ of L_σ − L", "τ of (L_σ − L)/L"});
+    const auto rows = [&](const std::string& key, const std::vector<double>& values, const char* unit) {
+      for (const double sigma : values) {
+        std::vector<std::string> cells{concat("σ ", format_general(sigma), unit)};
+        for (const char* kind : {"", "_rise", "_ratio"}) {
+          const std::string name = at_sigma(key + kind, sigma);
+          cells.push_back(keep("sigma", name, y,
+                               interval(resampled == "seeds" ? means_.tau_over_seeds(name, y)
+                                                             : means_.tau_over_settings(name, y))));
+        }
+        table.add_row(cells);
+      }
+    };
+    rows("low_pass", sigmas, "");
+    rows("low_pass_fan_in", fan_in_sigmas, "/√fan-in");
+    show("Over the size of the noise",
+         concat("Kendall's τ with ", y, "; 95 % intervals by bootstrap over ", resampled, "; 32 draws."),
          table);
   }
 
@@ -176,7 +175,8 @@ class Tables {
       for (std::size_t k = 1; k < plan_.factors.size(); ++k) {
         const std::string& factor = plan_.factors[k].name;
         const double value = paper.contains(factor) ? paper.at(factor) : unknown;
-        const Interval tau = against_gap ? within(factor, key, "gap") : within(factor, factor, key);
+        const Interval tau =
+            against_gap ? means_.within(factor, key, "gap") : means_.within(factor, factor, key);
         cells.push_back(keep(against_gap ? "gap-within" : "hyper-parameter", key, factor, tau, value));
         theirs.push_back(shown(value));
       }
@@ -186,6 +186,8 @@ class Tables {
     if (!against_gap) row("gap", "gap", published_gap);
     for (const Published& m : measures)
       row(m.key, m.title, against_gap ? std::map<std::string, double>{} : m.by_factor);
+    if (!against_gap)
+      for (const Published& m : units) row(m.key, m.title, {});
     show(heading,
          "τ over settings that differ in one hyper-parameter alone, the mean over all such groups; 95 % "
          "intervals "
@@ -195,24 +197,29 @@ class Tables {
 
   /// Each measure against `y` over the levels of a factor.
   void along(const std::string& factor, const std::string& y) {
-    const double lpf = plan_.study == "data-noise" ? .916 : plan_.study == "label-noise" ? .867 : .851;
-    TextTable table({"measure", "τ with " + y, "the paper's"});
+    const Taus all = taus([&](const std::string& key) { return means_.tau_over_seeds(key, y); });
+    TextTable table({"measure", "τ with " + y, "the paper's", "LPF's τ − this", "σ/√fan-in's τ − this"});
     for (const Published& m : measures) {
-      const double paper = m.key == "low_pass" ? lpf : unknown;
-      table.add_row({m.title, keep(plan_.study, m.key, y, over_seeds(m.key, y), paper), shown(paper)});
+      const double paper = published_tau(plan_.study, m.key);
+      table.add_row({m.title, keep(plan_.study, m.key, y, interval(all.at(m.key)), paper), shown(paper),
+                     ahead(all, "low_pass", m.key), ahead(all, "low_pass_fan_in", m.key)});
     }
+    keep_differences(plan_.study, all);
     if (y != "test_error")
-      table.add_row({"test error", keep(plan_.study, "test_error", y, over_seeds("test_error", y)), "–"});
+      table.add_row({"test error",
+                     keep(plan_.study, "test_error", y, interval(means_.tau_over_seeds("test_error", y))),
+                     "–", "", ""});
     show("Measure against " + y,
-         concat("Kendall's τ over ", means_.size(), " levels of ", factor,
-                ", each the mean of its seeds; 95 % intervals by bootstrap over seeds."),
+         concat(
+             "Kendall's τ over ", means_.all().size(), " levels of ", factor,
+             ", each the mean of its seeds; 95 % intervals by bootstrap over seeds, of differences paired."),
          table);
     TextTable levels(
-        {factor, "training loss", "train error, %", "test error, %", "LPF", "PAC-Bayes", "λ_max", "trace"});
-    for (const Result& m : means_) {
+        {factor, "training loss", "train error, %", "test error, %", "LPF", "σ/√fan-in", "λ_max", "trace"});
+    for (const Result& m : means_.all()) {
       std::vector<std::string> cells{format_general(m.at(factor))};
       for (const char* key :
-           {"train_loss", "train_error", "test_error", "low_pass", "pac_bayes_norm", "lambda_max", "trace"})
+           {"train_loss", "train_error", "test_error", "low_pass", "low_pass_fan_in", "lambda_max", "trace"})
         cells.push_back(std::isfinite(m.at(key)) ? format_general(m.at(key), 3) : "–");
       levels.add_row(cells);
     }
@@ -237,12 +244,12 @@ class Tables {
         const Interval share = sharpness::bootstrap(
             plan_.seeds(),
             [&](std::span<const std::size_t> seeds) {
-              const std::vector<Result> means = seed_means(seeds);
+              const std::vector<Result>& means = means_.over(seeds);
               double largest = -std::numeric_limits<double>::infinity();
               for (const double kind : kinds) largest = std::max(largest, value(means, kind, m.key));
               return value(means, kinds[k], m.key) / largest;
             },
-            bootstrap_);
+            means_.options());
         cells.push_back(keep("optimizers", m.key, header[k + 1], share,
                              k < m.optimizers.size() ? m.optimizers[k] : unknown));
       }
@@ -255,7 +262,8 @@ class Tables {
          "Means over the seeds, as shares of the largest of the three; 95 % intervals by bootstrap over "
          "seeds.",
          table);
-    for (const char* key : {"test_error", "train_error", "train_loss", "low_pass", "epsilon"}) {
+    for (const char* key : {"test_error", "train_error", "train_loss", "low_pass", "low_pass_rise",
+                            "low_pass_fan_in", "epsilon"}) {
       std::vector<std::string> cells{key};
       for (const double kind : kinds) {
         std::vector<double> values;
@@ -275,7 +283,7 @@ class Tables {
       std::vector<plot::Series> series;
       for (const double level : split.empty() ? std::vector<double>{0} : std::vector<double>{0, 1}) {
         plot::Series s{.name = split.empty() ? "" : level > 0 ? "batch norm" : "no batch norm"};
-        const Pairs p = pairs(means_, m.key, y);
+        const Means::Pairs p = Means::pairs(means_.all(), m.key, y);
         for (std::size_t i = 0; i < p.x.size(); ++i)
           if (split.empty() || p.of[i]->at(split) == level) s.x.push_back(p.x[i]), s.y.push_back(p.y[i]);
         series.push_back(std::move(s));
@@ -331,9 +339,8 @@ class Tables {
   const Plan& plan_;
   const Results& results_;
   std::string out_;
-  sharpness::BootstrapOptions bootstrap_;
+  Means means_;
   HTMLReport report_;
-  std::vector<Result> means_;
   std::vector<Record> values_;
 };
 

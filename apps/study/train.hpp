@@ -5,6 +5,7 @@
 #include <limits>
 #include <lpf/data/sets/cifar.hpp>
 #include <lpf/data/sets/digits.hpp>
+#include <lpf/data/statistics.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/models/registry.hpp>
 #include <lpf/optim/registry.hpp>
@@ -12,7 +13,7 @@
 #include <lpf/report/progress.hpp>
 #include <lpf/sharpness/measure.hpp>
 #include <lpf/train/metrics.hpp>
-#include <optional>
+#include <map>
 
 #include "plan.hpp"
 #include "published.hpp"
@@ -28,7 +29,8 @@ inline double setting(const FactorValues& s, const std::string& name, double oth
 }
 
 inline models::Model network(const Plan& plan, const ParameterStore& params, const FactorValues& s) {
-  models::ModelOptions options{.width = static_cast<std::int64_t>(setting(s, "width")),
+  models::ModelOptions options{.input = plan.data == "cifar10" ? Shape{32, 32, 3} : Shape{8, 8, 1},
+                               .width = static_cast<std::int64_t>(setting(s, "width")),
                                .skip = setting(s, "skip", 1) > 0};
   if (s.contains("batch_norm")) options.batch_norm = s.at("batch_norm") > 0;
   return models::make(plan.network, params, options);
@@ -38,23 +40,46 @@ struct Sets {
   TensorDataset train, test;
 };
 
-/// The seed's training and test set. Noise is added to the training set, to pixels in [0, 1].
-inline Sets splits_of(const Plan& plan, const FactorValues& s, const std::string& folder) {
-  const auto seed = static_cast<std::uint64_t>(s.at("seed"));
-  const auto sets = [&]() -> Sets {
-    if (plan.data == "cifar10") return {cifar10(folder, Split::train), cifar10(folder, Split::test)};
-    auto [train, test] = split(digits(), {static_cast<std::int64_t>(s.at("train")), -1}, seed);
+/// The set that the models draw their samples from, read once: the digits, or CIFAR-10's training and test images in
+/// uint8.
+inline Sets read_data(const Plan& plan, const std::string& folder) {
+  if (plan.data == "digits") {
+    const TensorDataset all = digits({.flat = false});
+    return {all, all};
+  }
+  const CIFAROptions raw{.dtype = DType::uint8};
+  return {cifar10(folder, Split::train, raw), cifar10(folder, Split::test, raw)};
+}
+
+/// The seed's training and test set, pixels in [0, 1].
+inline Sets draw_samples(const Plan& plan, const Sets& source, std::uint64_t seed) {
+  if (plan.data == "digits") {
+    auto [train, test] = split(source.train, {plan.train(), -1}, seed);
     return {std::move(train), std::move(test)};
+  }
+  const auto unit = [](const TensorDataset& data) -> TensorDataset {
+    return {affine(data.images.to(float32), 1.0 / 255, 0), data.labels, data.classes()};
   };
-  Sets splits = sets();
-  const ChannelStatistics clean = channel_statistics(splits.train.images);
+  if (!plan.shared.contains("train")) return {unit(source.train), unit(source.test)};
+  return {unit(split(source.train, {plan.train()}, seed)[0]), unit(source.test.take(plan.test()))};
+}
+
+/// The samples of a model: noise is added to the training images in [0, 1], then all are normalised.
+inline Sets splits_of(const Plan& plan, const FactorValues& s, const Sets& source) {
+  const auto seed = static_cast<std::uint64_t>(s.at("seed"));
+  Sets sets = draw_samples(plan, source, seed);
+  const ChannelStatistics clean = plan.data == "cifar10" && plan.normalize == Normalize::published
+                                      ? cifar_statistics()
+                                      : channel_statistics(sets.train.images);
   if (const double p = setting(s, "label_noise"); p > 0)
-    splits.train = with_label_noise(splits.train, {.probability = p, .seed = seed});
+    sets.train = with_label_noise(sets.train, {.probability = p, .seed = seed});
   if (const double sigma = setting(s, "data_noise"); sigma > 0)
-    splits.train = with_data_noise(splits.train, {.sigma = sigma, .seed = seed});
-  if (plan.data == "cifar10")
-    for (TensorDataset* set : {&splits.train, &splits.test}) set->images = normalize(set->images, clean);
-  return splits;
+    sets.train = with_data_noise(sets.train, {.sigma = sigma, .seed = seed});
+  if (plan.normalize != Normalize::none)
+    for (TensorDataset* set : {&sets.train, &sets.test})
+      set->images =
+          normalize(set->images, plan.normalize == Normalize::own ? channel_statistics(set->images) : clean);
+  return sets;
 }
 
 /// The optimizer of the settings, with the plan's schedule.
@@ -122,20 +147,60 @@ inline Trained train(const Plan& plan, const FactorValues& s, const ParameterSto
   return out;
 }
 
-/// The values in a model's line, those with published figures.
+/// A value at a noise: its key.
+inline std::string at_sigma(const std::string& key, double sigma) {
+  return concat(key, "@", format_general(sigma));
+}
+
+/// The names of what is measured, in the order of a model's line.
 inline const std::vector<std::string> measured = [] {
-  std::vector<std::string> out;
-  for (const Published& m : measures) out.push_back(m.key);
+  std::vector<std::string> out{"loss", "unit_size"};
+  for (const Published& m : measures)
+    if (m.from != Published::From::line) out.push_back(m.key);
+  for (const double sigma : sigmas) out.push_back(at_sigma("low_pass", sigma));
+  for (const double sigma : fan_in_sigmas) out.push_back(at_sigma("low_pass_fan_in", sigma));
   return out;
 }();
 
-inline sharpness::Report measure(const Plan& plan, const ParameterStore& params, const models::Model& net,
-                                 const TensorDataset& data, const Tensor& initial) {
-  sharpness::MeasureOptions m{.measures = sharpness::measures_of(measured), .key = 1};
-  m.pac_bayes.initial = initial;
-  m.local_entropy.gamma = plan.local_entropy_gamma;
-  if (plan.small()) m.spectrum.steps = 40;
-  return sharpness::measure(net, params, data, m);
+/// Everything in `measured` that is defined, with its standard error.
+inline std::map<std::string, sharpness::Estimate> measure(const Plan& plan, const ParameterStore& params,
+                                                          const models::Model& net, const TensorDataset& data,
+                                                          const Tensor& initial) {
+  std::map<std::string, sharpness::Estimate> out;
+  const std::uint64_t key = 1;
+  const auto add = [&](const std::string& before, Published::From from, sharpness::MeasureOptions o) {
+    std::vector<std::string> keys;
+    for (const Published& m : measures)
+      if (m.from == from) keys.push_back(m.key.substr(before.size()));
+    o.measures = sharpness::measures_of(keys);
+    o.key = key;
+    const sharpness::Report report = sharpness::measure(net, params, data, o);
+    for (const std::string& name : keys)
+      if (report.contains(name)) out[before + name] = report[name];
+    out["loss"].value = report.loss;
+  };
+  const std::int64_t fewer = std::min<std::int64_t>(32, plan.effort.draws);
+  sharpness::MeasureOptions filters{.draws = plan.effort.draws},
+      raw{.draws = fewer, .filter_normalize = false};
+  filters.pac_bayes.initial = initial;
+  filters.local_entropy.gamma = plan.local_entropy_gamma;
+  filters.chains = plan.effort.chains;
+  filters.spectrum = {.steps = plan.effort.steps, .starts = plan.effort.starts};
+  raw.spectrum = {.steps = std::min<std::int64_t>(30, plan.effort.steps), .starts = 1};
+  add("", Published::From::filters, filters);
+  add("raw_", Published::From::raw, raw);
+
+  const sharpness::Landscape landscape(
+      params, {data.images, data.labels},
+      [&](const Tensor& x, const Tensor& y) { return sharpness::cross_entropy_of_samples(net(x), y); });
+  const sharpness::Draws draws{.draws = fewer, .key = key};
+  for (const double sigma : sigmas)
+    out[at_sigma("low_pass", sigma)] = sharpness::low_pass(landscape, sigma, draws);
+  for (const double sigma : fan_in_sigmas)
+    out[at_sigma("low_pass_fan_in", sigma)] = sharpness::low_pass_fan_in(landscape, sigma, draws);
+  const auto size = static_cast<double>(landscape.dimension());
+  out["unit_size"].value = std::sqrt(sum(square(landscape.units())).item() / size);  // root mean square
+  return out;
 }
 
 /// A model of the plan before training: a member of a population.
@@ -152,15 +217,15 @@ struct Cell {
 };
 
 /// Trains and measures a model; returns its line. A model that missed the plan's loss has no measures.
-inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::string& folder) {
+inline Record train_and_measure(const Plan& plan, const Cell& cell, const Sets& source) {
   const double start = lpf::detail::monotonic_seconds();
   const auto& [id, s, params, net] = cell;
-  const Sets splits = splits_of(plan, s, folder);
+  const Sets splits = splits_of(plan, s, source);
   const Tensor initial = params.theta().clone();
   const Trained trained = train(plan, s, params, net, splits);
   const double middle = lpf::detail::monotonic_seconds();
 
-  Record line{{"study", plan.study}, {"grid", plan.grid}, {"id", id}};
+  Record line{{"study", plan.study}, {"grid", plan.grid}, {"variant", plan.variant}, {"id", id}};
   for (const Factor& f : plan.factors) line.emplace_back(f.name, s.at(f.name));
   line.emplace_back("epochs", trained.epochs);
   line.emplace_back("converged", trained.converged ? 1 : 0);
@@ -169,13 +234,13 @@ inline Record train_and_measure(const Plan& plan, const Cell& cell, const std::s
   line.emplace_back("test_loss", trained.test.loss);
   line.emplace_back("test_error", 100 * trained.test.error);
   line.emplace_back("gap", 100 * (trained.test.error - trained.train.error));
-  std::optional<sharpness::Report> report;
-  if (trained.converged) report = measure(plan, params, net, splits.train, initial);
+  std::map<std::string, sharpness::Estimate> found;
+  if (trained.converged) found = measure(plan, params, net, splits.train, initial);
   for (const std::string& key : measured) {
-    const bool known = report && report->contains(key);
     const double nan = std::numeric_limits<double>::quiet_NaN();
-    line.emplace_back(key, known ? (*report)[key].value : nan);
-    line.emplace_back(key + "_se", known ? (*report)[key].standard_error : nan);
+    const auto at = found.find(key);
+    line.emplace_back(key, at == found.end() ? nan : at->second.value);
+    line.emplace_back(key + "_se", at == found.end() ? nan : at->second.standard_error);
   }
   line.emplace_back("train_seconds", middle - start);
   line.emplace_back("measure_seconds", lpf::detail::monotonic_seconds() - middle);

@@ -24,6 +24,11 @@ const std::vector<Small> small_networks{
      [](const nn::Path& p) -> models::Model {
        return models::SmallLeNet(p, {.classes = 3, .image = 16, .channels = {2, 3}, .features = {5, 4}});
      }},
+    {"convnet",
+     {5, 6, 2},
+     [](const nn::Path& p) -> models::Model {
+       return models::ConvNet(p, {.classes = 3, .in_channels = 2, .width = 2});
+     }},
     {"lenet",
      {8, 8, 1},
      [](const nn::Path& p) -> models::Model {

@@ -40,6 +40,9 @@ TEST_CASE("models: options reach the network") {
   CHECK(numel("mlp", {}) == 64 * 128 + 128 + 128 * 128 + 128 + 1290);
   CHECK(numel("mlp", {.input = {2, 3, 1}, .width = 5}) == 6 * 5 + 5 + 5 * 5 + 5 + 5 * 10 + 10);
   CHECK(numel("mlp", {.width = 5, .batch_norm = true}) == numel("mlp", {.width = 5}) + 4 * 5);
+  CHECK(numel("convnet", {}) == 6'274);
+  CHECK(numel("convnet", {.batch_norm = false}) == 6'274 - 56);  // biases instead of scales and shifts
+  CHECK(numel("convnet", {.input = {32, 32, 3}, .width = 2}) == 9 * (6 + 8 + 32) + 2 * 14 + 8 * 10 + 10);
   CHECK(numel("digits-mlp", {}) == numel("mlp", {}));
   CHECK(numel("narrow-resnet18", {}) == 2'800'010);
   CHECK(numel("narrow-resnet18", {.width = 8}) == 11'178'762);
@@ -61,6 +64,7 @@ TEST_CASE("models: a wrong name lists the right ones, and an option out of place
   CHECK_ERROR(models::make("resnet19", params), ValueError, "'resnet19'", "did you mean 'resnet18'",
               "resnet18, resnet50", "pyramidnet-272");
   CHECK_ERROR(models::make("mlp", params, {.skip = false}), ValueError, "no skip connections");
+  CHECK_ERROR(models::make("convnet", params, {.skip = false}), ValueError, "no skip connections");
   CHECK_ERROR(models::make("digits-mlp", params, {.input = {28, 28, 1}}), ShapeError, "64 pixels",
               "[28, 28, 1]");
   CHECK_ERROR(models::make("wrn-16-8", params, {.width = 3}), ValueError, "'wrn-16-8'", "takes no width");

@@ -81,6 +81,33 @@ TEST_CASE("kendall: an interval holds its value, is repeated with its seed, and 
   CHECK_ERROR(sharpness::kendall(x, y, {.level = 1}), ValueError, "level");
 }
 
+TEST_CASE("kendall: the difference of two statistics is paired, resample by resample") {
+  const Values y = normal({60}, 1).to_vector(), noise = normal({60}, 2).to_vector(),
+               other = normal({60}, 3).to_vector();
+  Values a = y, b = y;
+  for (std::size_t i = 0; i < y.size(); ++i) a[i] += noise[i], b[i] += noise[i] + 0.1 * other[i];
+  const auto tau = [&](const Values& x) {
+    return [&, x](std::span<const std::size_t> index) {
+      Values p, q;
+      for (const std::size_t i : index) p.push_back(x[i]), q.push_back(y[i]);
+      return kendall_tau_b(p, q);
+    };
+  };
+  const sharpness::Resampled of_a = sharpness::resampled(60, tau(a)), of_b = sharpness::resampled(60, tau(b));
+  const sharpness::Interval i = of_a.interval(), difference = (of_a - of_b).interval();
+  CHECK(i.low == sharpness::kendall(a, y).low);
+  CHECK(i.high == sharpness::kendall(a, y).high);
+  const auto both = [&](std::span<const std::size_t> index) { return tau(a)(index) - tau(b)(index); };
+  CHECK(difference.value == of_a.value - of_b.value);
+  CHECK(difference.low == sharpness::bootstrap(60, both).low);
+  CHECK(difference.high == sharpness::bootstrap(60, both).high);
+  CHECK(difference.high - difference.low < 0.6 * (i.high - i.low));
+  CHECK(of_a.resamples.size() == 1000);
+  CHECK((of_a - of_a).interval().high == 0);
+  CHECK(of_a.interval(0.5).low > i.low);
+  CHECK_ERROR(of_a - sharpness::resampled(60, tau(a), {.resamples = 10}), ShapeError, "1000 and 10");
+}
+
 TEST_CASE(
     "kendall: the granulated coefficient is the mean over groups, and does not see what lies between them") {
   // Within groups τ is 1, 1/3 and −1; overall y falls with the group while x rises.

@@ -52,6 +52,57 @@ TEST_CASE("on a quadratic the measure is L + ½ tr(HΣ), within its standard err
   CHECK(none.standard_error < 1e-8);
 }
 
+TEST_CASE("σ/√fan-in: on a quadratic L + ½ tr(HΣ/n), biases with the fan-in of their layer") {
+  const LinearProblem p(50);
+  const Tensor sizes = sharpness::unit_sizes(p.params);
+  for (const double sigma : {0.2, 1.0}) {
+    const auto found = sharpness::low_pass(p.params, p.data, p.losses(),
+                                           {.sigma = sigma, .draws = 4000, .fan_in = true, .seed = 1});
+    // 4 inputs: half the deviation, of the weights and the bias
+    CHECK(std::abs(found.value - p.smoothed(sigma / 2, sizes)) < 4.5 * found.standard_error);
+    CHECK(found.value - p.loss() > 10 * found.standard_error);
+    // the draws are those of low_pass
+    const auto half =
+        sharpness::low_pass(p.params, p.data, p.losses(), {.sigma = sigma / 2, .draws = 4000, .seed = 1});
+    CHECK(found.value == doctest::Approx(half.value).epsilon(1e-12));
+  }
+  CHECK_ERROR(sharpness::low_pass(p.params, p.data, p.losses(), {.sigma = -1, .fan_in = true}), ValueError,
+              "low_pass_fan_in", "-1");
+}
+
+TEST_CASE("σ/√fan-in: the fan-in of a layer is the length of its filters, of a normalisation 1") {
+  const Problem p(Kind::conv);
+  const filter::Segments rows = sharpness::unit_rows(p.params);
+  const std::vector<double> found = sharpness::inverse_root_fan_in(p.params).to_vector();
+  REQUIRE(std::ssize(found) == rows.rows);
+  std::map<std::string, std::int64_t> fan_in;  // by the name of the layer
+  for (const ParameterInfo& info : p.params.parameters())
+    if (info.name.ends_with(".weight"))
+      fan_in[info.name.substr(0, info.name.find('.'))] = info.numel() / info.shape[0];
+  CHECK(fan_in.at("bn1") == 1);
+  CHECK(fan_in.at("conv1") > 9);
+  for (const auto& s : rows.segments) {
+    const ParameterInfo& info = p.params.parameters()[s.parameter];
+    CAPTURE(info.name);
+    const double n = static_cast<double>(fan_in.at(info.name.substr(0, info.name.find('.'))));
+    for (std::int64_t k = 0; k < s.rows; ++k)
+      CHECK(found[static_cast<std::size_t>(s.first_scale + k)] ==
+            doctest::Approx(1 / std::sqrt(n)).epsilon(1e-12));
+  }
+  // so the noise of a filter has, on average, σ times the length that the filter is measured by
+  const sharpness::Coordinates l(p.params);
+  const std::vector<double> deviation = l.fan_in_scale(0.1).to_vector(), c = l.units().to_vector();
+  for (const auto& s : rows.segments)
+    for (std::int64_t k = 0; s.length > 1 && k < s.rows; ++k)
+      CHECK(deviation[static_cast<std::size_t>(s.first_scale + k)] *
+                std::sqrt(static_cast<double>(s.length)) ==
+            doctest::Approx(0.1 * c[static_cast<std::size_t>(s.offset + k * s.length)]).epsilon(1e-12));
+  p.params.set_trainable("fc.weight", false);  // its bias keeps the layer's fan-in
+  const std::vector<double> less = sharpness::inverse_root_fan_in(p.params).to_vector();
+  CHECK(std::ssize(less) == sharpness::unit_rows(p.params).rows);
+  CHECK(less.back() == found.back());
+}
+
 TEST_CASE("the standard error is that of the draws") {
   const LinearProblem p(20);
   double inside = 0, n = 200;

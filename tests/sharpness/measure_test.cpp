@@ -56,7 +56,7 @@ TEST_CASE("measure: one call gives every measure, and calls progress before each
   CHECK(r.profile.y[1] == r["low_pass"].value);  // the same draws at the same σ
   CHECK(r.density.y.size() == 400);
   CHECK(r.samples == 30);
-  CHECK_ERROR(r["λ"], ValueError, "'λ'", "low_pass, epsilon");
+  CHECK_ERROR(r["λ"], ValueError, "'λ'", "low_pass, low_pass_fan_in, epsilon");
 }
 
 TEST_CASE("measure: the model is the same to the bit before and after, also where something throws") {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lpf/core/suggest.hpp"
+#include "lpf/models/convnet.hpp"
 #include "lpf/models/lenet.hpp"
 #include "lpf/models/mlp.hpp"
 #include "lpf/models/pyramidnet.hpp"
@@ -28,8 +29,8 @@ using Model = std::function<Tensor(const Tensor&)>;
 struct ModelOptions {
   std::int64_t classes = 10;
   Shape input = {};        ///< [H, W, C] of an image; empty: the network's default
-  std::int64_t width = 0;  ///< of ResNets and mlp, see ModelInfo::width; 0: the network's default
-  std::optional<bool> batch_norm = {};  ///< ResNets: on by default; mlp: off by default
+  std::int64_t width = 0;  ///< of ResNets, mlp and convnet, see ModelInfo::width; 0: the network's default
+  std::optional<bool> batch_norm = {};  ///< ResNets, convnet: on by default; mlp: off
   bool skip = true;                     ///< of ResNets
 };
 
@@ -63,6 +64,11 @@ inline Model digits_mlp(const nn::Path& p, const ModelOptions& o) {
   check<ShapeError>(o.input.numel() == 64, "digits-mlp", "takes digits of 64 pixels, the samples have shape ",
                     o.input, ": use the digits, or another network");
   return MLP(p, {64, 128, 128, o.classes});
+}
+
+inline Model convnet(const nn::Path& p, const ModelOptions& o) {
+  check(o.skip, "models::make", "'convnet' has no skip connections to leave out");
+  return ConvNet(p, {o.classes, o.input[2], o.width > 0 ? o.width : 8, o.batch_norm.value_or(true)});
 }
 
 template <class Net, auto preset>
@@ -100,6 +106,8 @@ inline const std::vector<ModelInfo>& list() {
   static const std::vector<ModelInfo> all{
       {"mlp", "fully connected, two hidden layers", digits, "hidden units, 128 by default", detail::mlp},
       {"digits-mlp", "mlp for the digits, 64-128-128-10", digits, "", detail::digits_mlp},
+      {"convnet", "three convolutions with batch norm, 6,274 parameters on digits", digits,
+       "channels of the first convolution, 8 by default", detail::convnet},
       {"small-lenet", "LeNet 6-16-120-84, 44,426 parameters", mnist, "",
        detail::lenet<SmallLeNet, SmallLeNetOptions>},
       {"lenet", "LeNet 32-64-128 with dropout, 1.2 million", mnist, "", detail::lenet<LeNet, LeNetOptions>},
@@ -108,6 +116,8 @@ inline const std::vector<ModelInfo>& list() {
       {"resnet101", "ResNet-101, 42.5 million", cifar, width, detail::resnet<resnet101>},
       {"narrow-resnet18", "of the study of sharpness, 2.8 million", cifar, w,
        detail::resnet_by_width<narrow_resnet18, 4>},
+      {"tiny-resnet18", "narrow-resnet18 of few channels, 44,694 parameters on digits", digits,
+       "channels of the first stage, 4 by default", detail::resnet<tiny_resnet18>},
       {"double-descent-resnet18", "of the double-descent study, 2,991 to 11.2 million", cifar, k,
        detail::resnet_by_width<double_descent_resnet18, 64>},
       {"wrn-16-8", "wide ResNet, 11.0 million", cifar, "", detail::fixed<WideResNet, wrn_16_8>},

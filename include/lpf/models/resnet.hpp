@@ -153,6 +153,13 @@ inline ResNetOptions narrow_resnet18(std::int64_t w, std::int64_t classes = 10) 
           .conv_init = init::kaiming_normal(init::Fan::out)};
 }
 
+/// The same with 4 channels in the first stage, for the digits.
+inline ResNetOptions tiny_resnet18(std::int64_t classes = 10) {
+  ResNetOptions o = narrow_resnet18(1, classes);
+  o.width = 4;
+  return o;
+}
+
 /// The ResNet-18 of the double-descent study (Nakkiran et al. 2020), k = 1 … 64 channels in the first stage.
 inline ResNetOptions double_descent_resnet18(std::int64_t k, std::int64_t classes = 10) {
   return {.width = k, .classes = classes};

@@ -53,6 +53,9 @@ class Coordinates {
   const Tensor& units() const { return units_; }
   /// Standard deviation of each row of the noise N(0, σ²c²), in θ's dtype.
   Tensor scale(double sigma) const { return affine(at_rows(sizes_, rows_), sigma, 0); }
+  /// The same of N(0, σ²c²/n), n the fan-in of the layer: the noise of a unit's weights has the length σc on average,
+  /// however many weights it has.
+  Tensor fan_in_scale(double sigma) const { return mul(scale(sigma), inverse_root_fan_in(params_)); }
 
   /// C v in θ's dtype, v [size] or [M, size].
   LPF_ONCE Tensor offset(const Tensor& v) const {

@@ -99,35 +99,65 @@ struct BootstrapOptions {
   std::uint64_t seed = 0;  ///< of the resampling
 };
 
-/// statistic(index) of 0 … n−1, with the percentile interval over resamples of n out of n with
-/// replacement (Efron 1979). Resamples where the statistic is NaN are excluded. @throws ValueError for
-/// options out of range.
-LPF_ONCE Interval bootstrap(std::size_t n,
-                            const std::function<double(std::span<const std::size_t>)>& statistic,
-                            const BootstrapOptions& options = {}) {
+/// A statistic, and its value on each resample; NaN where undefined.
+struct Resampled {
+  double value = std::numeric_limits<double>::quiet_NaN();
+  std::vector<double> resamples = {};
+
+  /// The percentile interval (Efron 1979). Resamples where the statistic is NaN are excluded.
+  LPF_ONCE Interval interval(double level = 0.95) const {
+    Interval out{.value = value};
+    std::vector<double> values;
+    for (const double v : resamples)
+      if (std::isfinite(v)) values.push_back(v);
+    if (values.empty() || !std::isfinite(value)) return out;
+    std::sort(values.begin(), values.end());
+    const auto at = [&](double quantile) {
+      return values[static_cast<std::size_t>(std::lround(quantile * static_cast<double>(values.size() - 1)))];
+    };
+    out.low = at((1 - level) / 2);
+    out.high = at((1 + level) / 2);
+    return out;
+  }
+};
+
+/// a − b, of two statistics on the same resamples: its interval is that of paired differences, far shorter than the two
+/// intervals suggest where the statistics go together. @throws ShapeError for different numbers of resamples.
+LPF_ONCE Resampled operator-(const Resampled& a, const Resampled& b) {
+  check<ShapeError>(a.resamples.size() == b.resamples.size(), "bootstrap",
+                    "a difference needs the same resamples, there are ", a.resamples.size(), " and ",
+                    b.resamples.size());
+  Resampled out{a.value - b.value, a.resamples};
+  for (std::size_t i = 0; i < b.resamples.size(); ++i) out.resamples[i] -= b.resamples[i];
+  return out;
+}
+
+/// statistic(index) of 0 … n−1, and of each resample of n out of n with replacement (Efron 1979). The same n, seed and
+/// number give the same resamples. @throws ValueError for options out of range.
+LPF_ONCE Resampled resampled(std::size_t n,
+                             const std::function<double(std::span<const std::size_t>)>& statistic,
+                             const BootstrapOptions& options = {}) {
   check(options.resamples >= 1 && options.level > 0 && options.level < 1, "bootstrap",
         "resamples must be positive and level in (0, 1), got ", options.resamples, " and ", options.level);
   std::vector<std::size_t> index(n);
   std::iota(index.begin(), index.end(), std::size_t{0});
-  Interval out{.value = statistic(index)};
-  std::vector<double> values;
+  Resampled out{.value = statistic(index)};
   for (std::int64_t b = 0; b < options.resamples && n > 0; ++b) {
     const NoiseKey key{.seed = options.seed, .draw = static_cast<std::uint64_t>(b)};
     for (std::size_t i = 0; i < n; ++i) {
       const double u = uniform_at<double>(key, static_cast<std::int64_t>(i));
       index[i] = std::min(n - 1, static_cast<std::size_t>(u * static_cast<double>(n)));
     }
-    const double value = statistic(index);
-    if (std::isfinite(value)) values.push_back(value);
+    out.resamples.push_back(statistic(index));
   }
-  if (values.empty() || !std::isfinite(out.value)) return out;
-  std::sort(values.begin(), values.end());
-  const auto at = [&](double quantile) {
-    return values[static_cast<std::size_t>(std::lround(quantile * static_cast<double>(values.size() - 1)))];
-  };
-  out.low = at((1 - options.level) / 2);
-  out.high = at((1 + options.level) / 2);
   return out;
+}
+
+/// The statistic with its percentile interval.
+LPF_ONCE Interval bootstrap(std::size_t n,
+                            const std::function<double(std::span<const std::size_t>)>& statistic,
+                            const BootstrapOptions& options = {}) {
+  return resampled(n, statistic, options).interval(options.level);
 }
 
 /// τ_b with its bootstrap interval.

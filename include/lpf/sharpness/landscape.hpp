@@ -100,19 +100,28 @@ class Landscape : public Coordinates {
   ReplicaLosses losses(const filter::PassOptions& pass, const filter::Segments& rows) const;
   ReplicaLosses losses(const filter::PassOptions& pass) const { return losses(pass, rows()); }
 
-  /// The pass of draws [first, first + count) of N(0, σ²c²), `first` a multiple of `replicas`.
+  /// The pass of draws [first, first + count) of noise with this standard deviation of each row, `first` a multiple of
+  /// `replicas`; with σ, of N(0, σ²c²).
   LPF_ONCE filter::PassOptions draws(std::uint64_t key, std::int64_t first, std::int64_t count,
-                                     double sigma) const {
+                                     const Tensor& deviations) const {
     filter::PassOptions pass{.M = count};
     pass.key = {key, Purpose::measure, static_cast<std::uint64_t>(first), 0, 0};
-    pass.scale = scale(sigma);
+    pass.scale = deviations;
     return pass;
+  }
+  filter::PassOptions draws(std::uint64_t key, std::int64_t first, std::int64_t count, double sigma) const {
+    return draws(key, first, count, scale(sigma));
   }
   /// Calls f(first, losses) for the passes of draws [first, first + count).
   template <class F>
-  void each_pass(std::uint64_t key, std::int64_t first, std::int64_t count, double sigma, F f) const {
+  void each_pass(std::uint64_t key, std::int64_t first, std::int64_t count, const Tensor& deviations,
+                 F f) const {
     for (std::int64_t at = first; at < first + count; at += options_.replicas)
-      f(at, losses(draws(key, at, std::min(options_.replicas, first + count - at), sigma)));
+      f(at, losses(draws(key, at, std::min(options_.replicas, first + count - at), deviations)));
+  }
+  template <class F>
+  void each_pass(std::uint64_t key, std::int64_t first, std::int64_t count, double sigma, F f) const {
+    each_pass(key, first, count, scale(sigma), f);
   }
   /// The pass at θ + C v_r, v [M, size].
   LPF_ONCE filter::PassOptions at(const Tensor& v) const {

@@ -4,7 +4,9 @@
 //   LPF = E_{ε ~ N(0, σ²I)} L(θ + ε)        σ 0.01, 100 draws, after filter normalisation
 //
 // that is, E L(θ + σ C ε) with C the sizes of the units. On a quadratic with Hessian H it is L + σ²/2
-// tr(CHC). Also the losses at arbitrary points of the landscape.
+// tr(CHC). The noise of a filter of n weights is √n σ times as long as the filter: a wide layer gets more of
+// it than a narrow one. low_pass_fan_in() has the deviation σ/√n in each layer instead. Also the losses at
+// arbitrary points of the landscape.
 #pragma once
 
 #include "lpf/sharpness/blocks.hpp"
@@ -22,8 +24,8 @@ struct Draws {
 
 namespace detail {
 
-/// E L(θ + σ C ε), with the errors of the draws and of the data.
-LPF_ONCE Estimate mean_loss(const Landscape& landscape, double sigma, const Draws& draws) {
+/// E L(θ + s ⊙ ε) with s the deviation of each row, with the errors of the draws and of the data.
+LPF_ONCE Estimate mean_loss(const Landscape& landscape, const Tensor& deviations, const Draws& draws) {
   std::vector<double> per_draw, sums(static_cast<std::size_t>(landscape.samples()), 0.0);
   const auto now = [&] {
     double value = 0;
@@ -33,7 +35,7 @@ LPF_ONCE Estimate mean_loss(const Landscape& landscape, double sigma, const Draw
     return estimate_of(value, per_draw, std::move(per_sample), draws.until.relative_error);
   };
   const auto more = [&](std::int64_t first, std::int64_t count) {
-    landscape.each_pass(draws.key, first, count, sigma, [&](std::int64_t, const ReplicaLosses& losses) {
+    landscape.each_pass(draws.key, first, count, deviations, [&](std::int64_t, const ReplicaLosses& losses) {
       for (std::int64_t r = 0; r < losses.M; ++r) {
         per_draw.push_back(losses.mean(r));
         for (std::int64_t i = 0; i < losses.N; ++i) sums[static_cast<std::size_t>(i)] += losses.at(r, i);
@@ -47,17 +49,23 @@ LPF_ONCE Estimate mean_loss(const Landscape& landscape, double sigma, const Draw
 }  // namespace detail
 
 namespace detail {
-LPF_ONCE void check_low_pass(double sigma, const Draws& draws) {
-  check_draws("sharpness::low_pass", draws.draws, draws.until);
-  check(sigma >= 0 && std::isfinite(sigma), "sharpness::low_pass",
-        "sigma must be finite and not negative, got ", sigma);
+LPF_ONCE void check_low_pass(double sigma, const Draws& draws,
+                             const char* operation = "sharpness::low_pass") {
+  check_draws(operation, draws.draws, draws.until);
+  check(sigma >= 0 && std::isfinite(sigma), operation, "sigma must be finite and not negative, got ", sigma);
 }
 }  // namespace detail
 
 /// LPF. @throws ValueError for a negative σ, or fewer than 2 draws.
 LPF_ONCE Estimate low_pass(const Landscape& landscape, double sigma = 0.01, const Draws& draws = {}) {
   detail::check_low_pass(sigma, draws);
-  return detail::mean_loss(landscape, sigma, draws);
+  return detail::mean_loss(landscape, landscape.scale(sigma), draws);
+}
+
+/// LPF with σ/√n in each layer, n its fan-in (Coordinates::fan_in_scale): E L(θ + σ C ε/√n). @throws as low_pass.
+LPF_ONCE Estimate low_pass_fan_in(const Landscape& landscape, double sigma = 0.1, const Draws& draws = {}) {
+  detail::check_low_pass(sigma, draws, "sharpness::low_pass_fan_in");
+  return detail::mean_loss(landscape, landscape.fan_in_scale(sigma), draws);
 }
 
 /// The increase of the loss by noise on one block alone, E L(θ + σ C ε_b) − L(θ), for each block from `draws`
@@ -96,15 +104,18 @@ struct LowPassOptions {
   double sigma = 0.01;  ///< σ, in units of each filter's size if filter_normalize
   std::int64_t draws = 100;
   bool filter_normalize = true;  ///< noise N(0, σ²c²) with c the unit sizes (units.hpp); else N(0, σ²I)
-  std::uint64_t seed = 0;        ///< the same seed gives two models of one shape the same noise
-  std::int64_t replicas = 8;     ///< draws per pass
+  bool fan_in = false;        ///< the variance divided by the fan-in of the layer; then σ 0.1 is customary
+  std::uint64_t seed = 0;     ///< the same seed gives two models of one shape the same noise
+  std::int64_t replicas = 8;  ///< draws per pass
 };
 
 /// The same for losses(x, y), the losses of the samples, [B].
 LPF_ONCE Estimate low_pass(const ParameterStore& params, const Data& data, Landscape::Losses losses,
                            const LowPassOptions& options = {}) {
   const Landscape landscape(params, data, std::move(losses), {options.filter_normalize, options.replicas, 0});
-  return low_pass(landscape, options.sigma, {.draws = options.draws, .key = options.seed});
+  const Draws draws{.draws = options.draws, .key = options.seed};
+  return options.fan_in ? low_pass_fan_in(landscape, options.sigma, draws)
+                        : low_pass(landscape, options.sigma, draws);
 }
 
 /// Mean loss over `data` at θ + each row of offsets [K, size of θ], in evaluation mode:

@@ -20,13 +20,15 @@ namespace lpf::sharpness {
 
 struct MeasureOptions {
   std::vector<std::string> measures = {};  ///< by name, in this order (registry.hpp); all if empty
-  std::int64_t draws = 100;  ///< of low_pass, trace, local_entropy and profile; products of trace_hutchpp
-  std::uint64_t key = 0;     ///< of all noise
-  Until until = {};          ///< or as many draws as a relative error needs
+  std::int64_t draws =
+      100;  ///< of low_pass, low_pass_fan_in, trace, local_entropy and profile; products of trace_hutchpp
+  std::uint64_t key = 0;  ///< of all noise
+  Until until = {};       ///< or as many draws as a relative error needs
   bool filter_normalize = true;
   std::int64_t replicas = 8;  ///< LandscapeOptions
   std::int64_t samples = 0;   ///< LandscapeOptions
   double sigma = 0.01;        ///< of low_pass
+  double fan_in_sigma = 0.1;  ///< of low_pass_fan_in
   EpsilonOptions epsilon = {};
   PACBayesOptions pac_bayes = {};
   std::int64_t pac_bayes_draws = 10;

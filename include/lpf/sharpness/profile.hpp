@@ -24,7 +24,7 @@ LPF_ONCE Curve profile(const Landscape& landscape, const std::vector<double>& al
   detail::check_profile(alphas, draws);
   Curve out;
   for (const double alpha : alphas) {
-    const Estimate at = detail::mean_loss(landscape, alpha, draws);
+    const Estimate at = detail::mean_loss(landscape, landscape.scale(alpha), draws);
     out.x.push_back(alpha);
     out.y.push_back(at.value);
     out.standard_error.push_back(at.standard_error);
