@@ -65,7 +65,10 @@ class ReplicaRematerializer final : public Rematerializer {
 class ReplicaBuffer {
  public:
   /// `pass` must outlive the buffer.
-  explicit ReplicaBuffer(const Pass& pass) : pass_(pass), drawn_(pass.params.parameters().size()) {}
+  LPF_ONCE explicit ReplicaBuffer(const Pass& pass) : pass_(pass), drawn_(pass.params.parameters().size()) {}
+  LPF_ONCE ~ReplicaBuffer() {}
+  ReplicaBuffer(const ReplicaBuffer&) = delete;
+  ReplicaBuffer& operator=(const ReplicaBuffer&) = delete;
 
   /// The replicas of a parameter, in memory of [M, shape…] with shape [shape…]; drawn now or
   /// at the first use.
