@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "lpf/ops/reduce.hpp"
@@ -37,9 +38,9 @@ LPF_ONCE Tensor binary(const char* name, backend::Binary op, const Tensor& a, co
 
 /// Elementwise operations on replicated operands: replicas with replicas; with an activation, whose rows meet
 /// the replicas of their slices; with a constant, any other plain tensor, the same for all replicas.
-template <class Op>
-Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b, Op op,
-                   LinearIn linear = LinearIn::none) {
+LPF_ONCE Tensor on_replicas(const char* name, const Tensor& a, const Tensor& b,
+                            const std::function<Tensor(const Tensor&, const Tensor&)>& op,
+                            LinearIn linear = LinearIn::none) {
   const PlanPtr plan = a.is_replicated() ? a.impl().replicas : b.impl().replicas;
   if (b.is_replicated() && is_activation(a, b)) return op(a, per_sample(b, a));
   if (a.is_replicated() && is_activation(b, a)) return op(per_sample(a, b), b);

@@ -6,7 +6,6 @@
 // new tensors and never change their operands.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <initializer_list>
 #include <memory>
@@ -321,14 +320,15 @@ std::vector<T> Tensor::to_vector() const {
 }
 
 Tensor mean_replicas(const Tensor& x);  // ops/replicate.hpp
+Tensor logical_not(const Tensor& x);    // ops/arithmetic.hpp
 
 template <class T>
 T Tensor::item() const {
   check<ShapeError>(numel() == 1, "item", "needs exactly one element, the tensor has shape ", shape());
   if (is_replicated()) {
     if constexpr (std::is_same_v<T, bool>) {
-      const auto each = alias({impl().replicas->count()}).template to_vector<bool>();
-      return std::find(each.begin(), each.end(), false) == each.end();
+      return mean_replicas(logical_not(detach()).to(DType::float32)).template item<double>() ==
+             0;  // none is false
     } else {
       return mean_replicas(is_floating(dtype()) ? detach() : detach().to(DType::float32)).template item<T>();
     }

@@ -42,6 +42,8 @@ void fill_floating(Table& t) {
   t.softmax_backward = softmax_backward<T>;
   t.cross_entropy = cross_entropy<T>;
   t.cross_entropy_backward = cross_entropy_backward<T>;
+  t.normal = normal<T>;
+  t.uniform = uniform<T>;
   t.filter_norms = filter_norms<T>;
   t.perturb = perturb<T>;
   t.draw_signs = draw_signs<T>;
@@ -88,8 +90,8 @@ inline void fill_core(Table& t) {
   t.softmax_backward = ByType<&Table::softmax_backward>::call;
   t.cross_entropy = ByType<&Table::cross_entropy>::call;
   t.cross_entropy_backward = ByType<&Table::cross_entropy_backward>::call;
-  t.normal = normal;
-  t.uniform = uniform;
+  t.normal = ByType<&Table::normal>::call;
+  t.uniform = ByType<&Table::uniform>::call;
   t.filter_norms = ByType<&Table::filter_norms>::call;
   t.perturb = ByType<&Table::perturb>::call;
   t.draw_signs = ByType<&Table::draw_signs>::call;

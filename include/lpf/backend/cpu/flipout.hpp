@@ -15,21 +15,12 @@ inline namespace LPF_ISA {
 /// out[i] = ±1 by bit i of the stream's words, i < n.
 template <class T>
 void fill_signs(const NoiseKey& key, std::int64_t n, T* out) {
-  constexpr std::int64_t bits = 32, together = 64;
-  std::uint32_t words[together];
-  for (std::int64_t i = 0; i < n; i += bits * together) {
-    const std::int64_t here = std::min(n - i, bits * together);
-    word_fill(key, i / bits, (here + bits - 1) / bits, words);
-    for (std::int64_t k = 0; k < here; k += bits) {
-      const std::uint32_t word = words[k / bits];
-      const auto sign = [word](std::int64_t b) { return T(1) - T(2) * static_cast<T>(word >> b & 1); };
-      if (here - k >= bits) {
-        LPF_SIMD
-        for (std::int64_t b = 0; b < bits; ++b) out[i + k + b] = sign(b);
-      } else {
-        for (std::int64_t b = 0; b < here - k; ++b) out[i + k + b] = sign(b);
-      }
-    }
+  constexpr std::int64_t bits = 32, words = 4;
+  check_noise_range(key, 0, (n + bits - 1) / bits, words);
+  for (std::int64_t i = 0; i < n; i += bits * words) {
+    const PhiloxWords block = noise_words(key, static_cast<std::uint32_t>(i / (bits * words)));
+    for (std::int64_t k = i; k < std::min(n, i + bits * words); ++k)
+      out[k] = T(1) - T(2) * static_cast<T>(block.word[(k - i) / bits] >> (k - i) % bits & 1);
   }
 }
 

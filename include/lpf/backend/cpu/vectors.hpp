@@ -8,20 +8,16 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-inline void normal(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, void* y) {
-  visit_floating("normal", type, [&](auto zero) {
-    using T = decltype(zero);
-    parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
-      normal_fill(key, first + begin, end - begin, static_cast<T*>(y) + begin);
-    });
+template <class T>
+void normal(DType, const NoiseKey& key, std::int64_t first, std::int64_t n, void* y) {
+  parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+    normal_fill(key, first + begin, end - begin, static_cast<T*>(y) + begin);
   });
 }
-inline void uniform(DType type, const NoiseKey& key, std::int64_t first, std::int64_t n, void* y) {
-  visit_floating("uniform", type, [&](auto zero) {
-    using T = decltype(zero);
-    parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
-      uniform_fill(key, first + begin, end - begin, static_cast<T*>(y) + begin);
-    });
+template <class T>
+void uniform(DType, const NoiseKey& key, std::int64_t first, std::int64_t n, void* y) {
+  parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+    uniform_fill(key, first + begin, end - begin, static_cast<T*>(y) + begin);
   });
 }
 
