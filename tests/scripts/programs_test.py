@@ -231,7 +231,8 @@ class Programs(unittest.TestCase):
                   "study": ["--dry-run"], "quadratics": ["--dimensions", "10", "--draws", "2"],
                   "digits": ["--seeds", "1", "--epochs", "1"],
                   "landscape": ["--points", "3", "--epochs", "2", "--draws", "1"], "augment": ["--columns", "1"],
-                  "theory": ["--quick", "--only", "landscape"]}
+                  "theory": ["--quick", "--only", "landscape"],
+                  "estimators": ["--net", "mlp", "--epochs", "1", "--draws", "20"]}
         for program in programs:
             for flag in re.findall(r"(--?[\w-]+)(?:,--\w+)? (?:INT|UINT)", self.succeeds(program, "--help")):
                 for value in [largest, "-" + largest, "9" * 30]:
