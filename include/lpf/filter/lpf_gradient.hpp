@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "lpf/backend/backend.hpp"
+#include "lpf/backend/float64.hpp"
 #include "lpf/core/gaussian.hpp"
 
 namespace lpf {
