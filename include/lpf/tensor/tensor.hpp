@@ -319,19 +319,29 @@ std::vector<T> Tensor::to_vector() const {
   return out;
 }
 
-Tensor mean_replicas(const Tensor& x);  // ops/replicate.hpp
-Tensor logical_not(const Tensor& x);    // ops/arithmetic.hpp
+namespace detail {
+/// The mean of a replicated scalar over its replicas, each with the share of its slice.
+LPF_ONCE double mean_of_replicas(const Tensor& scalar) {
+  const ReplicaPlan& plan = *scalar.impl().replicas;
+  const auto values = scalar.alias({plan.count()}).to_vector();
+  double mean = 0;
+  for (std::int64_t r = 0; r < plan.count(); ++r) mean += plan.share(r) * values[static_cast<std::size_t>(r)];
+  return mean;
+}
+/// True if no replica of a scalar is 0.
+LPF_ONCE bool all_of_replicas(const Tensor& scalar) {
+  for (const double value : scalar.alias({scalar.impl().replicas->count()}).to_vector())
+    if (value == 0) return false;
+  return true;
+}
+}  // namespace detail
 
 template <class T>
 T Tensor::item() const {
   check<ShapeError>(numel() == 1, "item", "needs exactly one element, the tensor has shape ", shape());
   if (is_replicated()) {
-    if constexpr (std::is_same_v<T, bool>) {
-      return mean_replicas(logical_not(detach()).to(DType::float32)).template item<double>() ==
-             0;  // none is false
-    } else {
-      return mean_replicas(is_floating(dtype()) ? detach() : detach().to(DType::float32)).template item<T>();
-    }
+    if constexpr (std::is_same_v<T, bool>) return detail::all_of_replicas(*this);
+    return static_cast<T>(detail::mean_of_replicas(*this));
   }
   T value;
   copy_to_host(dtype_of<T>(), &value);
