@@ -8,6 +8,8 @@
 
 namespace lpf {
 
+Tensor mean_replicas(const Tensor& x);  // ops/replicate.hpp
+
 namespace detail {
 
 /// a + b of two gradients of one tensor, each either replicated or already summed over the replicas. It is
