@@ -56,7 +56,9 @@ void describe(const study::Plan& plan, const study::Shard& shard) {
 void run(const Options& o, const std::string& command) {
   const study::Plan& own = study::plan_of(o.study, o.grid);
   study::Variation variation = o.variation;
-  variation.cifar10 = own.small() && !o.data.empty();
+  if (variation.data.empty() && own.small() && !o.data.empty()) variation.data = "cifar10";
+  check(o.data.empty() || variation.data != "mnist1d" && variation.data != "digits", "study",
+        "--data is the folder of CIFAR-10, and --dataset ", variation.data, " is built in");
   const study::Plan plan = study::varied(own, variation);
   const study::Shard shard = study::shard_of(o.shard);
   describe(plan, shard);
@@ -88,6 +90,8 @@ int main(int argc, char** argv) {
   app.add_option("--merge", o.merge, "results of other shards")->check(CLI::ExistingFile);
   app.add_flag("--merge-only", o.merge_only, "train nothing, make the tables of what is there");
   app.add_flag("--dry-run", o.dry_run, "say what would be trained");
+  app.add_option("--dataset", o.variation.data, "instead of the plan's")
+      ->check(CLI::IsMember({"digits", "mnist1d", "cifar10"}));
   app.add_option("--data", o.data,
                  "folder of CIFAR-10: as many of its images instead of digits; for the paper's size all "
                  "(default: data/cifar10)");

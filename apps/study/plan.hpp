@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <lpf/core/error.hpp>
+#include <lpf/core/shape.hpp>
 #include <lpf/optim/registry.hpp>
 #include <map>
 #include <optional>
@@ -56,7 +57,7 @@ struct Plan {
   std::string study, grid;             ///< names: --study, --grid
   std::string description = {};        ///< the rest of summary()
   std::string variant = {};            ///< what was changed of the plan, see varied(); empty: nothing
-  std::string data;                    ///< digits, or cifar10
+  std::string data;                    ///< digits, mnist1d or cifar10
   std::string network;                 ///< of the registry of models
   std::vector<Factor> factors;         ///< the seeds first
   FactorValues shared = {};            ///< common to all models
@@ -87,10 +88,16 @@ struct Plan {
   }
   /// Training and test images, where they are a part of the set.
   std::int64_t train() const { return static_cast<std::int64_t>(shared.at("train")); }
-  std::int64_t test() const { return data == "cifar10" ? 2000 : 1797 - train(); }
+  std::int64_t test() const { return data == "cifar10" ? 2000 : data == "mnist1d" ? 1000 : 1797 - train(); }
+  /// Of a sample, [H, W, C].
+  lpf::Shape input() const {
+    return data == "cifar10"   ? lpf::Shape{32, 32, 3}
+           : data == "mnist1d" ? lpf::Shape{1, 40, 1}
+                               : lpf::Shape{8, 8, 1};
+  }
   /// Data, task and network, in a sentence without its full stop.
   std::string summary() const {
-    std::string out = data == "cifar10" ? "CIFAR-10" : "digits";
+    std::string out = data == "cifar10" ? "CIFAR-10" : data == "mnist1d" ? "MNIST-1D" : "digits";
     if (shared.contains("train")) out += lpf::concat(", ", train(), " to train and ", test(), " to test");
     out += description + "; network " + network;
     if (shared.contains("width")) out += lpf::concat(" of width ", shared.at("width"));
@@ -289,7 +296,7 @@ inline const Plan& plan_of(const std::string& study, const std::string& grid) {
 /// Changes of a plan: a counter-example, or another network.
 struct Variation {
   std::string network = {}, normalize = {}, batch_norm = {};  ///< names; on, off; empty: the plan's
-  bool cifar10 = false;  ///< as many images of CIFAR-10 instead of digits
+  std::string data = {};  ///< as many samples of this set instead of digits
 };
 
 /// The plan with these changes; `variant` names them, and its results are of no other variant.
@@ -297,7 +304,7 @@ inline Plan varied(Plan plan, const Variation& v) {
   const auto note = [&](const auto&... words) {
     plan.variant += lpf::concat(plan.variant.empty() ? "" : ", ", words...);
   };
-  lpf::check(plan.small() || !v.cifar10, "study", "the paper's size is on CIFAR-10 as it is");
+  lpf::check(plan.small() || v.data.empty(), "study", "the paper's size is on CIFAR-10 as it is");
   if (!v.network.empty() && v.network != plan.network) {
     plan.network = v.network;
     plan.effort = {.draws = 50, .steps = 20, .starts = 1, .chains = 2};
@@ -319,9 +326,9 @@ inline Plan varied(Plan plan, const Variation& v) {
     plan.normalize = static_cast<Normalize>(found - normalize_names.begin());
     note("normalize ", v.normalize);
   }
-  if (v.cifar10) {
-    plan.data = "cifar10";
-    note("CIFAR-10");
+  if (!v.data.empty() && v.data != plan.data) {
+    plan.data = v.data;
+    note(v.data == "cifar10" ? "CIFAR-10" : "MNIST-1D");
   }
   return plan;
 }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <lpf/data/sets/cifar.hpp>
 #include <lpf/data/sets/digits.hpp>
+#include <lpf/data/sets/mnist1d.hpp>
 #include <lpf/data/statistics.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/models/registry.hpp>
@@ -29,7 +30,7 @@ inline double setting(const FactorValues& s, const std::string& name, double oth
 }
 
 inline models::Model network(const Plan& plan, const ParameterStore& params, const FactorValues& s) {
-  models::ModelOptions options{.input = plan.data == "cifar10" ? Shape{32, 32, 3} : Shape{8, 8, 1},
+  models::ModelOptions options{.input = plan.input(),
                                .width = static_cast<std::int64_t>(setting(s, "width")),
                                .skip = setting(s, "skip", 1) > 0};
   if (s.contains("batch_norm")) options.batch_norm = s.at("batch_norm") > 0;
@@ -40,23 +41,25 @@ struct Sets {
   TensorDataset train, test;
 };
 
-/// The set that the models draw their samples from, read once: the digits, or CIFAR-10's training and test images in
-/// uint8.
+/// The set that the models draw their samples from, read once: the digits, MNIST-1D's training and test sequences as
+/// images of one row, or CIFAR-10's training and test images in uint8.
 inline Sets read_data(const Plan& plan, const std::string& folder) {
   if (plan.data == "digits") {
     const TensorDataset all = digits({.flat = false});
     return {all, all};
   }
+  if (plan.data == "mnist1d") return {mnist1d_images(Split::train), mnist1d_images(Split::test)};
   const CIFAROptions raw{.dtype = DType::uint8};
   return {cifar10(folder, Split::train, raw), cifar10(folder, Split::test, raw)};
 }
 
-/// The seed's training and test set, pixels in [0, 1].
+/// The seed's training and test set, pixels in [0, 1] (sequences as they are).
 inline Sets draw_samples(const Plan& plan, const Sets& source, std::uint64_t seed) {
   if (plan.data == "digits") {
     auto [train, test] = split(source.train, {plan.train(), -1}, seed);
     return {std::move(train), std::move(test)};
   }
+  if (plan.data == "mnist1d") return {split(source.train, {plan.train()}, seed)[0], source.test};
   const auto unit = [](const TensorDataset& data) -> TensorDataset {
     return {affine(data.images.to(float32), 1.0 / 255, 0), data.labels, data.classes()};
   };

@@ -74,3 +74,10 @@ TEST_CASE("mnist1d: options") {
               "empty");
   CHECK_ERROR(mnist1d(Split::train, {.samples = 10, .dtype = int64}), DTypeError, "mnist1d");
 }
+
+TEST_CASE("mnist1d: as images of one row") {
+  const TensorDataset images = mnist1d_images(Split::test), flat = mnist1d(Split::test);
+  CHECK(images.images.shape() == Shape{1000, 1, 40, 1});
+  CHECK(same_bits(reshape(images.images, {1000, 40}), flat.images));
+  CHECK(same_bits(images.labels, flat.labels));
+}

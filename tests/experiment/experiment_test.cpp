@@ -517,6 +517,29 @@ TEST_CASE("dry run, task: settings that cannot be are ValueErrors that name the 
   CHECK_ERROR(experiment::make_splits(with("dataset", "mnist")), ValueError, "--dataset mnist needs --data");
 }
 
+TEST_CASE("experiment: MNIST-1D is built in, as images of one row of a published number") {
+  Settings s = experiment::paper({.dataset = "mnist1d", .optimizer = "lpf-sgd"});
+  CHECK((s.model == "convnet1d" && s.normalize == "none"));
+  s.train_samples = 1000, s.validation = 500;
+  const auto splits = experiment::make_splits(s);
+  CHECK((splits.train.size() == 1000 && splits.validation.size() == 500 && splits.test.size() == 1000));
+  CHECK(splits.input() == experiment::data_shape(s).input);
+  CHECK_NOTHROW(experiment::dry_run(s));
+  CHECK(experiment::unused(s, "data").find("mnist1d is built in") != std::string::npos);
+  experiment::set(s, "augment", "crop-flip");
+  CHECK_ERROR(experiment::validate(s), ValueError, "--augment", "mnist1d");
+}
+
+TEST_CASE("experiment: the law of the noise reaches the filter") {
+  Settings s;
+  for (const auto& [name, law] :
+       {std::pair{"filter-wise", NoiseLaw::filter_wise}, std::pair{"tensor-wise", NoiseLaw::tensor_wise},
+        std::pair{"isotropic", NoiseLaw::isotropic}}) {
+    experiment::set(s, "law", name);
+    CHECK(experiment::law_of(s) == law);
+  }
+}
+
 TEST_CASE("history: what is no log or no settings is a FormatError") {
   const TempDir dir;
   const std::string path = (dir / "log.jsonl").string();

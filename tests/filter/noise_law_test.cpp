@@ -90,6 +90,20 @@ TEST_CASE("tensor-wise: γ‖W‖ for every element of a matrix, vectors as ever
         2 * narrow.backend().dot(float64, narrow.numel(), narrow.raw(), narrow.raw()));
 }
 
+TEST_CASE("isotropic: γ for every element, vectors and a network's zeros too") {
+  for (const Kind kind : kinds) {
+    const Problem p(kind);
+    LowPassFilter filter({.M = 2, .gamma = 0.07, .alpha = 3, .total_steps = 4, .law = NoiseLaw::isotropic});
+    p.params.set_updates(2);
+    auto scope = filter.perturb(p.params);
+    for (const auto& info : p.params.parameters()) {
+      INFO(info.name);
+      static_cast<void>(scope.read(info.index));
+      for (const double s : scales_of(p.params, scope, info.index)) CHECK(s == 0.14);
+    }
+  }
+}
+
 TEST_CASE("the scale is of the present θ, and a constant for the gradient") {
   const ParameterStore params({.dtype = float64});
   const nn::Parameter w = nn::Path(params).parameter("w", {1, 2}, init::constant(3));

@@ -26,7 +26,7 @@ TEST_CASE("one pass is the published loop: gradient, loss, running statistics; Î
     for (const std::int64_t batch : {16, 19})
       for (const std::int64_t M : {std::int64_t{1}, std::int64_t{2}, std::int64_t{3}, std::int64_t{8}, batch})
         for (const auto estimator : {Estimator::replicas, Estimator::antithetic})
-          for (const auto law : {NoiseLaw::filter_wise, NoiseLaw::tensor_wise}) {
+          for (const auto law : {NoiseLaw::filter_wise, NoiseLaw::tensor_wise, NoiseLaw::isotropic}) {
             if (estimator == Estimator::antithetic && M % 2) continue;
             CAPTURE(name_of(kind));
             CAPTURE(batch);

@@ -29,6 +29,11 @@ const std::vector<Small> small_networks{
      [](const nn::Path& p) -> models::Model {
        return models::ConvNet(p, {.classes = 3, .in_channels = 2, .width = 2});
      }},
+    {"convnet1d",
+     {1, 12, 2},
+     [](const nn::Path& p) -> models::Model {
+       return models::ConvNet1d(p, {.classes = 3, .length = 12, .in_channels = 2, .width = 3});
+     }},
     {"lenet",
      {8, 8, 1},
      [](const nn::Path& p) -> models::Model {

@@ -43,6 +43,14 @@ TEST_CASE("models: options reach the network") {
   CHECK(numel("convnet", {}) == 6'274);
   CHECK(numel("convnet", {.batch_norm = false}) == 6'274 - 56);  // biases instead of scales and shifts
   CHECK(numel("convnet", {.input = {32, 32, 3}, .width = 2}) == 9 * (6 + 8 + 32) + 2 * 14 + 8 * 10 + 10);
+  CHECK(numel("convnet1d", {}) == 5'210);
+  for (const std::int64_t length :
+       {3, 4, 5, 6, 11, 18, 19, 41})  // the linear layer fits what the convolutions leave
+    CHECK_NOTHROW([&] {
+      const ParameterStore any;
+      models::make("convnet1d", any,
+                   {.input = {1, length, 2}, .width = 2})(normal({2, 1, length, 2}, 1, float32));
+    }());
   CHECK(numel("digits-mlp", {}) == numel("mlp", {}));
   CHECK(numel("narrow-resnet18", {}) == 2'800'010);
   CHECK(numel("narrow-resnet18", {.width = 8}) == 11'178'762);
@@ -65,6 +73,9 @@ TEST_CASE("models: a wrong name lists the right ones, and an option out of place
               "resnet18, resnet50", "pyramidnet-272");
   CHECK_ERROR(models::make("mlp", params, {.skip = false}), ValueError, "no skip connections");
   CHECK_ERROR(models::make("convnet", params, {.skip = false}), ValueError, "no skip connections");
+  CHECK_ERROR(models::make("convnet1d", params, {.batch_norm = true}), ValueError, "no batch norm");
+  CHECK_ERROR(models::make("convnet1d", params, {.input = {2, 40, 1}}), ShapeError, "[2, 40, 1]");
+  CHECK_ERROR(models::make("convnet1d", params, {.input = {1, 2, 1}}), ValueError, "three points");
   CHECK_ERROR(models::make("digits-mlp", params, {.input = {28, 28, 1}}), ShapeError, "64 pixels",
               "[28, 28, 1]");
   CHECK_ERROR(models::make("wrn-16-8", params, {.width = 3}), ValueError, "'wrn-16-8'", "takes no width");

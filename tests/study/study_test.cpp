@@ -94,7 +94,7 @@ TEST_CASE("study: a part of CIFAR-10 in a small plan, normalised by the publishe
     return {x, y};
   };
   const Sets source{images(600), images(2100)};
-  const Plan plan = varied(plan_of("grid", "medium"), {.cifar10 = true});
+  const Plan plan = varied(plan_of("grid", "medium"), {.data = "cifar10"});
   const Sets sets = splits_of(plan, plan.settings(0), source);
   CHECK(sets.train.images.shape() == Shape{300, 32, 32, 3});
   CHECK(sets.test.size() == 2000);
@@ -105,6 +105,17 @@ TEST_CASE("study: a part of CIFAR-10 in a small plan, normalised by the publishe
   const Sets other = splits_of(plan, plan.settings(plan.size() - 1), source);  // of another seed
   CHECK_FALSE(lpf::test::same_bits(other.train.images, sets.train.images));
   CHECK(Cell(plan, 0).net(slice(sets.train.images, 0, 0, 2)).shape() == Shape{2, 10});
+}
+
+TEST_CASE("study: MNIST-1D in a small plan") {
+  const Plan plan = varied(plan_of("double-descent", "small"),
+                           {.network = "convnet1d", .batch_norm = "off", .data = "mnist1d"});
+  CHECK(plan.variant == "convnet1d, batch norm off, MNIST-1D");
+  CHECK(plan.summary().starts_with("MNIST-1D, 500 to train and 1000 to test"));
+  const Sets sets = splits_of(plan, plan.settings(0), read_data(plan, ""));
+  CHECK(sets.train.images.shape() == Shape{500, 1, 40, 1});
+  CHECK(sets.test.size() == 1000);
+  CHECK(Cell(plan, 0).net(sets.test.images).shape() == Shape{1000, 10});
 }
 
 TEST_CASE("study: a variation changes network, batch norm and images, and says so") {
@@ -119,10 +130,10 @@ TEST_CASE("study: a variation changes network, batch norm and images, and says s
   const Plan grid = varied(plan_of("grid", "small"), {.batch_norm = "on"});
   CHECK_FALSE(grid.has_factor("batch_norm"));
   CHECK(grid.size() * 2 == plan_of("grid", "small").size());
-  CHECK(varied(plan_of("grid", "medium"), {.cifar10 = true}).summary().find("2000 to test") !=
+  CHECK(varied(plan_of("grid", "medium"), {.data = "cifar10"}).summary().find("2000 to test") !=
         std::string::npos);
   CHECK_ERROR(varied(grid, {.normalize = "mean"}), ValueError, "'mean'");
-  CHECK_ERROR(varied(plan_of("grid", "paper"), {.cifar10 = true}), ValueError, "CIFAR-10 as it is");
+  CHECK_ERROR(varied(plan_of("grid", "paper"), {.data = "cifar10"}), ValueError, "CIFAR-10 as it is");
   CHECK_ERROR(plan_of("data-noise", "medium"), ValueError, "no study 'data-noise' of size 'medium'");
 }
 

@@ -13,11 +13,13 @@
 #include "lpf/data/sets/digits.hpp"
 #include "lpf/data/sets/idx.hpp"
 #include "lpf/data/sets/image_folder.hpp"
+#include "lpf/data/sets/mnist1d.hpp"
 #include "lpf/experiment/settings.hpp"
 
 namespace lpf::experiment {
 
-/// Images uint8, or float in [0, 1], of shape [n, h, w, c]; the loaders apply `scaling`.
+/// Images uint8, or float, in [0, 1] (MNIST-1D: sequences [n, 1, 40, 1] of mean 0 and deviation 1), of shape
+/// [n, h, w, c]; the loaders apply `scaling`.
 struct DataSplits {
   TensorDataset train, validation, test;  // validation may be empty
   ChannelStatistics scaling;              // empty: none
@@ -57,6 +59,7 @@ inline Source read_folder(const Settings& s) {
 }
 
 inline Source read_source(const Settings& s) {
+  if (s.dataset == "mnist1d") return {mnist1d_images(Split::train), mnist1d_images(Split::test)};
   check(!s.data.empty(), "train", "--dataset ", s.dataset,
         " needs --data, the folder of its files (scripts/get-data fetches them)");
   const DType u8 = DType::uint8;
@@ -149,6 +152,7 @@ struct DataShape {
 inline DataShape data_shape(const Settings& s) {
   const auto used = [&](std::int64_t all) { return detail::training_images(s, all); };
   if (s.dataset == "digits") return {{8, 8, 1}, 10, used(1297), 500};
+  if (s.dataset == "mnist1d") return {{1, 40, 1}, 10, used(4000), 1000};
   if (s.dataset == "mnist") return {{28, 28, 1}, 10, used(60'000)};
   if (s.dataset == "cifar10") return {{32, 32, 3}, 10, used(50'000)};
   if (s.dataset == "cifar100") return {{32, 32, 3}, 100, used(50'000)};

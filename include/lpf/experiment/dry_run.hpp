@@ -63,7 +63,7 @@ inline Batch noise_batch(const DataShape& data, std::int64_t n) {
 inline DataSplits noise_splits(const Settings& s, const DataShape& data, std::int64_t n) {
   Tensor x = empty({n, data.input[0], data.input[1], data.input[2]}, {.device = Device::cpu()});
   x.backend().uniform(x.dtype(), {.seed = 1}, 0, x.numel(), x.raw());
-  if (s.dataset != "digits" && s.data_noise == 0) x = affine(x, 255, 0).to(uint8);
+  if (!is_built_in(s.dataset) && s.data_noise == 0) x = affine(x, 255, 0).to(uint8);
   const TensorDataset all(x, noise_labels(data, n), data.classes);
   return {all, all.take(0), all.take(0), scaling_of(s, x)};
 }
@@ -125,7 +125,7 @@ inline RunCost dry_run(const Settings& s) {
   out.vectors = 2 + method.state_vectors();
   out.vector_mb = static_cast<double>(params.theta().numel()) * 4 / megabyte;
   out.replicas_mb = static_cast<double>(method.replicas()) * out.vector_mb;
-  const std::int64_t training_byte = s.dataset == "digits" || s.data_noise > 0 ? 4 : 1;  // float, or uint8
+  const std::int64_t training_byte = is_built_in(s.dataset) || s.data_noise > 0 ? 4 : 1;  // float, or uint8
   out.data_mb = static_cast<double>((training_byte * data.train + data.test) * data.input.numel()) / megabyte;
 
   const double before = detail::peak_megabytes();

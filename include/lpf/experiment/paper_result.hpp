@@ -59,7 +59,7 @@ inline void set_network(Settings& s) {
     s.epochs = 200, s.lr = 0.1, s.milestones = {100, 120}, s.weight_decay = 5e-4;
   }
   const bool own = detail::is_wide_family(s.model) || s.dataset == "folder";
-  s.normalize = s.dataset == "digits" ? "none" : own ? "own" : "customary";
+  s.normalize = is_built_in(s.dataset) ? "none" : own ? "own" : "customary";
 }
 
 /// Sets the radius and the number of replicas.
@@ -104,15 +104,19 @@ inline void set_optimizer(Settings& s) {
 
 }  // namespace detail
 
-/// The paper's settings for a network, or the nearest ones if the paper lacks it. Those for digits are this
-/// library's own.
+/// The paper's settings for a network, or the nearest ones if the paper lacks it. Those for digits and
+/// MNIST-1D are this library's own.
 inline Settings paper(const Choice& choice = {}) {
   Settings s;
   const auto given = [&](const char* name, const std::string& value, const std::string& otherwise) {
     set(s, name, value.empty() ? otherwise : value);
   };
   given("dataset", choice.dataset, "digits");
-  given("model", choice.model, s.dataset == "digits" ? "mlp" : s.dataset == "mnist" ? "lenet" : "resnet18");
+  given("model", choice.model,
+        s.dataset == "digits"    ? "mlp"
+        : s.dataset == "mnist1d" ? "convnet1d"
+        : s.dataset == "mnist"   ? "lenet"
+                                 : "resnet18");
   given("optimizer", choice.optimizer, "lpf-sgd");
   given("augment", choice.augment, detail::is_wide_family(s.model) ? "crop-flip" : "none");
   detail::set_network(s);

@@ -67,7 +67,7 @@ struct Settings {
 template <class S, class F>
 void for_each_setting(S& s, F f) {
   f("dataset", s.dataset, "what is learnt");
-  f("data", s.data, "folder of the data set's files; digits are built in");
+  f("data", s.data, "folder of the data set's files; digits and mnist1d are built in");
   f("normalize", s.normalize, "pixels in [0, 1] scaled by: nothing, the set's customary constants, its own");
   f("augment", s.augment, "of training images; each includes the one before it");
   f("image-size", s.image_size, "dataset folder: pictures are resized to this; 0: as they are");
@@ -99,7 +99,7 @@ void for_each_setting(S& s, F f) {
     "or "
     "else training)");
   f("M", s.M, "lpf, smoothout: perturbed copies of the network in a step");
-  f("gamma", s.gamma, "lpf: radius of the noise, relative to a filter's norm");
+  f("gamma", s.gamma, "lpf: radius of the noise, relative to what law says");
   f("alpha", s.alpha, "lpf: the radius grows to alpha times gamma over training");
   f("law", s.law, "lpf: what the noise is relative to");
   f("estimator", s.estimator, "lpf: how the noise is drawn");
@@ -120,12 +120,12 @@ void for_each_setting(S& s, F f) {
 
 /// The values that a setting accepts; empty for a number or a text.
 inline std::vector<std::string> choices(std::string_view setting) {
-  if (setting == "dataset") return {"digits", "mnist", "cifar10", "cifar100", "folder"};
+  if (setting == "dataset") return {"digits", "mnist1d", "mnist", "cifar10", "cifar100", "folder"};
   if (setting == "normalize") return {"none", "customary", "own"};
   if (setting == "augment") return {"none", "crop-flip", "cutout", "autoaugment"};
   if (setting == "optimizer") return optim::names();
   if (setting == "schedule") return {"constant", "multistep", "cosine", "linear", "one-cycle", "plateau"};
-  if (setting == "law") return {"filter-wise", "tensor-wise"};
+  if (setting == "law") return {"filter-wise", "tensor-wise", "isotropic"};
   if (setting == "estimator") return estimator_names();
   if (setting == "precision") return precisions;
   if (setting == "batch-norm") return {"per-replica", "pooled", "frozen", "recomputed"};
@@ -219,6 +219,9 @@ inline double number(const Settings& s, std::string_view name) {
   return *out;
 }
 
+/// Is the data set a part of the library? It has floats, the others bytes.
+inline bool is_built_in(std::string_view dataset) { return dataset == "digits" || dataset == "mnist1d"; }
+
 /// Why a setting has no effect on a run with these settings: "--optimizer sgd does not use it"; empty if it has.
 inline std::string unused(const Settings& s, std::string_view name) {
   const auto& all = optim::list();
@@ -228,7 +231,7 @@ inline std::string unused(const Settings& s, std::string_view name) {
   const bool milestones = name == "milestones" || name == "lr-factor";
   if (milestones && s.schedule != "multistep")
     return concat("it is for --schedule multistep, and this one is ", s.schedule);
-  if (name == "data" && s.dataset == "digits") return "--dataset digits is built in";
+  if (name == "data" && is_built_in(s.dataset)) return concat("--dataset ", s.dataset, " is built in");
   if (name == "image-size" && s.dataset != "folder")
     return concat("it is for --dataset folder, and this one is ", s.dataset);
   if (name.starts_with("weights-") && s.weights.empty()) return "it needs --weights";
@@ -271,6 +274,8 @@ inline void validate(const Settings& s) {
   for (const auto m : s.milestones) positive("milestones", m);
   check(s.schedule != "plateau" || (s.lr_factor > 0 && s.lr_factor < 1), "train",
         "--schedule plateau needs --lr-factor in (0, 1), got ", s.lr_factor);
+  check(s.augment == "none" || s.dataset != "mnist1d", "train",
+        "--augment is of images: it does not go with mnist1d, which are sequences");
   check(s.augment != "autoaugment" || (s.data_noise == 0 && s.dataset != "digits"), "train",
         "--augment autoaugment works on bytes: it goes neither with --data-noise nor with digits");
   if (const std::string& slices = optim::info(s.optimizer).slices; !slices.empty())

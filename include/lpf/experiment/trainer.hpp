@@ -27,7 +27,9 @@ inline models::Model make_model(const Settings& s, const nn::Path& p, const Shap
 }
 
 inline NoiseLaw law_of(const Settings& s) {
-  return s.law == "tensor-wise" ? NoiseLaw::tensor_wise : NoiseLaw::filter_wise;
+  return s.law == "tensor-wise" ? NoiseLaw::tensor_wise
+         : s.law == "isotropic" ? NoiseLaw::isotropic
+                                : NoiseLaw::filter_wise;
 }
 inline BatchNormPolicy batch_norm_of(const Settings& s) {
   return s.batch_norm == "pooled"       ? BatchNormPolicy::pooled

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "lpf/nn/parameter_store.hpp"
+#include "lpf/ops/shape.hpp"
+#include "lpf/ops/step_scalar.hpp"
 
 namespace lpf {
 
@@ -15,9 +17,10 @@ namespace lpf {
 /// writes N(0, γ·diag(‖θ¹‖, …)); its published code takes γ‖θᵏ‖ as the standard deviation, and so does this.
 enum class NoiseLaw {
   filter_wise,  ///< γ‖w_k‖₂ for output filter k of a parameter of two axes or more: the published code's law
-  tensor_wise  ///< γ‖W‖_F, one scale for the whole tensor: much larger noise at the same γ
+  tensor_wise,  ///< γ‖W‖_F, one scale for the whole tensor: much larger noise at the same γ
+  isotropic     ///< γ for every element, whatever its size: the theory's N(0, σ²I) with σ = γ
 };
-// Under both laws a parameter of one axis (biases, batch norm's scale and shift) has s = γ(‖p‖₂ + 1e-16).
+// Under the first two a parameter of one axis (biases, batch norm's scale and shift) has s = γ(‖p‖₂ + 1e-16).
 
 /// Radius γ over the updates of θ: γ(t) = γ₀·(1 + (α − 1)(1 − cos(πt/T))/2), from γ₀ at t = 0 to
 /// αγ₀ at t = T, then constant.
@@ -40,9 +43,10 @@ namespace filter {
 /// The perturbed parameters as rows of θ (filters), and the norms from which the scale of each row is
 /// computed. Made by segments_of().
 struct Segments {
-  std::vector<backend::Segment> segments;   ///< the perturbed parameters; each row (filter) has one scale
-  std::vector<backend::NormSegment> norms;  ///< what the norms are of: each row, or a whole tensor
-  std::vector<std::int64_t> segment_of;     ///< parameter → segment, −1 if excluded
+  std::vector<backend::Segment> segments;  ///< the perturbed parameters; each row (filter) has one scale
+  std::vector<backend::NormSegment>
+      norms;  ///< what the norms are of: each row, or a whole tensor; isotropic: none
+  std::vector<std::int64_t> segment_of;  ///< parameter → segment, −1 if excluded
   std::int64_t rows = 0;
 
   /// The segment of a parameter; null if it is not perturbed.
@@ -52,10 +56,12 @@ struct Segments {
   }
 };
 
-/// The standard deviation s of each row, [rows]: γ times its norm.
+/// The standard deviation s of each row, [rows]: γ times its norm, or γ (isotropic).
 inline Tensor scales(const ParameterStore& params, const Segments& segments, const StepScalar& gamma) {
   // [reading 3]
-  const Tensor theta = params.theta(), out = empty({segments.rows}, theta.options());
+  const Tensor theta = params.theta();
+  if (segments.norms.empty()) return expand(scalar(gamma, theta.options()), {segments.rows});
+  const Tensor out = empty({segments.rows}, theta.options());
   theta.backend().filter_norms(theta.dtype(), segments.norms.data(), std::ssize(segments.norms), theta.raw(),
                                gamma, out.raw());
   return out;

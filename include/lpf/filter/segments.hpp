@@ -24,8 +24,9 @@ LPF_ONCE Segments segments_of(const ParameterStore& params, NoiseLaw law,
     out.segments.push_back({info.offset, rows, length, out.rows, index, inputs});
     const bool whole = law == NoiseLaw::tensor_wise && matrix;
     const std::int64_t norms = whole ? 1 : rows;
-    out.norms.push_back(
-        {info.offset, norms, info.numel() / norms, out.rows, rows / norms, matrix ? 0 : 1e-16});
+    if (law != NoiseLaw::isotropic)
+      out.norms.push_back(
+          {info.offset, norms, info.numel() / norms, out.rows, rows / norms, matrix ? 0 : 1e-16});
     out.rows += rows;
   }
   return out;

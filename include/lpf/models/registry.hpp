@@ -14,6 +14,7 @@
 
 #include "lpf/core/suggest.hpp"
 #include "lpf/models/convnet.hpp"
+#include "lpf/models/convnet1d.hpp"
 #include "lpf/models/lenet.hpp"
 #include "lpf/models/mlp.hpp"
 #include "lpf/models/pyramidnet.hpp"
@@ -28,8 +29,9 @@ using Model = std::function<Tensor(const Tensor&)>;
 
 struct ModelOptions {
   std::int64_t classes = 10;
-  Shape input = {};        ///< [H, W, C] of an image; empty: the network's default
-  std::int64_t width = 0;  ///< of ResNets, mlp and convnet, see ModelInfo::width; 0: the network's default
+  Shape input = {};  ///< [H, W, C] of an image; empty: the network's default
+  std::int64_t width =
+      0;  ///< of ResNets, mlp and the convnets, see ModelInfo::width; 0: the network's default
   std::optional<bool> batch_norm = {};  ///< ResNets, convnet: on by default; mlp: off
   bool skip = true;                     ///< of ResNets
 };
@@ -71,6 +73,14 @@ inline Model convnet(const nn::Path& p, const ModelOptions& o) {
   return ConvNet(p, {o.classes, o.input[2], o.width > 0 ? o.width : 8, o.batch_norm.value_or(true)});
 }
 
+inline Model convnet1d(const nn::Path& p, const ModelOptions& o) {
+  check(o.skip && !o.batch_norm.value_or(false), "models::make",
+        "'convnet1d' has no batch norm and no skip connections");
+  check<ShapeError>(o.input[0] == 1, "convnet1d", "takes sequences [1, L, C], the samples have shape ",
+                    o.input);
+  return ConvNet1d(p, {o.classes, o.input[1], o.input[2], o.width > 0 ? o.width : 25});
+}
+
 template <class Net, auto preset>
 Model fixed(const nn::Path& p, const ModelOptions& o) {
   auto options = preset(o.classes);
@@ -99,7 +109,7 @@ Model resnet_by_width(const nn::Path& p, const ModelOptions& o) {
 
 /// All networks, in display order.
 inline const std::vector<ModelInfo>& list() {
-  static const Shape digits{8, 8, 1}, mnist{28, 28, 1}, cifar{32, 32, 3};
+  static const Shape digits{8, 8, 1}, sequence{1, 40, 1}, mnist{28, 28, 1}, cifar{32, 32, 3};
   static const char *const width = "channels of the first stage, 64 by default",
                            *const w = "w of the study: 8w channels in the first stage, 4 by default",
                            *const k = "k of the study: channels of the first stage, 64 by default";
@@ -108,6 +118,8 @@ inline const std::vector<ModelInfo>& list() {
       {"digits-mlp", "mlp for the digits, 64-128-128-10", digits, "", detail::digits_mlp},
       {"convnet", "three convolutions with batch norm, 6,274 parameters on digits", digits,
        "channels of the first convolution, 8 by default", detail::convnet},
+      {"convnet1d", "three convolutions of sequences, 5,210 parameters on MNIST-1D", sequence,
+       "channels of each convolution, 25 by default", detail::convnet1d},
       {"small-lenet", "LeNet 6-16-120-84, 44,426 parameters", mnist, "",
        detail::lenet<SmallLeNet, SmallLeNetOptions>},
       {"lenet", "LeNet 32-64-128 with dropout, 1.2 million", mnist, "", detail::lenet<LeNet, LeNetOptions>},

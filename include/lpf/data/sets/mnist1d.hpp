@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "lpf/data/dataset.hpp"
+#include "lpf/ops/shape.hpp"
 #include "lpf/data/sets/idx.hpp"
 
 namespace lpf {
@@ -209,6 +210,12 @@ inline TensorDataset mnist1d(Split split = Split::train, const MNIST1DOptions& o
     }
   });
   return {sequences, labels, 10};
+}
+
+/// The same as images of one row, [n, 1, 40, 1], for networks that take images.
+inline TensorDataset mnist1d_images(Split split = Split::train) {
+  const TensorDataset data = mnist1d(split);
+  return {reshape(data.images, {data.size(), 1, data.images.size(1), 1}), data.labels, data.classes()};
 }
 
 }  // namespace lpf
