@@ -19,15 +19,17 @@ struct ConvNet1dOptions {
 
 /// Layers conv1, conv2, conv3, linear, as in the published network.
 struct ConvNet1d {
+  std::int64_t remaining;  // length after the convolutions
   nn::Conv1d conv1, conv2, conv3;
   nn::Linear linear;
 
   /// @throws ValueError for sizes that are not positive.
   explicit ConvNet1d(const nn::Path& p, const ConvNet1dOptions& o = {})
-      : conv1(p / "conv1", o.in_channels, o.width, 5, {.stride = 2, .padding = 1}),
+      : remaining(((checked(o).length - 1) / 2 + 3) / 4),  // (L − 1)/2, then twice halved and rounded up
+        conv1(p / "conv1", o.in_channels, o.width, 5, {.stride = 2, .padding = 1}),
         conv2(p / "conv2", o.width, o.width, 3, {.stride = 2, .padding = 1}),
         conv3(p / "conv3", o.width, o.width, 3, {.stride = 2, .padding = 1}),
-        linear(p / "linear", remaining(o.length) * o.width, o.classes) {}
+        linear(p / "linear", remaining * o.width, o.classes) {}
 
   Tensor operator()(const Tensor& x) const {
     Tensor y = reshape(x, {x.size(0), x.size(1) * x.size(2), x.size(3)});
@@ -36,10 +38,9 @@ struct ConvNet1d {
   }
 
  private:
-  /// Length after the convolutions.
-  static std::int64_t remaining(std::int64_t length) {
-    check(length >= 3, "ConvNet1d", "a sequence needs three points, got ", length);
-    return ((length - 1) / 2 + 3) / 4;  // halved three times: (L − 1)/2, then twice rounded up
+  static const ConvNet1dOptions& checked(const ConvNet1dOptions& o) {
+    check(o.length >= 3, "ConvNet1d", "a sequence needs three points, got ", o.length);
+    return o;
   }
 };
 
