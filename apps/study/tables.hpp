@@ -280,6 +280,8 @@ class Tables {
   void scatter(const std::string& y, const std::string& split) {
     report_.section("Pictures", "A dot is one setting, the mean of its seeds.");
     for (const Published& m : measures) {
+      const Means::Pairs all = Means::pairs(means_.all(), m.key, y);
+      const double tau = sharpness::kendall_tau_b(all.x, all.y);
       std::vector<plot::Series> series;
       for (const double level : split.empty() ? std::vector<double>{0} : std::vector<double>{0, 1}) {
         plot::Series s{.name = split.empty() ? "" : level > 0 ? "batch norm" : "no batch norm"};
@@ -289,7 +291,7 @@ class Tables {
         series.push_back(std::move(s));
       }
       const plot::Svg chart = plot::scatter_chart(
-          series, {.title = concat(m.title, " and the ", y),
+          series, {.title = concat(m.title, " and the ", y, ": τ ", format_fixed(tau, 2)),
                    .x = {.title = m.title, .scale = m.positive ? plot::Scale::log : plot::Scale::linear},
                    .y = {.title = y == "gap" ? "train − test accuracy, %" : y}});
       report_.figure(chart);
