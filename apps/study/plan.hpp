@@ -310,8 +310,8 @@ inline Plan varied(Plan plan, const Variation& v) {
     plan.effort = {.draws = 50, .steps = 20, .starts = 1, .chains = 2};
     plan.shared.erase("width");  // that of the network
     for (Factor& f : plan.factors)
-      if (f.name == "width" && v.network == "convnet")
-        f.values = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24};
+      if (f.name == "width" && v.network.starts_with("convnet"))
+        f.values = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32};
     note(v.network);
   }
   if (!v.batch_norm.empty()) {

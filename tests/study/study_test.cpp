@@ -123,7 +123,7 @@ TEST_CASE("study: a variation changes network, batch norm and images, and says s
                            {.network = "convnet", .normalize = "own", .batch_norm = "off"});
   CHECK(plan.variant == "convnet, batch norm off, normalize own");
   CHECK(folder_of(plan) == "out/study-double-descent-small-convnet-batch-norm-off-normalize-own");
-  CHECK(plan.factors[1].values.back() == 24);
+  CHECK(plan.factors[1].values.back() == 32);
   CHECK(plan.shared.at("batch_norm") == 0);
   CHECK(Cell(plan, 0).params.buffers().empty());
   CHECK(plan.summary().find("convnet, no batch norm; images normalised: own") != std::string::npos);
