@@ -111,12 +111,14 @@ class ReplicaBuffer {
            pass_.options.M < lpf::detail::fewest_pending_replicas ||
            pass_.params.parameters()[segment.parameter].shape.rank() != 2 || draws_one_by_one();
   }
-  /// Replicas of flipout that an operation makes from noise and signs as it uses them: large matrices, and where
-  /// there are many replicas all matrices and filters.
+  /// Replicas of flipout that an operation makes from noise and signs as it uses them: matrices, unless they are small
+  /// and the product does not make them in registers, and where there are many replicas filters too.
   bool flips_where_used(const backend::Segment& segment) const {
     const int rank = pass_.params.parameters()[segment.parameter].shape.rank();
     const std::int64_t M = pass_.options.M, size = segment.rows * segment.length;
-    return (rank == 2 && (size >= large_matrix || M > 8)) || (rank > 2 && M > 32);
+    return (rank == 2 &&
+            (size >= large_matrix || M > 8 || lpf::detail::flips_in_registers(pass_.params.theta()))) ||
+           (rank > 2 && M > 32);
   }
   /// With per-sample noise most parameters need no replicas.
   bool draws_one_by_one() const {
