@@ -76,6 +76,9 @@ class ReplicaBuffer {
     const Tensor leaf = pass_.params.tensor(parameter);
     const backend::Segment& segment = *pass_.segments.of(parameter);
     if (!rounds_) rounds_ = lpf::detail::autocasts_product(leaf);
+    const Tensor& point = pass_.options.point;
+    if (point.defined() && dtype_of(segment) == point.dtype())
+      return point.alias(leaf.shape(), segment.offset);
     if (!is_stored(segment)) {
       Storage::release_recomputed();
       return recomputed(segment, leaf.shape());
@@ -175,6 +178,10 @@ class ReplicaBuffer {
     for (std::size_t i = 0; i < segments.size(); ++i) {
       const backend::Segment& s = segments[i];
       const std::int64_t n = s.rows * s.length;
+      if (pass_.options.point.defined()) {
+        replicas.alias({n}, places[i]).copy_(pass_.options.point.alias({n}, s.offset));
+        continue;
+      }
       for (std::int64_t r = 0; r < pass_.options.M; ++r) {
         const Tensor perturbation = pass_.options.perturbations.alias({n}, r * theta.numel() + s.offset);
         const Tensor to = replicas.alias({n}, places[i] + r * n);

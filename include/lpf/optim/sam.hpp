@@ -87,10 +87,12 @@ class SAM {
   Tensor gradient_of_whole(Loss& loss) const {
     Tensor total = zeros({}, params_.theta().options());
     for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add(total, backward(loss, k));
-    const Tensor offsets = reshape(ascent(params_.gradient()), {1, params_.gradient().numel()});
+    const Tensor point = ascent(params_.gradient(), params_.theta());
     params_.zero_grad();
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-      const auto scope = pass_at(offsets, options_.batch_norm, {});
+      filter::PassOptions pass{.M = 1, .batch_norm = options_.batch_norm};
+      pass.point = point;
+      const auto scope = pass_with(pass);
       backward(loss, k);
     }
     return total;
@@ -167,11 +169,14 @@ class SAM {
                              .batch_norm = batch_norm,
                              .keep_replica_gradients = keep_gradients};
     pass.perturbations = offsets;
+    return pass_with(pass);
+  }
+  filter::Perturbation pass_with(const filter::PassOptions& pass) const {
     return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}), pass);
   }
 
-  /// The ascent e from a gradient, both in θ's layout.
-  Tensor ascent(const Tensor& g) const {
+  /// from + e, e the ascent from a gradient, all in θ's layout; e alone if `from` is undefined.
+  Tensor ascent(const Tensor& g, const Tensor& from = {}) const {
     const auto off = no_grad();
     Tensor direction = g, v = g;  // e = ρ·direction/(‖v‖₂ + 1e-12)
     if (options_.adaptive) {
@@ -181,7 +186,7 @@ class SAM {
     }
     const Tensor e = empty_like(g);
     g.backend().rescale(g.dtype(), g.numel(), options_.rho, 1e-12, std::numeric_limits<double>::infinity(),
-                        v.raw(), direction.raw(), e.raw(), nullptr);
+                        v.raw(), direction.raw(), from.defined() ? from.raw() : nullptr, e.raw(), nullptr);
     return e;
   }
 
