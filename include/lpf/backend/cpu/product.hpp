@@ -49,11 +49,17 @@ struct Factor {
   std::int64_t row, step;
 };
 
+/// Rows or columns that are prefetched: weights are seldom in a near cache.
+inline constexpr std::int64_t ahead = 8;
+
 /// The vectors of a right factor, term by term: vector(v) and then next().
 struct Vectors {
   const float* at;
   std::int64_t step;
-  Lanes vector(int v) const { return load<Lanes>(at + v * width); }
+  Lanes vector(int v) const {
+    __builtin_prefetch(at + ahead * step + v * width);
+    return load<Lanes>(at + v * width);
+  }
   void next() { at += step; }
 };
 
@@ -153,8 +159,6 @@ inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) {
 /// strides is 1.
 inline void pack_panel(const float* from, std::int64_t row, std::int64_t column, std::int64_t terms,
                        std::int64_t count, float* to, std::int64_t ld) {
-  constexpr std::int64_t ahead =
-      8;  // rows or columns that are prefetched, since weights are seldom in a near cache
   if (count < ld) std::fill_n(to, terms * ld, 0.0f);
   if (column == 1) {
     for (std::int64_t t = 0; t < terms; ++t, from += row, to += ld) {
