@@ -85,8 +85,8 @@ class SAM {
   /// The ascent from the gradient over all parts.
   template <class Loss>
   Tensor gradient_of_whole(Loss& loss) const {
-    Tensor total = zeros({}, params_.theta().options());
-    for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add(total, backward(loss, k));
+    Tensor total;
+    for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add_part(total, backward(loss, k));
     const Tensor point = ascent(params_.gradient(), params_.theta());
     params_.zero_grad();
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
@@ -100,12 +100,12 @@ class SAM {
 
   template <class Loss>
   Tensor gradient_by_slice(Loss& loss, std::optional<std::int64_t> batch) const {
-    Tensor total = zeros({}, params_.theta().options());
+    Tensor total;
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
       const auto [at_theta, offsets] = ascend_by_slice(loss, k, batch);
       const auto scope = pass_at(offsets, options_.batch_norm, batch);
       backward(loss, k);
-      total = add(total, affine(mean_replicas(at_theta.detach()), share(), 0));
+      total = add_part(total, at_theta);
     }
     return total;
   }
@@ -123,12 +123,18 @@ class SAM {
     }
   }
 
-  /// Adds the gradient of part k; returns its share of the loss.
+  /// Adds the gradient of part k; returns its loss.
   template <class Loss>
   Tensor backward(Loss& loss, std::int64_t k) const {
     const Tensor l = loss_of(loss, k);
     l.backward(full_like(l, share()));
-    return affine(mean_replicas(l.detach()), share(), 0);
+    return l;
+  }
+  /// The sum with a part's share of the loss; `total` is undefined before the first part.
+  Tensor add_part(const Tensor& total, const Tensor& loss) const {
+    Tensor part = mean_replicas(loss.detach());
+    if (options_.accumulate > 1) part = affine(part, share(), 0);
+    return total.defined() ? add(total, part) : part;
   }
 
   /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r. Its
