@@ -35,7 +35,7 @@ class FlippedVectors {
   Bits columns_[most_vectors];
 };
 
-/// One panel of columns of the products of all slices: `vectors` from column j on.
+/// One panel of columns of the products of all slices: `vectors` from column j on, three or one.
 inline void multiply_flipped(const Gemm& g, std::int64_t j, std::int64_t vectors) {
   constexpr std::int64_t widest = most_vectors * width;
   const Replicas& w = *g.replicas;
@@ -59,16 +59,20 @@ inline void multiply_flipped(const Gemm& g, std::int64_t j, std::int64_t vectors
   for (std::int64_t r = 0; r < g.batch; ++r)
     std::copy_n(columns + r * signs_each + j, count, panel_signs + r * widest);
 
+  const auto multiply =
+      vectors == 1 ? multiply_rows<1, FlippedVectors> : multiply_rows<most_vectors, FlippedVectors>;
   const auto slice = [&](std::int64_t r) { return static_cast<float*>(g.c) + r * g.stride_c + j; };
   for (std::int64_t p = 0; p < g.k; p += depth) {
     const std::int64_t now = std::min(depth, g.k - p);
     pack_panel(theta.at(p, j).data, row, column, now, count, panels, ld);
     pack_panel(noise.at(p, j).data, row, column, now, count, panels + depth * ld, ld);
-    for (std::int64_t r = 0; r < g.batch; ++r)
-      multiply_panel(vectors, g.m, now, {static_cast<const float*>(g.a) + r * g.stride_a + p, g.lda, 1},
-                     FlippedVectors(panels, panels + depth * ld, ld, terms + r * signs_each + p,
-                                    panel_signs + r * widest),
-                     direct ? slice(r) : sums + r * g.m * ld, direct ? g.ldc : ld, p > 0 || (direct && add));
+    for (std::int64_t r = 0; r < g.batch; ++r) {
+      const Factor a{static_cast<const float*>(g.a) + r * g.stride_a + p, g.lda, 1};
+      const FlippedVectors replica(panels, panels + depth * ld, ld, terms + r * signs_each + p,
+                                   panel_signs + r * widest);
+      multiply(g.m, now, a, replica, direct ? slice(r) : sums + r * g.m * ld, direct ? g.ldc : ld,
+               p > 0 || (direct && add));
+    }
   }
   for (std::int64_t r = 0; r < g.batch && !direct; ++r)
     write_sums(sums + r * g.m * ld, ld, g.m, count, alpha, add, slice(r), g.ldc, 1);
@@ -82,14 +86,16 @@ inline void gemm_flipped(const Gemm& g) {
     for (std::int64_t r = 0; r < g.batch; ++r)
       scale_rows(g.m, g.n, g.beta, static_cast<float*>(g.c) + r * g.stride_c, g.ldc);
   if (g.k == 0) return;
-  const product::Panels panels(g.n);
+  using product::most_vectors, product::width;
+  const std::int64_t vectors = (g.n + width - 1) / width, wide = vectors / most_vectors,
+                     narrow = vectors % most_vectors;
   constexpr std::int64_t worth_a_thread = 1 << 17;  // multiply-adds
-  const std::int64_t work =
-      std::max<std::int64_t>(1, g.batch * g.m * g.k * product::most_vectors * product::width);
-  parallel_for(panels.count, std::max<std::int64_t>(1, worth_a_thread / work),
+  const std::int64_t work = std::max<std::int64_t>(1, g.batch * g.m * g.k * most_vectors * width);
+  parallel_for(wide + narrow, std::max<std::int64_t>(1, worth_a_thread / work),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t p = begin; p < end; ++p)
-                   product::multiply_flipped(g, panels.column(p), panels.vectors_of(p));
+                   product::multiply_flipped(g, (p + (most_vectors - 1) * std::min(p, wide)) * width,
+                                             p < wide ? most_vectors : 1);
                });
 }
 

@@ -105,44 +105,33 @@ void multiply_rows(std::int64_t m, std::int64_t terms, Factor x, const Y& y, flo
   const float* const data = x.data;
   std::int64_t i = 0;
   while (i < m) {
-    const auto tile = [&]<int rows>(Tile<rows, vectors, Y> kernel) {
-      const std::int64_t first = std::min(i, m - rows);
-      x.data = data + first * x.row;
-      kernel.multiply(terms, x, y, to + first * ld, ld, add, i - first);
-      i = first + rows;
-    };
-    if (m >= most_rows && m - i > most_rows / 2) {
-      tile(Tile<most_rows, vectors, Y>{});
-    } else if (m >= most_rows / 2 && m - i > 1) {
-      tile(Tile<most_rows / 2, vectors, Y>{});
-    } else {
-      tile(Tile<1, vectors, Y>{});
-    }
+    constexpr int half = most_rows / 2;
+    const int rows = m >= most_rows && m - i > half ? most_rows : m >= half && m - i > 1 ? half : 1;
+    const std::int64_t first = std::min(i, m - rows);
+    x.data = data + first * x.row;
+    (rows == most_rows ? Tile<most_rows, vectors, Y>::multiply
+     : rows == half    ? Tile<half, vectors, Y>::multiply
+                       : Tile<1, vectors, Y>::multiply)(terms, x, y, to + first * ld, ld, add, i - first);
+    i = first + rows;
   }
 }
-template <class Y>
-void multiply_panel(std::int64_t vectors, std::int64_t m, std::int64_t terms, const Factor& x, const Y& y,
-                    float* to, std::int64_t ld, bool add) {
-  (vectors == 3   ? multiply_rows<3, Y>
-   : vectors == 2 ? multiply_rows<2, Y>
-                  : multiply_rows<1, Y>)(m, terms, x, y, to, ld, add);
+inline void multiply_panel(std::int64_t vectors, std::int64_t m, std::int64_t terms, const Factor& x,
+                           const Vectors& y, float* to, std::int64_t ld, bool add) {
+  (vectors == 3   ? multiply_rows<3, Vectors>
+   : vectors == 2 ? multiply_rows<2, Vectors>
+                  : multiply_rows<1, Vectors>)(m, terms, x, y, to, ld, add);
 }
 
 /// Columns cut into panels of nearly equal width, of up to three vectors.
-struct Panels {
-  std::int64_t vectors, count;
-  explicit Panels(std::int64_t columns)
-      : vectors((columns + width - 1) / width), count((vectors + most_vectors - 1) / most_vectors) {}
-  std::int64_t column(std::int64_t panel) const {
-    return (panel * (vectors / count) + std::min(panel, vectors % count)) * width;
-  }
-  std::int64_t vectors_of(std::int64_t panel) const { return vectors / count + (panel < vectors % count); }
-};
-/// Calls f(first column, number of vectors) for each panel.
 template <class F>
 void for_each_panel(std::int64_t columns, F f) {
-  const Panels panels(columns);
-  for (std::int64_t p = 0; p < panels.count; ++p) f(panels.column(p), panels.vectors_of(p));
+  std::int64_t vectors = (columns + width - 1) / width, panels = (vectors + most_vectors - 1) / most_vectors;
+  for (std::int64_t column = 0; panels > 0; --panels) {
+    const std::int64_t here = (vectors + panels - 1) / panels;
+    f(column, here);
+    vectors -= here;
+    column += here * width;
+  }
 }
 
 /// Transposes a block of 4×4.
@@ -254,7 +243,7 @@ inline void multiply_packed(std::int64_t m, std::int64_t n, std::int64_t k, cons
         const std::int64_t terms = std::min(depth, k - p);
         const Matrix from = x.at(i, p), with = y.at(p, j);
         if (i == 0 || depth < k) pack_panel(with.data, with.row, with.column, terms, columns, panel, ld);
-        multiply_panel(vectors, rows, terms, {from.data, from.row, from.column}, Vectors{panel, ld},
+        multiply_panel(vectors, rows, terms, {from.data, from.row, from.column}, {panel, ld},
                        direct ? to.data : sums, direct ? to.row : ld, p > 0 || (direct && add));
       }
       if (!direct) write_sums(sums, ld, rows, columns, alpha, add, to.data, to.row, to.column);
@@ -270,7 +259,7 @@ inline void multiply_in_place(std::int64_t m, std::int64_t n, std::int64_t k, co
   for (std::int64_t p = 0; p < k; p += terms)
     for_each_panel(n, [&](std::int64_t j, std::int64_t vectors) {
       multiply_panel(vectors, m, std::min(terms, k - p), {x.at(0, p).data, x.row, x.column},
-                     Vectors{y.at(p, j).data, y.row}, c.at(0, j).data, c.row, add || p > 0);
+                     {y.at(p, j).data, y.row}, c.at(0, j).data, c.row, add || p > 0);
     });
 }
 
