@@ -209,19 +209,22 @@ struct Rescaling {
 template <class T>
 struct Rescale {
   const double* factor;
-  const T* x;
+  const T *x, *base;  // base may be null
   T* y;
-  LPF_DEVICE void operator()(std::int64_t i) const { y[i] = static_cast<T>(*factor) * x[i]; }
+  LPF_DEVICE void operator()(std::int64_t i) const {
+    y[i] = base ? base[i] + static_cast<T>(*factor) * x[i] : static_cast<T>(*factor) * x[i];
+  }
 };
 void rescale(DType type, std::int64_t n, double a, double epsilon, double limit, const void* v, const void* x,
-             void* y, void* norm) {
+             const void* base, void* y, void* norm) {
   const Scratch<double> sum(1);
   const Sum<double> law{{sum.data(), DType::float64}};
   visit_floating("rescale", type, [&](auto zero) {
     using T = decltype(zero);
     fold(law, Products<T>{static_cast<const T*>(v), static_cast<const T*>(v)}, 1, n, 1);
     each(1, Rescaling<T>{a, epsilon, limit, sum.data(), static_cast<T*>(norm)});
-    each(n, Rescale<T>{sum.data(), static_cast<const T*>(x), static_cast<T*>(y)});
+    each(n,
+         Rescale<T>{sum.data(), static_cast<const T*>(x), static_cast<const T*>(base), static_cast<T*>(y)});
   });
 }
 

@@ -1,4 +1,4 @@
-// The float product compiled for several instruction sets, each in a file of its own.
+// The float products compiled for several instruction sets, each in a file of its own.
 #pragma once
 
 #include "lpf/backend/contract.hpp"
@@ -7,5 +7,7 @@ namespace lpf::test {
 
 void product_avx2(const backend::Gemm& g);
 void product_portable(const backend::Gemm& g);
+void flipped_product_avx2(const backend::Gemm& g);
+void flipped_product_portable(const backend::Gemm& g);
 
 }  // namespace lpf::test

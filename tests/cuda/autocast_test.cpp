@@ -392,6 +392,26 @@ TEST_CASE("autocast: stored offsets are added in float32, and replicas serve out
                   lpf::detail::remove_replica_dim(inside).to(Device::cpu()).to(float32)));
 }
 
+TEST_CASE("autocast: a point is rounded as it is read, biases are not") {
+  SKIP_WITHOUT_CUDA;
+  const Device gpu = Device::cuda();
+  ParameterStore params({.device = gpu, .seed = 6});
+  const Dense net(params);
+  const Tensor point = normal({params.theta().numel()}, 3, float32);
+  filter::PassOptions at{.M = 1};
+  at.point = point.to(gpu);
+  filter::Perturbation pass(params, filter::segments_of(params, NoiseLaw::filter_wise, {}), at);
+  const auto scope = autocast();
+  for (const ParameterInfo& info : params.parameters()) {
+    INFO(info.name);
+    const Tensor read = lpf::detail::remove_replica_dim(pass.read(info.index).detach()).to(Device::cpu()),
+                 wanted = point.alias(info.shape.prepended(1), info.offset);
+    const DType dtype = info.shape.rank() > 1 ? bfloat16 : float32;
+    CHECK(read.dtype() == dtype);
+    CHECK(same_bits(read, wanted.to(dtype)));
+  }
+}
+
 TEST_CASE("autocast: weights move by less than an ulp of bfloat16") {
   SKIP_WITHOUT_CUDA;
   const Device gpu = Device::cuda();

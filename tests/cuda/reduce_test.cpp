@@ -100,14 +100,19 @@ TEST_CASE("reduce: a vector rescaled by another's length, and the length") {
           check_same({choice.numbers({n}, type), choice.numbers({n}, type)},
                      {zeros({n}, {.dtype = type}), zeros({1}, {.dtype = type})}, 4 * tolerance_of(type),
                      [&](const Table& t, const auto& in, const auto& out) {
-                       t.rescale(type, n, a, 1e-6, limit, in[0], in[1], out[0], out[1]);
+                       t.rescale(type, n, a, 1e-6, limit, in[0], in[1], nullptr, out[0], out[1]);
+                     });
+          check_same({choice.numbers({n}, type), choice.numbers({n}, type), choice.numbers({n}, type)},
+                     {zeros({n}, {.dtype = type})}, 4 * tolerance_of(type),
+                     [&](const Table& t, const auto& in, const auto& out) {
+                       t.rescale(type, n, a, 1e-6, limit, in[0], in[1], in[2], out[0], nullptr);
                      });
         }
   // In place, without the length; a length that is NaN makes everything NaN.
   const Tensor x = from_vector<double>({3, 4}, {2}, Device::cuda());
-  x.backend().rescale(float64, 2, 2.5, 0, 1, x.raw(), x.raw(), x.raw(), nullptr);
+  x.backend().rescale(float64, 2, 2.5, 0, 1, x.raw(), x.raw(), nullptr, x.raw(), nullptr);
   CHECK(holds(x, {2}, {1.5, 2}));
   const Tensor bad = full({2}, not_a_number, x.options());
-  x.backend().rescale(float64, 2, 2.5, 0, 1, bad.raw(), x.raw(), x.raw(), nullptr);
+  x.backend().rescale(float64, 2, 2.5, 0, 1, bad.raw(), x.raw(), nullptr, x.raw(), nullptr);
   CHECK(is_nan(x).to(Device::cpu()).to_vector() == std::vector<double>{1, 1});
 }

@@ -168,6 +168,8 @@ TEST_CASE("options out of range are ValueErrors") {
   CHECK_ERROR(open({.M = 3, .estimator = Estimator::antithetic}), ValueError, "even");
   CHECK_ERROR(open({.M = 3, .perturbations = zeros({2, 5})}), ShapeError, "[2, 5]");
   CHECK_ERROR(open({.M = 3, .scale = zeros({2})}), ShapeError, "[2]");
+  CHECK_ERROR(open({.M = 3, .point = p.params.theta()}), ShapeError, "one replica");
+  CHECK_ERROR(open({.M = 1, .point = zeros({5})}), ShapeError, "[5]");
   CHECK(nn::detail::active_passes.empty());
 }
 

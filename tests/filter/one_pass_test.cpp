@@ -236,6 +236,32 @@ TEST_CASE("the frozen policy in training: running statistics, masks as ever") {
   CHECK(distance(one.params.gradient(), other.params.gradient()) < exact);
 }
 
+TEST_CASE("a pass at a point has the gradient of the pass with the point's offset from θ") {
+  for (const Kind kind : kinds) {
+    CAPTURE(name_of(kind));
+    std::vector<Tensor> gradients;
+    std::vector<double> losses;
+    for (const bool as_point : {false, true}) {
+      const Problem p(kind, 6);
+      const Tensor theta = p.params.theta(), offset = affine(normal({theta.numel()}, 3), 0.1, 0);
+      filter::PassOptions pass{.M = 1};
+      if (as_point) {
+        pass.point = add(theta, offset).detach();
+      } else {
+        pass.perturbations = reshape(offset, {1, theta.numel()});
+      }
+      const filter::Perturbation scope(p.params, filter::segments_of(p.params, NoiseLaw::filter_wise, {}),
+                                       pass);
+      const Tensor loss = p.loss();
+      loss.backward();
+      losses.push_back(loss.item());
+      gradients.push_back(p.params.gradient());
+    }
+    CHECK(losses[0] == doctest::Approx(losses[1]).epsilon(exact));
+    CHECK(distance(gradients[0], gradients[1]) < exact);
+  }
+}
+
 TEST_CASE("the pooled policy: statistics of the whole batch, each slice scaled by its own replica") {
   const std::int64_t batch = 11, M = 3;
   const ParameterStore params({.dtype = float64, .seed = 4});

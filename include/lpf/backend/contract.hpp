@@ -16,7 +16,7 @@
 
 namespace lpf::backend {
 
-inline constexpr std::uint32_t contract_version = 7;
+inline constexpr std::uint32_t contract_version = 8;
 
 /// A scalar of the current training step, such as a learning rate. In a captured step kernels read it
 /// from device memory at `at`, where each replay writes its own; `value` is that of the current step.
@@ -270,10 +270,10 @@ struct Table {
   void (*reduce)(Reduce, DType, std::int64_t outer, std::int64_t n, std::int64_t inner, const void* x,
                  void* y);
   double (*dot)(DType, std::int64_t n, const void* x, const void* y);  // in double; waits for the device
-  // norm[0] = ‖v‖₂ and y = x·min(limit, a/(‖v‖₂ + epsilon)), both in double up to the last rounding; if the
-  // norm is NaN, so is all of y. norm may be null, y may be x.
+  // norm[0] = ‖v‖₂ and y = base + x·min(limit, a/(‖v‖₂ + epsilon)), norm and factor in double up to the last
+  // rounding; if the norm is NaN, so is all of y. base may be null: 0. norm may be null, y may be x.
   void (*rescale)(DType, std::int64_t n, double a, double epsilon, double limit, const void* v, const void* x,
-                  void* y, void* norm);
+                  const void* base, void* y, void* norm);
 
   // Indexing. x [outer, n, inner]; index in [0, n), checked by the caller.
   void (*take)(DType, std::int64_t outer, std::int64_t n, std::int64_t inner, std::int64_t count,

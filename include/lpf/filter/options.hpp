@@ -33,6 +33,8 @@ struct PassOptions {
   Tensor scale = {};  ///< [rows]: standard deviations instead of γ times the norms
   /// [M, size of θ]: added instead of noise (SAM's ascent, directions of a landscape)
   Tensor perturbations = {};
+  /// [size of θ], with M = 1: read instead of θ, where a sum θ + perturbation is there already
+  Tensor point = {};
 };
 
 /// State shared by the parts of a perturbed pass.
@@ -42,7 +44,7 @@ struct Pass {
   PassOptions options;
   Tensor scale;  ///< standard deviations s, [rows of the segments]; undefined with stored perturbations
 
-  bool stored_perturbations() const { return options.perturbations.defined(); }
+  bool stored_perturbations() const { return options.perturbations.defined() || options.point.defined(); }
 };
 
 /// The pass for these options. ValueError and ShapeError for options that do not fit.
@@ -51,6 +53,12 @@ LPF_ONCE Pass make_pass(const ParameterStore& params, Segments segments, const P
   check(!is_paired(options.estimator) || options.M % 2 == 0, "perturb",
         "antithetic draws come in pairs: M must be even, got ", options.M);
   Pass pass{params, std::move(segments), options, {}};
+  if (options.point.defined()) {
+    check<ShapeError>(options.M == 1 && options.point.shape() == params.theta().shape(), "perturb",
+                      "a point is read by one replica and has the shape ", params.theta().shape(),
+                      " of θ, got ", options.point.shape(), " for M = ", options.M);
+    return pass;
+  }
   if (pass.stored_perturbations()) {
     const Shape wanted{options.M, params.theta().numel()};
     check<ShapeError>(options.perturbations.shape() == wanted, "perturb", "perturbations for M = ", options.M,

@@ -76,6 +76,9 @@ class ReplicaBuffer {
     const Tensor leaf = pass_.params.tensor(parameter);
     const backend::Segment& segment = *pass_.segments.of(parameter);
     if (!rounds_) rounds_ = lpf::detail::autocasts_product(leaf);
+    const Tensor& point = pass_.options.point;
+    if (point.defined() && dtype_of(segment) == point.dtype())
+      return point.alias(leaf.shape(), segment.offset);
     if (!is_stored(segment)) {
       Storage::release_recomputed();
       return recomputed(segment, leaf.shape());
@@ -111,12 +114,14 @@ class ReplicaBuffer {
            pass_.options.M < lpf::detail::fewest_pending_replicas ||
            pass_.params.parameters()[segment.parameter].shape.rank() != 2 || draws_one_by_one();
   }
-  /// Replicas of flipout that an operation makes from noise and signs as it uses them: large matrices, and where
-  /// there are many replicas all matrices and filters.
+  /// Replicas of flipout that an operation makes from noise and signs as it uses them: matrices, unless they are small
+  /// and the product does not make them in registers, and where there are many replicas filters too.
   bool flips_where_used(const backend::Segment& segment) const {
     const int rank = pass_.params.parameters()[segment.parameter].shape.rank();
     const std::int64_t M = pass_.options.M, size = segment.rows * segment.length;
-    return (rank == 2 && (size >= large_matrix || M > 8)) || (rank > 2 && M > 32);
+    return (rank == 2 &&
+            (size >= large_matrix || M > 8 || lpf::detail::flips_in_registers(pass_.params.theta()))) ||
+           (rank > 2 && M > 32);
   }
   /// With per-sample noise most parameters need no replicas.
   bool draws_one_by_one() const {
@@ -173,6 +178,10 @@ class ReplicaBuffer {
     for (std::size_t i = 0; i < segments.size(); ++i) {
       const backend::Segment& s = segments[i];
       const std::int64_t n = s.rows * s.length;
+      if (pass_.options.point.defined()) {
+        replicas.alias({n}, places[i]).copy_(pass_.options.point.alias({n}, s.offset));
+        continue;
+      }
       for (std::int64_t r = 0; r < pass_.options.M; ++r) {
         const Tensor perturbation = pass_.options.perturbations.alias({n}, r * theta.numel() + s.offset);
         const Tensor to = replicas.alias({n}, places[i] + r * n);

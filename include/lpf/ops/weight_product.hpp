@@ -9,8 +9,10 @@ namespace lpf::detail {
 /// the product, where one thread draws all of a replica.
 inline constexpr std::int64_t fewest_pending_replicas = 4;
 
+/// Whether the backend's product makes flipout's replicas in registers, so that none is ever in memory.
+inline bool flips_in_registers(const Tensor& w) { return w.backend().gemm_replicas && w.dtype() == float32; }
 /// Rows of a slice below which flipout's replicas are applied by two products over the batch (ops/flipout.hpp).
-inline constexpr std::int64_t fewest_rows_to_flip = 16;
+inline std::int64_t fewest_rows_to_flip(const Tensor& w) { return flips_in_registers(w) ? 4 : 16; }
 
 /// `product` with B = the replicas of the weight w from `first` on, drawn by the kernel, a tile at a time; n and
 /// k are set. Returns whether it was computed: it is if the replicas are not in memory
@@ -24,11 +26,14 @@ LPF_ONCE bool multiply_and_draw(backend::Gemm product, const Tensor& w, std::int
   const bool forward = product.transpose_b && product.n == s.rows && product.k == s.length;
   const bool input_gradient = !product.transpose_b && product.k == s.rows && product.n == s.length;
   if (!forward && !input_gradient) return false;
-  if (flipped(w) && s.inputs == s.length && product.m < fewest_rows_to_flip) {
+  const bool flips = flipped(w) && s.inputs == s.length;
+  if (flips && product.m < fewest_rows_to_flip(w)) {
     multiply_flipped(table, w.device(), product, *replicas, first);
     return true;
   }
-  if (!table.gemm_replicas || (input_gradient && replicas->count < fewest_pending_replicas)) return false;
+  const bool shares_draws = flips && flips_in_registers(w);
+  if (!table.gemm_replicas || (input_gradient && !shares_draws && replicas->count < fewest_pending_replicas))
+    return false;
   product.replicas = replicas;
   product.first_replica = first;
   table.gemm_replicas(product);
@@ -37,12 +42,14 @@ LPF_ONCE bool multiply_and_draw(backend::Gemm product, const Tensor& w, std::int
 
 /// Writes the bias to each row of y [rows, out]: replica r to slice r.
 LPF_ONCE void write_bias(const Tensor& bias, const Tensor& y) {
-  const std::int64_t out = y.shape()[1];
-  const Slices slices = slices_of("linear", bias, y.shape()[0]);
-  for (std::int64_t r = 0; r < slices.count(); ++r) {
-    const Tensor rows = y.alias({slices.length(r), out}, slices.begin(r) * out);
-    y.backend().assign(view_of(rows), view_as(bias.alias({out}, r * out), rows.shape()));
-  }
+  const std::int64_t out = y.shape()[1], apart = bias.is_replicated() ? out : 0;
+  slices_of("linear", bias, y.shape()[0]).for_each_run([&](const Slices::Run& run) {
+    const backend::View rows{
+        element(y, run.begin * out), y.dtype(), 3, {run.count, run.length, out}, {run.length * out, out, 1}},
+        biases{
+            element(bias, run.first * apart), bias.dtype(), 3, {run.count, run.length, out}, {apart, 0, 1}};
+    y.backend().assign(rows, biases);
+  });
 }
 
 /// Checks the operands of linear(): dtypes, devices, shapes, and the batch of a perturbed pass.

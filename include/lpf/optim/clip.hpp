@@ -20,7 +20,8 @@ LPF_ONCE Tensor clip_grad_norm(const ParameterStore& params, double max_norm) {
   check(max_norm > 0, "clip_grad_norm", "max_norm must be positive, got ", max_norm);
   const Tensor g = params.gradient(), norm = empty({}, g.options());
   g.impl().storage->note_change();
-  g.backend().rescale(g.dtype(), g.numel(), max_norm, 1e-6, 1, g.raw(), g.raw(), g.raw(), norm.raw());
+  g.backend().rescale(g.dtype(), g.numel(), max_norm, 1e-6, 1, g.raw(), g.raw(), nullptr, g.raw(),
+                      norm.raw());
   return norm;
 }
 

@@ -85,12 +85,14 @@ class SAM {
   /// The ascent from the gradient over all parts.
   template <class Loss>
   Tensor gradient_of_whole(Loss& loss) const {
-    Tensor total = zeros({}, params_.theta().options());
-    for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add(total, backward(loss, k));
-    const Tensor offsets = reshape(ascent(params_.gradient()), {1, params_.gradient().numel()});
+    Tensor total;
+    for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add_part(total, backward(loss, k));
+    const Tensor point = ascent(params_.gradient(), params_.theta());
     params_.zero_grad();
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-      const auto scope = pass_at(offsets, options_.batch_norm, {});
+      filter::PassOptions pass{.M = 1, .batch_norm = options_.batch_norm};
+      pass.point = point;
+      const auto scope = pass_with(pass);
       backward(loss, k);
     }
     return total;
@@ -98,12 +100,12 @@ class SAM {
 
   template <class Loss>
   Tensor gradient_by_slice(Loss& loss, std::optional<std::int64_t> batch) const {
-    Tensor total = zeros({}, params_.theta().options());
+    Tensor total;
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
       const auto [at_theta, offsets] = ascend_by_slice(loss, k, batch);
       const auto scope = pass_at(offsets, options_.batch_norm, batch);
       backward(loss, k);
-      total = add(total, affine(mean_replicas(at_theta.detach()), share(), 0));
+      total = add_part(total, at_theta);
     }
     return total;
   }
@@ -121,12 +123,18 @@ class SAM {
     }
   }
 
-  /// Adds the gradient of part k; returns its share of the loss.
+  /// Adds the gradient of part k; returns its loss.
   template <class Loss>
   Tensor backward(Loss& loss, std::int64_t k) const {
     const Tensor l = loss_of(loss, k);
     l.backward(full_like(l, share()));
-    return affine(mean_replicas(l.detach()), share(), 0);
+    return l;
+  }
+  /// The sum with a part's share of the loss; `total` is undefined before the first part.
+  Tensor add_part(const Tensor& total, const Tensor& loss) const {
+    Tensor part = mean_replicas(loss.detach());
+    if (options_.accumulate > 1) part = affine(part, share(), 0);
+    return total.defined() ? add(total, part) : part;
   }
 
   /// The first pass reads θ as replicas without offset, so that each slice has its own gradient, dL/dθ_r. Its
@@ -167,11 +175,14 @@ class SAM {
                              .batch_norm = batch_norm,
                              .keep_replica_gradients = keep_gradients};
     pass.perturbations = offsets;
+    return pass_with(pass);
+  }
+  filter::Perturbation pass_with(const filter::PassOptions& pass) const {
     return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}), pass);
   }
 
-  /// The ascent e from a gradient, both in θ's layout.
-  Tensor ascent(const Tensor& g) const {
+  /// from + e, e the ascent from a gradient, all in θ's layout; e alone if `from` is undefined.
+  Tensor ascent(const Tensor& g, const Tensor& from = {}) const {
     const auto off = no_grad();
     Tensor direction = g, v = g;  // e = ρ·direction/(‖v‖₂ + 1e-12)
     if (options_.adaptive) {
@@ -181,7 +192,7 @@ class SAM {
     }
     const Tensor e = empty_like(g);
     g.backend().rescale(g.dtype(), g.numel(), options_.rho, 1e-12, std::numeric_limits<double>::infinity(),
-                        v.raw(), direction.raw(), e.raw(), nullptr);
+                        v.raw(), direction.raw(), from.defined() ? from.raw() : nullptr, e.raw(), nullptr);
     return e;
   }
 

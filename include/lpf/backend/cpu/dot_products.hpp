@@ -28,12 +28,13 @@ inline Quad lane_sums(Lanes a, Lanes b, Lanes c, Lanes d) {
   return (p + q) + (r + s);
 }
 
-/// c[r·ldc + q] = or += the dot product of rows r of a and q of b, q ≥ skip, of length k.
+/// c[r·ldc + q] = or += the dot product of rows r of a and q of b, q ≥ skip, of length k. The row of b that is
+/// `next` elements on is prefetched, one of the next tile.
 template <int rows, int columns, int... i, int... r>
 __attribute__((noinline)) void dot_tile(std::int64_t k, const float* a, std::int64_t lda, const float* b,
                                         std::int64_t ldb, float* c, std::int64_t ldc, bool add,
-                                        std::int64_t skip, std::integer_sequence<int, i...>,
-                                        std::integer_sequence<int, r...>) {
+                                        std::int64_t skip, std::int64_t next,
+                                        std::integer_sequence<int, i...>, std::integer_sequence<int, r...>) {
   Lanes s[rows * columns] = {};
   float last[(rows + columns) * width];  // the terms after the last whole vector, with zeros up to one
   if (const std::int64_t rest = k % width; rest > 0) {
@@ -43,6 +44,7 @@ __attribute__((noinline)) void dot_tile(std::int64_t k, const float* a, std::int
   }
   for (std::int64_t t = 0; t < k; t += width, a += width, b += width) {
     if (k - t < width) a = last, b = last + rows * width, lda = ldb = width;
+    __builtin_prefetch(b + next);
     ((s[i] += load<Lanes>(a + i / columns * lda) * load<Lanes>(b + i % columns * ldb)), ...);
   }
   const auto put = [=](float* to, Quad sum) {
@@ -61,7 +63,7 @@ inline void multiply_by_dots(std::int64_t m, std::int64_t n, std::int64_t k, con
     const std::int64_t depth = even_length(k, longest_chain * width);
     for (std::int64_t p = 0; p < k; p += depth)
       dot_tile<rows, columns>(std::min(depth, k - p), a + i * lda + p, lda, b + j * ldb + p, ldb,
-                              c + i * ldc + j, ldc, add || p > 0, skip,
+                              c + i * ldc + j, ldc, add || p > 0, skip, (columns + i / rows % columns) * ldb,
                               std::make_integer_sequence<int, rows * columns>{},
                               std::make_integer_sequence<int, rows>{});
   };

@@ -17,10 +17,15 @@ template <class T>
 void fill_signs(const NoiseKey& key, std::int64_t n, T* out) {
   constexpr std::int64_t bits = 32, words = 4;
   check_noise_range(key, 0, (n + bits - 1) / bits, words);
-  for (std::int64_t i = 0; i < n; i += bits * words) {
+  for (std::int64_t i = 0; i < n;) {
     const PhiloxWords block = noise_words(key, static_cast<std::uint32_t>(i / (bits * words)));
-    for (std::int64_t k = i; k < std::min(n, i + bits * words); ++k)
-      out[k] = T(1) - T(2) * static_cast<T>(block.word[(k - i) / bits] >> (k - i) % bits & 1);
+    for (std::int64_t w = 0; w < words && i < n; ++w, i += bits) {
+      T signs[bits];
+      LPF_SIMD
+      for (int k = 0; k < bits; ++k)
+        signs[k] = T(1) - T(2) * static_cast<T>(static_cast<std::int32_t>(block.word[w] >> k & 1));
+      std::copy_n(signs, std::min<std::int64_t>(bits, n - i), out + i);
+    }
   }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "lpf/backend/cpu/flipout.hpp"
+#include "lpf/backend/cpu/flipped_product.hpp"
 #include "lpf/backend/cpu/gemm.hpp"
 #include "lpf/backend/cpu/simd_noise.hpp"
 
@@ -49,6 +50,8 @@ void gemm_replicas(const Gemm& g) {
   const Replicas& w = *g.replicas;
   const std::int64_t first = g.first_replica;
   if (g.m <= 0 || g.n <= 0 || g.batch <= 0) return;
+  if constexpr (std::is_same_v<T, float>)
+    if (w.noise && w.segment.inputs == w.segment.length) return gemm_flipped(g);
   const std::int64_t rows = w.segment.rows, length = w.segment.length, per_draw = w.antithetic ? 2 : 1;
   constexpr std::int64_t unit = 16;
   const std::int64_t tile_elements = w.noise ? 1 << 15 : 1 << 16;  // with θ and noise beside the replica

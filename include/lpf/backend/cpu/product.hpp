@@ -43,17 +43,31 @@ void store(float* to, Vector v) {
   std::memcpy(to, &v, sizeof v);
 }
 
-/// A factor as a kernel reads it: numbers `row` elements apart, or adjacent vectors; the next term of the
-/// sums is `step` elements on.
+/// The left factor as a kernel reads it: numbers `row` elements apart; the next term of the sums is `step` elements on.
 struct Factor {
   const float* data;
   std::int64_t row, step;
 };
 
-/// A tile: to[r·ld …] = or += the sums over `terms` of x's number r times y's vectors, for r ≥ skip.
-template <int rows, int vectors>
+/// Rows or columns that are prefetched: weights are seldom in a near cache.
+inline constexpr std::int64_t ahead = 8;
+
+/// The vectors of a right factor, term by term: vector(v) and then next().
+struct Vectors {
+  const float* at;
+  std::int64_t step;
+  Lanes vector(int v) const {
+    __builtin_prefetch(at + ahead * step + v * width);
+    return load<Lanes>(at + v * width);
+  }
+  void next() { at += step; }
+};
+
+/// A tile: to[r·ld …] = or += the sums over `terms` of x's number r times y's vectors, for r ≥ skip. Y is Vectors, or
+/// computes its vectors.
+template <int rows, int vectors, class Y>
 struct Tile {
-  static void multiply(std::int64_t terms, Factor x, Factor y, float* to, std::int64_t ld, bool add,
+  static void multiply(std::int64_t terms, const Factor& x, const Y& y, float* to, std::int64_t ld, bool add,
                        std::int64_t skip) {
     run(terms, x, y, to, ld, add, skip, std::make_integer_sequence<int, rows * vectors>{},
         std::make_integer_sequence<int, vectors>{});
@@ -62,17 +76,18 @@ struct Tile {
  private:
   // Fold expressions, so that compilers keep all sums in registers at -O2 too.
   template <int... i, int... v>
-  __attribute__((noinline)) static void run(std::int64_t terms, const Factor& x, const Factor& y, float* to,
+  __attribute__((noinline)) static void run(std::int64_t terms, const Factor& x, const Y& right, float* to,
                                             std::int64_t ld, bool add, std::int64_t skip,
                                             std::integer_sequence<int, i...>,
                                             std::integer_sequence<int, v...>) {
     constexpr int half = (rows + 1) / 2;
     Lanes s[rows * vectors] = {};
     (__builtin_prefetch(to + i / vectors * ld + i % vectors * width, 1), ...);
-    const float *p = x.data, *q = p + half * x.row, *from = y.data;
-    for (std::int64_t t = 0; t < terms; ++t, p += x.step, q += x.step, from += y.step) {
+    const float *p = x.data, *q = p + half * x.row;
+    Y y = right;
+    for (std::int64_t t = 0; t < terms; ++t, p += x.step, q += x.step, y.next()) {
       Lanes f[vectors];
-      ((f[v] = load<Lanes>(from + v * width)), ...);
+      ((f[v] = y.vector(v)), ...);
       ((s[i] +=
         (i / vectors < half ? p[i / vectors * x.row] : q[(i / vectors - half) * x.row]) * f[i % vectors]),
        ...);
@@ -84,32 +99,27 @@ struct Tile {
 
 /// Rows [0, m) of x times one panel of y: whole tiles, halves, single rows. The last tile of a kind may
 /// overlap the one before it, whose rows it skips.
-template <int vectors>
-void multiply_rows(std::int64_t m, std::int64_t terms, Factor x, Factor y, float* to, std::int64_t ld,
+template <int vectors, class Y>
+void multiply_rows(std::int64_t m, std::int64_t terms, Factor x, const Y& y, float* to, std::int64_t ld,
                    bool add) {
   const float* const data = x.data;
   std::int64_t i = 0;
   while (i < m) {
-    const auto tile = [&]<int rows>(Tile<rows, vectors> kernel) {
-      const std::int64_t first = std::min(i, m - rows);
-      x.data = data + first * x.row;
-      kernel.multiply(terms, x, y, to + first * ld, ld, add, i - first);
-      i = first + rows;
-    };
-    if (m >= most_rows && m - i > most_rows / 2) {
-      tile(Tile<most_rows, vectors>{});
-    } else if (m >= most_rows / 2 && m - i > 1) {
-      tile(Tile<most_rows / 2, vectors>{});
-    } else {
-      tile(Tile<1, vectors>{});
-    }
+    constexpr int half = most_rows / 2;
+    const int rows = m >= most_rows && m - i > half ? most_rows : m >= half && m - i > 1 ? half : 1;
+    const std::int64_t first = std::min(i, m - rows);
+    x.data = data + first * x.row;
+    (rows == most_rows ? Tile<most_rows, vectors, Y>::multiply
+     : rows == half    ? Tile<half, vectors, Y>::multiply
+                       : Tile<1, vectors, Y>::multiply)(terms, x, y, to + first * ld, ld, add, i - first);
+    i = first + rows;
   }
 }
 inline void multiply_panel(std::int64_t vectors, std::int64_t m, std::int64_t terms, const Factor& x,
-                           const Factor& y, float* to, std::int64_t ld, bool add) {
-  (vectors == 3   ? multiply_rows<3>
-   : vectors == 2 ? multiply_rows<2>
-                  : multiply_rows<1>)(m, terms, x, y, to, ld, add);
+                           const Vectors& y, float* to, std::int64_t ld, bool add) {
+  (vectors == 3   ? multiply_rows<3, Vectors>
+   : vectors == 2 ? multiply_rows<2, Vectors>
+                  : multiply_rows<1, Vectors>)(m, terms, x, y, to, ld, add);
 }
 
 /// Columns cut into panels of nearly equal width, of up to three vectors.
@@ -142,7 +152,10 @@ inline void pack_panel(const float* from, std::int64_t row, std::int64_t column,
   if (column == 1) {
     for (std::int64_t t = 0; t < terms; ++t, from += row, to += ld) {
       std::int64_t j = 0;
-      for (; j + width <= count; j += width) store(to + j, load<Lanes>(from + j));
+      for (; j + width <= count; j += width) {
+        __builtin_prefetch(from + ahead * row + j);
+        store(to + j, load<Lanes>(from + j));
+      }
       for (; j + 4 <= count; j += 4) store(to + j, load<Quad>(from + j));
       for (; j < count; ++j) to[j] = from[j];
     }
@@ -153,6 +166,7 @@ inline void pack_panel(const float* from, std::int64_t row, std::int64_t column,
     const float* p = from + j * column;
     std::int64_t t = 0;
     for (; t + 4 <= terms; t += 4, p += 4) {
+      __builtin_prefetch(p + (ahead + t / 4 % 4) * column);  // each line of the next columns once
       Quad a = load<Quad>(p), b = load<Quad>(p + column), c = load<Quad>(p + 2 * column),
            d = load<Quad>(p + 3 * column);
       transpose(a, b, c, d);
@@ -229,7 +243,7 @@ inline void multiply_packed(std::int64_t m, std::int64_t n, std::int64_t k, cons
         const std::int64_t terms = std::min(depth, k - p);
         const Matrix from = x.at(i, p), with = y.at(p, j);
         if (i == 0 || depth < k) pack_panel(with.data, with.row, with.column, terms, columns, panel, ld);
-        multiply_panel(vectors, rows, terms, {from.data, from.row, from.column}, {panel, 0, ld},
+        multiply_panel(vectors, rows, terms, {from.data, from.row, from.column}, {panel, ld},
                        direct ? to.data : sums, direct ? to.row : ld, p > 0 || (direct && add));
       }
       if (!direct) write_sums(sums, ld, rows, columns, alpha, add, to.data, to.row, to.column);
@@ -245,7 +259,7 @@ inline void multiply_in_place(std::int64_t m, std::int64_t n, std::int64_t k, co
   for (std::int64_t p = 0; p < k; p += terms)
     for_each_panel(n, [&](std::int64_t j, std::int64_t vectors) {
       multiply_panel(vectors, m, std::min(terms, k - p), {x.at(0, p).data, x.row, x.column},
-                     {y.at(p, j).data, 0, y.row}, c.at(0, j).data, c.row, add || p > 0);
+                     {y.at(p, j).data, y.row}, c.at(0, j).data, c.row, add || p > 0);
     });
 }
 

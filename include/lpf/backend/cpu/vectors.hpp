@@ -45,11 +45,20 @@ void filter_norms(DType, const NormSegment* segments, std::int64_t count, const 
 
 template <class T>
 void rescale(DType type, std::int64_t n, double a, double epsilon, double limit, const void* v, const void* x,
-             void* y, void* norm) {
+             const void* base, void* y, void* norm) {
   const double length = std::sqrt(dot<T>(type, n, v, v)), factor = a / (length + epsilon);
   if (norm) *static_cast<T*>(norm) = static_cast<T>(length);
   const double by = factor > limit ? limit : factor;
-  if (by != 1 || x != y) unary<T>(Unary::affine, type, n, x, y, by, 0);
+  if (!base) {
+    if (by != 1 || x != y) unary<T>(Unary::affine, type, n, x, y, by, 0);
+    return;
+  }
+  const T *from = static_cast<const T*>(base), *step = static_cast<const T*>(x), along = static_cast<T>(by);
+  T* to = static_cast<T*>(y);
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    LPF_SIMD
+    for (std::int64_t i = begin; i < end; ++i) to[i] = from[i] + along * step[i];
+  });
 }
 
 template <class T>
