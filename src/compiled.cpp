@@ -2,6 +2,7 @@
 // compiled with LPF_COMPILED, includes their declarations and emits none of them.
 #define LPF_COMPILING
 #include "lpf/lpf.hpp"
+#include "lpf/models/transformer.hpp"
 #include "lpf/sharpness/compare.hpp"
 #include "lpf/sharpness/kendall.hpp"
 #include "lpf/sharpness/measure.hpp"
