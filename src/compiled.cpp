@@ -27,6 +27,7 @@ bool register_compiled() {
   register_cpu(KernelGroup::scatter, LPF_VECTOR_BYTES, fill_scatter);
   register_cpu(KernelGroup::scan, LPF_VECTOR_BYTES, fill_scan);
   register_cpu(KernelGroup::order, LPF_VECTOR_BYTES, fill_order);
+  register_cpu(KernelGroup::attention, LPF_VECTOR_BYTES, fill_attention);
   return register_cpu(KernelGroup::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
 }
 

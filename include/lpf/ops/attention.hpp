@@ -6,6 +6,9 @@
 #include <cmath>
 
 #include "lpf/ops/attention_parts.hpp"
+#ifndef LPF_COMPILED
+#  include "lpf/backend/cpu/attention.hpp"
+#endif
 
 namespace lpf {
 
