@@ -95,8 +95,7 @@ TEST_CASE("attention: the cases of ONNX's operator") {
       return detail::attention(form, {a, b, d}, mask, options);
     };
     CHECK(relative_error(attend(q, k, v), c["y"]) < 1e-12);
-    if (default_device().is_cpu() && mask.mask.defined() && mask.mask.dtype() != DType::bool_)
-      mask.mask = mask.mask.to(float32);
+    if (mask.mask.defined() && mask.mask.dtype() != DType::bool_) mask.mask = mask.mask.to(float32);
     CHECK(relative_error(attend(q.to(float32), k.to(float32), v.to(float32)).to(float64), c["y"]) < 2e-6);
   });
   CHECK(cases == 57);
