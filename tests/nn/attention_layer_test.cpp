@@ -163,6 +163,23 @@ TEST_CASE("MultiheadAttention layer: a perturbed pass is the published loop, wit
     }
 }
 
+TEST_CASE("attention with a learned bias of relative positions: a perturbed pass is the published loop") {
+  const std::int64_t batch = 7;
+  const Tensor x = normal({batch, 4, 6}, 1);
+  for (const std::int64_t M : {1, 3, 7})
+    for (const auto estimator : {Estimator::replicas, Estimator::flipout}) {
+      const ParameterStore params({.dtype = float64, .seed = 3});
+      const nn::Linear fc(params / "fc", 6, 6);
+      const nn::Parameter bias = nn::Path(params).parameter("bias", {2, 4, 4}, init::normal());
+      const LowPassFilterOptions options{.M = M, .gamma = 0.1, .estimator = estimator, .seed = 5};
+      CHECK(
+          against_loop(params, options, batch, [&](std::int64_t from, std::int64_t to) {
+            const Tensor h = permute(reshape(fc(slice(x, 0, from, to)), {to - from, 4, 2, 3}), {0, 2, 1, 3});
+            return mean(square(scaled_dot_product_attention(h, h, h, {.mask = bias, .causal = true})));
+          }) < exactly);
+    }
+}
+
 TEST_CASE("MultiheadAttention layer: what a perturbed pass refuses") {
   const ParameterStore params({.dtype = float64, .seed = 3});
   const nn::MultiheadAttention attention(params / "a", 6, 2);
