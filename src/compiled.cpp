@@ -2,6 +2,7 @@
 // compiled with LPF_COMPILED, includes their declarations and emits none of them.
 #define LPF_COMPILING
 #include "lpf/lpf.hpp"
+#include "lpf/models/transformer.hpp"
 #include "lpf/sharpness/compare.hpp"
 #include "lpf/sharpness/kendall.hpp"
 #include "lpf/sharpness/measure.hpp"
@@ -26,6 +27,7 @@ bool register_compiled() {
   register_cpu(KernelGroup::scatter, LPF_VECTOR_BYTES, fill_scatter);
   register_cpu(KernelGroup::scan, LPF_VECTOR_BYTES, fill_scan);
   register_cpu(KernelGroup::order, LPF_VECTOR_BYTES, fill_order);
+  register_cpu(KernelGroup::attention, LPF_VECTOR_BYTES, fill_attention);
   return register_cpu(KernelGroup::layer_normalization, LPF_VECTOR_BYTES, fill_layer_normalization);
 }
 

@@ -11,12 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "lpf/core/dtype.hpp"
-#include "lpf/core/philox.hpp"
+#include "lpf/backend/problems.hpp"
 
 namespace lpf::backend {
 
-inline constexpr std::uint32_t contract_version = 7;
+inline constexpr std::uint32_t contract_version = 8;
 
 /// A scalar of the current training step, such as a learning rate. In a captured step kernels read it
 /// from device memory at `at`, where each replay writes its own; `value` is that of the current step.
@@ -133,41 +132,6 @@ struct Gemm {
   // weight, drawn within the product; b and stride_b are unused.
   const Replicas* replicas = nullptr;
   std::int64_t first_replica = 0;
-};
-
-/// Convolution of x [N, H, W, C] with w [K, kh, kw, C/groups] to y [N, P, Q, K]. With `replicas` > 1 sample n
-/// of slice r (slice_begin[r] ≤ n < slice_begin[r+1], in samples) uses w + r·w_stride; otherwise one w serves
-/// all. In bfloat16 the bias and the gradient of w are float32.
-struct Conv2d {
-  DType dtype;
-  std::int64_t n, h, w, c, k, kh, kw, p, q;
-  std::int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
-  std::int64_t replicas;
-  const std::int64_t* slice_begin;  // replicas + 1 values
-  std::int64_t w_stride;            // elements between replicas of w (0: shared)
-  std::int64_t bias_stride;         // likewise of the bias
-};
-
-/// Pooling windows over x [N, H, W, C] to y [N, P, Q, C]. A window begins in the image or in the padding
-/// before it; it may end behind the padding.
-struct Pool2d {
-  DType dtype;
-  std::int64_t n, h, w, c, kh, kw, p, q, stride_h, stride_w, pad_h, pad_w;
-  // Average pooling divides by `divisor`, or if that is 0 by the pixels of the window inside the image, and
-  // with count_include_pad also inside the padding.
-  bool count_include_pad;
-  std::int64_t divisor;
-};
-
-/// Normalisation of x seen as [groups][rows(g)][channels]: one mean and variance per group and channel. Batch
-/// norm over M slices has groups = M and row_begin in rows (positions × samples). dtype is that of x, y and
-/// their gradients; if it is bfloat16, everything else is float32.
-struct BatchNorm {
-  DType dtype;
-  std::int64_t groups, channels;
-  const std::int64_t* row_begin;  // groups + 1 values
-  std::int64_t affine_stride;  // elements between groups in weight and bias (0: shared); weight may be null
-  double epsilon;
 };
 
 /// A parameter as `rows` filters of `length` elements, at `offset` elements into θ; its standard deviations
@@ -394,6 +358,13 @@ struct Table {
   // gemm() with Gemm::replicas, a weight of [rows, length]: with transpose_b n = rows and k = length,
   // otherwise k = rows and n = length. May be null: the replicas are then drawn whole, by perturb().
   void (*gemm_replicas)(const Gemm&);
+
+  // statistics [batch, heads, queries, 2] is for backward: the largest score of each query and 1/Σ exp(score − largest),
+  // both 0 for a query that attends to nothing, whose y is 0. dq, dk and dv may be null. Both functions may be null:
+  // attention is then composed.
+  void (*attention)(const Attention&, const void* q, const void* k, const void* v, void* y, void* statistics);
+  void (*attention_backward)(const Attention&, const void* q, const void* k, const void* v, const void* y,
+                             const void* statistics, const void* dy, void* dq, void* dk, void* dv);
 };
 
 }  // namespace lpf::backend

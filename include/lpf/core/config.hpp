@@ -2,7 +2,7 @@
 // compiles faster: they call the backend's loops and have none of their own. In a program that links
 // lpf::compiled (which defines LPF_COMPILED) they are declarations whose code is not emitted: it is in the
 // library, where src/compiled.cpp emits each once, so such a program compiles quickly. Only headers that
-// src/compiled.cpp includes (lpf/lpf.hpp's and those of sharpness/) may use it.
+// src/compiled.cpp includes (lpf/lpf.hpp's, those of sharpness/ and of the Transformer) may use it.
 //
 // Refused: compilers that do not know C++20, that assume that there is no NaN, that compute floats in a wider
 // type, which gives the noise other bits, and that have no exceptions.

@@ -10,7 +10,7 @@ namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
 /// What a buffer is for: functions that call each other use different ones.
-enum class Scratch { panel, sums, replica, mirrored_replica, signs, count };
+enum class Scratch { panel, sums, replica, mirrored_replica, signs, scores, count };
 
 /// A buffer of the thread with room for `bytes`, aligned to 64 bytes. Its content is lost when a larger one is
 /// asked for.
