@@ -1,5 +1,7 @@
 #include "fixture_case.hpp"
 
+#include <algorithm>
+
 #include "lpf/io/safetensors.hpp"
 #include "lpf/ops/math.hpp"
 
@@ -45,6 +47,44 @@ int for_each_case(const std::string& file, const std::string& op,
   return static_cast<int>(names.size());
 }
 
+std::vector<std::string> FixtureCase::names_below(const std::string& prefix) const {
+  const std::string whole = name_ + "/" + prefix;
+  std::vector<std::string> out;
+  for (const auto& [name, tensor] : file_.tensors)
+    if (name.starts_with(whole)) out.push_back(name.substr(whole.size()));
+  return out;
+}
+
+namespace {
+
+/// Compares y, its gradients and a Hessian-vector product with the case's.
+void check_leaves(const FixtureCase& c, const std::vector<std::string>& names,
+                  const std::vector<Tensor>& leaves, const Tensor& y) {
+  CHECK(relative_error(y, c["y"]) < 1e-10);
+  const auto fused = grad(y, leaves, {.retain_graph = true, .gradient = c["gy"]});
+  const auto composed = grad(y, leaves, {.create_graph = true, .gradient = c["gy"]});
+  Tensor s = zeros({}, y.options());
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    INFO(names[i]);
+    CHECK(relative_error(fused[i], c["grad." + names[i]]) < 1e-10);
+    CHECK(relative_error(composed[i], c["grad." + names[i]]) < 1e-10);
+    if (c.contains("v." + names[i])) s = add(s, sum(mul(composed[i], c["v." + names[i]])));
+  }
+  if (!c.contains("v." + names[0])) return;
+  std::vector<Tensor> second;
+  if (s.requires_grad()) {
+    second = grad(s, leaves);
+  } else {
+    for (const Tensor& t : leaves) second.push_back(zeros_like(t));
+  }
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    INFO("hv of ", names[i]);
+    CHECK(relative_error(second[i], c["hv." + names[i]]) < 1e-10);
+  }
+}
+
+}  // namespace
+
 void check_case(const FixtureCase& c, const std::vector<std::string>& names, const CaseFunction& f) {
   std::map<std::string, Tensor> leaves;
   std::vector<Tensor> inputs;
@@ -55,28 +95,25 @@ void check_case(const FixtureCase& c, const std::vector<std::string>& names, con
     inputs.push_back(leaves[name]);
     present.push_back(name);
   }
-  const Tensor y = f(leaves);
-  CHECK(relative_error(y, c["y"]) < 1e-10);
-  const auto fused = grad(y, inputs, {.retain_graph = true, .gradient = c["gy"]});
-  const auto composed = grad(y, inputs, {.create_graph = true, .gradient = c["gy"]});
-  Tensor s = zeros({}, y.options());
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    INFO(present[i]);
-    CHECK(relative_error(fused[i], c["grad." + present[i]]) < 1e-10);
-    CHECK(relative_error(composed[i], c["grad." + present[i]]) < 1e-10);
-    if (c.contains("v." + present[i])) s = add(s, sum(mul(composed[i], c["v." + present[i]])));
+  check_leaves(c, present, inputs, f(leaves));
+}
+
+void check_module_case(const FixtureCase& c, const ParameterStore& params,
+                       const std::vector<std::string>& inputs, const CaseFunction& f) {
+  std::map<std::string, Tensor> by_name;
+  std::vector<Tensor> leaves;
+  std::vector<std::string> names = inputs;
+  for (const auto& name : inputs) leaves.push_back(by_name[name] = c.at(name).clone().requires_grad_());
+  for (const auto& info : params.parameters()) {
+    names.push_back(info.name);
+    leaves.push_back(params.tensor(info.index));
+    const auto off = no_grad();
+    leaves.back().copy_(c.at(info.name));
   }
-  if (!c.contains("v." + present[0])) return;
-  std::vector<Tensor> second;
-  if (s.requires_grad()) {
-    second = grad(s, inputs);
-  } else {
-    for (const Tensor& t : inputs) second.push_back(zeros_like(t));
-  }
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    INFO("hv of ", present[i]);
-    CHECK(relative_error(second[i], c["hv." + present[i]]) < 1e-10);
-  }
+  std::vector<std::string> sorted = names;
+  std::sort(sorted.begin(), sorted.end());
+  CHECK(sorted == c.names_below("grad."));
+  check_leaves(c, names, leaves, f(by_name));
 }
 
 void check_special_case(const FixtureCase& c, const std::vector<std::string>& names, const CaseFunction& f) {

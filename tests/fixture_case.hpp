@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "lpf/nn/parameter_store.hpp"
 #include "tensor_test.hpp"
 
 namespace lpf::test {
@@ -37,6 +38,8 @@ class FixtureCase {
   const Tensor& at(const std::string& tensor) const { return file_.at(name_ + "/" + tensor); }
   /// A tensor of the case; undefined if there is none of that name.
   Tensor operator[](const std::string& tensor) const { return contains(tensor) ? at(tensor) : Tensor(); }
+  /// The rest of the names that begin with `prefix`.
+  std::vector<std::string> names_below(const std::string& prefix) const;
 
  private:
   const FixtureFile& file_;
@@ -52,6 +55,11 @@ using CaseFunction = std::function<Tensor(const std::map<std::string, Tensor>&)>
 /// Compares y = f(leaves), the gradients of Σ y·gy and a Hessian-vector product of it with the case's, to
 /// 1e-10 of the larger of 1 and the value. Leaves that the case lacks are undefined.
 void check_case(const FixtureCase& c, const std::vector<std::string>& names, const CaseFunction& f);
+
+/// The same for a layer or a model: the leaves are `inputs` and the parameters of a store, whose names must be those of the
+/// case, and which get its values.
+void check_module_case(const FixtureCase& c, const ParameterStore& params,
+                       const std::vector<std::string>& inputs, const CaseFunction& f);
 
 /// The same for a case of special values: y and the gradients, once, in the case's "dtype", to 1e-12 in float64
 /// and 1e-6 in float32; infinities and NaNs must be where the case has them.

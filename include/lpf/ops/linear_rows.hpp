@@ -53,17 +53,15 @@ LPF_ONCE Tensor product_with_rows(const Tensor& x, const Tensor& w, const RowsOf
                       .batch = run.count,
                       .beta = bias.defined() ? 1.0 : 0.0});
   });
-  return record("linear_rows", std::move(y), {x, w, bias},
-                [x, w, rows, transpose_w, bias](const Tensor& g, Need need) {
-                  const std::int64_t all = w.size(0);
-                  Grads grads(3);
-                  if (need[0]) grads[0] = product_with_rows(g, w, rows, !transpose_w);
-                  if (need[1])
-                    grads[1] = transpose_w ? rows_gradient(g, x, rows, all, gradient_plan(w), grad_buffer(1))
-                                           : rows_gradient(x, g, rows, all, gradient_plan(w), grad_buffer(1));
-                  if (need[2]) grads[2] = placed_rows(sum_of_rows(g, bias), rows, all);
-                  return grads;
-                });
+  return record("linear_rows", std::move(y), {x, w, bias}, [=](const Tensor& g, Need need) {
+    Grads grads(3);
+    if (need[0]) grads[0] = product_with_rows(g, w, rows, !transpose_w);
+    if (need[1])
+      grads[1] = transpose_w ? rows_gradient(g, x, rows, all, gradient_plan(w), grad_buffer(1))
+                             : rows_gradient(x, g, rows, all, gradient_plan(w), grad_buffer(1));
+    if (need[2]) grads[2] = placed_rows(sum_of_rows(g, bias), rows, all);
+    return grads;
+  });
 }
 
 /// aᵀ·b in the rows of a gradient of `all` rows that is 0 elsewhere, or added to `buffer`; with a plan one for each slice,
