@@ -53,6 +53,18 @@ TEST_CASE("pieces in a file") {
   write(dir / "x", "no model");
   CHECK_ERROR(text::Pieces::load(dir / "x"), FormatError, "x' is no model of sentencepiece");
   CHECK_ERROR(text::Pieces::load(dir / "none"), IOError, "none");
+  // A model with sentencepiece's own numbers for the special pieces.
+  const auto sentences = some_sentences();
+  text::detail::Sentences all(sentences);
+  std::string foreign;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(
+      std::unordered_map<std::string, std::string>{
+          {"model_type", "bpe"}, {"vocab_size", "80"}, {"minloglevel", "2"}},
+      &all, &foreign);
+  REQUIRE(status.ok());
+  write(dir / "foreign", foreign);
+  CHECK_ERROR(text::Pieces::load(dir / "foreign"), FormatError,
+              "foreign' has the number -1 for padding, need 0");
 }
 
 TEST_CASE("what pieces refuse") {
