@@ -238,8 +238,7 @@ class Programs(unittest.TestCase):
                   "landscape": ["--points", "3", "--epochs", "2", "--draws", "1"], "augment": ["--columns", "1"],
                   "theory": ["--quick", "--only", "landscape"],
                   "estimators": ["--net", "mlp", "--epochs", "1", "--draws", "20"],
-                  "translate": ["--data", "numbers", "--train-pairs", "100", "--dim", "8", "--heads", "1", "--feedforward", "8",
-                                "--max-steps", "1", "--out", "numbers", "--dry-run"]}
+                  "translate": ["--data", "numbers", "--train-pairs", "100", "--dry-run"]}
         for program in programs:
             for flag in re.findall(r"(--?[\w-]+)(?:,--\w+)? (?:INT|UINT)", self.succeeds(program, "--help")):
                 for value in [largest, "-" + largest, "9" * 30]:

@@ -93,17 +93,17 @@ class Translate(unittest.TestCase):
         self.assertTrue((self.dir / "run/checkpoint.state.safetensors").exists())
 
     def test_learns_and_translates(self):
-        out = self.succeeds("--data", "numbers", "--optimizer", "lpf-adam", "--gamma", 1e-3, "--epochs", 6, "--out", "run")
+        out = self.succeeds("--data", "numbers", "--optimizer", "lpf-adam", "--alpha", 5, "--epochs", 10, "--out", "run")
         bleu = [row["validation_bleu"] for row in self.rows("run/log.jsonl")]
-        self.assertEqual(len(bleu), 6)
+        self.assertEqual(len(bleu), 10)
         self.assertGreater(max(bleu), 60, bleu)
         self.assertIn(f"validation BLEU {max(bleu):.2f}", out)
         self.assertGreater(float(re.search(r"test: BLEU = ([\d.]+)", out)[1]), 60)
         page = (self.dir / "run/report.html").read_text()
-        for part in ["BLEU", "Learning rate and radius", "Where the network looks", "thousand", "--gamma"]:
+        for part in ["BLEU", "Learning rate and radius", "Where the network looks", "thousand", "--alpha"]:
             self.assertIn(part, page)
         samples = self.rows("run/samples.jsonl")
-        self.assertEqual(len(samples), 24)
+        self.assertEqual(len(samples), 40)
         self.assertGreater(len({s["translation"] for s in samples}), 8)  # they change over training
 
         lines = ["9 9 0 0", "", "1 2 0 0", "  4 0 0\t", "4 0 0\r", "8 0 0 0"]

@@ -132,8 +132,15 @@ TEST_CASE("the order is a function of seed and epoch") {
   CHECK(epoch_of(a, 6) != fifth);
   CHECK(epoch_of(other, 5) != fifth);
   CHECK(sorted(epoch_of(a, 6)) != sorted(fifth));  // other batches too, not only another order of them
-  std::vector<std::size_t> lengths;
-  for (const auto& batch : fifth) lengths.push_back(pairs.source[static_cast<std::size_t>(batch[0])].size());
+  std::vector<std::size_t>
+      lengths;  // of the longest sentence of each batch: they are sorted before the turns are drawn
+  for (const auto& batch : fifth) {
+    std::size_t longest = 0;
+    for (const auto i : batch)
+      longest = std::max({longest, pairs.source[static_cast<std::size_t>(i)].size() + 1,
+                          pairs.target[static_cast<std::size_t>(i)].size() + 2});
+    lengths.push_back(longest);
+  }
   CHECK(!std::is_sorted(lengths.begin(), lengths.end()));
 }
 

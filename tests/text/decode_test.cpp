@@ -1,6 +1,7 @@
 // Greedy decoding and beam search against exhaustive search on models made by hand.
 #include "lpf/text/decode.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -90,7 +91,67 @@ struct Exhaustive {
   }
 };
 
+/// Beam search of one sentence as it is defined, over all continuations.
+Tokens plain_beam(const HandMade::Logits& f, std::int64_t sentence, std::int64_t limit, std::size_t width,
+                  double power) {
+  struct Path {
+    Tokens tokens;
+    double log_probability = 0;
+  };
+  std::vector<Path> alive{{{text::SpecialTokens::begin}}};
+  std::vector<std::pair<double, Tokens>> finished;
+  const auto finish = [&](const Path& p, std::size_t n) {
+    finished.push_back({p.log_probability / std::pow(static_cast<double>(n), power),
+                        Tokens(p.tokens.begin() + 1, p.tokens.end())});
+  };
+  while (!alive.empty()) {
+    std::vector<Path> all;
+    for (const Path& p : alive)
+      for (std::int32_t k = 0; k < 6; ++k) {
+        all.push_back({p.tokens, p.log_probability + log_softmax_at(f(sentence, p.tokens), k)});
+        all.back().tokens.push_back(k);
+      }
+    std::stable_sort(all.begin(), all.end(),
+                     [](const Path& a, const Path& b) { return a.log_probability > b.log_probability; });
+    for (std::size_t i = 0; i < std::min(width, all.size()); ++i)
+      if (all[i].tokens.back() == text::SpecialTokens::end)
+        finish({Tokens(all[i].tokens.begin(), all[i].tokens.end() - 1), all[i].log_probability},
+               all[i].tokens.size() - 1);
+    std::erase_if(all, [](const Path& p) { return p.tokens.back() == text::SpecialTokens::end; });
+    all.resize(std::min(all.size(), width));
+    alive = std::move(all);
+    const auto length = static_cast<std::int64_t>(alive[0].tokens.size()) - 1;
+    if (length == limit) {
+      for (const Path& p : alive) finish(p, static_cast<std::size_t>(length));
+      break;
+    }
+    double best = -infinity;
+    for (const auto& one : finished) best = std::max(best, one.first);
+    const double hope = alive[0].log_probability / std::pow(static_cast<double>(limit), power);
+    if (finished.size() >= width || (!finished.empty() && best >= hope)) break;
+  }
+  std::stable_sort(finished.begin(), finished.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  return finished[0].second;
+}
+
 }  // namespace
+
+TEST_CASE("beam search is its definition, whatever the width") {
+  std::vector<std::int64_t> limits;
+  for (std::int64_t i = 0; i < 40; ++i) limits.push_back(1 + i % 9);
+  const HandMade::Logits f = random_logits;
+  for (const std::int64_t width : {1, 2, 3, 4, 7})
+    for (const double power : {0.0, 0.7, 1.5}) {
+      HandMade model(40, f);
+      const auto found = text::beam_search(model, limits, {.width = width, .length_power = power});
+      for (std::size_t i = 0; i < limits.size(); ++i) {
+        INFO("sentence ", i, " width ", width, " power ", power);
+        CHECK(found[i] ==
+              plain_beam(f, static_cast<std::int64_t>(i), limits[i], static_cast<std::size_t>(width), power));
+      }
+    }
+}
 
 TEST_CASE("a wide beam finds the best sequence of all") {
   const HandMade::Logits f = random_logits;
