@@ -5,11 +5,14 @@ if(NOT MSVC)
     "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${LPF_WERROR}>>:-Werror>")
 endif()
 
-# lpf_programs(LIBRARY…): each <name>.cpp of this folder is a program <name>.
+# lpf_programs(LIBRARY…): each <name>.cpp of this folder is a program <name>, but those in the list lpf_left_out.
 function(lpf_programs)
   file(GLOB sources CONFIGURE_DEPENDS *.cpp)
   foreach(source IN LISTS sources)
     cmake_path(GET source STEM name)
+    if(name IN_LIST lpf_left_out)
+      continue()
+    endif()
     add_executable(${name} ${source})
     target_link_libraries(${name} PRIVATE lpf::compiled lpf::native lpf::io lpf_own ${ARGN})
     if(TARGET lpf::cuda)

@@ -71,6 +71,23 @@ function(lpf_make_io target)
   endif()
 endfunction()
 
+# Makes `target` what lpf::text adds to lpf::io: sentencepiece. Sets `found` to whether it is installed; if not, there is no
+# target.
+function(lpf_make_text target found)
+  find_path(LPF_SENTENCEPIECE_INCLUDE_DIR sentencepiece_processor.h DOC "sentencepiece_processor.h, optional")
+  find_library(LPF_SENTENCEPIECE_LIBRARY sentencepiece DOC "sentencepiece, optional")
+  find_library(LPF_SENTENCEPIECE_TRAIN_LIBRARY sentencepiece_train DOC "sentencepiece's trainer, optional")
+  mark_as_advanced(LPF_SENTENCEPIECE_INCLUDE_DIR LPF_SENTENCEPIECE_LIBRARY LPF_SENTENCEPIECE_TRAIN_LIBRARY)
+  set(${found} OFF PARENT_SCOPE)
+  if(LPF_SENTENCEPIECE_INCLUDE_DIR AND LPF_SENTENCEPIECE_LIBRARY AND LPF_SENTENCEPIECE_TRAIN_LIBRARY)
+    add_library(${target} INTERFACE IMPORTED GLOBAL)
+    target_include_directories(${target} SYSTEM INTERFACE ${LPF_SENTENCEPIECE_INCLUDE_DIR})
+    target_link_libraries(${target} INTERFACE lpf::io ${LPF_SENTENCEPIECE_TRAIN_LIBRARY} ${LPF_SENTENCEPIECE_LIBRARY})
+    target_compile_definitions(${target} INTERFACE LPF_HAS_SENTENCEPIECE=1)
+    set(${found} ON PARENT_SCOPE)
+  endif()
+endfunction()
+
 # A build without optimisation is some 35 times slower, and CMake's default has none.
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND NOT CMAKE_CXX_FLAGS MATCHES "(^| )-O[1-9sgz]|-Ofast")
   message(WARNING "LPF: CMAKE_BUILD_TYPE is empty, so programs are compiled without optimisation, some 35 times slower. "

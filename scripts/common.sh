@@ -37,6 +37,7 @@ have() {
     liblzma-dev) file=lzma.h ;;
     libstb-dev) file=stb/stb_image.h ;;
     doctest-dev) file=doctest/doctest.h ;;
+    libsentencepiece-dev) file=sentencepiece_processor.h ;;
     *) file=$1 ;;
   esac
   [ -e "/usr/include/$file" ] || [ -e "/usr/local/include/$file" ] || command -v "$file" >/dev/null

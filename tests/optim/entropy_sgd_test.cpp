@@ -288,3 +288,25 @@ TEST_CASE("Entropy-SGD: what is out of range or out of place is refused") {
   EntropySGD optimizer(run.params);
   CHECK_THROWS_AS(optimizer.step([&] { return run.loss(); }), StateError);
 }
+
+TEST_CASE("Entropy-SGD: the dynamics alone leave the gradient of the update") {
+  const EntropySGDOptions options{
+      .lr = 0.3, .momentum = 0, .inner_steps = 3, .g0 = 0.4, .g1 = 0.1, .seed = 5};
+  Run whole, alone;
+  EntropySGD optimizer(whole.params, options), dynamics(alone.params, options);
+  optim::SGD sgd(alone.params, {.lr = 1});
+  for (std::uint64_t t = 0; t < 4; ++t) {
+    const double loss = optimizer.step([&] { return whole.loss(); }).item();
+    const Tensor before = alone.params.theta().clone();
+    CHECK(dynamics.gradient([&] { return alone.loss(); }).item() == loss);
+    CHECK(same_bits(alone.params.theta(), before));
+    CHECK(dynamics.steps() == t);
+    // The base optimizer of this test takes the rate times the scope; θ is then the same.
+    const double scope = 0.4 * std::pow(1.1, static_cast<double>(t));
+    alone.params.gradient().copy_(alone.params.gradient() * (0.3 * scope));
+    sgd.step();
+    dynamics.set_steps(t + 1);
+    CHECK(largest_difference(alone.params.theta(), whole.params.theta()) < 1e-15);
+    CHECK(alone.params.updates() == t + 1);
+  }
+}

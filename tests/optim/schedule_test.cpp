@@ -153,6 +153,19 @@ TEST_CASE("the optimizer multiplies every group's rate by the schedule at the up
   CHECK(sgd.lr() == 1);
 }
 
+TEST_CASE("schedules: the inverse square root is Vaswani et al.'s") {
+  const double d = 512, w = 4000;
+  const auto f = schedule::inverse_square_root(4000);
+  for (const std::uint64_t t : {0, 1, 1998, 3998, 3999, 4000, 8000, 1'000'000}) {
+    const double n = static_cast<double>(t) + 1;
+    const double theirs = std::pow(d, -0.5) * std::min(std::pow(n, -0.5), n * std::pow(w, -1.5));
+    CHECK(f(t) / std::sqrt(d * w) == doctest::Approx(theirs).epsilon(1e-14));
+  }
+  CHECK(f(3999) == 1);
+  CHECK(schedule::inverse_square_root(1)(0) == 1);
+  CHECK_ERROR(schedule::inverse_square_root(0), ValueError, "warm_up must be positive");
+}
+
 TEST_CASE("schedules: one that gives no number stops the update, and θ stays") {
   const ParameterStore params;
   const nn::Linear layer(nn::Path(params) / "a", 2, 1);

@@ -283,3 +283,23 @@ TEST_CASE("mean_band") {
   CHECK(well_formed(line_chart({mean_band("x", {0}, one)}).markup));
   CHECK_THROWS_AS(mean_band("x", {0, 1}, one), ShapeError);
 }
+
+TEST_CASE("a matrix is cells with names") {
+  const Words rows{"▁a", "<b>", "c"}, columns{"x", "y & z"};
+  const std::vector<std::vector<double>> values{{0.25, 1}, {0, quiet_nan}, {2, 0.5}};
+  const std::string svg = matrix_chart(values, rows, columns, {.title = "Attention"}).markup;
+  CHECK(well_formed(svg));
+  CHECK(count(svg, "fill-opacity=\"0.250\"") == 1);
+  CHECK(count(svg, "fill-opacity=\"1.000\"") == 2);  // 1, and 2 cut to it
+  CHECK(count(svg, "<rect") == 1 + 4);               // the background; 0 and NaN have no mark
+  CHECK(count(svg, "&lt;b&gt; – x") == 0);
+  CHECK(count(svg, "c – y &amp; z: 0.5") == 1);
+  CHECK(count(svg, ">y &amp; z</text>") == 1);
+  const Words many(400, "piece");
+  CHECK(well_formed(
+      matrix_chart(std::vector<std::vector<double>>(1, std::vector<double>(400, 0.5)), {{"r"}}, many)
+          .markup));
+  CHECK_THROWS_AS(matrix_chart(values, rows, {}), ValueError);
+  CHECK_THROWS_AS(matrix_chart({}, {}, columns), ValueError);
+  CHECK_THROWS_AS(matrix_chart({{std::vector<double>{1}}}, {{"r"}}, columns), ValueError);
+}

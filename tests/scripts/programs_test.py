@@ -16,6 +16,8 @@ import unittest
 
 folder = pathlib.Path(sys.argv[1]).resolve()
 programs = ["augment", "compare", "digits", "estimators", "landscape", "quadratics", "sharpness", "study", "theory", "train"]
+if (folder / "translate").exists():  # it needs sentencepiece; its own test is translate_test.py
+    programs.append("translate")
 largest = str(2**63 - 1)
 
 
@@ -79,6 +81,9 @@ class Programs(unittest.TestCase):
                   ("quadratics", "--dimensions", 10, "--draws", 2),
                   ("landscape", "--points", 3, "--epochs", 2, "--draws", 1),
                   ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
+        if "translate" in programs:
+            modes += [("translate", "--data", "numbers", "--dry-run"),
+                      ("translate", "--data", "numbers", "--max-steps", 1, "--train-pairs", 100, "--out", "numbers")]
         for mode in modes:
             with self.subTest(mode=mode), open("/dev/full", "w") as full:
                 self.refused(*mode, says="what it prints could not be written", stdout=full)
@@ -239,7 +244,8 @@ class Programs(unittest.TestCase):
                   "digits": ["--seeds", "1", "--epochs", "1"],
                   "landscape": ["--points", "3", "--epochs", "2", "--draws", "1"], "augment": ["--columns", "1"],
                   "theory": ["--quick", "--only", "landscape"],
-                  "estimators": ["--net", "mlp", "--epochs", "1", "--draws", "20"]}
+                  "estimators": ["--net", "mlp", "--epochs", "1", "--draws", "20"],
+                  "translate": ["--data", "numbers", "--train-pairs", "100", "--dry-run"]}
         for program in programs:
             for flag in re.findall(r"(--?[\w-]+)(?:,--\w+)? (?:INT|UINT)", self.succeeds(program, "--help")):
                 for value in [largest, "-" + largest, "9" * 30]:

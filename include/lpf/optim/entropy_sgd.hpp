@@ -76,6 +76,15 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
   /// Returns the mean of these losses. If it throws, θ is unchanged.
   template <class Loss>
   Tensor step(Loss loss) {
+    const Tensor value = gradient(std::move(loss));
+    Optimizer::step();
+    return value;
+  }
+
+  /// The dynamics of an update alone: leaves x − μ as the gradient, for another optimizer to apply, after which
+  /// set_steps(steps() + 1) makes it the next update's turn. Otherwise as step().
+  template <class Loss>
+  Tensor gradient(Loss loss) {
     check_not_captured("Entropy-SGD");
     const EntropySGDOptions& o = options_[0];
     const auto rows = filter::segments_of(params_, NoiseLaw::filter_wise, {});
@@ -99,7 +108,6 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
     }
     params_.zero_grad();
     add_to(params_.gradient(), {0, mean.numel(), 0}, -1, mean);  // x − μ
-    Optimizer::step();
     return total / static_cast<double>(passes());
   }
 

@@ -64,6 +64,16 @@ LPF_ONCE Schedule warm_up(std::uint64_t total, double start_factor = 1.0 / 3) {
   return linear(total, start_factor, 1);
 }
 
+/// (t + 1)/warm_up, up to 1 at the last update of the warm-up, then √(warm_up/(t + 1)) (Vaswani et al. 2017). With a base
+/// rate of 1/√(d·warm_up) the rate of update n = t + 1 is theirs, d^−½·min(n^−½, n·warm_up^−³ᐟ²).
+LPF_ONCE Schedule inverse_square_root(std::uint64_t warm_up) {
+  check(warm_up > 0, "schedule::inverse_square_root", "warm_up must be positive");
+  return [=](std::uint64_t t) {
+    const double n = static_cast<double>(t) + 1, w = static_cast<double>(warm_up);
+    return n < w ? n / w : std::sqrt(w / n);
+  };
+}
+
 struct OneCycleOptions {
   std::uint64_t total = 0;      ///< steps of the whole cycle
   double fraction_up = 0.3;     ///< fraction of them that rises

@@ -8,3 +8,4 @@
 #include "lpf/report/svg_canvas.hpp"
 #include "lpf/report/svg_groups.hpp"
 #include "lpf/report/svg_lines.hpp"
+#include "lpf/report/svg_matrix.hpp"

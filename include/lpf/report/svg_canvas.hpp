@@ -147,6 +147,9 @@ class Canvas {
   /// Reserves space for labels of several lines below the plot area.
   void reserve_label_rows(std::size_t rows) { height_ += 15.0 * static_cast<double>(rows - 1); }
 
+  /// The height of the whole picture, where it follows from what is drawn.
+  void set_height(double height) { height_ = height; }
+
   double y(double value) const { return bottom - (bottom - top) * y_axis_.at(value); }
 
   void raw(std::string_view markup) { body_ += markup; }
