@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "lpf/autograd/engine.hpp"
+#include "lpf/filter/part.hpp"
 #include "lpf/filter/perturbation.hpp"
 #include "lpf/optim/clip.hpp"
 #include "lpf/optim/optimizer.hpp"
@@ -85,19 +86,29 @@ class SAM {
   /// The ascent from the gradient over all parts.
   template <class Loss>
   Tensor gradient_of_whole(Loss& loss) const {
-    Tensor total = zeros({}, params_.theta().options());
-    for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add(total, backward(loss, k));
+    const Tensor at_theta = params_.gradient_in_parts([&] {
+      Tensor total = zeros({}, params_.theta().options());
+      for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add(total, backward(loss, k));
+      return total;
+    });
     const Tensor offsets = reshape(ascent(params_.gradient()), {1, params_.gradient().numel()});
     params_.zero_grad();
-    for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-      const auto scope = pass_at(offsets, options_.batch_norm, {});
-      backward(loss, k);
-    }
-    return total;
+    params_.gradient_in_parts([&] {
+      for (std::int64_t k = 0; k < options_.accumulate; ++k) {
+        const auto scope = pass_at(offsets, options_.batch_norm, {});
+        backward(loss, k);
+      }
+      return at_theta;
+    });
+    return at_theta;
   }
 
   template <class Loss>
   Tensor gradient_by_slice(Loss& loss, std::optional<std::int64_t> batch) const {
+    return params_.gradient_in_parts([&] { return gradient_of_slices(loss, batch); });
+  }
+  template <class Loss>
+  Tensor gradient_of_slices(Loss& loss, std::optional<std::int64_t> batch) const {
     Tensor total = zeros({}, params_.theta().options());
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
       const auto [at_theta, offsets] = ascend_by_slice(loss, k, batch);
@@ -133,7 +144,8 @@ class SAM {
   /// factor, the slice's share of the batch, does not affect the direction.
   template <class Loss>
   Ascent ascend_by_slice(Loss& loss, std::int64_t k, std::optional<std::int64_t> batch) const {
-    const std::int64_t m = options_.slices, size = params_.theta().numel();
+    const std::int64_t m = filter::replicas_of_part("SAM", options_.slices).count,
+                       size = params_.theta().numel();
     auto scope =
         pass_at(zeros({m, size}, params_.theta().options()), BatchNormPolicy::per_replica, batch, true);
     std::vector<const ParameterInfo*> infos;
@@ -167,7 +179,9 @@ class SAM {
                              .batch_norm = batch_norm,
                              .keep_replica_gradients = keep_gradients};
     pass.perturbations = offsets;
-    return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}), pass);
+    const auto part = filter::replicas_of_part("SAM", options_.slices);
+    return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}),
+                                part.of(pass));
   }
 
   /// The ascent e from a gradient, both in θ's layout.
