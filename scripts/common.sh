@@ -37,6 +37,10 @@ have() {
     liblzma-dev) file=lzma.h ;;
     libstb-dev) file=stb/stb_image.h ;;
     doctest-dev) file=doctest/doctest.h ;;
+    openmpi-bin) file=mpirun.openmpi ;;
+    libopenmpi-dev) file=mpicxx.openmpi ;;
+    mpich) file=mpirun.mpich ;;
+    libmpich-dev) file=mpicxx.mpich ;;
     *) file=$1 ;;
   esac
   [ -e "/usr/include/$file" ] || [ -e "/usr/local/include/$file" ] || command -v "$file" >/dev/null

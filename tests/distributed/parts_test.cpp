@@ -3,6 +3,7 @@
 #include <set>
 
 #include "distributed/ranks.hpp"
+#include "distributed/training.hpp"
 #include "lpf/distributed/data_parallel.hpp"
 #include "lpf/distributed/init.hpp"
 #include "lpf_test.hpp"
@@ -64,6 +65,72 @@ TEST_CASE("parts: sums are pairwise, whoever adds") {
       for (const auto& x : got)
         for (std::size_t i = 0; i < x.size(); ++i) CHECK(x[i] == tree(tree, 0, shards, i));
     }
+}
+
+TEST_CASE("parts: a pairwise sum sends what an all-reduce must, 2(P - 1)/P of the vector") {
+  for (const int ranks : {2, 4, 8}) {
+    std::vector<std::size_t> sent(static_cast<std::size_t>(ranks));
+    on_ranks(ranks, [&](distributed::Communicator& world) {
+      std::vector<float> x(8000);
+      distributed::all_reduce_pairwise(world, std::span(x));
+      sent[static_cast<std::size_t>(world.rank())] = static_cast<RankAsThread&>(world).sent();
+    });
+    for (const std::size_t bytes : sent)
+      CHECK(bytes == 4 * 8000 * 2 * static_cast<std::size_t>(ranks - 1) / static_cast<std::size_t>(ranks));
+  }
+}
+
+TEST_CASE(
+    "parts: a batch in parts, one after another, has the gradient and the noise of one perturbed pass") {
+  for (const Estimator estimator : estimators)
+    for (const Kind kind : kinds) {
+      if (kind == Kind::tied && estimator == Estimator::per_sample) continue;  // a weight used twice
+      const Problem whole(kind), cut_up(kind);
+      LowPassFilter one({.M = 6, .gamma = 0.2, .estimator = estimator, .seed = 3}), other = one;
+      {
+        const auto scope = one.perturb(whole.params);
+        whole.loss().backward();
+      }
+      const Slices slices(6, 19);
+      const std::int64_t bounds[] = {0, slices.begin(2), slices.end(5)};
+      for (int i = 0; i < 2; ++i) {
+        const std::int64_t from = bounds[i], to = bounds[i + 1];
+        const nn::MicroBatch part(nn::BatchPart{
+            .first = from, .samples = to - from, .batch = 19, .begins = i == 0, .same_noise = i > 0});
+        const auto scope = other.perturb(cut_up.params);
+        CHECK(scope.M() == (i == 0 ? 2 : 4));
+        const Tensor l = cut_up.loss(from, to);
+        l.backward(full_like(l, static_cast<double>(to - from) / 19));
+      }
+      CAPTURE(name_of(kind));
+      CHECK(distance(cut_up.params.gradient(), whole.params.gradient()) < 1e-12);
+      CHECK(buffer_error(cut_up.params, whole.params) < 1e-12);
+      CHECK(counters_of(cut_up.params) == counters_of(whole.params));
+      CHECK(other.draws() == one.draws());
+    }
+}
+
+TEST_CASE("parts: a perturbed pass over a part that cuts a slice or a pair is refused") {
+  const Problem p(Kind::linear);
+  LowPassFilter filter({.M = 6, .gamma = 0.2}),
+      pairs({.M = 6, .gamma = 0.2, .estimator = Estimator::antithetic});
+  const auto open = [&](LowPassFilter& f, std::int64_t from, std::int64_t to) {
+    const nn::MicroBatch part(nn::BatchPart{.first = from, .samples = to - from, .batch = 19});
+    const auto scope = f.perturb(p.params);
+    p.loss(from, to);
+  };
+  const Slices slices(6, 19);
+  CHECK_ERROR(open(filter, 0, 5), ShapeError,
+              "the part [0, 5) of a batch of 19 samples is not whole slices of its M = 6");
+  CHECK_ERROR(open(filter, 1, 19), ShapeError, "not whole slices");
+  CHECK_ERROR(open(filter, 1, 2), ShapeError, "not whole slices");
+  CHECK_ERROR(open(pairs, 0, slices.end(0)), ShapeError, "not whole pairs of slices");
+  CHECK_ERROR(open(pairs, slices.begin(1), slices.end(2)), ShapeError, "not whole pairs of slices");
+  open(pairs, 0, slices.end(1));
+  open(filter, slices.begin(5), 19);
+  CHECK(filter.draws() == 1);  // what was refused has drawn nothing
+  CHECK_ERROR(nn::MicroBatch(nn::BatchPart{.first = 5, .samples = 5, .batch = 9}), ValueError,
+              "of a batch of 9");
 }
 
 TEST_CASE("parts: the shares of a loader's batches are its batches, with their augmentation") {

@@ -54,10 +54,12 @@ class RankAsThread final : public distributed::Communicator {
   void all_reduce(std::span<double> x) override { sum(x); }
   void all_to_all(std::span<const std::byte> from, std::span<std::byte> to) override {
     const std::size_t block = from.size() / shared_.at.size(), own = static_cast<std::size_t>(rank_) * block;
+    sent_ += from.size() - block;
     show(from.data(),
          [&](std::size_t p, const std::byte* x) { std::memcpy(&to[p * block], x + own, block); });
   }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
+    sent_ += all.size() - mine.size();
     show(mine.data(),
          [&](std::size_t p, const std::byte* x) { std::memcpy(&all[p * mine.size()], x, mine.size()); });
   }
@@ -67,6 +69,8 @@ class RankAsThread final : public distributed::Communicator {
     });
   }
   void barrier() override { shared_.meet(); }
+  /// Bytes that this rank has sent to others, by all_to_all() and all_gather().
+  std::size_t sent() const { return sent_; }
   [[noreturn]] void abort() noexcept override { std::terminate(); }
 
  private:
@@ -89,6 +93,7 @@ class RankAsThread final : public distributed::Communicator {
 
   SharedByRanks& shared_;
   int rank_;
+  std::size_t sent_ = 0;
 };
 
 /// f(world) on each of `size` ranks. Throws what the first rank has thrown.
