@@ -59,7 +59,7 @@ TEST_CASE("parts: sums are pairwise, whoever adds") {
                           p = static_cast<std::size_t>(world.rank());
         distributed::PairwiseSum<float> own;
         for (std::size_t s = p * each; s < (p + 1) * each; ++s) own.add(vector_of(s));
-        got[p] = own.value();
+        got[p].assign(own.value().begin(), own.value().end());
         distributed::all_reduce_pairwise(world, std::span(got[p]));
       });
       for (const auto& x : got)

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <functional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -136,11 +137,12 @@ class DataParallel final : public nn::GradientInParts, private nn::PartsOfBatch 
   BatchParts parts_;
   std::int64_t batch_ = 0;
   bool running_ = false;
-  Samples now_;                   // the part that is evaluated
-  std::int64_t index_ = 0;        // its number
-  std::size_t layer_ = 0;         // calls of gather() in this part
-  std::vector<Pending> pending_;  // of all parts so far
-  std::uint64_t compared_ = 0;    // updates + 1 at the last comparison
+  Samples now_;                                               // the part that is evaluated
+  std::int64_t index_ = 0;                                    // its number
+  std::size_t layer_ = 0;                                     // calls of gather() in this part
+  std::vector<Pending> pending_;                              // of all parts so far
+  std::tuple<PairwiseSum<float>, PairwiseSum<double>> sums_;  // of this process's shards
+  std::uint64_t compared_ = 0;                                // updates + 1 at the last comparison
 };
 
 inline void DataParallel::synchronise() {
@@ -170,7 +172,8 @@ Tensor DataParallel::run_as(const std::function<Tensor()>& pass) {
   for (const auto& c : params_.counters()) counters.push_back(*c.value);
   const auto span = [&g] { return std::span(static_cast<T*>(g.raw()), static_cast<std::size_t>(g.numel())); };
 
-  PairwiseSum<T> sum;
+  PairwiseSum<T>& sum = std::get<PairwiseSum<T>>(sums_);
+  sum.clear();
   Tensor total;
   for (index_ = 0; index_ < own_parts(); ++index_) {
     now_ = parts_.of(world_.rank() * own_parts() + index_, batch_);
@@ -188,7 +191,7 @@ Tensor DataParallel::run_as(const std::function<Tensor()>& pass) {
     scale_gradient(weight());
     if (own_parts() == 1) break;
     sum.add(span());
-    if (index_ + 1 < own_parts()) std::fill(span().begin(), span().end(), T(0));
+    if (index_ + 1 < own_parts()) g.backend().fill(g.raw(), g.dtype(), g.numel(), 0);
   }
   if (own_parts() > 1) std::copy(sum.value().begin(), sum.value().end(), span().begin());
   g.impl().storage->note_change();
