@@ -10,7 +10,7 @@ namespace {
 /// The job, begun once; null where this program was not started by mpirun, or has no MPI.
 distributed::Communicator* job() {
 #ifdef LPF_MPI
-  if (distributed::detail::launched() == 0) return nullptr;
+  if (distributed::launched().ranks == 0) return nullptr;
   static const auto world = distributed::init({.deadline = 60});
   return world.get();
 #else

@@ -1,6 +1,6 @@
 """Several processes under mpirun: training beside one process, runs of `train`, and faults. Skipped without MPI.
 
-    python3 tests/distributed/mpi_test.py FOLDER_OF_THE_PROGRAMS MPIEXEC equality|runs|faults [name of a test]
+    python3 tests/distributed/mpi_test.py FOLDER_OF_THE_PROGRAMS MPIEXEC equality|runs|faults|studies [name of a test]
 """
 
 import csv
@@ -121,6 +121,22 @@ class Runs(Case):
                 self.assertAlmostEqual(float(two["train_loss"]) / float(one["train_loss"]), 1, delta=1e-3)
 
 
+class Studies(Case):
+
+    def test_ranks_share_the_models_of_a_study_and_resume_with_another_number(self):
+        flags = ["--study", "label-noise", "--out", "s", "--resamples", "10"]
+        plan = subprocess.run([folder / "study", *flags, "--dry-run"], cwd=self.dir, capture_output=True, text=True).stdout
+        models = int(plan.split(" models")[0].split()[-1])
+        self.succeeds(2, folder / "study", *flags, "--limit", "1")
+        self.assertEqual(sorted(p.name for p in self.dir.glob("s/results-*")),
+                         ["results-0-of-2.jsonl", "results-1-of-2.jsonl"])
+        self.succeeds(3, folder / "study", *flags, "--limit", "1")
+        lines = [l for p in self.dir.glob("s/results-*") for l in p.read_text().splitlines()]
+        self.assertGreaterEqual(models, 5)
+        self.assertEqual(len(lines), len(set(lines)))
+        self.assertGreaterEqual(len(lines), 4)  # no model twice
+
+
 class Faults(Case):
     deadline = 3
 
@@ -213,7 +229,7 @@ class Faults(Case):
 
 
 if __name__ == "__main__":
-    group = {"equality": Equality, "runs": Runs, "faults": Faults}[sys.argv[3]]
+    group = {"equality": Equality, "runs": Runs, "faults": Faults, "studies": Studies}[sys.argv[3]]
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(group)
     if len(sys.argv) > 4:
         suite = unittest.TestSuite(t for t in suite if sys.argv[4] in t.id())

@@ -23,23 +23,28 @@ struct InitOptions {
   double deadline = 600;
 };
 
-namespace detail {
-
-/// Number of processes of which the launcher has started this one; 0: started without a launcher. srun sets
-/// SLURM_STEP_NUM_TASKS, which a batch script itself does not have.
-inline int launched() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
-    if (const char* value = std::getenv(name)) return std::max(1, std::atoi(value));
-  return 0;
+/// This process among those that mpirun, mpiexec or srun has started; 0 ranks: started without one of them.
+struct Launched {
+  int rank = 0, ranks = 0;
+};
+/// From the launcher's environment, without MPI: enough for a program whose processes share work by files (apps/study).
+/// srun sets SLURM_STEP_NUM_TASKS, which a batch script itself does not have.
+inline Launched launched() {
+  const std::pair<const char*, const char*> names[] = {{"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+                                                       {"PMI_RANK", "PMI_SIZE"},
+                                                       {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}};
+  for (const auto& [rank, ranks] : names) {
+    const char *r = std::getenv(rank), *n = std::getenv(ranks);
+    if (r && n) return {std::atoi(r), std::max(1, std::atoi(n))};
+  }
+  return {};
 }
-
-}  // namespace detail
 
 /// The job that this process is a part of; one process where there is no launcher.
 /// @throws StateError for a process of several in a program without MPI; CommunicationError if the launcher is not of
 /// the MPI that the program is linked with.
 inline std::unique_ptr<Communicator> init(const InitOptions& options = {}) {
-  const int processes = detail::launched();
+  const int processes = launched().ranks;
 #ifdef LPF_MPI
   if (processes > 0) {
     auto world = std::make_unique<MPI>(options.deadline);

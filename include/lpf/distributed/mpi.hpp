@@ -13,6 +13,8 @@
 #  include <mpi.h>
 
 #  include <chrono>
+#  include <cstdio>
+#  include <exception>
 #  include <limits>
 #  include <thread>
 
@@ -33,7 +35,14 @@ class MPI final : public Communicator {
     MPI_Comm_dup(MPI_COMM_WORLD, &calls_);
     for (const MPI_Comm c : {MPI_COMM_WORLD, calls_}) MPI_Comm_set_errhandler(c, MPI_ERRORS_RETURN);
   }
-  ~MPI() override { MPI_Finalize(); }
+  /// Left by an exception, the job ends: the other ranks would wait for this one.
+  ~MPI() override {
+    if (std::uncaught_exceptions() > exceptions_) {
+      std::fprintf(stderr, "rank %d: an exception ends the job; distributed::guarded() prints it\n", rank_);
+      abort();
+    }
+    MPI_Finalize();
+  }
   MPI(const MPI&) = delete;
   MPI& operator=(const MPI&) = delete;
 
@@ -206,7 +215,7 @@ class MPI final : public Communicator {
   }
 
   double deadline_;
-  int rank_ = 0, size_ = 1;
+  int rank_ = 0, size_ = 1, exceptions_ = std::uncaught_exceptions();
   MPI_Comm calls_ = MPI_COMM_NULL;  // for questions among the ranks, apart from the collectives
 };
 
