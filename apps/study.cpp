@@ -11,11 +11,13 @@
 //
 //   study                                    the small grid
 //   study --shard 0/2 & study --shard 1/2    divided between two processes or machines; each writes a file
+//   mpirun -np 4 study                       the same, divided between four processes
 //   study --merge other/results-1-of-2.jsonl adds files from elsewhere; --merge-only trains nothing
 //   study --grid paper --dry-run             lists what would be trained: 2916 ResNets
 //
 // A killed study resumes after the last complete model (study/results.hpp).
 #include <cstdio>
+#include <lpf/distributed/init.hpp>
 
 #include "program.hpp"
 #include "study/tables.hpp"
@@ -25,7 +27,7 @@ using namespace lpf;
 namespace {
 
 struct Options {
-  std::string study = "grid", grid = "small", shard = "0/1", out, data;
+  std::string study = "grid", grid = "small", shard, out, data;
   study::Variation variation;
   double gate = -1;
   std::vector<std::string> merge;
@@ -60,7 +62,10 @@ void run(const Options& o, const std::string& command) {
   check(o.data.empty() || variation.data.empty() || variation.data == "cifar10", "study",
         "--data is the folder of CIFAR-10, and --dataset ", variation.data, " is built in");
   const study::Plan plan = study::varied(own, variation);
-  const study::Shard shard = study::shard_of(o.shard);
+  const distributed::Launched job = distributed::launched();
+  const study::Shard shard = study::shard_of(!o.shard.empty() ? o.shard
+                                             : job.ranks > 0  ? concat(job.rank, "/", job.ranks)
+                                                              : "0/1");
   describe(plan, shard);
   if (o.dry_run) return;
   program::check_output("study");
@@ -85,7 +90,7 @@ int main(int argc, char** argv) {
   app.add_option("--study", o.study, "which question")
       ->check(CLI::IsMember({"grid", "label-noise", "data-noise", "double-descent", "optimizers"}));
   app.add_option("--grid", o.grid, "its size")->check(CLI::IsMember({"small", "medium", "paper"}));
-  app.add_option("--shard", o.shard, "i/n: train every n-th model, from the i-th");
+  app.add_option("--shard", o.shard, "i/n: train every n-th model, from the i-th; under mpirun: RANK/RANKS");
   app.add_option("--limit", o.limit, "train at most so many in this run; 0: all");
   app.add_option("--merge", o.merge, "results of other shards")->check(CLI::ExistingFile);
   app.add_flag("--merge-only", o.merge_only, "train nothing, make the tables of what is there");

@@ -5,6 +5,7 @@
 //   train --dataset cifar10 --data DIR --model wrn-16-8 --optimizer lpf-sgd -M 8 --seed 1 --out runs/x
 //   train --resume --out runs/x                            resumes a run, bit-identically
 //   train --resume --out runs/x --epochs 300               goes on to more epochs (see experiment.hpp)
+//   mpirun -np 4 train --shards 4 …                         in four processes, with the bits of one (docs/distributed.md)
 //   train --weights net.safetensors --weights-partial      starts from weights, as far as they fit
 //
 // Settings not given have the paper's value for the network and the optimizer. The output folder is described
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <lpf/backend/threads.hpp>
+#include <lpf/distributed/init.hpp>
 #include <lpf/experiment/dry_run.hpp>
 #include <lpf/experiment/experiment.hpp>
 #include <lpf/experiment/paper_result.hpp>
@@ -30,6 +32,7 @@ using Given = std::map<std::string, std::string>;  // settings on the command li
 struct Options {
   std::string recipe, out, device = "cpu";
   int threads = 0;
+  double deadline = 600;
   bool resume = false, dry_run = false, recipes = false, optimizers = false, models = false, graphs = true;
 };
 
@@ -146,15 +149,20 @@ void print_dry_run(const Settings& s) {
     std::printf("Extrapolated from steps of %lld images.\n", static_cast<long long>(e.measured_batch));
 }
 
-int train(const Options& o, const Settings& s, const std::string& command) {
+int train(distributed::Communicator& world, const Options& o, const Settings& s, const std::string& command) {
   const StopSignals stop;
-  std::printf("%s, %lld epochs; results in %s\n", experiment::title_of(s).c_str(),
-              static_cast<long long>(s.epochs), o.out.c_str());
+  const bool leads = world.rank() == 0;
+  if (leads)
+    std::printf("%s, %lld epochs; results in %s\n", experiment::title_of(s).c_str(),
+                static_cast<long long>(s.epochs), o.out.c_str());
   program::check_output("train");
-  const auto outcome = experiment::run(
-      s, {.out = o.out, .resume = o.resume, .command = command, .graphs = o.graphs, .stop = [&] {
-            return stop.received() != 0;
-          }});
+  const auto outcome = experiment::run(s, {.out = o.out,
+                                           .resume = o.resume,
+                                           .command = command,
+                                           .graphs = o.graphs,
+                                           .stop = [&] { return stop.received() != 0; },
+                                           .world = &world});
+  if (!leads) return outcome.finished ? 0 : 1;
   if (!outcome.finished) {
     std::fprintf(
         stderr,
@@ -168,6 +176,23 @@ int train(const Options& o, const Settings& s, const std::string& command) {
               static_cast<long long>(best.epoch), format_fixed(best.test_error, 2).c_str(),
               format_general(best.test_loss).c_str(), o.out.c_str());
   return 0;
+}
+
+int work(distributed::Communicator& world, Options o, const Given& given, const std::string& command) {
+  const bool lists = o.recipes || o.optimizers || o.models || o.dry_run;
+  if (lists && world.rank() > 0) return 0;
+  if (o.recipes) return print_recipes(), 0;
+  if (o.optimizers) return print_optimizers(), 0;
+  if (o.models) return print_models(), 0;
+  set_num_threads(o.threads);
+  if (o.device == "cuda") set_default_device(Device::cuda());
+  check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
+  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "train", "'", o.out,
+                 "' has no run to go on with (no config.json): check --out, or begin one without --resume");
+  const Settings s = settings_of(o, given);
+  if (o.out.empty()) o.out = concat("runs/", s.dataset, "-", s.model, "-", s.optimizer, "-seed", s.seed);
+  if (o.dry_run) return print_dry_run(s), 0;
+  return train(world, o, s, command);
 }
 
 }  // namespace
@@ -184,6 +209,10 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "folder of the results; otherwise runs/ and a name of the main settings");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
+  app.add_option("--deadline", o.deadline,
+                 "under mpirun: seconds that processes wait for one that does not answer")
+      ->check(CLI::Range(0.1, 1e6))
+      ->capture_default_str();
   app.add_option("--device", o.device, "where the network is trained")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
@@ -191,17 +220,7 @@ int main(int argc, char** argv) {
   app.add_flag("--resume", o.resume, "go on with the run in --out; with more --epochs, to those");
   app.add_flag("--dry-run", o.dry_run, "say what the run would take, and make none");
   return program::run(app, "train", argc, argv, [&](const std::string& command) {
-    if (o.recipes) return print_recipes(), 0;
-    if (o.optimizers) return print_optimizers(), 0;
-    if (o.models) return print_models(), 0;
-    set_num_threads(o.threads);
-    if (o.device == "cuda") set_default_device(Device::cuda());
-    check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
-    check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "train", "'", o.out,
-                   "' has no run to go on with (no config.json): check --out, or begin one without --resume");
-    const Settings s = settings_of(o, given);
-    if (o.out.empty()) o.out = concat("runs/", s.dataset, "-", s.model, "-", s.optimizer, "-seed", s.seed);
-    if (o.dry_run) return print_dry_run(s), 0;
-    return train(o, s, command);
+    const auto world = distributed::init({.deadline = o.deadline});
+    return distributed::guarded(*world, "train", [&] { return work(*world, o, given, command); });
   });
 }

@@ -229,7 +229,7 @@ struct Perturb {
     stream.parameter = segment.parameter;
     Out* to = out + part.place + first;
     for (std::int64_t r = 0; r < replicas; r += antithetic ? 2 : 1) {
-      stream.replica = static_cast<std::uint32_t>(antithetic ? r / 2 : r);
+      stream.replica = key.replica + static_cast<std::uint32_t>(antithetic ? r / 2 : r);
       const NoiseBlock<T> e = normal_block<T>(stream, static_cast<std::uint32_t>(block));
       Pack<Out, size> y;
       for (int i = 0; i < size; ++i)
@@ -274,7 +274,7 @@ void perturb(DType type, const Segment* segments, const std::int64_t* place, std
     using T = decltype(zero);
     constexpr int size = Pack<T>::size;
     NoiseKey last = key;
-    last.replica = static_cast<std::uint32_t>((antithetic ? replicas / 2 : replicas) - 1);
+    last.replica += static_cast<std::uint32_t>((antithetic ? replicas / 2 : replicas) - 1);
     const Parts parts(segments, place, count, [&](const Segment& s) {
       check_noise_range(last, 0, s.rows * s.length, size);
       return (s.rows * s.length + size - 1) / size;
@@ -305,7 +305,7 @@ struct DrawSigns {
                        at = (k - part.first) % each;
     NoiseKey stream = now(key);
     stream.parameter = segment.parameter;
-    stream.replica = static_cast<std::uint32_t>(mirrored ? r / 2 : r);
+    stream.replica += static_cast<std::uint32_t>(mirrored ? r / 2 : r);
     const PhiloxWords drawn = noise_words(stream, static_cast<std::uint32_t>(at / 4));
     std::uint32_t word = drawn.word[0];
     for (int i = 1; i < 4; ++i)
@@ -323,7 +323,7 @@ void draw_signs(DType type, const Segment* segments, const std::int64_t* place, 
   visit_floating("draw_signs", type, [&](auto zero) {
     using T = decltype(zero);
     NoiseKey last = key;
-    last.replica = static_cast<std::uint32_t>((mirrored ? replicas / 2 : replicas) - 1);
+    last.replica += static_cast<std::uint32_t>((mirrored ? replicas / 2 : replicas) - 1);
     const Parts parts(segments, place, count, [&](const Segment& s) {
       check_noise_range(last, 0, DrawSigns<T>::words(s), 4);
       return replicas * DrawSigns<T>::words(s);

@@ -38,6 +38,10 @@ have() {
     libstb-dev) file=stb/stb_image.h ;;
     doctest-dev) file=doctest/doctest.h ;;
     libsentencepiece-dev) file=sentencepiece_processor.h ;;
+    openmpi-bin) file=mpirun.openmpi ;;
+    libopenmpi-dev) file=mpicxx.openmpi ;;
+    mpich) file=mpirun.mpich ;;
+    libmpich-dev) file=mpicxx.mpich ;;
     *) file=$1 ;;
   esac
   [ -e "/usr/include/$file" ] || [ -e "/usr/local/include/$file" ] || command -v "$file" >/dev/null

@@ -324,8 +324,9 @@ struct Table {
   void (*filter_norms)(DType, const NormSegment*, std::int64_t segments, const void* theta, StepScalar factor,
                        void* scale);
   // θ_r = θ + scale ⊙ ε(draw, r) over the segments, rounded to dtype_out (θ's, or bfloat16 of float32). The
-  // replicas of a segment are contiguous, replica r at out + place[segment] + r·rows·length. antithetic:
-  // replicas 2j and 2j+1 share draw j with opposite signs. theta may be null: 0.
+  // replicas of a segment are contiguous, replica r at out + place[segment] + r·rows·length, of stream
+  // key.replica + r. antithetic: replicas 2j and 2j+1 share stream key.replica + j with opposite signs. theta may
+  // be null: 0.
   void (*perturb)(DType, const Segment*, const std::int64_t* place, std::int64_t segments, const NoiseKey&,
                   const void* theta, const void* scale, std::int64_t replicas, bool antithetic,
                   DType dtype_out, void* out);
@@ -345,8 +346,9 @@ struct Table {
                                void* noise, void* slope);
 
   // Flipout. For each replica r of a segment a sign ±1 of every row, a_r, then one of every input, b_r: [replicas]
-  // [rows + inputs] at out + place[segment]. The i-th is −1 where bit i % 32 of word i / 32 of the stream of r and
-  // the parameter is set. mirrored: replicas 2j and 2j+1 share stream j, and a_2j+1 = −a_2j.
+  // [rows + inputs] at out + place[segment]. The i-th is −1 where bit i % 32 of word i / 32 of stream
+  // key.replica + r of the parameter is set. mirrored: replicas 2j and 2j+1 share stream key.replica + j, and
+  // a_2j+1 = −a_2j.
   void (*draw_signs)(DType, const Segment*, const std::int64_t* place, std::int64_t segments, const NoiseKey&,
                      std::int64_t replicas, bool mirrored, void* out);
   // θ_r = θ + a_r b_rᵀ ⊙ noise over the segments, rounded and placed as by perturb(); noise has the offsets of θ,

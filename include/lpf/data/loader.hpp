@@ -36,12 +36,17 @@ concept BatchSource = requires(const D& data, std::span<const std::int64_t> samp
 using BatchTransform =
     std::function<void(Batch& batch, std::int64_t epoch, std::span<const std::int64_t> samples)>;
 
+/// Rows [first, last) of a batch of n samples that this process gets.
+using BatchShare = std::function<std::pair<std::int64_t, std::int64_t>(std::int64_t n)>;
+
 struct LoaderOptions {
   std::int64_t batch_size = 64;
   bool shuffle = true;     ///< a new order each epoch, else the order of the data set
   bool drop_last = false;  ///< drops the last batch of an epoch if it is smaller than the others
   std::uint64_t seed = 0;  ///< of the order
   BatchTransform transform = nullptr;
+  /// Of several processes, each of which gets its rows of the same batches (distributed::DataParallel); null: all.
+  BatchShare share = nullptr;
   Device device = default_device();  ///< of the returned batches
   /// Threads that make batches ahead; 0 makes each on demand; -1 chooses: 1 if making a batch is expensive
   /// (there is a transform, or the source is not a TensorDataset) or batches go to another device, else 0.
@@ -94,11 +99,10 @@ class DataLoader {
   /// The next loop is epoch `epoch`, from its first batch.
   void set_epoch(std::int64_t epoch) { restore({epoch, 0}); }
 
-  /// The indices of the samples in the current batch. Throws StateError outside a loop.
-  std::span<const std::int64_t> samples() const {
-    check<StateError>(looping_, "loader", "there is no batch at hand outside a loop");
-    return samples_of(*order_, options_.batch_size, state_.batch - 1);
-  }
+  /// The indices of the samples in the current batch, or in this process's share. Throws StateError outside a loop.
+  std::span<const std::int64_t> samples() const { return shared(whole(), options_.share); }
+  /// Number of samples in the current batch, of which a process may have a share. Throws StateError outside a loop.
+  std::int64_t batch_samples() const { return std::ssize(whole()); }
 
   class Iterator;
   /// Starts an epoch, or continues the restored one.
@@ -130,15 +134,28 @@ class DataLoader {
     return std::span(order).subspan(first, std::min(most, order.size() - first));
   }
 
+  std::span<const std::int64_t> whole() const {
+    check<StateError>(looping_, "loader", "there is no batch at hand outside a loop");
+    return samples_of(*order_, options_.batch_size, state_.batch - 1);
+  }
+  /// The rows of this process. ValueError for a share that is none.
+  static std::span<const std::int64_t> shared(std::span<const std::int64_t> batch, const BatchShare& share) {
+    if (!share) return batch;
+    const auto [first, last] = share(std::ssize(batch));
+    check(first >= 0 && first < last && last <= std::ssize(batch), "loader", "the share [", first, ", ", last,
+          ") is no part of a batch of ", batch.size());
+    return batch.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first));
+  }
+
   LPF_ONCE void start() {
     const LoaderState from = looping_ ? LoaderState{state_.epoch + 1, 0} : state_;
     stop();
     state_ = from;
     order_ = std::make_shared<const Order>(make_order());
     make_ = [source = source_, transform = options_.transform, order = order_, device = options_.device,
-             batch_size = options_.batch_size, epoch = state_.epoch](std::int64_t i) {
+             batch_size = options_.batch_size, share = options_.share, epoch = state_.epoch](std::int64_t i) {
       const auto quiet = no_grad();
-      const auto samples = samples_of(*order, batch_size, i);
+      const auto samples = shared(samples_of(*order, batch_size, i), share);
       Batch batch = source(samples);
       if (transform) transform(batch, epoch, samples);
       return device.is_cpu() ? batch : detail::Transfer::pinned(batch, device);

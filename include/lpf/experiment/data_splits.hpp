@@ -123,14 +123,15 @@ inline DataSplits make_splits(const Settings& s) {
   return splits;
 }
 
-/// Batches of training images, augmented and scaled. Drops a last batch too small for M or `slices` parts.
-inline DataLoader train_loader(const Settings& s, const DataSplits& splits) {
+/// Batches of training images, augmented and scaled, or a process's share of them. Drops a last batch too small for M,
+/// `slices` or `shards` parts.
+inline DataLoader train_loader(const Settings& s, const DataSplits& splits, BatchShare share = nullptr) {
   AugmentOptions augment = named_augmentation(s.augment, splits.train.classes());
   augment.normalization = splits.scaling;
   augment.seed = s.seed;
   const std::int64_t rest = splits.train.size() % s.batch;
-  LoaderOptions options{.batch_size = s.batch, .seed = s.seed};
-  options.drop_last = rest > 0 && rest < std::max(s.M, s.slices) && splits.train.size() > s.batch;
+  LoaderOptions options{.batch_size = s.batch, .seed = s.seed, .share = std::move(share)};
+  options.drop_last = rest > 0 && rest < std::max({s.M, s.slices, s.shards}) && splits.train.size() > s.batch;
   const bool ready = is_floating(splits.train.images.dtype()) && s.augment == "none" && s.normalize == "none";
   if (!ready) options.transform = Augment(augment);
   return DataLoader(splits.train, options);

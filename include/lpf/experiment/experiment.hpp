@@ -13,6 +13,9 @@
 // longer run: with a constant or multistep learning rate, and a constant radius (alpha 1), it is the longer run to
 // the bit; with the others its first epochs were those of the shorter one, and the learning rate rises where it
 // goes on. The shorter run's last epoch is evaluated in any case.
+//
+// In a job of several processes (RunOptions::world) each rank evaluates its part of every batch; rank 0 writes the
+// folder, which the others must see to resume.
 #pragma once
 
 #include <algorithm>
@@ -26,9 +29,11 @@
 #include <utility>
 #include <vector>
 
-#include "lpf/data/loader.hpp"
+#include "lpf/distributed/evaluation.hpp"
+#include "lpf/experiment/batch_stream.hpp"
 #include "lpf/experiment/data_splits.hpp"
 #include "lpf/experiment/history.hpp"
+#include "lpf/experiment/ranks.hpp"
 #include "lpf/experiment/run_report.hpp"
 #include "lpf/experiment/trainer.hpp"
 #include "lpf/io/output_folder.hpp"
@@ -47,6 +52,7 @@ struct RunOptions {
   ProgressStyle progress = ProgressStyle::automatic;
   bool graphs = true;               ///< on a GPU, capture and replay steps (CapturedStep): bit-identical
   std::function<bool()> stop = {};  ///< called after each update: true saves and returns
+  distributed::Communicator* world = nullptr;  ///< the job that this process is a part of; null: one process
 };
 
 struct Outcome {
@@ -57,39 +63,27 @@ struct Outcome {
 
 namespace detail {
 
-/// The batches of a loader over successive epochs.
-class BatchStream {
- public:
-  explicit BatchStream(DataLoader& loader) : loader_(loader) {}
-  Batch next() {
-    if (at_) ++*at_;
-    while (!at_ || *at_ == loader_.end()) at_.emplace(loader_.begin());
-    return **at_;
-  }
-
- private:
-  DataLoader& loader_;
-  std::optional<DataLoader::Iterator> at_;
-};
-
 class Run {
  public:
   Run(const Settings& s, const RunOptions& options)
       : settings_(s),
         options_(options),
-        folder_(options.out, "train"),
+        world_(options.world ? *options.world : alone_),
+        folder_(leads() ? std::optional<OutputFolder>(std::in_place, options.out, "train") : std::nullopt),
         begun_(check_folder()),
-        splits_(make_splits(s)),
-        loader_(train_loader(s, splits_)),
+        splits_(agreed(make_splits(s))),
+        loader_(train_loader(s, splits_, distributed::share_of(world_, parts_of(s, world_)))),
         stream_(loader_),
         params_({.seed = s.seed}),
         net_(make_model(s, params_, splits_.input(), splits_.train.classes())),
+        parallel_(world_, params_, parallel_options(s)),
         method_(s, params_, loader_.batches()),
         captured_(
             [this](const Tensor& x, const Tensor& y) {
               return step_on({x, y});
             },
-            {.enabled = options.graphs}) {
+            {.enabled = options.graphs && !parallel_.is_parted()}) {
+    check_batches(parts_of(s, world_), loader_);
     checkpoint_.add(params_);
     method_.add_to(checkpoint_);
     checkpoint_.add("loader", loader_);
@@ -108,11 +102,11 @@ class Run {
     const auto total = static_cast<std::size_t>(settings_.epochs * loader_.batches());
     ProgressBar bar(total, {.label = "training",
                             .start = static_cast<std::size_t>(params_.updates()),
-                            .style = options_.progress});
+                            .style = leads() ? options_.progress : ProgressStyle::none});
     bar.update(static_cast<std::size_t>(params_.updates()));
     while (epoch_ < settings_.epochs) {
       if (!train_epoch(bar)) {
-        checkpoint_.save(file("checkpoint"));
+        if (leads()) checkpoint_.save(file("checkpoint"));
         return {history_, params_.updates(), false};
       }
       finish_epoch(bar);
@@ -121,6 +115,13 @@ class Run {
   }
 
  private:
+  /// The data, which all ranks have, and the same settings.
+  DataSplits agreed(DataSplits splits) {
+    check_agreement(world_, settings_, splits, options_.out, begun_);
+    return splits;
+  }
+  /// Whether this process writes what the run leaves.
+  bool leads() const { return world_.rank() == 0; }
   std::string file(const char* name) const { return options_.out + "/" + name; }
 
   /// Whether the folder has a checkpoint to go on from. Checks what can be before the data are read.
@@ -148,14 +149,17 @@ class Run {
 
   void open() {
     say(splits_.note);
+    say(description_of(world_));
     if (begun_) {
       checkpoint_.load(file("checkpoint"));
       history_ = known_history();
-      if (longer_) write_config(file("config.json"), settings_);
-    } else {
-      if (!settings_.weights.empty()) start_from_weights();
-      write_config(file("config.json"), settings_);
+      world_.barrier();  // all have read what rank 0 writes from here on
+    } else if (!settings_.weights.empty() && leads()) {
+      start_from_weights();
     }
+    parallel_.synchronise();
+    if (!leads()) return;
+    if (!begun_ || longer_) write_config(file("config.json"), settings_);
     const MetricLogOptions log{.append = begun_, .keep = static_cast<std::size_t>(epoch_)};
     csv_.emplace(file("log.csv"), log);
     jsonl_.emplace(file("log.jsonl"), log);
@@ -191,7 +195,7 @@ class Run {
   }
 
   void say(const std::string& text) const {
-    if (!text.empty() && options_.progress != ProgressStyle::none)
+    if (leads() && !text.empty() && options_.progress != ProgressStyle::none)
       std::fprintf(stderr, "train: %s\n", text.c_str());
   }
 
@@ -205,15 +209,17 @@ class Run {
       step();
       seconds_ += lpf::detail::monotonic_seconds() - begin;
       bar.set_label(concat("epoch ", epoch_ + 1, "/", settings_.epochs, ", error ",
-                           format_fixed(100 * error(), 1), " %, ", format_general(speed(), 3), " images/s"));
+                           format_fixed(100 * error(), 1), " %, ", format_general(speed(), 3), " images/s",
+                           of_ranks(world_, communication_ / seconds_, slowest_)));
       bar.update(static_cast<std::size_t>(params_.updates()), loss_sum_ / static_cast<double>(samples_));
-      if (options_.stop && options_.stop()) return false;
+      if (parallel_.is_parted() ? stop_ : options_.stop && options_.stop()) return false;
     }
     return true;
   }
 
   /// One update. Statistics are read once it is queued: the step itself never waits for a GPU.
   void step() {
+    if (parallel_.is_parted()) return step_in_parts();
     if (method_.takes_one_batch()) {
       const Batch batch = stream_.next();
       count(captured_(batch.x, batch.y), {batch.y.numel()});
@@ -230,6 +236,27 @@ class Run {
     method_.step(next, [&](const Batch& batch) { return loss(batch); });
     count(seen_, sizes);
   }
+  /// The same in parts of the batch, of which this process evaluates some.
+  void step_in_parts() {
+    const double begin = lpf::detail::monotonic_seconds(), waited = world_.seconds();
+    const Batch batch = stream_.next();
+    parallel_.set_batch(loader_.batch_samples());
+    seen_.clear(), sizes_.clear();
+    method_.step([&] { return batch; },
+                 [&](const Batch& b) {
+                   return loss({parallel_.part(b.x), parallel_.part(b.y)});
+                 });
+    const double busy = lpf::detail::monotonic_seconds() - begin - (world_.seconds() - waited);
+    const StepStatistics all =
+        gather_step(world_, part_statistics(seen_, sizes_), options_.stop && options_.stop(), busy);
+    for (const PartStatistics& part : all.parts) {
+      check_finite(part.loss, "training loss", params_.updates() - 1);
+      loss_sum_ += part.loss * part.samples;
+      errors_ += static_cast<std::int64_t>(part.errors), samples_ += static_cast<std::int64_t>(part.samples);
+    }
+    stop_ = all.stop, slowest_ = all.slowest;
+    communication_ += world_.seconds() - waited;
+  }
   std::vector<Tensor> step_on(const Batch& batch) {
     seen_.clear();
     fresh_ = true;
@@ -240,10 +267,12 @@ class Run {
   Tensor loss(const Batch& batch) {
     const Tensor logits = net_(batch.x);
     Tensor out = cross_entropy(logits, batch.y);
-    if (std::exchange(fresh_, false)) {
+    const auto part = static_cast<std::size_t>(parallel_.part_index());
+    if (parallel_.is_parted() ? seen_.size() == 2 * part : std::exchange(fresh_, false)) {
       const auto off = no_grad();
       seen_.push_back(out.detach());
       seen_.push_back(sum((argmax(logits.detach(), -1) != batch.y).to(int64)));
+      if (parallel_.is_parted()) sizes_.push_back(static_cast<double>(batch.y.numel()));
     }
     return out;
   }
@@ -271,7 +300,7 @@ class Run {
 
   Evaluation evaluated(const TensorDataset& data) {
     if (data.size() == 0) return {Epoch::none, Epoch::none, 0};
-    const Evaluation out = evaluate(params_, net_, test_loader(data, splits_));
+    const Evaluation out = distributed::evaluate(world_, params_, net_, test_loader(data, splits_));
     check_finite(out.loss, "loss of the evaluation", params_.updates());
     return out;
   }
@@ -290,13 +319,14 @@ class Run {
     e.images_per_second = speed(), e.seconds = seconds_;
     if (judged) method_.evaluated(std::isnan(validation.loss) ? e.train_loss : validation.loss);
     history_.push_back(e);
-    write(e);
+    if (leads()) write(e);
     if (e.selection() < best_) {
       best_ = e.selection();
-      save_weights(file("best.safetensors"), params_);
+      if (leads()) save_weights(file("best.safetensors"), params_);
     }
     ++epoch_;
-    loss_sum_ = seconds_ = 0, errors_ = samples_ = 0;
+    loss_sum_ = seconds_ = communication_ = 0, errors_ = samples_ = 0;
+    if (!leads()) return;
     checkpoint_.save(file("checkpoint"));  // marks the epoch as finished
     run_report(settings_, history_, options_.command).write(file("report.html"));
     if (options_.progress != ProgressStyle::none) bar.print(line_of(e));
@@ -323,14 +353,17 @@ class Run {
 
   Settings settings_;
   RunOptions options_;
-  OutputFolder folder_;
-  bool longer_ = false;  // resumed with more epochs than it had
-  bool begun_;           // there is a checkpoint
+  distributed::OneProcess alone_;
+  distributed::Communicator& world_;
+  std::optional<OutputFolder> folder_;  // rank 0's
+  bool longer_ = false;                 // resumed with more epochs than it had
+  bool begun_;                          // there is a checkpoint
   DataSplits splits_;
   DataLoader loader_;
   BatchStream stream_;
   ParameterStore params_;
   models::Model net_;
+  distributed::DataParallel parallel_;
   Trainer method_;
   CapturedStep<std::function<std::vector<Tensor>(const Tensor&, const Tensor&)>> captured_;
   Checkpoint checkpoint_;
@@ -339,9 +372,12 @@ class Run {
   double best_ = std::numeric_limits<double>::infinity();  // lowest selection() so far
   double loss_sum_ = 0, seconds_ = 0;                      // of the current epoch
   std::int64_t errors_ = 0, samples_ = 0;
-  bool fresh_ = false;  // a batch was returned whose statistics are not recorded
-  // Of each batch in this step: its loss and its number of misclassified images.
-  std::vector<Tensor> seen_;
+  bool fresh_ = false;         // a batch was returned whose statistics are not recorded
+  std::vector<Tensor> seen_;   // of each batch in this step: its loss and its number of misclassified images
+  std::vector<double> sizes_;  // their samples
+  bool stop_ = false;          // a rank has been told to stop
+  int slowest_ = 0;
+  double communication_ = 0;  // seconds of the current epoch
   Epoch last_;
   std::vector<Epoch> history_;
   std::optional<MetricLog> csv_, jsonl_;

@@ -59,6 +59,7 @@ struct Settings {
   std::int64_t inner_steps = 5;
   double inner_lr = 0.1, g0 = 0.5, g1 = 1e-4, g_max = 2.38;
 
+  std::int64_t shards = 0;
   std::string precision = "float32";
   std::uint64_t seed = 0;
 };
@@ -114,6 +115,10 @@ void for_each_setting(S& s, F f) {
   f("g0", s.g0, "entropy-sgd: scope at the beginning");
   f("g1", s.g1, "entropy-sgd: its growth an update");
   f("g-max", s.g_max, "entropy-sgd: its largest value; 0: none");
+  f("shards", s.shards,
+    "parts of a batch whose gradients are added in a fixed order, so that the result is the same to the bit "
+    "for any "
+    "number of processes that divides it; a power of two; 0: as many as processes");
   f("precision", s.precision, "of products; all but float32 need --device cuda");
   f("seed", s.seed, "of initial weights, order, noise and splits");
 }

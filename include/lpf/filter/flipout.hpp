@@ -27,10 +27,12 @@ class FlipoutNoise {
     const auto count = std::ssize(places);
     const backend::Segment* segments = pass.segments.segments.data();
     NoiseKey key = pass.options.key;
+    key.replica = 0;  // one draw for all replicas, also where this pass evaluates some of them
     theta_.backend().perturb(theta_.dtype(), segments, places.data(), count, key, nullptr, pass.scale.raw(),
                              1, false, theta_.dtype(), noise_.raw());
     signs_ = empty({size}, theta_.options());
     key.purpose = Purpose::signs;
+    key.replica = pass.options.key.replica;
     theta_.backend().draw_signs(theta_.dtype(), segments, sign_place_.data(), count, key, pass.options.M,
                                 is_paired(pass.options.estimator), signs_.raw());
   }

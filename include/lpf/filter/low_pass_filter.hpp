@@ -12,6 +12,7 @@
 //   }
 #pragma once
 
+#include "lpf/filter/part.hpp"
 #include "lpf/filter/perturbation.hpp"
 
 namespace lpf {
@@ -47,14 +48,17 @@ class LowPassFilter {
   /// samples, so a model that begins with folded rows, [B·L, D] for [B, L, D], needs it.
   /// StateError if a pass over `params` is already open, or if the previous one ended before any parameter was
   /// read (once: the next call succeeds); ShapeError for fewer samples than replicas.
+  /// Over a part of a batch (nn::BatchPart with its `batch`) the pass evaluates those of its M replicas whose slices
+  /// lie in the part, and parts of one batch share a draw. ShapeError if a slice, or a pair, is cut.
   [[nodiscard("keep the scope: auto scope = filter.perturb(params)")]] filter::Perturbation perturb(
       const ParameterStore& params, std::optional<std::int64_t> batch = {}) {
     // [reading 2]
     check_.begin("perturb", params);
-    const NoiseKey key = draws_.next();  // ε is a function of it, replica, parameter and element
+    const auto part = filter::replicas_of_part("perturb", options_.M, is_paired(options_.estimator));
+    const NoiseKey key = part.next(draws_);  // ε is a function of it, replica, parameter and element
     const StepScalar radius = filter::radius_of_step(radius_of(options_), params);
     return filter::Perturbation(params, filter::segments_of(params, options_.law, options_.include),
-                                pass_options(key, radius, batch), check_.unread());
+                                part.of(pass_options(key, radius, batch)), check_.unread());
   }
 
   /// The offsets s ⊙ ε_r of pass `draw` at the present θ, [M, size] in the order of θ, as added by perturb().

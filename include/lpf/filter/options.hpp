@@ -28,7 +28,8 @@ struct PassOptions {
   Estimator estimator = Estimator::replicas;
   BatchNormPolicy batch_norm = BatchNormPolicy::per_replica;
   bool keep_replica_gradients = false;
-  NoiseKey key = {};
+  NoiseKey key = {};        ///< `replica`: the stream of the first replica
+  bool cuts_slice = false;  ///< the samples are a part of one replica's slice (nn::BatchPart)
   ReplicaMemory memory = ReplicaMemory::automatic;  ///< stored perturbations are always in memory
   Tensor scale = {};  ///< [rows]: standard deviations instead of γ times the norms
   /// [M, size of θ]: added instead of noise (SAM's ascent, directions of a landscape)

@@ -67,6 +67,7 @@ class Perturbation final : public nn::ReplicaContext {
   Tensor pre_activation_noise(const Tensor& x, std::size_t weight, const std::size_t* bias) override;
   BatchNormPolicy batch_norm_policy() const override { return pass_.options.batch_norm; }
   bool shares_noise() const override { return is_flipout(pass_.options.estimator); }
+  bool cuts_slice() const override { return pass_.options.cuts_slice; }
   const PlanPtr& plan() const override { return plan_; }
 
  private:

@@ -26,17 +26,23 @@ class DrawCounter {
     } else {
       run_and_replay([this] { ++own_; });
     }
-    return current();
+    return last();
+  }
+  /// The key of the draw before, of which there must be one.
+  LPF_ONCE NoiseKey last() const {
+    if (shared_) return detail::key_of_step(stream_, [count = shared_] { return *count - 1; });
+    return detail::key_of_step(stream_, [this] { return own_ - 1; });
   }
 
-  /// The key for the current samples: of the next draw if they are a whole batch or the first part of one
-  /// (MicroBatch), of the same draw if they are a later part, which uses the numbers from MicroBatch::first_row() on.
+  /// The key for the current samples: of the next draw if they are a whole batch or the first part of one that
+  /// this process evaluates (MicroBatch), of the same draw if they are a later part. A part uses the numbers from
+  /// MicroBatch::first_row() on.
   /// @throws StateError for a later part before any first, naming the kind of the layer and its path.
   LPF_ONCE NoiseKey next_of_batch(const char* layer, std::string_view path) const {
-    if (nn::MicroBatch::first_sample() == 0) return next();
+    if (nn::MicroBatch::current().begins) return next();
     check<StateError>(count() > 0, layer, "'", path, "' meets a part of a batch that begins at sample ",
                       nn::MicroBatch::first_sample(), " before the part that begins at 0");
-    return current();
+    return last();
   }
 
   /// Number of draws so far; set it to resume from a checkpoint or to repeat a draw.
@@ -44,11 +50,6 @@ class DrawCounter {
   void set_count(std::uint64_t n) const { (shared_ ? *shared_ : own_) = n; }
 
  private:
-  LPF_ONCE NoiseKey current() const {
-    if (shared_) return detail::key_of_step(stream_, [count = shared_] { return *count - 1; });
-    return detail::key_of_step(stream_, [this] { return own_ - 1; });
-  }
-
   NoiseKey stream_;
   std::shared_ptr<std::uint64_t> shared_;
   mutable std::uint64_t own_ = 0;

@@ -6,6 +6,7 @@
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/layer_norm.hpp"
 #include "lpf/ops/normalization.hpp"
+#include "lpf/ops/shape.hpp"
 
 namespace lpf::nn {
 
@@ -71,16 +72,62 @@ struct BatchNorm {
           " samples some have one sample, too few for statistics of their own: use "
           "BatchNormPolicy::pooled or frozen, or fewer replicas");
     }
+    const BatchPart& part = MicroBatch::current();
+    const bool is_part = part.others && part.samples < part.batch;
+    if (is_part && (pooled || pass->cuts_slice())) return normalized_with_others(x, then, policy);
     const BatchNormResult result =
         batch_norm_train(x, weight, bias,
                          pooled ? std::vector{std::int64_t{0}, samples}
                                 : pass->plan()->slices("batch_norm", samples).boundaries(),
                          options.eps, then);
-    if (options.track_running_stats && policy != BatchNormPolicy::recomputed) track(result);
+    if (!options.track_running_stats || policy == BatchNormPolicy::recomputed) return result.y;
+    if (is_part) {
+      track_with_others(result);
+    } else {
+      track(result);
+    }
     return result.y;
   }
 
  private:
+  /// With the statistics of a batch of which x is a part: those that batch_norm_train() has for the whole.
+  Tensor normalized_with_others(const Tensor& x, const BatchNormEpilogue& then,
+                                BatchNormPolicy policy) const {
+    const BatchPart part = MicroBatch::current();
+    const Tensor rows = lpf::detail::as_rows("batch_norm", x);
+    lpf::detail::check_then(x, then);
+    const std::int64_t values = rows.size(0) / part.samples * part.batch;
+    check<ShapeError>(values > 1, "BatchNorm", "'", path.name(), "' needs more than one value per channel");
+    const auto mean_of = [&](const Tensor& t) {
+      return part.others->sum(sum(t, {0}, true)) / static_cast<double>(values);
+    };
+    const Tensor near = mean_of(rows), rest = mean_of(rows - near), centred = rows - near - rest;
+    const Tensor variance = mean_of(square(centred));
+    Tensor y = centred * rsqrt(variance + options.eps);
+    if (weight.defined()) y = y * per_sample(weight, y);
+    if (bias.defined()) y = y + per_sample(bias, y);
+    if (options.track_running_stats && policy != BatchNormPolicy::recomputed)
+      track({{}, (near + rest).detach(), variance.detach(), {values}});
+    return lpf::detail::finish(reshape(y, x.shape()), then);
+  }
+
+  /// Updates the running statistics with those of the groups of all parts of the batch, when all are there.
+  void track_with_others(const BatchNormResult& seen) const {
+    const auto off = no_grad();
+    const std::int64_t groups = std::ssize(seen.values), channels = seen.mean.size(1);
+    const Tensor values = empty({groups, 1}, {float64, Device::cpu()});
+    for (std::int64_t g = 0; g < groups; ++g)
+      values.data<double>()[g] = static_cast<double>(seen.values[static_cast<std::size_t>(g)]);
+    const Tensor rows =
+        concatenate({seen.mean, seen.variance, values.to(seen.mean.dtype()).to(seen.mean.device())}, 1);
+    MicroBatch::current().others->gather(rows, [bn = *this, channels](const Tensor& all) {
+      BatchNormResult of_batch{{}, slice(all, 1, 0, channels), slice(all, 1, channels, 2 * channels), {}};
+      for (const double n : slice(all, 1, 2 * channels, 2 * channels + 1).to(float64).to_vector<double>())
+        of_batch.values.push_back(static_cast<std::int64_t>(n));
+      bn.track(of_batch);
+    });
+  }
+
   /// Updates the running statistics with those of the groups, one after another, by weights: of each group,
   /// and of the previous values, after the last group. Without a momentum they are means over all groups so
   /// far, whose number the host does not have: the weights are then those of their sum.

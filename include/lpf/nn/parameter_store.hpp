@@ -97,6 +97,15 @@ class ParameterStore {
   void changed() const { theta().impl().storage->bump_version(); }
   std::uint64_t version() const { return theta().impl().storage->version(); }
 
+  /// Gradients are computed by `parts` from now on, which must outlive its use here; null: in one pass again.
+  void set_gradient_parts(nn::GradientInParts* parts) const { state_->parts = parts; }
+  nn::GradientInParts* gradient_parts() const { return state_->parts; }
+  /// Runs pass(), which computes the gradient of a batch, in the parts of the batch if there are any.
+  template <class F>
+  Tensor gradient_in_parts(F pass) const {
+    return state_->parts ? state_->parts->run(pass) : pass();
+  }
+
   /// Identity of the store, shared by its copies and its layers.
   const void* id() const { return state_.get(); }
 

@@ -1,11 +1,11 @@
-// The pass that a layer is part of: whether its parameters are M perturbed replicas, how batch norm is
-// computed then, and which part of a batch this is.
+// The pass that a layer is part of: whether its parameters are M perturbed replicas, and how batch norm is
+// computed then.
 #pragma once
 
 #include <utility>
 #include <vector>
 
-#include "lpf/tensor/tensor.hpp"
+#include "lpf/nn/micro_batch.hpp"
 
 namespace lpf {
 
@@ -36,6 +36,8 @@ class ReplicaContext {
   virtual BatchNormPolicy batch_norm_policy() const = 0;
   /// True if signs tell the replicas of one draw apart (flipout): a slice may then be a single sample.
   virtual bool shares_noise() const = 0;
+  /// True if the samples are a part of one slice, whose other samples are evaluated elsewhere (MicroBatch).
+  virtual bool cuts_slice() const { return false; }
   virtual const PlanPtr& plan() const = 0;
 };
 using PerturbedPass [[deprecated("use ReplicaContext")]] = ReplicaContext;
@@ -67,47 +69,6 @@ inline BatchNormPolicy batch_norm_policy_over(const void* store) {
 }
 
 }  // namespace detail
-
-/// Until the end of the scope, forward passes on this thread process a part of a batch, `samples` of it from
-/// `first_sample` on: layers that draw random numbers (dropout) continue where the previous part ended, so that
-/// a batch in parts gets the same numbers as the whole batch.
-class MicroBatch {
- public:
-  /// @throws ValueError for a negative first sample, or no samples.
-  MicroBatch(std::int64_t first_sample, std::int64_t samples) : before_(current_) {
-    check(first_sample >= 0 && samples > 0, "MicroBatch", samples, " samples from ", first_sample,
-          " on are no part of a batch");
-    current_ = {first_sample, samples};
-  }
-  [[deprecated(
-      "use MicroBatch(first_sample, samples); without the number every row is a "
-      "sample")]] explicit MicroBatch(std::int64_t first_sample)
-      : before_(std::exchange(current_, Part{first_sample, 0})) {}
-  ~MicroBatch() { current_ = before_; }
-  MicroBatch(const MicroBatch&) = delete;
-  MicroBatch& operator=(const MicroBatch&) = delete;
-
-  /// First sample of this thread's part; 0 for a whole batch or the first part.
-  static std::int64_t first_sample() { return current_.first_sample; }
-  /// Where the part begins in an operand that has `rows` rows in it: samples may be folded, [B·L, …].
-  /// @throws ShapeError if the rows are not a multiple of the part's samples.
-  static std::int64_t first_row(const char* operation, std::int64_t rows) {
-    const auto [first, samples] = current_;
-    if (samples == 0) return first;
-    check<ShapeError>(rows % samples == 0, operation, "a part of a batch has ", samples,
-                      " samples, but this operand has ", rows, " rows along its first axis");
-    return first * (rows / samples);
-  }
-
- private:
-  struct Part {
-    std::int64_t first_sample, samples;  // 0 samples: each row is one
-  };
-  static inline thread_local Part current_{0, 0};
-  Part before_;
-};
-
-using PartOfBatch [[deprecated("use MicroBatch")]] = MicroBatch;
 
 }  // namespace nn
 }  // namespace lpf

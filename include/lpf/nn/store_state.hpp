@@ -9,6 +9,7 @@
 #include "lpf/autograd/node.hpp"
 #include "lpf/backend/capture.hpp"
 #include "lpf/core/philox.hpp"
+#include "lpf/nn/micro_batch.hpp"
 
 namespace lpf {
 
@@ -62,6 +63,7 @@ struct StoreState {
   StepSwitch training{true};
   StepCounter updates;
   std::uint64_t cleared = 0;  // version of the gradient when it was last zeroed
+  GradientInParts* parts = nullptr;
   // Of each parameter: whether a gradient has arrived since then.
   std::unique_ptr<StepFlag[]> received;
 

@@ -86,6 +86,9 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
   template <class Loss>
   Tensor gradient(Loss loss) {
     check_not_captured("Entropy-SGD");
+    check<StateError>(!params_.gradient_parts(), "EntropySGD",
+                      "its inner steps, each on a batch of its own, are not computed in parts: run it in one "
+                      "process, without shards");
     const EntropySGDOptions& o = options_[0];
     const auto rows = filter::segments_of(params_, NoiseLaw::filter_wise, {});
     const auto ranges = ranges_of(params_, groups_);

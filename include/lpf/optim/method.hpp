@@ -124,7 +124,7 @@ class Method {
   /// Performs one update. Returns the mean loss over its batches, each at its first evaluation. Does not
   /// wait for the device.
   virtual Tensor step(const Loss& loss) {
-    const Tensor value = backward(loss);
+    const Tensor value = params_.gradient_in_parts([&] { return backward(loss); });
     if (clip_norm_ > 0) clip_grad_norm(params_, clip_norm_);
     optimizer_->step();
     return value;

@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "lpf/autograd/engine.hpp"
+#include "lpf/filter/part.hpp"
 #include "lpf/filter/perturbation.hpp"
 #include "lpf/optim/clip.hpp"
 #include "lpf/optim/optimizer.hpp"
@@ -85,21 +86,31 @@ class SAM {
   /// The ascent from the gradient over all parts.
   template <class Loss>
   Tensor gradient_of_whole(Loss& loss) const {
-    Tensor total;
-    for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add_part(total, backward(loss, k));
+    const Tensor at_theta = params_.gradient_in_parts([&] {
+      Tensor total;
+      for (std::int64_t k = 0; k < options_.accumulate; ++k) total = add_part(total, backward(loss, k));
+      return total;
+    });
     const Tensor point = ascent(params_.gradient(), params_.theta());
     params_.zero_grad();
-    for (std::int64_t k = 0; k < options_.accumulate; ++k) {
-      filter::PassOptions pass{.M = 1, .batch_norm = options_.batch_norm};
-      pass.point = point;
-      const auto scope = pass_with(pass);
-      backward(loss, k);
-    }
-    return total;
+    params_.gradient_in_parts([&] {
+      for (std::int64_t k = 0; k < options_.accumulate; ++k) {
+        filter::PassOptions pass{.M = 1, .batch_norm = options_.batch_norm};
+        pass.point = point;
+        const auto scope = pass_with(pass);
+        backward(loss, k);
+      }
+      return at_theta;
+    });
+    return at_theta;
   }
 
   template <class Loss>
   Tensor gradient_by_slice(Loss& loss, std::optional<std::int64_t> batch) const {
+    return params_.gradient_in_parts([&] { return gradient_of_slices(loss, batch); });
+  }
+  template <class Loss>
+  Tensor gradient_of_slices(Loss& loss, std::optional<std::int64_t> batch) const {
     Tensor total;
     for (std::int64_t k = 0; k < options_.accumulate; ++k) {
       const auto [at_theta, offsets] = ascend_by_slice(loss, k, batch);
@@ -141,7 +152,8 @@ class SAM {
   /// factor, the slice's share of the batch, does not affect the direction.
   template <class Loss>
   Ascent ascend_by_slice(Loss& loss, std::int64_t k, std::optional<std::int64_t> batch) const {
-    const std::int64_t m = options_.slices, size = params_.theta().numel();
+    const std::int64_t m = filter::replicas_of_part("SAM", options_.slices).count,
+                       size = params_.theta().numel();
     auto scope =
         pass_at(zeros({m, size}, params_.theta().options()), BatchNormPolicy::per_replica, batch, true);
     std::vector<const ParameterInfo*> infos;
@@ -178,7 +190,9 @@ class SAM {
     return pass_with(pass);
   }
   filter::Perturbation pass_with(const filter::PassOptions& pass) const {
-    return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}), pass);
+    const auto part = filter::replicas_of_part("SAM", options_.slices);
+    return filter::Perturbation(params_, filter::segments_of(params_, NoiseLaw::filter_wise, {}),
+                                part.of(pass));
   }
 
   /// from + e, e the ascent from a gradient, all in θ's layout; e alone if `from` is undefined.

@@ -14,6 +14,7 @@
 #include <functional>
 
 #include "lpf/backend/capture.hpp"
+#include "lpf/filter/part.hpp"
 #include "lpf/filter/perturbation.hpp"
 
 namespace lpf::optim {
@@ -49,10 +50,11 @@ class SmoothOut {
   [[nodiscard("keep the scope: auto scope = smooth.perturb(params)")]] filter::Perturbation perturb(
       const ParameterStore& params, std::optional<std::int64_t> batch = {}) {
     check_.begin("SmoothOut", params);
+    const auto part = filter::replicas_of_part("SmoothOut", options_.M);
     filter::PassOptions pass{.M = options_.M, .batch = batch, .batch_norm = options_.batch_norm};
-    const Tensor given = given_noise(params, draws());
-    pass.perturbations = offsets(params, draws_.next(), given);
-    return filter::Perturbation(params, rows(params), pass, check_.unread());
+    const Tensor given = given_noise(params, part.later ? draws() - 1 : draws());
+    pass.perturbations = narrow(offsets(params, part.next(draws_), given), 0, part.first, part.count);
+    return filter::Perturbation(params, rows(params), part.of(pass), check_.unread());
   }
 
   /// The offsets s ⊙ u of pass `draw` at the present θ, [M, size of θ], as added by perturb().

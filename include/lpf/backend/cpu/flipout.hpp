@@ -39,7 +39,7 @@ void draw_signs(DType, const Segment* segments, const std::int64_t* place, std::
     for (std::int64_t t = begin; t < end; ++t) {
       const std::int64_t r = t / count, s = t % count, n = segments[s].rows + segments[s].inputs;
       NoiseKey stream = key;
-      stream.replica = static_cast<std::uint32_t>(mirrored ? r / 2 : r);
+      stream.replica += static_cast<std::uint32_t>(mirrored ? r / 2 : r);
       stream.parameter = segments[s].parameter;
       T* const to = static_cast<T*>(out) + place[s] + r * n;
       fill_signs(stream, n, to);

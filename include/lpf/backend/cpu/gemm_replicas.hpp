@@ -18,7 +18,7 @@ class ReplicaTile {
  public:
   ReplicaTile(const Replicas& w, std::int64_t draw, std::int64_t rows)
       : w_(w), stream_(w.key), tile_(rows * w.segment.length), draw_(draw) {
-    stream_.replica = static_cast<std::uint32_t>(draw);
+    stream_.replica += static_cast<std::uint32_t>(draw);
     stream_.parameter = w.segment.parameter;
     for (int half = 0; half <= w.antithetic; ++half)
       half_[half] = scratch<T>(half ? Scratch::mirrored_replica : Scratch::replica, tile_);

@@ -87,7 +87,7 @@ void perturb(DType, const Segment* segments, const std::int64_t* place, std::int
       const std::int64_t step = rows_a_task(segment), row = (task - first_task[at]) * step;
       const std::int64_t draw = t / per_draw;
       NoiseKey stream = key;
-      stream.replica = static_cast<std::uint32_t>(draw);
+      stream.replica += static_cast<std::uint32_t>(draw);
       stream.parameter = segment.parameter;
       const T* from = theta ? static_cast<const T*>(theta) + segment.offset : nullptr;
       const T* s = static_cast<const T*>(scale) + segment.first_scale;
