@@ -67,11 +67,11 @@ struct Tile {
                                             std::integer_sequence<int, i...>,
                                             std::integer_sequence<int, v...>) {
     constexpr int half = (rows + 1) / 2;
-    Lanes s[rows * vectors] = {};
+    Lanes s[static_cast<std::size_t>(rows * vectors)] = {};
     (__builtin_prefetch(to + i / vectors * ld + i % vectors * width, 1), ...);
     const float *p = x.data, *q = p + half * x.row, *from = y.data;
     for (std::int64_t t = 0; t < terms; ++t, p += x.step, q += x.step, from += y.step) {
-      Lanes f[vectors];
+      Lanes f[static_cast<std::size_t>(vectors)];
       ((f[v] = load<Lanes>(from + v * width)), ...);
       ((s[i] +=
         (i / vectors < half ? p[i / vectors * x.row] : q[(i / vectors - half) * x.row]) * f[i % vectors]),
