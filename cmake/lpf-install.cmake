@@ -2,14 +2,11 @@
 include(CMakePackageConfigHelpers)
 set(lpf_package ${CMAKE_INSTALL_LIBDIR}/cmake/lpf)
 
-install(DIRECTORY include/lpf DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
+install(DIRECTORY include/lpf DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inc")
 install(DIRECTORY datasets/lpf_datasets DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} OPTIONAL)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 set(libraries lpf_headers lpf)
-if(LPF_BUILD_COMPILED)
-  list(APPEND libraries lpf_compiled)
-endif()
 if(TARGET lpf_cuda)
   list(APPEND libraries lpf_cuda)
 endif()
@@ -24,6 +21,16 @@ foreach(library lpf_headers lpf_compiled lpf_cuda lpf_mpi)
 endforeach()
 install(TARGETS ${libraries} EXPORT lpf-targets)
 install(EXPORT lpf-targets FILE lpf-exports.cmake NAMESPACE lpf:: DESTINATION ${lpf_package})
+
+# lpf::compiled has an export of its own, which lpf-config.cmake reads if the library is there: the headers are installed
+# without building it.
+set(lpf_compiled_file "")
+if(LPF_BUILD_COMPILED)
+  set(lpf_compiled_file
+      ${CMAKE_INSTALL_LIBDIR}/${CMAKE_STATIC_LIBRARY_PREFIX}lpf_compiled${CMAKE_STATIC_LIBRARY_SUFFIX})
+  install(TARGETS lpf_compiled EXPORT lpf-compiled ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} OPTIONAL)
+  install(EXPORT lpf-compiled FILE lpf-compiled-exports.cmake NAMESPACE lpf:: DESTINATION ${lpf_package})
+endif()
 
 configure_package_config_file(cmake/lpf-config.cmake.in ${PROJECT_BINARY_DIR}/lpf-config.cmake
   INSTALL_DESTINATION ${lpf_package} NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)

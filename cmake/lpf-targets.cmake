@@ -4,7 +4,21 @@
 # Sets `result` to the -march for this processor. That is native where the compiler knows the processor. GCC 12 does
 # not know newer ones and can then leave out what they have (AVX2 code on a machine with AVX-512), so what native gives
 # is held against what the system reports.
+# On 64-bit ARM, where flags name the processor (-mcpu), that is native where the compiler knows it (Neoverse and its
+# like), and otherwise, as with older compilers on a Mac, Apple's first.
 function(lpf_detect_march result)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+    foreach(cpu native apple-m1)
+      execute_process(COMMAND ${CMAKE_CXX_COMPILER} -mcpu=${cpu} -E -x c++ /dev/null
+                      OUTPUT_QUIET ERROR_QUIET RESULT_VARIABLE failed)
+      if(NOT failed AND (cpu STREQUAL "native" OR APPLE))
+        set(${result} ${cpu} PARENT_SCOPE)
+        return()
+      endif()
+    endforeach()
+    set(${result} "" PARENT_SCOPE)
+    return()
+  endif()
   execute_process(COMMAND ${CMAKE_CXX_COMPILER} -march=native -dM -E -x c++ /dev/null
                   OUTPUT_VARIABLE macros ERROR_QUIET RESULT_VARIABLE failed)
   set(march native)
@@ -34,7 +48,8 @@ endfunction()
 
 # Makes `target` lpf::native: lpf::lpf and the flags for this processor.
 function(lpf_make_native target)
-  set(LPF_MARCH auto CACHE STRING "-march of lpf::native: auto, a name such as x86-64-v3, or empty for none")
+  set(LPF_MARCH auto CACHE STRING
+      "Processor of lpf::native: auto, a name such as x86-64-v3, neoverse-n1 or apple-m1, or empty for none")
   set(march "${LPF_MARCH}")
   if(march STREQUAL "auto")
     set(march "")
@@ -46,7 +61,11 @@ function(lpf_make_native target)
   if(march)
     # GCC 12 finds uninitialised values in its own AVX-512 headers, wherever Eigen uses them.
     set(gcc12 "$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>")
-    target_compile_options(${target} INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:-march=${march}>"
+    set(option -march)
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$" AND NOT march MATCHES "^armv")
+      set(option -mcpu)
+    endif()
+    target_compile_options(${target} INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${option}=${march}>"
       "$<$<AND:$<COMPILE_LANGUAGE:CXX>,${gcc12}>:-Wno-uninitialized;-Wno-maybe-uninitialized>")
   endif()
   set(lpf_march "${march}" PARENT_SCOPE)  # for LPF's own build to report

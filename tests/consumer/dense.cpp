@@ -1,5 +1,5 @@
-// A user program with lpf/dense.hpp only: float32 and integers compute; float64
-// throws an error with the remedy.
+// A user program with lpf/dense.hpp only: float32 and integers compute, a layer has its initial values, which are drawn
+// in float64; other arithmetic in float64 throws an error with the remedy.
 #include <cstdio>
 #include <lpf/dense.hpp>
 #include <string>
@@ -14,7 +14,12 @@ int main() {
   try {
     matmul(wide, wide);
   } catch (const DTypeError& e) { message = e.what(); }
+  const ParameterStore params({.seed = 1});
+  const nn::Linear fc(params / "fc", 4, 3);
+  const double u = uniform_at<double>({.seed = 1, .purpose = Purpose::init}, 5);  // U(±1/√4)
+  const bool drawn = fc.weight.value().to_vector()[5] == static_cast<double>(static_cast<float>(u - 0.5));
   const bool told = message.find("lpf/float64.hpp") != std::string::npos;
-  std::printf("%g, expected 22; float64: %s\n", static_cast<double>(trace), message.c_str());
-  return trace == 22 && wide.to_vector()[3] == 3 && told ? 0 : 1;
+  std::printf("%g, expected 22; float64: %s; initial values %s\n", static_cast<double>(trace),
+              message.c_str(), drawn ? "as they should be" : "wrong");
+  return trace == 22 && wide.to_vector()[3] == 3 && told && drawn ? 0 : 1;
 }

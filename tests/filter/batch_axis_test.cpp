@@ -162,6 +162,37 @@ TEST_CASE("rows that are the same for all samples: tok(x) + pos.rows(arange(T))"
     }
 }
 
+TEST_CASE("f(x) + pos(arange(T)) in a pass is told what to write instead") {
+  constexpr std::int64_t B = 6, T = 4, D = 3;
+  const ParameterStore params({.dtype = float64, .seed = 2});
+  const nn::Linear fc(params / "fc", D, D);
+  const nn::Embedding pos(params / "pos", T, D);
+  const Tensor x = normal({B, T, D}, 1);
+  const auto loss = [&](std::int64_t from, std::int64_t to) {
+    return mean(square(fc(slice(x, 0, from, to)) + pos(expand(arange(T), {to - from, T}))));
+  };
+  CHECK(against_loop(params, 3, B, loss) < exactly);  // what it is told works
+  LowPassFilter filter({.M = 3, .gamma = 0.1});
+  for (const bool given : {true, false}) {
+    const auto scope = given ? filter.perturb(params, B) : filter.perturb(params);
+    const Tensor y = fc(x);
+    CHECK_ERROR(y + pos(arange(T)), ShapeError, "[embedding]", "no batch axis of 6", "Embedding::rows()",
+                "expand(indices, {B, T})", "(layer 'pos')");
+    CHECK_ERROR(y + pos(unsqueeze(arange(T), 0)), ShapeError, "batch of 6");
+  }
+}
+
+TEST_CASE("pos(arange(T)) before anything else is taken for the batch, and the error says so") {
+  const ParameterStore params({.dtype = float64, .seed = 2});
+  const nn::Linear fc(params / "fc", 3, 3);
+  const nn::Embedding pos(params / "pos", 4, 3);
+  LowPassFilter filter({.M = 3, .gamma = 0.1});
+  const auto scope = filter.perturb(params);
+  const Tensor positions = pos(arange(4));
+  CHECK_ERROR(fc(normal({6, 4, 3}, 1)) + positions, ShapeError, "batch of 4 samples in embedding",
+              "Embedding::rows()", "expand(indices, {B, T})");
+}
+
 TEST_CASE("rows read by one index a sample are not broadcast along another axis") {
   constexpr std::int64_t B = 12;
   const ParameterStore params({.dtype = float64, .seed = 2});

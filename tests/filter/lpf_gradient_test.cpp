@@ -2,6 +2,7 @@
 // layers, the mean of the gradients.
 #include "lpf/filter/lpf_gradient.hpp"
 
+#include <Eigen/Core>
 #include <array>
 
 #include "networks.hpp"
@@ -222,6 +223,33 @@ TEST_CASE("an optimizer of the user's own finds the flat minimum beside the shar
   };
   CHECK(descend(0) == doctest::Approx(-1).epsilon(0.02));
   CHECK(descend(0.5) > 0);
+}
+
+TEST_CASE("θ and its gradient may be vectors of Eigen's, without gaps") {
+  const Quadratic f{{1, 2, 3, 4}};
+  const LPFGradientOptions options{.M = 3, .sigma = 0.2, .key = {.seed = 5}};
+  const std::vector<double> theta{1, -2, 3, 0.5};
+  std::vector<double> expected(4);
+  const double value = lpf_gradient(f, theta, expected, options).value;
+
+  const Eigen::VectorXd at = Eigen::Map<const Eigen::VectorXd>(theta.data(), 4);
+  Eigen::VectorXd g = Eigen::VectorXd::Zero(4);
+  CHECK(lpf_gradient(f, at, g, options).value == value);
+  CHECK(std::equal(expected.begin(), expected.end(), g.data()));
+
+  Eigen::Matrix<double, 2, 2> matrix = Eigen::Map<const Eigen::Matrix<double, 2, 2>>(theta.data());
+  Eigen::VectorXd longer = Eigen::VectorXd::Constant(6, 7);
+  lpf_gradient(f, matrix, longer.segment(1, 4), options);
+  CHECK(std::equal(expected.begin(), expected.end(), longer.data() + 1));
+  CHECK(longer[0] == 7);
+  CHECK(longer[5] == 7);
+
+  Eigen::MatrixXd big = Eigen::MatrixXd::Constant(4, 4, 7);
+  CHECK_ERROR(lpf_gradient(f, at, big.row(0), options), ShapeError, "[lpf_gradient]", "side by side",
+              "strides");
+  CHECK_ERROR(lpf_gradient(f, at, big.topLeftCorner(2, 2), options), ShapeError, "side by side");
+  CHECK((big.array() == 7).all());
+  CHECK_ERROR(lpf_gradient(f, at, longer, options), ShapeError, "theta has 4", "6");
 }
 
 TEST_CASE("what does not fit is a typed error, and the gradient is left as it was") {

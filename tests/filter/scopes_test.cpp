@@ -93,7 +93,8 @@ TEST_CASE("a scope that was not kept is an error at the next pass") {
   LowPassFilter filter({.M = 3, .gamma = 0.1});
   static_cast<void>(filter.perturb(p.params));  // unused: this step is plain SGD
   p.loss().backward();
-  CHECK_ERROR(filter.perturb(p.params), StateError, "[perturb]", "without reading a parameter", "auto scope");
+  CHECK_ERROR(filter.perturb(p.params), StateError, "[perturb]", "without reading a parameter", "auto scope",
+              "the store that the network was built on");
   CHECK(none_open());
   {  // warned once only
     const auto scope = filter.perturb(p.params);
@@ -168,7 +169,7 @@ TEST_CASE("more replicas than samples is an error in every layer") {
       LowPassFilter filter({.M = 7, .gamma = 0.1});
       const Tensor theta = p.params.theta().clone();
       const auto scope = filter.perturb(p.params);
-      CHECK_ERROR(p.loss(), ShapeError, "M = 7", "6");
+      CHECK_ERROR(p.loss(), ShapeError, "M = 7", "6", "drop_last");
       CHECK(same_bits(p.params.theta(), theta));
     }
 }
@@ -182,7 +183,7 @@ TEST_CASE("another batch inside one scope is an error, several passes over one a
     const auto scope = filter.perturb(p.params);
     const Tensor first = p.loss(), again = p.loss();
     CHECK(same_bits(first.detach(), again.detach()));
-    CHECK_ERROR(p.loss(0, 11), ShapeError, "12", "11");
+    CHECK_ERROR(p.loss(0, 11), ShapeError, "12", "11", "another batch needs a pass of its own");
     CHECK_ERROR(p.loss(0, 2), ShapeError, "12", "2");
     CHECK_NOTHROW(add(first, again).backward());
   }

@@ -23,7 +23,7 @@ struct BFloat16 {
     const float near = static_cast<float>(v);
     auto word = std::bit_cast<std::uint32_t>(near);
     if (v == v && static_cast<double>(near) != v) {
-      const bool too_far = (v < 0 ? -near : near) > (v < 0 ? -v : v);
+      const bool too_far = static_cast<double>(v < 0 ? -near : near) > (v < 0 ? -v : v);
       word = (too_far ? word - 1 : word) | 1u;
     }
     bits = rounded(word);

@@ -10,6 +10,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "lpf/core/fma.hpp"
+
 #ifdef __CUDACC__
 #  define LPF_HD __host__ __device__
 #  define LPF_HD_INLINE __host__ __device__ __forceinline__
@@ -24,6 +26,8 @@ namespace lpf::detail {
 LPF_HD_INLINE float fmadd(float a, float b, float c) {
 #ifdef __CUDA_ARCH__
   return __fmaf_rn(a, b, c);
+#elif LPF_FMA_AT_RUN_TIME
+  return fused(a, b, c);
 #else
   return std::fma(a, b, c);
 #endif
@@ -31,6 +35,8 @@ LPF_HD_INLINE float fmadd(float a, float b, float c) {
 LPF_HD_INLINE double fmadd(double a, double b, double c) {
 #ifdef __CUDA_ARCH__
   return __fma_rn(a, b, c);
+#elif LPF_FMA_AT_RUN_TIME
+  return fused(a, b, c);
 #else
   return std::fma(a, b, c);
 #endif

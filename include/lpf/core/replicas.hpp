@@ -42,10 +42,15 @@ class ReplicaPlan {
   LPF_ONCE Slices slices(const char* operation, std::int64_t rows) {
     if (batch_ == 0) set_batch(operation, rows);
     if (count_ == 1) return {1, rows};
-    check<ShapeError>(rows % batch_ == 0, operation, "the perturbed pass ", given_ ? "has" : "began with",
-                      " a batch of ", batch_, " samples", given_ ? "" : " in ", given_ ? "" : first_,
-                      ", but this operand has ", rows, " rows along its first axis",
-                      given_ ? "" : ": give the number of samples, perturb(params, batch)");
+    check<ShapeError>(
+        rows % batch_ == 0, operation, "the perturbed pass ", given_ ? "has" : "began with", " a batch of ",
+        batch_, " samples", given_ ? "" : " in ", given_ ? "" : first_, ", but this operand has ", rows,
+        " rows along its first axis",
+        given_ ? ": another batch needs a pass of its own (end this scope, and open a new one)"
+               : ": another batch needs a pass of its own (end this scope, and open a new one); for a "
+                 "model that folds its batch give the number of samples, perturb(params, batch); rows "
+                 "that are the same for all samples (positions) are read with Embedding::rows(), or by "
+                 "indices of every sample, expand(indices, {B, T})");
     return {count_, batch_, rows / batch_};
   }
 
@@ -60,7 +65,9 @@ class ReplicaPlan {
  private:
   LPF_ONCE void set_batch(const char* operation, std::int64_t batch) {
     check<ShapeError>(count_ == 1 || batch >= count_, operation, "M = ", count_,
-                      " replicas need at least as many samples; the batch has ", batch);
+                      " replicas need at least as many samples; the batch has ", batch,
+                      ": take fewer replicas or a larger batch; if it is the rest of an epoch, drop it "
+                      "(LoaderOptions::drop_last)");
     batch_ = batch;
     first_ = operation;
   }

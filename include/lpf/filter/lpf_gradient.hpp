@@ -82,6 +82,24 @@ struct RowScales {
   }
 };
 
+/// The elements of a vector as a span: of anything that std::span takes, and of what has data() and size() and, where
+/// it has strides, no gaps, as Eigen's vectors, maps and dense matrices. ShapeError for gaps.
+template <class V>
+auto contiguous(V&& v) {
+  if constexpr (requires { std::span(v); }) {
+    return std::span(v);
+  } else {
+    if constexpr (requires { v.innerStride(), v.outerStride(), v.innerSize(); })
+      check<ShapeError>(
+          v.innerStride() == 1 && (v.outerStride() == v.innerSize() || v.size() == v.innerSize()),
+          "lpf_gradient",
+          "the elements of theta and of the gradient must lie side by side in memory, "
+          "and these have strides of ",
+          v.innerStride(), " and ", v.outerStride(), ": copy them");
+    return std::span(v.data(), static_cast<std::size_t>(v.size()));
+  }
+}
+
 template <class T, class F>
 SmoothedLoss lpf_gradient(F& f, std::span<const T> theta, std::span<T> gradient,
                           const LPFGradientOptions& o) {
@@ -147,15 +165,16 @@ SmoothedLoss lpf_gradient(F& f, std::span<const T> theta, std::span<T> gradient,
 /// f(θ_r, gradient_r) returns the loss at θ_r and writes its gradient to gradient_r, which is zero on entry;
 /// f(θ_r, gradient_r, r) also takes the index of the replica, to choose its slice of a batch. All replicas
 /// have equal weight: the estimate is unbiased for slices of equal size. `theta` is a vector, array or span
-/// of float or double, `gradient` a writable one.
-/// @throws ShapeError if gradient or rows do not fit theta; ValueError for options out of range, or both
-/// gamma and sigma.
+/// of float or double, or one of Eigen's, `gradient` a writable one of its size.
+/// @throws ShapeError if gradient or rows do not fit theta, or for a vector with gaps; ValueError for options out of
+/// range, or both gamma and sigma.
 template <class F, class Theta, class Gradient>
 SmoothedLoss lpf_gradient(F&& f, const Theta& theta, Gradient&& gradient, const LPFGradientOptions& options) {
-  using T = typename decltype(std::span(gradient))::element_type;
+  const auto to = detail::contiguous(gradient);
+  using T = typename decltype(detail::contiguous(gradient))::element_type;
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
                 "gradient: float or double, and not const");
-  return detail::lpf_gradient<T>(f, std::span<const T>(theta), std::span<T>(gradient), options);
+  return detail::lpf_gradient<T>(f, std::span<const T>(detail::contiguous(theta)), std::span<T>(to), options);
 }
 
 }  // namespace lpf

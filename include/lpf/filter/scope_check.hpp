@@ -38,7 +38,8 @@ class ScopeCheck {
       check<StateError>(
           !before || !*before, operation,
           "the perturbed pass before this one ended without reading a parameter: keep its scope alive around "
-          "the forward pass (auto scope = ….perturb(params))");
+          "the forward pass (auto scope = ….perturb(params)), and give it the store that the network was "
+          "built on");
     });
   }
   /// Set by the new pass if it ends unread.

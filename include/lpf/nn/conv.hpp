@@ -52,7 +52,9 @@ struct Conv2d {
     detail::add_filters(p, {out, kernel.h, kernel.w, in / o.groups}, o, weight, bias);
   }
 
-  Tensor operator()(const Tensor& x) const { return conv2d(x, weight, bias, options); }
+  Tensor operator()(const Tensor& x) const {
+    return detail::in_layer(weight, [&] { return conv2d(x, weight, bias, options); });
+  }
 };
 
 }  // namespace lpf::nn

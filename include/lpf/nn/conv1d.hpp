@@ -27,7 +27,9 @@ struct Conv1d {
     detail::add_filters(p, {out, kernel, in / o.groups}, o, weight, bias);
   }
 
-  Tensor operator()(const Tensor& x) const { return conv1d(x, weight, bias, options); }
+  Tensor operator()(const Tensor& x) const {
+    return detail::in_layer(weight, [&] { return conv1d(x, weight, bias, options); });
+  }
 };
 
 }  // namespace lpf::nn

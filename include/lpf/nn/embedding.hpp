@@ -35,12 +35,16 @@ struct Embedding {
     });
   }
 
-  Tensor operator()(const Tensor& indices) const { return embedding(indices, weight, options); }
+  Tensor operator()(const Tensor& indices) const {
+    return detail::in_layer(weight, [&] { return embedding(indices, weight, options); });
+  }
   /// Rows for all samples alike, such as those of positions: indices […] without a batch axis give […, dim].
   /// In a perturbed pass the result is one for each replica, to be added to a batch:
   /// tok(x) + pos.rows(arange(T)).
   Tensor rows(const Tensor& indices) const {
-    return embedding(indices, weight, {.padding_idx = options.padding_idx, .batched = false});
+    return detail::in_layer(weight, [&] {
+      return embedding(indices, weight, {.padding_idx = options.padding_idx, .batched = false});
+    });
   }
 };
 

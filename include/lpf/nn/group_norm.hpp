@@ -32,7 +32,9 @@ struct GroupNorm {
     bias = p.parameter("bias", {channels}, init::zeros());
   }
 
-  Tensor operator()(const Tensor& x) const { return group_norm(x, groups, weight, bias, eps); }
+  Tensor operator()(const Tensor& x) const {
+    return detail::in_layer(weight, [&] { return group_norm(x, groups, weight, bias, eps); });
+  }
 };
 
 }  // namespace lpf::nn

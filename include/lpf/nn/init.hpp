@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 
+#include "lpf/core/gaussian.hpp"
 #include "lpf/tensor/tensor.hpp"
 
 namespace lpf::init {
@@ -14,11 +15,19 @@ using Initializer = std::function<void(const Tensor& parameter, const NoiseKey& 
 
 namespace detail {
 /// values[i] = f(stream element i), drawn in float64 and rounded, so that float32 and float64
-/// models have the same initial values.
+/// models have the same initial values. A program without arithmetic in float64 draws them block by block.
 LPF_ONCE void draw(const Tensor& t, const NoiseKey& key, bool gaussian, double scale, double shift) {
-  const auto& cpu = backend::get(Device::cpu());
   std::vector<double> values(static_cast<std::size_t>(t.numel()));
-  (gaussian ? cpu.normal : cpu.uniform)(DType::float64, key, 0, t.numel(), values.data());
+  if (const auto fill = gaussian ? backend::cpu_float64.normal : backend::cpu_float64.uniform) {
+    fill(DType::float64, key, 0, t.numel(), values.data());
+  } else {
+    check_noise_range(key, 0, t.numel(), 2);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto block = static_cast<std::uint32_t>(i / 2);
+      values[i] =
+          (gaussian ? normal_block<double>(key, block) : uniform_block<double>(key, block)).value[i % 2];
+    }
+  }
   for (double& v : values) v = v * scale + shift;
   visit_floating("init", t.dtype(), [&](auto zero) {
     using T = decltype(zero);

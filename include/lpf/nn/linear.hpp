@@ -25,15 +25,17 @@ struct Linear {
   }
 
   Tensor operator()(const Tensor& x) const {
-    // Estimator::per_sample: the noise is drawn on y, and W is read without it.
-    if (ReplicaContext* pass = weight.pass(); pass && x.rank() == 2) {
-      const std::size_t bias_index = bias.index();
-      const Tensor noise =
-          pass->pre_activation_noise(x, weight.index(), bias.defined() ? &bias_index : nullptr);
-      if (noise.defined())
-        return add(linear(x, weight.clean(), bias.defined() ? bias.clean() : Tensor()), noise);
-    }
-    return linear(x, weight, bias);
+    return detail::in_layer(weight, [&] {
+      // Estimator::per_sample: the noise is drawn on y, and W is read without it.
+      if (ReplicaContext* pass = weight.pass(); pass && x.rank() == 2) {
+        const std::size_t bias_index = bias.index();
+        const Tensor noise =
+            pass->pre_activation_noise(x, weight.index(), bias.defined() ? &bias_index : nullptr);
+        if (noise.defined())
+          return add(linear(x, weight.clean(), bias.defined() ? bias.clean() : Tensor()), noise);
+      }
+      return linear(x, weight, bias);
+    });
   }
 };
 

@@ -57,15 +57,19 @@ struct BatchNorm {
     check<StateError>(!frozen || options.track_running_stats, "BatchNorm", "'", path.name(),
                       "' keeps no running statistics, which the policy 'frozen' would use");
     if (options.track_running_stats && (frozen || !path.training()))
-      return batch_norm_eval(x, weight, bias, running_mean, running_var, options.eps, then);
+      return detail::in_layer(weight, [&] {
+        return batch_norm_eval(x, weight, bias, running_mean, running_var, options.eps, then);
+      });
     check<ShapeError>(x.rank() >= 2, "BatchNorm", "'", path.name(),
                       "': the input needs shape [B, …, C], got ", x.shape());
     const bool pooled = policy == BatchNormPolicy::pooled;
     const std::int64_t samples = x.shape()[0];
     if (pass) {
-      lpf::detail::check_samples_first("batch_norm", x);
       ReplicaPlan& plan = *pass->plan();
-      plan.meet("batch_norm", x.shape(), x.rank() == 4 ? 3 : 1);
+      detail::in_layer(weight, [&] {
+        lpf::detail::check_samples_first("batch_norm", x);
+        plan.meet("batch_norm", x.shape(), x.rank() == 4 ? 3 : 1);
+      });
       check<ShapeError>(
           pooled || !pass->shares_noise() || plan.count() == 1 || plan.batch() >= 2 * plan.count(),
           "BatchNorm", "'", path.name(), "': of M = ", plan.count(), " slices of ", plan.batch(),
@@ -75,11 +79,12 @@ struct BatchNorm {
     const BatchPart& part = MicroBatch::current();
     const bool is_part = part.others && part.samples < part.batch;
     if (is_part && (pooled || pass->cuts_slice())) return normalized_with_others(x, then, policy);
-    const BatchNormResult result =
-        batch_norm_train(x, weight, bias,
-                         pooled ? std::vector{std::int64_t{0}, samples}
-                                : pass->plan()->slices("batch_norm", samples).boundaries(),
-                         options.eps, then);
+    const BatchNormResult result = detail::in_layer(weight, [&] {
+      return batch_norm_train(x, weight, bias,
+                              pooled ? std::vector{std::int64_t{0}, samples}
+                                     : pass->plan()->slices("batch_norm", samples).boundaries(),
+                              options.eps, then);
+    });
     if (!options.track_running_stats || policy == BatchNormPolicy::recomputed) return result.y;
     if (is_part) {
       track_with_others(result);
@@ -190,7 +195,9 @@ struct LayerNorm {
   LayerNorm(const Path& p, std::int64_t features, const LayerNormOptions& o = {})
       : LayerNorm(p, Shape{features}, o) {}
 
-  Tensor operator()(const Tensor& x) const { return layer_norm(x, normalized_shape, weight, bias, eps); }
+  Tensor operator()(const Tensor& x) const {
+    return detail::in_layer(weight, [&] { return layer_norm(x, normalized_shape, weight, bias, eps); });
+  }
 };
 
 }  // namespace lpf::nn

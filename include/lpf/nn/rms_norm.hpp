@@ -32,7 +32,9 @@ struct RMSNorm {
   RMSNorm(const Path& p, std::int64_t features, const RMSNormOptions& o = {})
       : RMSNorm(p, Shape{features}, o) {}
 
-  Tensor operator()(const Tensor& x) const { return rms_norm(x, normalized_shape, weight, eps); }
+  Tensor operator()(const Tensor& x) const {
+    return detail::in_layer(weight, [&] { return rms_norm(x, normalized_shape, weight, eps); });
+  }
 };
 
 }  // namespace lpf::nn

@@ -143,7 +143,8 @@ LPF_ONCE void check_conv_channels(const char* op, const Shape& x, const Shape& w
   check<ShapeError>(channels == each * groups, op, "input has ", channels, " channels, the weight expects ",
                     each * groups,
                     groups > 1 ? concat(" (", groups, " groups of ", each, ")") : std::string(), ": x is ", x,
-                    ", the weight is ", w);
+                    ", the weight is ", w, channels_first_hint(x, each * groups),
+                    w[1] * groups == channels ? "; filters too are channels last" : "");
   check<ShapeError>(!bias.defined() || bias.shape() == Shape{filters}, op, "the bias has shape ",
                     bias.defined() ? bias.shape() : Shape(), ", the weight ", w, " needs [", filters, "]");
 }

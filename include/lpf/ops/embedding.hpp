@@ -117,8 +117,8 @@ LPF_ONCE Tensor embedding(const Tensor& indices, const Tensor& weight, const Emb
       indices.rank() >= 1 && (indices.rank() > 1 || plan->count() == 1 || plan->batch() == 0 ||
                               indices.numel() % plan->batch() == 0),
       "embedding", "indices of shape ", indices.shape(), " have no batch axis of ", plan->batch(),
-      " samples: read rows that are the same for all samples with Embedding::rows(), or {.batched "
-      "= false}");
+      " samples: read rows that are the same for all samples with Embedding::rows() or {.batched = "
+      "false}, or give every sample its indices, expand(indices, {B, T})");
   plan->meet("embedding", indices.shape(), 0);
   return reshape(detail::embedding_rows(weight, flat, padding), shape);
 }

@@ -53,6 +53,13 @@ LPF_ONCE void check_plain(const char* operation, const Tensor& x) {
                       ") must be applied with linear(), conv2d(), embedding(), or per_sample(parameter, x)");
 }
 
+/// What an error about the channels of x adds where x has `channels` of them in the second axis, PyTorch's place.
+LPF_ONCE std::string channels_first_hint(const Shape& x, std::int64_t channels) {
+  if (x.rank() < 3 || x[1] != channels) return {};
+  return concat("; images and sequences are channels last, [B, …, C]: permute(x, ",
+                x.rank() == 4 ? "{0, 2, 3, 1})" : "{0, 2, 1})");
+}
+
 /// x as a strided view that broadcasts to `shape`.
 LPF_ONCE backend::View view_as(const Tensor& x, const Shape& shape) {
   backend::View v{x.raw(), x.dtype(), shape.rank(), {}, {}};

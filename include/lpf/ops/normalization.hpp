@@ -65,7 +65,8 @@ struct Affine {
     for (Tensor* t : {&weight, &bias}) {
       if (!t->defined()) continue;
       check<ShapeError>(t->shape() == shape, operation, t == &weight ? "weight" : "bias", " has shape ",
-                        t->shape(), ", the input ", x.shape(), " needs ", shape);
+                        t->shape(), ", the input ", x.shape(), " needs ", shape,
+                        channels_first_hint(x.shape(), t->numel()));
       *t = to_float32(*t);  // replicas may be rounded
       check_accumulation_kind(operation, x, *t);
       if (t->is_replicated()) plan = t->impl().replicas;
@@ -266,7 +267,8 @@ LPF_ONCE Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Ten
   const detail::Affine affine("batch_norm", x, channels, weight, bias);
   for (const Tensor& t : {running_mean, running_var}) {
     check<ShapeError>(t.shape() == channels, "batch_norm", "running statistics have shape ", t.shape(),
-                      ", the input ", x.shape(), " needs ", channels);
+                      ", the input ", x.shape(), " needs ", channels,
+                      detail::channels_first_hint(x.shape(), t.numel()));
     detail::check_accumulation_kind("batch_norm", x, t);
   }
   const Tensor rstd = rsqrt(running_var.detach() + eps);

@@ -27,8 +27,9 @@ LPF_ONCE Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const T
   check<ShapeError>(
       normalized_shape.rank() > 0 && axis >= 0 && x.shape().slice(axis, x.rank()) == normalized_shape,
       "rms_norm", "the input ", x.shape(), " must end in the normalised shape ", normalized_shape);
-  const double epsilon = eps.value_or(x.dtype() == float32 ? std::numeric_limits<float>::epsilon()
-                                                           : std::numeric_limits<double>::epsilon());
+  const double epsilon =
+      eps.value_or(x.dtype() == float32 ? static_cast<double>(std::numeric_limits<float>::epsilon())
+                                        : std::numeric_limits<double>::epsilon());
   Axes last;
   for (int i = axis; i < x.rank(); ++i) last.push_back(i);
   const Tensor y = mul(x, rsqrt(mean(square(x), last, true) + epsilon));

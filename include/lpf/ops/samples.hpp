@@ -68,12 +68,13 @@ LPF_ONCE void follow_broadcast(const char* operation, const Tensor& y, const Ope
     const bool other = last >= 0 && axis != last;
     last = std::max(last, axis);
     first = first < 0 ? axis : std::min(first, axis);
-    check<ReplicaError>(
-        !other && !(repeated && shape[0] == shape[axis]), operation, "the ", shape[last],
-        " samples of one operand, each with the replica of its slice, would go along axis ", last, " of ",
-        shape, ", whose samples are along axis ", other ? first : 0,
-        ": read rows that are the same for all samples (positions) with Embedding::rows(), or "
-        "embedding(…, {.batched = false})");
+    check<ReplicaError>(!other && !(repeated && shape[0] == shape[axis]), operation, "the ", shape[last],
+                        " samples of one operand, each with the replica of its slice, would go along axis ",
+                        last, " of ", shape, ", whose samples are along axis ", other ? first : 0,
+                        ": read rows that are the same for all samples (positions) with Embedding::rows(), "
+                        "embedding(…, {.batched = false}), or indices of every sample, expand(indices, {B, "
+                        "T}); what has one row a "
+                        "sample, unsqueeze behind the batch");
   }
   if (last >= 0 && !mixed) y.impl().sample_axis = static_cast<std::int8_t>(last);
 }

@@ -138,7 +138,7 @@ class CachingAllocator {
     return (bytes + step - 1) / step * step;
   }
   static std::size_t class_of(std::size_t size) {
-    const auto exponent = static_cast<std::size_t>(std::bit_width(size) - 1);
+    const std::size_t exponent = 63u - static_cast<unsigned>(std::countl_zero(std::uint64_t{size}));
     return exponent * 4 + ((size >> (exponent - 2)) & 3);
   }
   static std::size_t size_of_class(std::size_t c) { return (4 + c % 4) << (c / 4 - 2); }

@@ -57,7 +57,7 @@ struct Kernel {
                                             std::int64_t stride, std::int64_t skip,
                                             std::integer_sequence<int, i...>,
                                             std::integer_sequence<int, v...>) {
-    Register s[Rows * Vectors] = {};
+    Register s[static_cast<std::size_t>(Rows * Vectors)] = {};
     if constexpr (of_pixels) (load(s[i], start + i % Vectors * Width), ...);
     const std::int64_t row = of_pixels ? walk.row : 1, step = of_pixels ? 1 : walk.step,
                        half = of_pixels && walk.half != 0 ? walk.half : first_half * row;
@@ -65,7 +65,7 @@ struct Kernel {
     for (std::int64_t o = 0; o < walk.outer; ++o) {
       const T* p = a + walk.offset[o];
       for (std::int64_t d = 0; d < walk.inner; ++d, p += step, b += ldb) {
-        Register factor[Vectors];
+        Register factor[static_cast<std::size_t>(Vectors)];
         (load(factor[v], b + v * Width), ...);
         const T* const q = p + half;
         ((s[i] += (i / Vectors < first_half ? p[i / Vectors * row] : q[(i / Vectors - first_half) * row]) *

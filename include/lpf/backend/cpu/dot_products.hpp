@@ -35,8 +35,9 @@ __attribute__((noinline)) void dot_tile(std::int64_t k, const float* a, std::int
                                         std::int64_t ldb, float* c, std::int64_t ldc, bool add,
                                         std::int64_t skip, std::int64_t next,
                                         std::integer_sequence<int, i...>, std::integer_sequence<int, r...>) {
-  Lanes s[rows * columns] = {};
-  float last[(rows + columns) * width];  // the terms after the last whole vector, with zeros up to one
+  Lanes s[static_cast<std::size_t>(rows * columns)] = {};
+  // The terms after the last whole vector, with zeros up to one.
+  float last[static_cast<std::size_t>((rows + columns) * width)];
   if (const std::int64_t rest = k % width; rest > 0) {
     std::fill_n(last, (rows + columns) * width, 0.0f);
     for (int q = 0; q < rows; ++q) std::copy_n(a + q * lda + k - rest, rest, last + q * width);

@@ -2,6 +2,8 @@
 // namespace lpf::backend::cpu::LPF_ISA, so that translation units with different flags can be linked.
 #pragma once
 
+#include "lpf/core/fma.hpp"
+
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512BW__)
 #  define LPF_ISA avx512
 #  define LPF_ISA_NAME "avx512"
@@ -10,10 +12,20 @@
 #  define LPF_ISA avx2
 #  define LPF_ISA_NAME "avx2"
 #  define LPF_VECTOR_BYTES 32
+#elif defined(__aarch64__)
+#  define LPF_ISA neon
+#  define LPF_ISA_NAME "neon"
+#  define LPF_VECTOR_BYTES 16
 #else
 #  define LPF_ISA portable
 #  define LPF_ISA_NAME "portable"
 #  define LPF_VECTOR_BYTES 0  // scalars
+#endif
+// Compiled for x86-64 without AVX2 and FMA; the noise uses them where the processor has them.
+#if defined(__x86_64__) && !LPF_VECTOR_BYTES && LPF_FMA_AT_RUN_TIME
+#  define LPF_NOISE_AT_RUN_TIME 1
+#else
+#  define LPF_NOISE_AT_RUN_TIME 0
 #endif
 
 // For an inner loop with independent iterations: makes GCC vectorise it at -O2 too. Clang vectorises by

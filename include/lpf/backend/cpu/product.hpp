@@ -81,12 +81,12 @@ struct Tile {
                                             std::integer_sequence<int, i...>,
                                             std::integer_sequence<int, v...>) {
     constexpr int half = (rows + 1) / 2;
-    Lanes s[rows * vectors] = {};
+    Lanes s[static_cast<std::size_t>(rows * vectors)] = {};
     (__builtin_prefetch(to + i / vectors * ld + i % vectors * width, 1), ...);
     const float *p = x.data, *q = p + half * x.row;
     Y y = right;
     for (std::int64_t t = 0; t < terms; ++t, p += x.step, q += x.step, y.next()) {
-      Lanes f[vectors];
+      Lanes f[static_cast<std::size_t>(vectors)];
       ((f[v] = y.vector(v)), ...);
       ((s[i] +=
         (i / vectors < half ? p[i / vectors * x.row] : q[(i / vectors - half) * x.row]) * f[i % vectors]),
