@@ -151,6 +151,7 @@ TEST_CASE("MultiheadAttention layer: a perturbed pass is the published loop, wit
       const ParameterStore params({.dtype = float64, .seed = 3});
       const nn::MultiheadAttention self(params / "self", 6, 2, {.dropout = 0.3}),
           cross(params / "cross", 6, 3, {.dropout = 0.2}), three(params / "three", 6, 1);
+      randomize(params);
       // Every use draws dropout's numbers: the loop repeats those of the pass.
       const auto restart = [&] { self.draws.set_count(0), cross.draws.set_count(0); };
       CHECK(against_loop(params, options, batch, [&](std::int64_t from, std::int64_t to) {

@@ -140,6 +140,7 @@ TEST_CASE(
             continue;
           const ParameterStore params({.dtype = float64, .seed = 3});
           const Tied net(params, norm_first);
+          randomize(params);
           const LowPassFilterOptions options{
               .M = M, .gamma = 0.1, .estimator = estimator, .seed = 5, .memory = memory};
           CHECK(against_loop(params, options, batch, [&](std::int64_t from, std::int64_t to) {
