@@ -138,6 +138,10 @@ class Translate(unittest.TestCase):
         samples = self.rows("run/samples.jsonl")
         self.assertTrue(all(s["reference"].startswith("zahl") for s in samples))  # in lower case
         self.assertIn("validation_bleu", self.rows("run/log.jsonl")[0])
+        self.succeeds("--train-files", "a.en.gz,a.de", "--validation-pairs", 50, "--vocabulary", 40, *small, "--out", "back")
+        lower = self.succeeds("--model", "back", input=b"zahl xxy xy xy\n")
+        self.assertEqual(self.succeeds("--model", "back", input=b"ZAHL XXY xy xy\n"), lower)
+        self.assertTrue(lower.strip())
         self.succeeds("--train-files", "a.de,a.en.gz", "--no-lower-case", "--vocabulary", 40, "--make-pieces", "p.model",
                       "--validation-pairs", 50)
         self.succeeds("--train-files", "a.de,a.en.gz", "--no-lower-case", "--pieces", "p.model", "--validation-files",
@@ -196,6 +200,9 @@ class Translate(unittest.TestCase):
         out = self.succeeds(*TINY, "--dry-run")
         self.assertRegex(out, r"an epoch +5 batches of \d+ tokens")
         self.assertIn("the run, 10 updates", out)
+        self.assertRegex(out, r"after the warm-up +0.25, 1 updates")  # 1/sqrt(dim * a tenth of 10)
+        out = self.succeeds(*SMALL, "--epochs", 60, "--dry-run")
+        self.assertRegex(out, r"after the warm-up +0.04564, 30 updates")
         self.assertFalse(list(self.dir.iterdir()))
         out = self.succeeds(*TINY, "--dry-run", "--compare", "adam,lpf-adam", "--gammas", "0.001,0.01", "--seeds", 2)
         self.assertIn("all 6 runs", out)
