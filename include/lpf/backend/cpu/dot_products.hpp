@@ -56,25 +56,29 @@ __attribute__((noinline)) void dot_tile(std::int64_t k, const float* a, std::int
    ...);
 }
 
+/// dot_tile() of these sizes.
+template <int rows, int columns>
+void dots(std::int64_t k, const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float* c,
+          std::int64_t ldc, bool add, std::int64_t skip, std::int64_t next) {
+  dot_tile<rows, columns>(k, a, lda, b, ldb, c, ldc, add, skip, next,
+                          std::make_integer_sequence<int, rows * columns>{},
+                          std::make_integer_sequence<int, rows>{});
+}
+
 /// C (m×n) = or += A·Bᵀ of depth k by dot products.
 inline void multiply_by_dots(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
                              const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
-  const auto tile = [=]<int rows, int columns>(std::integer_sequence<int, rows, columns>, std::int64_t i,
-                                               std::int64_t j, std::int64_t skip) {
-    const std::int64_t depth = even_length(k, longest_chain * width);
-    for (std::int64_t p = 0; p < k; p += depth)
-      dot_tile<rows, columns>(std::min(depth, k - p), a + i * lda + p, lda, b + j * ldb + p, ldb,
-                              c + i * ldc + j, ldc, add || p > 0, skip, (columns + i / rows % columns) * ldb,
-                              std::make_integer_sequence<int, rows * columns>{},
-                              std::make_integer_sequence<int, rows>{});
-  };
-  const int step = n >= 4 ? 4 : 1;
-  for (std::int64_t j = 0; j < n; j += step) {
-    const std::int64_t first = std::min(j, n - step), skip = j - first;
-    std::int64_t i = 0;
-    for (; step == 4 && i + 4 <= m; i += 4) tile(std::integer_sequence<int, 4, 4>{}, i, first, skip);
-    for (; step == 4 && i < m; ++i) tile(std::integer_sequence<int, 1, 4>{}, i, first, skip);
-    for (; i < m; ++i) tile(std::integer_sequence<int, 1, 1>{}, i, first, 0);
+  const std::int64_t columns = n >= 4 ? 4 : 1, depth = even_length(k, longest_chain * width);
+  for (std::int64_t j = 0; j < n; j += columns) {
+    const std::int64_t first = std::min(j, n - columns), skip = j - first;
+    for (std::int64_t i = 0, rows; i < m; i += rows) {
+      rows = columns == 4 && i + 4 <= m ? 4 : 1;
+      const auto tile = columns == 1 ? dots<1, 1> : rows == 4 ? dots<4, 4> : dots<1, 4>;
+      const std::int64_t next = (columns + i / rows % columns) * ldb;
+      for (std::int64_t p = 0; p < k; p += depth)
+        tile(std::min(depth, k - p), a + i * lda + p, lda, b + first * ldb + p, ldb, c + i * ldc + first, ldc,
+             add || p > 0, skip, next);
+    }
   }
 }
 
