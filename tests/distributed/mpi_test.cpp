@@ -11,7 +11,7 @@ namespace {
 distributed::Communicator* job() {
 #ifdef LPF_MPI
   if (distributed::launched().ranks == 0) return nullptr;
-  static const auto world = distributed::init({.deadline = 60});
+  static const auto world = distributed::init({.deadline = 100});
   return world.get();
 #else
   return nullptr;

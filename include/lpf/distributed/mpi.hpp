@@ -66,7 +66,7 @@ class MPI final : public Communicator {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("all_to_all",
               MPI_Ialltoall(from.data(), count, type, to.data(), count, type, MPI_COMM_WORLD, &request));
-      wait("all_to_all", request);
+      wait("all_to_all", request, from.size());
     });
   }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
@@ -74,7 +74,7 @@ class MPI final : public Communicator {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("all_gather",
               MPI_Iallgather(mine.data(), count, type, all.data(), count, type, MPI_COMM_WORLD, &request));
-      wait("all_gather", request);
+      wait("all_gather", request, all.size());
     });
   }
   void broadcast(std::span<std::byte> x, int root) override {
@@ -82,7 +82,7 @@ class MPI final : public Communicator {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("broadcast", MPI_Ibcast(x.data() + at, static_cast<int>(std::min(piece, x.size() - at)),
                                       MPI_BYTE, root, MPI_COMM_WORLD, &request));
-      wait("broadcast", request);
+      wait("broadcast", request, std::min(piece, x.size() - at));
     }
   }
   void barrier() override {
@@ -97,6 +97,7 @@ class MPI final : public Communicator {
 
  private:
   static constexpr std::size_t piece = 1 << 26;  // bytes of one call
+  static constexpr std::int64_t burst = 32;      // calls of MPI_Test between pauses
   static constexpr int call_tag = 1, answer_tag = 2;
   struct Answer {
     char operation[32];
@@ -121,7 +122,7 @@ class MPI final : public Communicator {
       succeed("all_reduce",
               MPI_Iallreduce(MPI_IN_PLACE, x.data() + at, static_cast<int>(std::min(longest, x.size() - at)),
                              type, MPI_SUM, MPI_COMM_WORLD, &request));
-      wait("all_reduce", request);
+      wait("all_reduce", request, sizeof(T) * std::min(longest, x.size() - at));
     }
   }
   /// Calls f with the block as numbers of eight bytes, if it is long, since MPI counts by int.
@@ -134,11 +135,13 @@ class MPI final : public Communicator {
     f(static_cast<int>(count), words ? MPI_UINT64_T : MPI_BYTE);
   }
 
-  /// Waits for a collective: at first by asking again and again, later with pauses, so that where there are more
-  /// ranks than cores the others get on.
-  void wait(const char* operation, MPI_Request& request) {
-    const double begin = now();
-    for (;;) {
+  /// Waits for a collective in which this rank moves `bytes`: asks again and again, since a transfer proceeds only in
+  /// these calls, for as long as it might take; later with pauses, so that where there are more ranks than cores the
+  /// others get on.
+  void wait(const char* operation, MPI_Request& request, std::size_t bytes = 0) {
+    check<StateError>(!failed_, operation, "a collective before this one has failed");
+    const double begin = now(), busy = 1e-3 + 50e-9 * static_cast<double>(bytes);
+    for (std::int64_t calls = 1;; ++calls) {
       int done = 0;
       succeed(operation, MPI_Test(&request, &done, MPI_STATUS_IGNORE));
       const double waited = now() - begin;
@@ -147,12 +150,13 @@ class MPI final : public Communicator {
         return;
       }
       if (waited > deadline_) timed_out(operation, waited);
-      if (waited < 1e-3) {
-        std::this_thread::yield();
-        continue;
-      }
+      if (calls % burst != 0) continue;
       answer_calls(operation);
-      std::this_thread::sleep_for(std::chrono::microseconds(waited < 0.1 ? 20 : 200));
+      if (waited < busy) {
+        std::this_thread::yield();
+      } else {
+        std::this_thread::sleep_for(std::chrono::microseconds(waited < 0.1 ? 20 : 200));
+      }
     }
   }
 
@@ -182,6 +186,7 @@ class MPI final : public Communicator {
 
   /// Calls the roll, and throws with the ranks that do not answer.
   [[noreturn]] void timed_out(const char* operation, double waited) {
+    failed_ = true;
     std::vector<std::string> found(static_cast<std::size_t>(size_));
     found[static_cast<std::size_t>(rank_)] = operation;
     for (int p = 0; p < size_; ++p)
@@ -215,6 +220,7 @@ class MPI final : public Communicator {
   }
 
   double deadline_;
+  bool failed_ = false;  // a request is left, and its buffer may be gone
   int rank_ = 0, size_ = 1, exceptions_ = std::uncaught_exceptions();
   MPI_Comm calls_ = MPI_COMM_NULL;  // for questions among the ranks, apart from the collectives
 };
