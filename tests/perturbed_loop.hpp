@@ -13,6 +13,13 @@ namespace lpf::test {
 
 inline constexpr double exactly = 1e-12;
 
+/// Gives all parameters random values: noise in units of a bias that is 0 would be 0.
+inline void randomize(const ParameterStore& params) {
+  const auto off = no_grad();
+  for (const auto& info : params.parameters())
+    params.tensor(info.index).copy_(0.5 * normal(info.shape, 100 + info.index));
+}
+
 /// The larger of two differences between one pass, loss(0, batch), and the published loop over its slices: that of
 /// the losses, and the largest of the gradients, relative to the largest element if that is above 1.
 inline double against_loop(const ParameterStore& params, const LowPassFilterOptions& options,

@@ -124,6 +124,7 @@ TEST_CASE("transformer: losses of tokens in a perturbed pass, lengths of every k
         options.dropout = 0.1;
         options.tied_generator = tied;
         const models::Seq2SeqTransformer net(params, options);
+        randomize(params);
         const auto part = [](const Tensor& t, auto from, auto to) { return slice(t, 0, from, to); };
         const auto logits = [&](auto from, auto to) {
           if (from == 0)

@@ -10,7 +10,7 @@ namespace {
 
 Tensor padding_of(const FixtureCase& c, const char* name) { return c.at(name).to(DType::bool_); }
 
-nn::TransformerLayerOptions options_of(const FixtureCase& c) {
+nn::TransformerLayerOptions layer_options_of(const FixtureCase& c) {
   return {.feedforward = c.hyper["feedforward"],
           .dropout = 0,
           .activation = c.hyper["activation"] == "relu" ? nn::TransformerActivation::relu
@@ -21,7 +21,7 @@ nn::TransformerLayerOptions options_of(const FixtureCase& c) {
 TEST_CASE("Transformer layers: PyTorch's names, values, gradients and Hessian products") {
   int cases = for_each_case("attention.safetensors", "encoder_layer", [](const FixtureCase& c) {
     const ParameterStore params({.dtype = float64});
-    const nn::TransformerEncoderLayer layer(params, 6, c.hyper["heads"], options_of(c));
+    const nn::TransformerEncoderLayer layer(params, 6, c.hyper["heads"], layer_options_of(c));
     check_module_case(c, params, {"x"}, [&](const auto& t) {
       return layer(t.at("x"), {.key_padding = padding_of(c, "padding")});
     });
@@ -29,7 +29,7 @@ TEST_CASE("Transformer layers: PyTorch's names, values, gradients and Hessian pr
   CHECK(cases == 4);
   cases = for_each_case("attention.safetensors", "decoder_layer", [](const FixtureCase& c) {
     const ParameterStore params({.dtype = float64});
-    const nn::TransformerDecoderLayer layer(params, 6, c.hyper["heads"], options_of(c));
+    const nn::TransformerDecoderLayer layer(params, 6, c.hyper["heads"], layer_options_of(c));
     check_module_case(c, params, {"x", "memory"}, [&](const auto& t) {
       return layer(t.at("x"), t.at("memory"), {.key_padding = padding_of(c, "padding"), .causal = true},
                    {.key_padding = padding_of(c, "memory_padding")});
@@ -140,6 +140,7 @@ TEST_CASE(
             continue;
           const ParameterStore params({.dtype = float64, .seed = 3});
           const Tied net(params, norm_first);
+          randomize(params);
           const LowPassFilterOptions options{
               .M = M, .gamma = 0.1, .estimator = estimator, .seed = 5, .memory = memory};
           CHECK(against_loop(params, options, batch, [&](std::int64_t from, std::int64_t to) {

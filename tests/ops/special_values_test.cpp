@@ -9,6 +9,7 @@
 #include <set>
 
 #include "lpf/lpf.hpp"
+#include "lpf/ops/attention.hpp"
 #include "special_case.hpp"
 
 using namespace lpf;
@@ -422,5 +423,34 @@ TEST_CASE("special values: normalisation about a mean that float32 does not have
         CHECK(relative_error(found.detach().to(float64), slope) < (create_graph && offset > 0 ? 4e-5 : 1e-6));
       }
     }
+  }
+}
+
+TEST_CASE("special values: attention takes NaN and infinity where softmax does") {
+  for (const DType dtype : {float32, float64}) {
+    const auto run = [&](const std::vector<double>& scores) {  // of one query with three keys
+      const Tensor k = from_vector(scores, {1, 1, 3, 1}).to(dtype),
+                   v = tensor({1.0, 2.0, 4.0}).reshape({1, 1, 3, 1}).to(dtype);
+      return scaled_dot_product_attention(ones({1, 1, 1, 1}, {dtype}), k, v, {}, {.scale = 1.0}).item();
+    };
+    CHECK(run({0, 0, 0}) == doctest::Approx(7.0 / 3));
+    CHECK(run({-infinity, 0, -infinity}) == 2);
+    CHECK(run({-200, 0, -1e30}) == 2);
+    CHECK(run({1e30, 0, 1e30}) == 2.5);
+    CHECK(std::isnan(run({not_a_number, 0, 0})));
+    CHECK(std::isnan(run({not_a_number, -infinity, not_a_number})));
+    CHECK(std::isnan(run({infinity, 0, 0})));
+    CHECK(std::isnan(run({-infinity, -infinity, -infinity})));  // no mask: 0/0, as in softmax()
+    // What a mask excludes may be anything.
+    const Tensor one = ones({1, 1, 1, 1}, {dtype}),
+                 k = tensor({not_a_number, 0.0, infinity}).reshape({1, 1, 3, 1}).to(dtype);
+    const Tensor only = tensor({0.f, 1.f, 0.f}).to(DType::bool_),
+                 v = tensor({1.0, 2.0, 4.0}).reshape({1, 1, 3, 1}).to(dtype);
+    CHECK(scaled_dot_product_attention(one, k, v, {.mask = only}).item() == 2);
+    const Tensor w = attention_weights(one, k, {.mask = only});
+    CHECK(holds(w.to(float64), {1, 1, 1, 3}, {0, 1, 0}));
+    CHECK(holds(
+        attention_weights(one, k, {.mask = logical_not(logical_or(only, logical_not(only)))}).to(float64),
+        {1, 1, 1, 3}, {0, 0, 0}));
   }
 }

@@ -91,6 +91,13 @@ class Programs(unittest.TestCase):
             with self.subTest(program=program):
                 self.assertIn("--help", self.succeeds(program, "--help"))
 
+    def test_the_transformer_of_the_examples_learns(self):
+        lines = self.succeeds("tiny_transformer", timeout=300).splitlines()
+        right = [float(line.split()[-2]) for line in lines]
+        self.assertEqual(len(right), 5)
+        self.assertGreaterEqual(right[-1], 99)  # per cent of new sequences; guessing reverses none
+        self.assertLess(right[0], right[-1])
+
     def test_closed_standard_streams_do_not_become_results(self):
         command = [str(folder / "train"), "--epochs", "2", "--train-samples", "200", "--out"]
         shell = " ".join(command)

@@ -26,7 +26,8 @@ enum class KernelGroup : int {
 };
 
 inline Table cpu_table{};
-inline int cpu_level[] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};  // of each group; -1: not registered
+inline int cpu_level[] = {-1, -1, -1, -1, -1, -1,
+                          -1, -1, -1, -1, -1, -1};  // of each group; -1: not registered
 
 /// The CPU's kernels for one element type each; entries that do not depend on a type are in
 /// cpu_table only. bfloat16 has none.

@@ -2,27 +2,26 @@
 #pragma once
 
 #include <cmath>
-#include <vector>
 
+#include "lpf/backend/float64.hpp"
 #include "lpf/nn/embedding.hpp"
+#include "lpf/ops/math.hpp"
+#include "lpf/ops/scan.hpp"
 
 namespace lpf {
 
 /// Positions first … first + length − 1 as waves (Vaswani et al. 2017), [length, dim]: columns 2i and 2i + 1 are the sine
-/// and the cosine of position/10000^(2i/dim), computed in double. @throws ValueError for a negative size or dim < 1.
+/// and the cosine of position/10000^(2i/dim), computed in double, on the device.
+/// @throws ValueError for a negative size or dim < 1.
 LPF_ONCE Tensor sinusoidal_positions(std::int64_t length, std::int64_t dim, const TensorOptions& options = {},
                                      std::int64_t first = 0) {
   check(length >= 0 && first >= 0 && dim > 0, "sinusoidal_positions",
         "needs length ≥ 0, first ≥ 0 and dim > 0, got ", length, ", ", first, " and ", dim);
-  std::vector<double> values(static_cast<std::size_t>(length * dim));
-  for (std::int64_t t = 0; t < length; ++t)
-    for (std::int64_t i = 0; i < dim; ++i) {
-      const double rate = std::exp(-std::log(10000.0) * static_cast<double>(i - i % 2) /
-                                   static_cast<double>(dim)),
-                   angle = static_cast<double>(first + t) * rate;
-      values[static_cast<std::size_t>(t * dim + i)] = i % 2 ? std::cos(angle) : std::sin(angle);
-    }
-  return from_vector(values, {length, dim}, options.device).to(options.dtype);
+  const auto count = [&](std::int64_t n) { return detail::positions(n, options.device).to(float64); };
+  const std::int64_t pairs = (dim + 1) / 2;
+  const Tensor rate = exp(count(pairs) * (-2 * std::log(10000.0) / static_cast<double>(dim)));
+  const Tensor angle = reshape(count(length) + static_cast<double>(first), {length, 1}) * rate;
+  return slice(reshape(stack({sin(angle), cos(angle)}, 2), {length, 2 * pairs}), 1, 0, dim).to(options.dtype);
 }
 
 namespace nn {
@@ -46,7 +45,8 @@ struct LearnedPositions {
   /// @throws IndexError for positions beyond the table.
   Tensor operator()(const Tensor& x, std::int64_t first = 0) const {
     check<ShapeError>(x.rank() == 3, "LearnedPositions", "needs sequences [B, L, dim], got ", x.shape());
-    return x + embedding.rows(arange(first, first + x.size(1)).to(x.device()));
+    return x + embedding.rows(
+                   affine(lpf::detail::positions(x.size(1), x.device()), 1, static_cast<double>(first)));
   }
 };
 

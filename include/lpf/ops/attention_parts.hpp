@@ -134,8 +134,8 @@ LPF_ONCE Tensor composed_weights(const Tensor& q, const Tensor& k, const Attenti
     scores = where(excluded, full({}, -std::numeric_limits<double>::infinity(), scores.options()), scores);
   if (keys == 0 || !(added || excluded.defined())) return softmax(scores);
   const Tensor none = amax(scores.detach(), -1, true) == -std::numeric_limits<double>::infinity();
-  return where(none, zero.to(accumulation_dtype(zero.dtype())),
-               to_float32(softmax(where(none, zero, scores))));
+  const Tensor p = softmax(where(none, zero, scores));
+  return where(none, zeros({}, p.options()), p);
 }
 
 /// Attention composed of other operations: q, k, v [B, heads, L, D].

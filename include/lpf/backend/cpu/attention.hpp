@@ -127,12 +127,12 @@ T largest(std::int64_t n, const T* x) {
   return lane[0];
 }
 
-/// Scores to weights in place; writes the query's two statistics.
+/// Scores to weights in place; writes the query's two statistics. `masked`: scores of −∞ may come from a mask.
 template <class T>
-void softmax_row(std::int64_t n, T* s, T* statistics) {
+void softmax_row(std::int64_t n, bool masked, T* s, T* statistics) {
   T top = largest(n, s);
   if (top == -std::numeric_limits<T>::infinity()) {
-    if (std::none_of(s, s + n, [](T x) { return x != x; })) {  // it attends to nothing
+    if (masked && std::none_of(s, s + n, [](T x) { return x != x; })) {  // it attends to nothing
       statistics[0] = statistics[1] = T(0);
       std::fill_n(s, n, T(0));
       return;
@@ -152,6 +152,7 @@ void softmax_row(std::int64_t n, T* s, T* statistics) {
 template <class T>
 void attention(const Attention& a, const void* q, const void* k, const void* v, void* y, void* statistics) {
   using namespace attention_tiles;
+  const bool masked = a.mask || a.padding || a.causal;
   const std::int64_t step = tile_rows(a.queries, a.keys), tiles = (a.queries + step - 1) / step;
   if (a.dropout > 0) check_noise_range(a.key, a.first_element, a.batch * a.heads * a.queries * a.keys, 4);
   const std::int64_t work = std::max<std::int64_t>(1, step * a.keys * (a.width + a.value_width));
@@ -169,7 +170,7 @@ void attention(const Attention& a, const void* q, const void* k, const void* v, 
           for (std::int64_t i = 0; i < rows; ++i) {
             T* const s = scores + i * keys;
             head.mask(first + i, keys, s);
-            softmax_row(keys, s, static_cast<T*>(statistics) + 2 * (head.first_row() + first + i));
+            softmax_row(keys, masked, s, static_cast<T*>(statistics) + 2 * (head.first_row() + first + i));
             if (a.dropout > 0)
               head.for_each_kept(first + i, keys,
                                  [s](std::int64_t j, T kept) { s[j] = kept == T(0) ? T(0) : s[j] * kept; });
