@@ -33,9 +33,9 @@ run install cmake --install "$work/build" --prefix "$work/prefix"
 quickstart installed-headers "-DCMAKE_PREFIX_PATH=$work/prefix"
 
 if command -v dpkg-deb >/dev/null; then
-  run deb-configure cmake -S "$root" -B "$work/deb" -G Ninja "${headers[@]}"
-  (cd "$work/deb" && run cpack cpack -G DEB)
-  deb=$(echo "$work"/deb/liblpf-dev_*_all.deb)
+  run deb-configure cmake -S "$root" -B "$work/deb-build" -G Ninja "${headers[@]}"
+  (cd "$work/deb-build" && run cpack cpack -G DEB)
+  deb=$(echo "$work"/deb-build/liblpf-dev_*_all.deb)
   dpkg-deb --field "$deb" Depends | grep -q libeigen3-dev || fail "the Debian package does not name Eigen"
   dpkg-deb -x "$deb" "$work/unpacked"
   [ -z "$(find "$work/unpacked" -name '*.a')" ] || fail "the Debian package of all architectures has a library"
