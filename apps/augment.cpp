@@ -134,5 +134,9 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(8, 1024));
   app.add_option("--seed", o.seed, "of the pictures and the draws");
   app.add_option("--epoch", o.epoch, "whose draws to show")->check(CLI::Range(0, 1000000));
-  return program::run(app, "augment", argc, argv, [&](const std::string&) { draw(o); });
+  return program::run(app, "augment", argc, argv, [&](const std::string&) {
+    program::refuse_unused(app, "augment", "--size", !o.data.empty(),
+                           "it is of pictures in folders, and without --data the digits are drawn");
+    draw(o);
+  });
 }

@@ -171,7 +171,7 @@ int main(int argc, char** argv) {
     std::vector<Configuration> groups = read_runs(folders);
     name_groups(groups);
     const TextTable table = table_of(groups);
-    std::printf("%s", table.to_string().c_str());
+    std::printf("%s", table.to_string(terminal_columns()).c_str());
     for (const Configuration& g : groups)
       for (const Run& r : g.runs)
         if (std::ssize(r.history) < r.epochs)

@@ -4,6 +4,7 @@
 //
 //   digits --help                all options
 //   digits --tune --seeds 10     selects rho, gamma and alpha on the validation split, and prints all trials
+#include <algorithm>
 #include <cstdio>
 #include <lpf/io/output_folder.hpp>
 #include <lpf/report/progress.hpp>
@@ -62,7 +63,7 @@ void tune(const Options& o) {
   }
   bar.finish();
   std::printf("Validation error, %%, mean ± sd over %d seeds that the comparison does not use\n%s", o.seeds,
-              table.to_string().c_str());
+              table.to_string(terminal_columns()).c_str());
   for (const auto& [optimizer, c] : best)
     std::printf("lowest mean over the settings: %s %s (%s %%)\n", title_of(optimizer).c_str(),
                 c->setting.c_str(), format_fixed(c->mean, 2).c_str());
@@ -126,7 +127,7 @@ void compare(const Options& o, const std::string& command) {
   report.section("All together").figure(test_error, "Mean, standard deviation, and each seed.");
   report.section("What the columns mean").definitions(columns);
   std::printf("\n");
-  for (const auto& [name, meaning] : columns) std::printf("%-14s %s\n", name.c_str(), meaning.c_str());
+  std::printf("%s", definitions_text(columns).c_str());
   report.write(o.out + "/report.html");
   write_file_atomically(o.out + "/test-error.svg", test_error.markup);
   write_results(o, runs);
@@ -163,6 +164,17 @@ int main(int argc, char** argv) {
   app.add_flag("--tune", o.tune, "choose rho, gamma and alpha on the validation split instead");
   return program::run(app, "digits", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
+    const auto runs = [&](const char* optimizer) {
+      return std::find(o.optimizers.begin(), o.optimizers.end(), optimizer) != o.optimizers.end();
+    };
+    const auto refuse_unused = [&](const char* flag, bool used, const char* reason) {
+      program::refuse_unused(app, "digits", flag, used, reason);
+    };
+    for (const char* flag : {"--gamma", "--alpha", "--rho", "--optimizer", "--out"})
+      refuse_unused(flag, !o.tune, "--tune tries values of its own, and prints them");
+    for (const char* flag : {"--gamma", "--alpha", "-M", "--estimator"})
+      refuse_unused(flag, o.tune || runs("lpf-sgd"), "--optimizer does not name lpf-sgd");
+    refuse_unused("--rho", runs("sam"), "--optimizer does not name sam");
     o.tune ? tune(o) : compare(o, command);
   });
 }

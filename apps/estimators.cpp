@@ -129,7 +129,7 @@ void study(const Options& o, const std::string& net) {
   }
   TextTable table(head);
   for (const auto& row : cells) table.add_row(row);
-  std::printf("%s\n", table.to_string().c_str());
+  std::printf("%s\n", table.to_string(terminal_columns()).c_str());
   std::fflush(stdout);
 }
 

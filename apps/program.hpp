@@ -13,6 +13,7 @@
 #include <lpf/core/suggest.hpp>
 #include <lpf/io/atomic_file.hpp>
 #include <new>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -61,22 +62,38 @@ inline void refuse_extras(const CLI::App& app, const char* name) {
   }
 }
 
+/// Parses the arguments. Returns an exit code if the program ends here: 0 after --help, 2 after a command line that
+/// is refused, with "NAME: message" on stderr.
+inline std::optional<int> parse(CLI::App& app, const char* name, int argc, char** argv) {
+  app.allow_extras();
+  try {
+    app.parse(argc, argv);
+    refuse_extras(app, name);
+    return {};
+  } catch (const CLI::Success& e) {
+    app.exit(e);  // prints the help
+    check_output(name);
+    return 0;
+  } catch (const CLI::ParseError& e) {
+    std::fprintf(stderr, "%s: %s; --help lists the flags\n", name, e.what());
+  } catch (const lpf::ValueError& e) { std::fprintf(stderr, "%s: %s\n", name, e.what()); }
+  return 2;
+}
+
+/// ValueError if a flag was given and has no effect, `used` being false: "--gamma has no effect: …".
+inline void refuse_unused(const CLI::App& app, const char* name, const std::string& flag, bool used,
+                          const std::string& reason) {
+  lpf::check(used || app.count(flag) == 0, name, flag, " has no effect: ", reason);
+}
+
 /// Parses the arguments and calls work(command), which returns nothing or an exit code; `command` is the command
-/// line, for reports. Errors are printed as "NAME: message". Returns the exit code: 0, 1 after an error, CLI11's
-/// after arguments that it refuses.
+/// line, for reports. Errors are printed as "NAME: message". Returns the exit code: 0, 1 after an error, 2 after a
+/// command line that is refused.
 template <class Work>
 int run(CLI::App& app, const char* name, int argc, char** argv, Work work) {
   open_standard_streams();
-  app.allow_extras();
   try {
-    try {
-      app.parse(argc, argv);
-    } catch (const CLI::ParseError& e) {
-      const int code = app.exit(e);  // prints the help, or the error
-      if (code == 0) check_output(name);
-      return code;
-    }
-    refuse_extras(app, name);
+    if (const auto code = parse(app, name, argc, argv)) return *code;
     std::string command = name;
     for (int i = 1; i < argc; ++i) command += lpf::concat(" ", argv[i]);
     int code = 0;

@@ -235,7 +235,8 @@ void run(const Options& o, const std::string& command) {
                      format_fixed(s.reaction(m), 3)});
     for (std::size_t m = 0; m < shown.size(); ++m)
       curves.push_back({.name = shown[m].title, .x = s.x, .y = s.normalized(m)});
-    std::printf("\n%s\n%s%s\n", s.title.c_str(), table.to_string().c_str(), verdict.c_str());
+    std::printf("\n%s\n%s%s\n", s.title.c_str(), table.to_string(terminal_columns()).c_str(),
+                verdict.c_str());
     report.section(s.title, verdict)
         .figure(plot::line_chart(curves, {.title = "Each measure over its largest value",
                                           .x = {.title = s.axis},

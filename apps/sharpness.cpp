@@ -6,6 +6,7 @@
 //   sharpness a.safetensors --compare b.safetensors     two models, the same noise, paired differences
 //
 // --json writes the numbers, --plot a page with the spectrum, the profile and the layers.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <lpf/data/sets/cifar.hpp>
@@ -221,10 +222,11 @@ void write_plot(const std::string& path, const Options& o, const sharpness::Repo
 
 void print(const sharpness::Report& report) {
   std::printf("training loss %s\n\n%s\n", format_general(report.loss).c_str(),
-              table_of(report).to_string().c_str());
+              table_of(report).to_string(terminal_columns()).c_str());
   for (const auto& m : report.measurements) {
     const sharpness::QuantityInfo& d = sharpness::quantity(m.name);
-    std::printf("%s: %s.\n", d.title.c_str(), d.sentence.c_str());
+    for (const std::string& line : wrapped_text(concat(d.title, ": ", d.sentence, "."), terminal_columns()))
+      std::printf("%s\n", line.c_str());
     if (!m.note.empty()) std::printf("    no value: %s\n", m.note.c_str());
   }
   if (!report.eigenpairs.empty()) {
@@ -282,7 +284,8 @@ void run(const Options& o, const std::string& command) {
     table.add_row({sharpness::quantity(d.name).title, format_general(d.a, 5), format_general(d.b, 5),
                    with_error(d.value, d.standard_error),
                    std::isnan(d.data_error) ? "–" : format_general(d.data_error, 2)});
-  std::printf("\nThe same noise for both, differences paired draw by draw:\n%s", table.to_string().c_str());
+  std::printf("\nThe same noise for both, differences paired draw by draw:\n%s",
+              table.to_string(terminal_columns()).c_str());
 }
 
 }  // namespace
@@ -324,6 +327,15 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 1024));
   return program::run(app, "sharpness", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
+    const auto refuse_unused = [&](const char* flag, bool used, const char* reason) {
+      program::refuse_unused(app, "sharpness", flag, used, reason);
+    };
+    const auto measures = [&](const char* name) {
+      return o.measures.empty() || std::find(o.measures.begin(), o.measures.end(), name) != o.measures.end();
+    };
+    refuse_unused("--seed", o.samples > 0 || o.train, "it chooses --samples and the weights of --train");
+    refuse_unused("--initial", measures("pac_bayes"), "--measures does not name pac_bayes");
+    refuse_unused("--blocks", measures("low_pass"), "--measures does not name low_pass");
     run(o, command);
   });
 }

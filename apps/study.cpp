@@ -116,6 +116,10 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 1024));
   return program::run(app, "study", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
+    for (const char* flag : {"--shard", "--limit"})
+      program::refuse_unused(app, "study", flag, !o.merge_only, "--merge-only trains nothing");
+    for (const char* flag : {"--out", "--limit", "--merge", "--resamples", "--gate", "--merge-only"})
+      program::refuse_unused(app, "study", flag, !o.dry_run, "--dry-run trains nothing and writes nothing");
     run(o, command);
   });
 }

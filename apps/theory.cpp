@@ -61,7 +61,7 @@ void run(const Options& o, const std::string& command) {
     std::printf("\n%s\n%s\n", s.title.c_str(), s.text.c_str());
     report.section(s.title, s.text);
     for (const auto& [caption, table] : s.tables) {
-      std::printf("\n%s\n%s", caption.c_str(), table.to_string().c_str());
+      std::printf("\n%s\n%s", caption.c_str(), table.to_string(terminal_columns()).c_str());
       report.table(table, caption);
     }
     for (const auto& [file, picture] : s.pictures) {

@@ -45,21 +45,23 @@ std::string described(const char* name, const char* meaning) {
 
 // One flag per setting; `given` collects those used.
 void add_settings(CLI::App& app, Given& given) {
-  const Settings s;
+  const Settings s = experiment::paper({});
   experiment::for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
     using T = std::remove_cvref_t<decltype(value)>;
     const std::string key = name, flag = key == "M" ? "-M,--M" : "--" + key;
     if constexpr (std::is_same_v<T, bool>) {
       app.add_flag_function(
           flag + ",!--no-" + key,
-          [&given, key](std::int64_t count) { given[key] = count > 0 ? "true" : "false"; }, meaning);
+          [&given, key](std::int64_t count) { given[key] = count > 0 ? "true" : "false"; },
+          concat(meaning, value ? " (on)" : " (off)"));
     } else {
       const char* type = std::is_same_v<T, std::string> || std::is_same_v<T, experiment::Milestones> ? "TEXT"
                          : std::is_integral_v<T>                                                     ? "INT"
                                                  : "FLOAT";
       app.add_option_function<std::string>(
              flag, [&given, key](const std::string& text) { given[key] = text; }, described(name, meaning))
-          ->type_name(type);
+          ->type_name(type)
+          ->default_str(experiment::detail::setting_text(value));
     }
   });
 }
@@ -99,7 +101,7 @@ void print_recipes() {
          lpf ? std::to_string(s.M) : "", lpf ? format_general(s.gamma) : "",
          lpf ? format_general(s.alpha) : ""});
   }
-  std::printf("%s", table.to_string().c_str());
+  std::printf("%s", table.to_string(terminal_columns()).c_str());
 }
 
 void print_optimizers() {
@@ -110,13 +112,13 @@ void print_optimizers() {
     for (const auto& name : m.settings) settings += (settings.empty() ? "" : ", ") + name;
     table.add_row({m.name, m.description, settings});
   }
-  std::printf("%s", table.to_string().c_str());
+  std::printf("%s", table.to_string(terminal_columns()).c_str());
 }
 
 void print_models() {
   TextTable table({"model", "", "width"}, {.align = {Align::left, Align::left, Align::left}});
   for (const auto& m : models::list()) table.add_row({m.name, m.description, m.width});
-  std::printf("%s", table.to_string().c_str());
+  std::printf("%s", table.to_string(terminal_columns()).c_str());
 }
 
 void print_dry_run(const Settings& s) {
@@ -125,7 +127,7 @@ void print_dry_run(const Settings& s) {
   for (const auto& p : e.parts)
     parts.add_row({p.name, std::to_string(p.tensors), std::to_string(p.parameters)});
   parts.add_rule().add_row({"all", "", std::to_string(e.parameters)});
-  std::printf("%s\n\n%s", experiment::title_of(s).c_str(), parts.to_string().c_str());
+  std::printf("%s\n\n%s", experiment::title_of(s).c_str(), parts.to_string(terminal_columns()).c_str());
   const auto mb = [](double x) { return concat(format_fixed(x, x < 10 ? 1 : 0), " MB"); };
   TextTable table({"it takes", ""}, {.align = {Align::left, Align::left}});
   table.add_row({"parameters, gradient, state", concat(e.vectors, " × ", mb(e.vector_mb))});
@@ -144,7 +146,7 @@ void print_dry_run(const Settings& s) {
                  concat(e.steps, " steps, ", format_duration(static_cast<double>(e.steps) * e.loaded_seconds),
                         ", and ", format_duration(e.evaluation_seconds), " for the evaluation")});
   table.add_row({concat("the run, ", s.epochs, " epochs"), format_duration(e.run_seconds)});
-  std::printf("\n%s", table.to_string().c_str());
+  std::printf("\n%s", table.to_string(terminal_columns()).c_str());
   if (e.measured_batch < s.batch)
     std::printf("Extrapolated from steps of %lld images.\n", static_cast<long long>(e.measured_batch));
 }
@@ -171,10 +173,10 @@ int train(distributed::Communicator& world, const Options& o, const Settings& s,
         outcome.history.size() + 1, o.out.c_str());
     return 128 + stop.received();
   }
-  const auto& best = experiment::best_epoch(outcome.history);
-  std::printf("best epoch %lld: test error %s %%, test loss %s; curves: %s/report.html\n",
-              static_cast<long long>(best.epoch), format_fixed(best.test_error, 2).c_str(),
-              format_general(best.test_loss).c_str(), o.out.c_str());
+  const auto& result = experiment::result_epoch(outcome.history);
+  std::printf("%s: test error %s %%, test loss %s; curves: %s/report.html\n",
+              experiment::name_of_result(result).c_str(), format_fixed(result.test_error, 2).c_str(),
+              format_general(result.test_loss).c_str(), o.out.c_str());
   return 0;
 }
 
@@ -200,7 +202,10 @@ int work(distributed::Communicator& world, Options o, const Given& given, const 
 int main(int argc, char** argv) {
   Options o;
   Given given;
-  CLI::App app("Trains a network of the LPF-SGD paper. What is not given has the paper's value.");
+  CLI::App app(
+      "Trains a network of the LPF-SGD paper. The defaults shown are those of LPF-SGD on the digits; another "
+      "data "
+      "set, network or optimizer has the paper's values.");
   add_settings(app, given);
   app.add_option("--recipe", o.recipe, "settings of a row of the paper's tables, by name");
   app.add_flag("--recipes", o.recipes, "list the recipes, with the published errors");
@@ -208,7 +213,8 @@ int main(int argc, char** argv) {
   app.add_flag("--models", o.models, "list the networks");
   app.add_option("--out", o.out, "folder of the results; otherwise runs/ and a name of the main settings");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
-      ->check(CLI::Range(0, 1024));
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   app.add_option("--deadline", o.deadline,
                  "under mpirun: seconds that processes wait for one that does not answer")
       ->check(CLI::Range(0.1, 1e6))

@@ -18,6 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "../apps/program.hpp"
+
 namespace lpf::benchmark {
 
 /// A child process that answers each request line with one line.

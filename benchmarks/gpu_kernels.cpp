@@ -263,7 +263,7 @@ int run(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--json", o.json, "write all figures to this file");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = program::parse(app, "gpu_kernels", argc, argv)) return *code;
   check(o.replicas <= o.batch, "gpu_kernels", "--replicas ", o.replicas,
         " needs as many images, and --batch is ", o.batch);
   set_default_device(Device::cuda());

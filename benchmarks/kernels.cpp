@@ -109,7 +109,7 @@ int run(int argc, char** argv) {
                  "a row is compared with the peak if its quartiles lie at most this share apart")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = program::parse(app, "kernels", argc, argv)) return *code;
   const int all = num_threads();
   nlohmann::json records = nlohmann::json::array();
   for (const int threads : all > 1 ? std::vector{1, all} : std::vector{1}) {

@@ -64,7 +64,7 @@ int run(int argc, char** argv) {
   app.add_option("--threads", o.threads, "number of threads; 0: all")->check(CLI::NonNegativeNumber);
   app.add_option("--json", o.json, "write all figures to this file");
   app.add_option("--peer", o.peer, "a Python with PyTorch, to run the same beside it");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = program::parse(app, "measure", argc, argv)) return *code;
   set_num_threads(o.threads);
   o.threads = num_threads();
 

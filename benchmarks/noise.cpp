@@ -118,7 +118,7 @@ int run(int argc, char** argv) {
   app.add_option("--device", device, "where they are drawn")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = program::parse(app, "noise", argc, argv)) return *code;
   device == "cuda" ? measure_gpu() : measure_cpu();
   return 0;
 }

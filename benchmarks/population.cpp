@@ -155,7 +155,7 @@ int run(int argc, char** argv) {
   app.add_option("--json", o.json, "write all figures to this file");
   app.add_option("--peer", o.peer, "a Python with PyTorch, to run the same beside it");
   app.add_option("--runs-of", o.runs_of, "internal: a process of separate runs")->group("");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = program::parse(app, "population", argc, argv)) return *code;
   set_num_threads(o.threads);
   o.threads = num_threads();
   if (!o.runs_of.empty()) return serve_runs(o);

@@ -443,7 +443,7 @@ int run(int argc, char** argv) {
   app.add_flag("--tune", o.tune,
                "on a GPU, time cuDNN's algorithms and take the fastest, deterministic or not; the peer too");
   app.add_option("--memory-of", o.memory_of, "internal: the memory of one row")->group("");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto code = program::parse(app, "step", argc, argv)) return *code;
   if (o.device == "cuda") set_default_device(Device::cuda());
   if (o.nets.empty()) o.nets = default_networks(o.device == "cuda");
   const Precision precision(o.precision);

@@ -61,7 +61,7 @@ inline void print_table(const Options& o, const std::vector<Run>& runs, double n
   const std::string what =
       noise == 0 ? "Clean labels"
                  : concat(format_fixed(100 * noise, 0), " % of the training labels drawn at random");
-  std::printf("\n%s, %d seeds\n%s", what.c_str(), o.seeds, table.to_string().c_str());
+  std::printf("\n%s, %d seeds\n%s", what.c_str(), o.seeds, table.to_string(terminal_columns()).c_str());
   report.section(what).table(table, concat("Mean over ", o.seeds, " seeds."));
 
   std::vector<plot::Series> losses, errors, slices;

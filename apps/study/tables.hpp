@@ -88,7 +88,7 @@ class Tables {
     return shown(i);
   }
   void show(const std::string& heading, const std::string& words, const TextTable& table) {
-    std::printf("\n%s\n%s\n%s", heading.c_str(), words.c_str(), table.to_string().c_str());
+    std::printf("\n%s\n%s\n%s", heading.c_str(), words.c_str(), table.to_string(terminal_columns()).c_str());
     report_.section(heading, words).table(table);
   }
 

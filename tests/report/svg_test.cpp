@@ -157,7 +157,7 @@ TEST_CASE("empty charts, single points, constants are fine") {
   }
 }
 
-TEST_CASE("on a log axis what is not positive is a gap, and a band leaves at the bottom") {
+TEST_CASE("on a log axis what is not positive is a gap") {
   const std::vector<double> x{1, 2, 3, 4, 5};
   const Series s{.x = x, .y = {1, .1, 0, .1, .2}, .low = {.5, -.1, 0, .01, .1}, .high = {2, .3, .2, .2, .3}};
   const std::string svg = line_chart({s}, {.y = {.scale = Scale::log}}).markup;
@@ -302,4 +302,41 @@ TEST_CASE("a matrix is cells with names") {
   CHECK_THROWS_AS(matrix_chart(values, rows, {}), ValueError);
   CHECK_THROWS_AS(matrix_chart({}, {}, columns), ValueError);
   CHECK_THROWS_AS(matrix_chart({{std::vector<double>{1}}}, {{"r"}}, columns), ValueError);
+}
+
+TEST_CASE("lines that coincide are dashed in turn and named; others are not") {
+  const std::vector<double> x{0, 1, 2, 3};
+  const Series a{.name = "LPF", .x = x, .y = {1, .5, .2, .1}};
+  const Series b{.name = "trace", .x = x, .y = {1, .5, .2, .1001}};
+  const Series c{.name = "other", .x = x, .y = {1, .9, .8, .7}};
+  const std::string svg = line_chart({a, b, c}).markup;
+  CHECK(well_formed(svg));
+  CHECK(svg.find(">LPF = trace<") != std::string::npos);
+  CHECK(count(svg, "stroke-dasharray=\"9 9.0\"") == 2);
+  CHECK(count(svg, "stroke-dashoffset=\"-9.0\"") == 1);
+  CHECK(line_chart({a, c}).markup.find("dasharray") == std::string::npos);
+  const Series point{.name = "a", .x = {1}, .y = {1}}, other{.name = "b", .x = {1}, .y = {1}};
+  CHECK(line_chart({point, other}).markup.find("dasharray") == std::string::npos);  // of one point no line
+}
+
+TEST_CASE("on a log axis a band that reaches zero is as wide below the line as above") {
+  const auto band = [](double low) {
+    const Series s{.name = "s", .x = {0, 1}, .y = {10, 10}, .low = {low, low}, .high = {40, 40}};
+    const Series range{.x = {0, 1}, .y = {.1, 1000}};
+    const std::string svg = line_chart({s, range}, {.y = {.scale = Scale::log}}).markup;
+    const std::size_t at = svg.find("<path d=\"M", svg.find("fill-opacity=\".16\""));
+    return svg.substr(at, svg.find("z\"", at) - at);
+  };
+  CHECK(band(-1) == band(2.5));  // 10·10/40
+  CHECK(band(0) == band(2.5));
+  CHECK(band(5) != band(2.5));
+}
+
+TEST_CASE("a wide chart has a narrow one of the same for phones") {
+  const Svg wide = line_chart({{.name = "s", .x = {0, 1}, .y = {0, 1}}}, {.title = "T"});
+  CHECK(well_formed(wide.narrow));
+  CHECK(wide.narrow.find("viewBox=\"0 0 380") != std::string::npos);
+  CHECK(wide.narrow.find(">T<") != std::string::npos);
+  const Series s{.x = {0, 1}, .y = {0, 1}};
+  CHECK(line_chart({s}, {.width = 400}).narrow.empty());
 }

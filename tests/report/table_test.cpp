@@ -116,3 +116,45 @@ TEST_CASE("tables refuse what does not fit") {
   CHECK_THROWS_WITH_AS(table.add_row({"1"}), "[TextTable] row has 1 cells, the header has 2 columns",
                        ShapeError);
 }
+
+static std::size_t widest_line(const std::string& text) {
+  std::size_t widest = 0;
+  for (std::size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1)
+    widest = std::max(widest, display_width(std::string_view(text).substr(at, end - at)));
+  return widest;
+}
+
+TEST_CASE("in a narrow terminal names are broken into lines, and then columns go into further tables") {
+  TextTable table(
+      {"configuration", "best epoch, test error, %", "last epoch, test error, %", "training loss"});
+  table.add_row({"lpf-sgd", "4.10 ± 0.25", "4.35 ± 0.30", "0.0123"})
+      .add_row({"sgd", "5.10", "5.35", "0.0023"});
+  CHECK(table.to_string(200) == table.to_string());
+  CHECK(table.to_string(widest_line(table.to_string())) == table.to_string());
+  const std::string sixty = table.to_string(60);
+  CHECK(widest_line(sixty) <= 60);
+  CHECK(sixty.find("best epoch,") != std::string::npos);
+  CHECK(sixty.find("best epoch, test error, %") == std::string::npos);
+  CHECK(sixty.find("lpf-sgd") == sixty.rfind("lpf-sgd"));  // one table
+  const std::string forty = table.to_string(40);
+  CHECK(widest_line(forty) <= 40);
+  CHECK(forty.find("lpf-sgd") != forty.rfind("lpf-sgd"));
+  for (const char* cell : {"4.10 ± 0.25", "4.35 ± 0.30", "0.0123", "5.35", "0.0023"})
+    CHECK(forty.find(cell) != std::string::npos);
+  CHECK(widest_line(table.to_string(1)) > 1);  // no cell is cut
+  CHECK(TextTable({"only"}).add_row({"one column"}).to_string(6) == "only\n──────\none\ncolumn\n");
+}
+
+TEST_CASE("definitions and texts are broken between words") {
+  CHECK(wrapped_text("one two three", 100) == std::vector<std::string>{"one two three"});
+  CHECK(wrapped_text("one two three", 7) == std::vector<std::string>{"one two", "three"});
+  CHECK(wrapped_text("unbreakable ±±", 4) == std::vector<std::string>{"unbreakable", "±±"});
+  CHECK(wrapped_text("a\nb", 10) == std::vector<std::string>{"a b"});
+  CHECK(definitions_text({{"loss", "the mean"}, {"error", "misread"}}, 80) ==
+        "loss   the mean\nerror  misread\n");
+  const std::string words = "images of the test set that are misread, in per cent of all";
+  const std::string narrow = definitions_text({{"test error", words}, {"x", "y"}}, 40);
+  CHECK(widest_line(narrow) <= 40);
+  CHECK(narrow.find("\n            ") != std::string::npos);  // below the meaning
+  CHECK(widest_line(definitions_text({{"a long name of a column", words}}, 30)) <= 30);
+}

@@ -45,10 +45,10 @@ class Programs(unittest.TestCase):
     def call(self, *command, **options):
         return call(*command, cwd=self.dir, **options)
 
-    def refused(self, *command, says, **options):
-        """An error of the program's own, within seconds, with these words."""
+    def refused(self, *command, says, code=1, **options):
+        """An error of the program's own, within seconds, with these words; code 2 for the command line's."""
         done = self.call(*command, **options)
-        self.assertEqual(done.returncode, 1, (command, done.stdout, done.stderr))
+        self.assertEqual(done.returncode, code, (command, done.stdout, done.stderr))
         self.assertTrue(done.stderr.splitlines()[-1].startswith(command[0] + ": "), done.stderr)
         for words in [says] if isinstance(says, str) else says:
             self.assertIn(words, done.stderr)
@@ -115,14 +115,31 @@ class Programs(unittest.TestCase):
 
     def test_two_dashes_end_the_flags(self):
         for program in ["augment", "digits", "estimators", "landscape", "quadratics", "study", "theory", "train"]:
-            self.refused(program, "--", "--seed", says="no place for '--seed'")
+            self.refused(program, "--", "--seed", says="no place for '--seed'", code=2)
         self.succeeds("train", "--models", "--")
         self.short_run("./-run")
         self.assertIn("sgd", self.succeeds("compare", "--", "-run"))
         self.refused("compare", "--", "--out", says="no run to compare")
         self.refused("sharpness", "--", "--json", says="--json")
-        self.refused("train", "--epohcs", 3, says="did you mean '--epochs'")
-        self.refused("sharpness", "x", "--drws", 3, says="did you mean '--draws'")
+        self.refused("train", "--epohcs", 3, says="did you mean '--epochs'", code=2)
+        self.refused("sharpness", "x", "--drws", 3, says="did you mean '--draws'", code=2)
+
+    def test_a_refused_command_line_is_code_2_and_names_the_program(self):
+        for program in programs:
+            first = {"compare": ["run"], "sharpness": ["file"]}.get(program, [])
+            self.refused(program, *first, "--nothing", says="there is no flag '--nothing'", code=2)
+            flag = {"augment": "--columns", "compare": "--out", "train": "--epochs"}.get(program, "--threads")
+            flag = "--draws" if program == "quadratics" else flag
+            self.refused(program, *first, flag, says=flag, code=2)
+        self.refused("digits", "--seeds", "many", says="--seeds", code=2)
+        self.refused("compare", says="runs", code=2)
+
+    def test_help_shows_defaults(self):
+        for program, flag, default in [("train", "--lr", "0.1"), ("train", "--dataset", "digits"),
+                                       ("digits", "--epochs", "60"), ("study", "--grid", "small"),
+                                       ("landscape", "--out", "out/landscape"), ("compare", "--out", "compare.html")]:
+            # CLI11 writes "--lr FLOAT=0.1", newer versions "--lr FLOAT [0.1]".
+            self.assertRegex(self.succeeds(program, "--help"), rf"{flag} [^\n]*(=|\[){re.escape(default)}", program)
 
     def test_one_run_has_a_folder(self):
         first = self.begin("train", "--epochs", "100000", "--train-samples", "200", "--out", "run")
@@ -193,9 +210,33 @@ class Programs(unittest.TestCase):
     def test_flags_without_effect(self):
         for flags, says in [(["--optimizer", "sgd", "--gamma", "0.1"], "--optimizer sgd does not use it"),
                             (["--optimizer", "adam", "--momentum", "0.9"], "--optimizer adam does not use it"),
-                            (["--milestones", "3"], "--schedule multistep"), (["--data", "x"], "built in"),
+                            (["--milestones", "3"], "--schedule multistep"),
+                            (["--lr-factor", "0.5"], "multistep and plateau"), (["--patience", "3"], "--schedule plateau"), (["--data", "x"], "built in"),
                             (["--weights-partial"], "needs --weights")]:
             self.refused("train", *flags, "--dry-run", says=["has no effect", says])
+        self.succeeds("train", "--schedule", "plateau", "--lr-factor", 0.5, "--patience", 3, "--dry-run")
+        for command, says in [(["digits", "--optimizer", "sgd", "--gamma", 0.1], "does not name lpf-sgd"),
+                              (["digits", "--optimizer", "lpf-sgd", "--rho", 0.1], "does not name sam"),
+                              (["digits", "--tune", "--alpha", 2], "--tune tries values of its own"),
+                              (["augment", "--size", 32], "without --data"),
+                              (["study", "--merge-only", "--limit", 2], "--merge-only trains nothing"),
+                              (["study", "--dry-run", "--out", "x"], "--dry-run"),
+                              (["sharpness", "x", "--seed", 1], "--samples"),
+                              (["sharpness", "x", "--measures", "low_pass", "--initial", "y"], "pac_bayes")]:
+            self.refused(*command, says=["has no effect", says])
+
+    def test_the_result_is_not_chosen_by_the_test_images(self):
+        self.succeeds("train", "--epochs", 8, "--train-samples", 200, "--optimizer", "sgd", "--lr", 0.02, "--out", "run")
+        log = [json.loads(line) for line in (self.dir / "run/log.jsonl").read_text().splitlines()]
+        out = self.succeeds("train", "--resume", "--out", "run")
+        self.assertIn(f"last epoch, 8: test error {log[-1]['test_error']:.2f} %", out)
+        out = self.succeeds("train", "--epochs", 8, "--train-samples", 200, "--validation", 100, "--optimizer", "sgd",
+                            "--out", "valid")
+        log = [json.loads(line) for line in (self.dir / "valid/log.jsonl").read_text().splitlines()]
+        best = min(log, key=lambda e: e["validation_error"])
+        self.assertIn(f"epoch {best['epoch']}, chosen by validation error: test error {best['test_error']:.2f} %", out)
+        page = (self.dir / "valid/report.html").read_text()
+        self.assertIn(f"{best['test_error']:.2f} % of the test images misread", page)
 
     def test_what_can_be_refused_is_refused_before_the_work(self):
         self.short_run()

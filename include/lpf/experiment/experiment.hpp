@@ -333,9 +333,12 @@ class Run {
   }
 
   std::string line_of(const Epoch& e) const {
+    const Epoch& best = best_epoch(history_);
     return concat("epoch ", e.epoch, ": training loss ", format_general(e.train_loss), ", test error ",
-                  detail::per_cent(e.test_error), ", best ",
-                  detail::per_cent(best_epoch(history_).test_error));
+                  detail::per_cent(e.test_error),
+                  std::isnan(best.validation_error)
+                      ? ""
+                      : concat(", at the best validation error so far ", detail::per_cent(best.test_error)));
   }
 
   void write(const Epoch& e) {

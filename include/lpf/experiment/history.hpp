@@ -54,6 +54,21 @@ inline const Epoch& best_epoch(const std::vector<Epoch>& history) {
   });
 }
 
+/// The epoch whose test error is a run's result: the one chosen on validation images, where there are some, or else the
+/// last one that was evaluated; never one chosen by the test error. ValueError if no epoch is finished.
+inline const Epoch& result_epoch(const std::vector<Epoch>& history) {
+  const Epoch& best = best_epoch(history);
+  if (!std::isnan(best.validation_error)) return best;
+  const auto last = std::find_if(history.rbegin(), history.rend(),
+                                 [](const Epoch& e) { return !std::isnan(e.test_error); });
+  return last == history.rend() ? history.back() : *last;
+}
+/// "epoch 40, chosen by validation error" or "last epoch, 60".
+inline std::string name_of_result(const Epoch& e) {
+  return std::isnan(e.validation_error) ? concat("last epoch, ", e.epoch)
+                                        : concat("epoch ", e.epoch, ", chosen by validation error");
+}
+
 namespace detail {
 
 /// A JSON text. The parser takes a zero byte for the end of the text: FormatError, as for what is no JSON.

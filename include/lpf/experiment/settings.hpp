@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/parse.hpp"
 #include "lpf/core/suggest.hpp"
 #include "lpf/io/file.hpp"
 #include "lpf/models/registry.hpp"
@@ -73,7 +74,8 @@ void for_each_setting(S& s, F f) {
   f("augment", s.augment, "of training images; each includes the one before it");
   f("image-size", s.image_size, "dataset folder: pictures are resized to this; 0: as they are");
   f("train-samples", s.train_samples, "training images, chosen by the seed; 0: all");
-  f("validation", s.validation, "images kept from training, by which the best epoch is chosen; 0: by test");
+  f("validation", s.validation,
+    "images kept from training, by which the result's epoch is chosen; 0: the last");
   f("label-noise", s.label_noise, "fraction of training labels drawn anew");
   f("data-noise", s.data_noise, "standard deviation of noise added to training pixels in [0, 1]");
   f("model", s.model, "the network");
@@ -180,11 +182,8 @@ void parse_into(T& value, std::string_view name, std::string_view text) {
     }
     value = std::move(all);
   } else {
-    T parsed{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
-    check(error == std::errc() && end == text.data() + text.size(), "train", "--", name, " needs ",
+    check(lpf::detail::parse_number(text, value), "train", "--", name, " needs ",
           std::is_integral_v<T> ? "a whole number" : "a number", ", got '", text, "'");
-    value = parsed;
   }
 }
 
@@ -233,9 +232,12 @@ inline std::string unused(const Settings& s, std::string_view name) {
   const bool of_methods = std::any_of(all.begin(), all.end(), [&](const auto& m) { return m.takes(name); });
   if (of_methods && !optim::info(s.optimizer).takes(name))
     return concat("--optimizer ", s.optimizer, " does not use it");
-  const bool milestones = name == "milestones" || name == "lr-factor";
-  if (milestones && s.schedule != "multistep")
-    return concat("it is for --schedule multistep, and this one is ", s.schedule);
+  const bool multistep = s.schedule == "multistep", plateau = s.schedule == "plateau";
+  if ((name == "milestones" && !multistep) || (name == "lr-factor" && !multistep && !plateau))
+    return concat("it is for --schedule multistep", name == "lr-factor" ? " and plateau" : "",
+                  ", and this one is ", s.schedule);
+  if (name == "patience" && !plateau)
+    return concat("it is for --schedule plateau, and this one is ", s.schedule);
   if (name == "data" && is_built_in(s.dataset)) return concat("--dataset ", s.dataset, " is built in");
   if (name == "image-size" && s.dataset != "folder")
     return concat("it is for --dataset folder, and this one is ", s.dataset);

@@ -1,6 +1,7 @@
 // Embedding layer.
 #pragma once
 
+#include "lpf/nn/layer_error.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/embedding.hpp"
 

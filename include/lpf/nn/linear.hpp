@@ -1,6 +1,7 @@
 // Fully connected layer.
 #pragma once
 
+#include "lpf/nn/layer_error.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/linear.hpp"
 

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "lpf/nn/layer_error.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/layer_norm.hpp"
 #include "lpf/ops/normalization.hpp"

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "lpf/nn/layer_error.hpp"
 #include "lpf/nn/parameter_store.hpp"
 #include "lpf/ops/rms_norm.hpp"
 

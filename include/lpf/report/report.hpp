@@ -92,7 +92,11 @@ class HTMLReport {
   }
   /// A chart with its caption.
   HTMLReport& figure(const plot::Svg& picture, std::string_view caption = "") {
-    add_figure("Figure", picture.markup, caption);
+    add_figure("Figure",
+               picture.narrow.empty() ? picture.markup
+                                      : concat("<div class=\"wide\">", picture.markup,
+                                               "</div><div class=\"narrow\">", picture.narrow, "</div>"),
+               caption);
     return *this;
   }
 
@@ -176,6 +180,8 @@ th:first-child,td:first-child{padding-left:0}
 th:last-child,td:last-child{padding-right:0}
 figure{margin:1.5rem 0}
 figure svg{display:block;width:100%;min-width:30rem}
+.wide svg,.narrow svg{min-width:0}
+.narrow{display:none}
 figcaption{margin-top:.5rem}
 pre{overflow-x:auto;margin:1rem 0;padding:.8rem 1rem;border:1px solid var(--lpf-rule);border-radius:6px}
 pre,code{font:.85rem/1.5 ui-monospace,"SF Mono",Consolas,"DejaVu Sans Mono",monospace}
@@ -185,6 +191,7 @@ dd{margin:0;color:var(--lpf-soft);overflow-wrap:anywhere}
 footer dl{border-top:1px solid var(--lpf-rule);margin:2rem 0 2.5rem;padding-top:1rem}
 footer dl div{display:flex;gap:1rem}
 footer dt{flex:none;width:5rem}
+@media screen and (max-width:36rem){.wide{display:none}.narrow{display:block}}
 @media (max-width:36rem){main dl{display:block}main dd{margin-bottom:.6rem}}
 @media print{figure,table{break-inside:avoid}h2{break-after:avoid}}
 )";

@@ -114,15 +114,18 @@ class SurfacePage {
 
   static std::string style() {
     return R"(
-body{margin:0;background:#fff;color:#1d242b;font:16px/1.6 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+:root{--paper:#fff;--ink:#1d242b;--soft:#56616c;--rule:#a5b0bb;color-scheme:light dark}
+@media (prefers-color-scheme:dark){:root{--paper:#14191e;--ink:#e8ecf0;--soft:#a5b0bb;--rule:#56616c}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.6 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:52rem;margin:0 auto;padding:2rem 1.25rem}
 h1{line-height:1.2}h2{margin-top:2.5rem}
-canvas{width:100%;touch-action:none;display:block;border:1px solid #dde2e7;border-radius:6px}
+canvas{width:100%;touch-action:pan-y;display:block;border:1px solid var(--rule);border-radius:6px}
 .bar{display:flex;flex-wrap:wrap;gap:.4rem;margin-bottom:.5rem;align-items:center}
-.bar input{flex:1}
-button{font:inherit;padding:.15rem .7rem;border:1px solid #a5b0bb;border-radius:4px;background:#fff;color:inherit}
+.bar input{flex:1;min-width:6rem}
+button{font:inherit;padding:.15rem .7rem;border:1px solid var(--rule);border-radius:4px;background:var(--paper);color:inherit}
 button[aria-pressed=true]{background:#1c56be;color:#fff}
-.say,footer{color:#56616c;font-size:.9rem}
+.say,footer{color:var(--soft);font-size:.9rem;overflow-wrap:anywhere}
 )";
   }
 
@@ -131,6 +134,10 @@ button[aria-pressed=true]{background:#1c56be;color:#fff}
 const stops=[[68,1,84],[71,44,122],[59,81,139],[44,113,142],[33,144,141],[39,173,129],[92,200,99],[170,220,50],[253,231,37]];
 function viridis(t,light){const p=Math.min(Math.max(t,0),1)*8,i=Math.min(7,Math.floor(p));
   return 'rgb('+[0,1,2].map(c=>Math.round(light*(stops[i][c]+(p-i)*(stops[i+1][c]-stops[i][c])))).join(',')+')';}
+const dark=window.matchMedia('(prefers-color-scheme: dark)'),still=window.matchMedia('(prefers-reduced-motion: reduce)');
+const tone=name=>getComputedStyle(document.documentElement).getPropertyValue('--'+name).trim();
+const short=v=>{const a=Math.abs(v);return v===0?'0':a>=1e4||a<1e-3?v.toExponential(1):String(+v.toPrecision(3));};
+function redraw(draw){window.addEventListener('resize',draw);dark.addEventListener('change',draw);draw();}
 function parts(id){const e=document.getElementById(id),canvas=e.querySelector('canvas');
   return {bar:e.querySelector('.bar'),canvas,say:e.querySelector('.say'),g:canvas.getContext('2d')};}
 function size(f,ratio){const w=f.canvas.clientWidth,d=window.devicePixelRatio||1;
@@ -143,6 +150,10 @@ function surfaces(id,all){
   for(const s of all)for(const v of s.z)if(v!==null){least=Math.min(least,v);most=Math.max(most,v);}
   const buttons=all.map((s,k)=>button(f,s.name,()=>{shown=k;draw();}));
   const scale=button(f,'logarithmic height',()=>{log=!log;draw();});
+  const closer=by=>{zoom=Math.min(4,Math.max(.4,zoom*by));draw();};
+  button(f,'+',()=>closer(1.25)).setAttribute('aria-label','nearer');
+  button(f,'−',()=>closer(.8)).setAttribute('aria-label','farther');
+  const hint='Drag to turn, + and − (or Ctrl and the wheel) to come nearer, hover to read. The ring is the least loss shown.';
   const height=v=>log?Math.log(Math.max(v??most,1e-6)):v??most;
   const low=()=>height(least),high=()=>height(most);
   function draw(){
@@ -151,7 +162,7 @@ function surfaces(id,all){
     g.clearRect(0,0,w,h);
     const project=(x,y,z)=>{x-=.5;y-=.5;z=.7*(z-.5);
       const u=Math.cos(turn)*x-Math.sin(turn)*y,v=Math.sin(turn)*x+Math.cos(turn)*y,
-        up=v*Math.cos(tilt)+z*Math.sin(tilt),depth=z*Math.cos(tilt)-v*Math.sin(tilt),k=3/(3-depth)*zoom*.62*h;
+        up=v*Math.cos(tilt)+z*Math.sin(tilt),depth=z*Math.cos(tilt)-v*Math.sin(tilt),k=3/(3-depth)*zoom*.48*h;
       return [w/2+k*u,h/2-k*up,depth];};
     const place=(i,j)=>project(i/(nx-1),j/(ny-1),(height(s.z[j*nx+i])-lo)/span);
     const p=[];for(let j=0;j<ny;j++)for(let i=0;i<nx;i++)p.push(place(i,j));
@@ -166,6 +177,12 @@ function surfaces(id,all){
       const light=.45+.55*Math.max(0,(dx-dy+2)/Math.sqrt(6*(dx*dx+dy*dy+1)));
       g.beginPath();[k,k+1,k+nx+1,k+nx].forEach((q,n)=>n?g.lineTo(p[q][0],p[q][1]):g.moveTo(p[q][0],p[q][1]));
       g.closePath();g.fillStyle=g.strokeStyle=viridis((z[0]+z[1]+z[2]+z[3])/4,light);g.fill();g.stroke();}
+    axes(g,s,project);
+    const at=s.z.reduce((b,v,k)=>v!==null&&(b<0||v<s.z[b])?k:b,-1);
+    if(at>=0){const q=p[at];g.beginPath();g.arc(q[0],q[1],6,0,7);g.lineWidth=4;g.strokeStyle='#000';g.stroke();
+      g.lineWidth=2;g.strokeStyle='#fff';g.stroke();g.lineWidth=1;
+      g.fillStyle=tone('ink');g.textAlign='left';g.fillText('least loss '+short(s.z[at]),10,h-10);}
+    colours(g,w,h);
     if(s.path.length){g.beginPath();
       for(let i=0;i<s.path.length;i+=2){
         const a=(s.path[i]-s.x[0])/(s.x[nx-1]-s.x[0]),b=(s.path[i+1]-s.y[0])/(s.y[ny-1]-s.y[0]);
@@ -174,24 +191,40 @@ function surfaces(id,all){
         i?g.lineTo(q[0],q[1]):g.moveTo(q[0],q[1]);}
       g.strokeStyle='#da2a0b';g.lineWidth=2;g.stroke();g.lineWidth=1;}
   }
+  // Three edges of the box: x and y along the floor, the loss upwards, with the numbers at their ends.
+  function axes(g,s,project){
+    g.strokeStyle=tone('rule');g.fillStyle=tone('ink');g.font='12px system-ui,sans-serif';g.textAlign='center';
+    const edge=(a,b,from,to,name)=>{const p=project(...a),q=project(...b);
+      g.beginPath();g.moveTo(p[0],p[1]);g.lineTo(q[0],q[1]);g.stroke();
+      const at=(t,text)=>g.fillText(text,p[0]+t*(q[0]-p[0]),p[1]+t*(q[1]-p[1])+16);  // of two edges no end has two
+      at(.06,short(from));at(.94,short(to));at(.5,name);};
+    edge([0,0,0],[1,0,0],s.x[0],s.x[s.x.length-1],'x');edge([1,0,0],[1,1,0],s.y[0],s.y[s.y.length-1],'y');}
+  // The colours with their losses: one scale for all surfaces of the figure.
+  function colours(g,w,h){
+    const top=16,long=Math.min(200,.5*h),wide=12,left=w-wide-12;
+    for(let i=0;i<long;++i){g.fillStyle=viridis(1-i/long,1);g.fillRect(left,top+i,wide,1.5);}
+    g.strokeStyle=tone('rule');g.strokeRect(left,top,wide,long);
+    g.fillStyle=tone('ink');g.font='12px system-ui,sans-serif';g.textAlign='right';
+    const of=t=>log?Math.exp(low()+t*(high()-low())):low()+t*(high()-low());
+    for(let i=0;i<=4;++i)g.fillText(short(of(1-i/4)),left-6,top+long*i/4+4);
+    g.fillText('loss',left-6,top+long+20);g.textAlign='left';}
   f.canvas.onpointerdown=e=>{drag=[e.clientX,e.clientY];f.canvas.setPointerCapture(e.pointerId);};
   f.canvas.onpointerup=()=>{drag=null;};
-  f.canvas.onwheel=e=>{e.preventDefault();zoom=Math.min(4,Math.max(.4,zoom*Math.exp(-e.deltaY*.001)));draw();};
+  f.canvas.onwheel=e=>{if(e.ctrlKey){e.preventDefault();closer(Math.exp(-e.deltaY*.001));}};
   f.canvas.onpointermove=e=>{
     if(drag){turn+=(e.clientX-drag[0])*.01;tilt=Math.min(1.57,Math.max(0,tilt+(drag[1]-e.clientY)*.006));
       drag=[e.clientX,e.clientY];draw();return;}
     const r=f.canvas.getBoundingClientRect(),x=e.clientX-r.left,y=e.clientY-r.top;let best=-1,near=400;
     spots.forEach((q,k)=>{const d=(q[0]-x)**2+(q[1]-y)**2-q[2];if(d<near){near=d;best=k;}});
     const s=all[shown],n=s.x.length;
-    f.say.textContent=best<0?'Drag to turn, wheel to come nearer, hover to read.':
+    f.say.textContent=best<0?hint:
       'x '+s.x[best%n]+', y '+s.y[Math.floor(best/n)]+': loss '+s.z[best];};
-  f.say.textContent='Drag to turn, wheel to come nearer, hover to read.';
-  window.addEventListener('resize',draw);draw();
+  f.say.textContent=hint;redraw(draw);
 }
 
 function animation(id,a){
-  const f=parts(id),colors=['#1c56be','#da7a0b','#00a676'];let k=0,playing=true;
-  const play=button(f,'pause',()=>{playing=!playing;play.textContent=playing?'pause':'play';});
+  const f=parts(id),colors={SGD:['#1c56be','#7698ea'],'LPF-SGD':['#00a676','#35c98f']},more=['#da7a0b','#9d72a9'];let k=0,playing=!still.matches;
+  const play=button(f,playing?'pause':'play',()=>{playing=!playing;play.textContent=playing?'pause':'play';});
   const slider=document.createElement('input');slider.type='range';slider.min=0;slider.max=a.frames.length-1;slider.value=0;
   slider.setAttribute('aria-label','moment');
   slider.oninput=()=>{playing=false;play.textContent='play';k=+slider.value;draw();};f.bar.append(slider);
@@ -202,17 +235,17 @@ function animation(id,a){
     const value=(ys,x)=>{const p=(x-x0)/(x1-x0)*(a.x.length-1),i=Math.max(0,Math.min(a.x.length-2,Math.floor(p)));
       return ys[i]+(p-i)*(ys[i+1]-ys[i]);};
     const line=ys=>{g.beginPath();a.x.forEach((x,i)=>i?g.lineTo(X(x),Y(ys[i])):g.moveTo(X(x),Y(ys[i])));g.stroke();};
-    g.clearRect(0,0,w,h);g.lineWidth=1.5;g.strokeStyle='#a5b0bb';line(a.ghost);
-    g.lineWidth=2.5;g.strokeStyle='#1d242b';line(m.y);
+    g.clearRect(0,0,w,h);g.lineWidth=1.5;g.strokeStyle=tone('rule');line(a.ghost);
+    g.lineWidth=2.5;g.strokeStyle=tone('ink');line(m.y);
     g.font='14px system-ui,sans-serif';
-    m.paths.forEach((path,n)=>{g.fillStyle=g.strokeStyle=colors[n%3];g.lineWidth=1;
+    m.paths.forEach((path,n)=>{g.fillStyle=g.strokeStyle=colors[a.names[n]]?.[+dark.matches]??more[n%2];g.lineWidth=1;
       path.slice(-25).forEach((x,i,all)=>{g.globalAlpha=(i+1)/all.length*(i+1===all.length?1:.5);
         g.beginPath();g.arc(X(x),Y(value(a.ghost,x))-7,i+1===all.length?7:3,0,7);g.fill();});
       g.globalAlpha=1;g.fillText(a.names[n],30,24+20*n);});
     f.say.textContent=m.label;slider.value=k;
   }
   setInterval(()=>{if(playing){k=(k+1)%a.frames.length;draw();}},120);
-  window.addEventListener('resize',draw);draw();
+  redraw(draw);
 }
 )JS";
   }

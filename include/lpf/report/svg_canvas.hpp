@@ -26,12 +26,25 @@ struct ChartOptions {
   double height = 400;
 };
 
-/// A finished chart: an `svg` element, for a page or a file of its own.
+/// A finished chart: an `svg` element, for a page or a file of its own; and of a wide chart a narrow one of the same,
+/// which a page shows on a phone, where the wide one's text would be too small.
 struct Svg {
   std::string markup;
+  std::string narrow = {};
 };
 
 namespace detail {
+
+/// draw(options), and of a wide chart draw() for a phone.
+template <class Draw>
+Svg for_all_screens(const ChartOptions& options, Draw draw) {
+  Svg out = draw(options);
+  if (options.width <= 480) return out;
+  ChartOptions narrow = options;
+  narrow.width = 380, narrow.height = std::max(260.0, 0.75 * options.height);
+  out.narrow = draw(narrow).markup;
+  return out;
+}
 
 /// Text for XML and HTML: markup escaped; what XML forbids (control characters, invalid UTF-8) replaced.
 inline std::string escape(std::string_view text) {

@@ -226,13 +226,17 @@ class CategoryChart {
 /// ShapeError. The y axis is fitted to the data: set options.y.min = 0 where zero matters.
 inline Svg dot_chart(std::span<const std::string> categories, std::span<const Group> groups,
                      const ChartOptions& options = {}) {
-  return detail::CategoryChart(categories, groups, options, detail::Mark::dot).draw();
+  return detail::for_all_screens(options, [&](const ChartOptions& o) {
+    return detail::CategoryChart(categories, groups, o, detail::Mark::dot).draw();
+  });
 }
 
 /// A bar with its error bar for each group in each category; bars start at zero. Throws ShapeError.
 inline Svg bar_chart(std::span<const std::string> categories, std::span<const Group> groups,
                      const ChartOptions& options = {}) {
-  return detail::CategoryChart(categories, groups, options, detail::Mark::bar).draw();
+  return detail::for_all_screens(options, [&](const ChartOptions& o) {
+    return detail::CategoryChart(categories, groups, o, detail::Mark::bar).draw();
+  });
 }
 
 }  // namespace lpf::plot

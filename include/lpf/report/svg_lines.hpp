@@ -95,13 +95,64 @@ class XYChart {
     draw_x_axis();
     canvas_.open_clip(lines_ ? 1.5 : 6);
     for (std::size_t k = 0; k < all_.size() && lines_; ++k) draw_band(all_[k], legend_[k].color);
-    for (std::size_t k = 0; k < all_.size() && lines_; ++k) draw_line(all_[k], legend_[k].color);
+    for (std::size_t k = 0; k < all_.size() && lines_; ++k) draw_line(all_[k], legend_[k].color, dashes(k));
     for (std::size_t k = 0; k < all_.size(); ++k) draw_dots(all_[k], legend_[k].color);
     canvas_.close_clip();
+    if (lines_) name_coinciding();
     return canvas_.finish();
   }
 
  private:
+  /// The lines that coincide with line k, itself among them: at nine of ten points less than their width apart.
+  std::vector<std::size_t> coinciding(std::size_t k) const {
+    const auto coincide = [this](const Series& a, const Series& b) {
+      if (a.x != b.x || a.name.empty() || b.name.empty()) return false;
+      std::size_t points = 0, near = 0;
+      for (std::size_t i = 0; i < a.x.size(); ++i) {
+        if (!good(a, i) || !good(b, i)) continue;
+        ++points;
+        near += std::abs(canvas_.y(a.y[i]) - canvas_.y(b.y[i])) < 2 ? 1u : 0u;
+      }
+      return points > 1 && 10 * near >= 9 * points;
+    };
+    std::vector<std::size_t> out;
+    for (std::size_t j = 0; j < all_.size(); ++j)
+      if (j == k ||
+          (legend_[j].color < palette_size && legend_[k].color < palette_size && coincide(all_[j], all_[k])))
+        out.push_back(j);
+    return out;
+  }
+  std::string dashes(std::size_t k) const {
+    const std::vector<std::size_t> together = coinciding(k);
+    if (together.size() == 1)
+      return legend_[k].color >= palette_size ? " stroke-dasharray=\"6 4\" stroke-linecap=\"round\""
+                                              : " stroke-linecap=\"round\"";
+    const auto rank = static_cast<double>(std::find(together.begin(), together.end(), k) - together.begin());
+    const auto n = static_cast<double>(together.size());
+    return concat(" stroke-dasharray=\"9 ", px(9 * (n - 1)), "\" stroke-dashoffset=\"", px(-9 * rank), "\"");
+  }
+  /// The names of lines that coincide, beside them.
+  void name_coinciding() {
+    canvas_.open("ink", ink, "font-size=\"11.5\"");
+    for (std::size_t k = 0; k < all_.size(); ++k) {
+      const std::vector<std::size_t> together = coinciding(k);
+      if (together.size() == 1 || together.front() != k) continue;
+      std::string names;
+      for (const std::size_t j : together) names += (names.empty() ? "" : " = ") + all_[j].name;
+      const std::size_t i = all_[k].x.size() / 2;
+      if (!good(all_[k], i)) continue;
+      const Point p = at(all_[k].x[i], all_[k].y[i]);
+      const std::size_t before = i > 0 ? i - 1 : i;
+      const bool falls =
+          good(all_[k], before) && all_[k].y[before] > all_[k].y[i];  // the free side is then the right one
+      const double width = text_width(names, 11.5), room = canvas_.right - canvas_.left;
+      const double x = falls ? std::min(p.x + 8, canvas_.right - std::min(width, room))
+                             : std::max(p.x - 8, canvas_.left + std::min(width, room));
+      canvas_.text(x, std::max(p.y - 8, canvas_.top + 10), names, falls ? "" : "text-anchor=\"end\"");
+    }
+    canvas_.close();
+  }
+
   Extent extent(bool vertical) const {
     Extent out{.scale = vertical ? options_.y.scale : options_.x.scale};
     for (const Series& s : all_) {
@@ -110,7 +161,7 @@ class XYChart {
         if (!vertical && good(s, i)) out.add(s.x[i]);
         if (!vertical || !usable(s.x[i], options_.x.scale)) continue;
         out.add(s.y[i]);
-        if (!s.low.empty()) out.add(s.low[i]), out.add(s.high[i]);
+        if (!s.low.empty()) out.add(low_end(s, i)), out.add(s.high[i]);
       }
     }
     return out;
@@ -121,6 +172,12 @@ class XYChart {
         s.y.size() == s.x.size() && fits(s.low) && fits(s.high) && s.low.size() == s.high.size(), "plot",
         "series '", s.name, "' has ", s.x.size(), " x, ", s.y.size(), " y, ", s.low.size(), " low and ",
         s.high.size(), " high values: give each as many (low and high may be empty)");
+  }
+  /// The lower end of a band or error bar; on a log axis no further below y, by a factor, than the upper end is above.
+  double low_end(const Series& s, std::size_t i) const {
+    const bool bounded =
+        options_.y.scale == Scale::log && usable(s.y[i], Scale::log) && usable(s.high[i], Scale::log);
+    return bounded ? std::max(s.low[i], s.y[i] * (s.y[i] / s.high[i])) : s.low[i];
   }
   bool good(const Series& s, std::size_t i) const {
     return usable(s.x[i], options_.x.scale) && usable(s.y[i], options_.y.scale);
@@ -146,10 +203,12 @@ class XYChart {
     canvas_.open(color,
                  "fill=\"currentColor\" fill-opacity=\".16\" stroke=\"currentColor\" stroke-opacity=\".16\"");
     for (std::size_t i = 0; i <= s.low.size(); ++i) {
-      // On a log axis a band may extend below zero: it is clipped at the bottom.
       const bool here = i < s.low.size() && usable(s.x[i], options_.x.scale) && std::isfinite(s.low[i]) &&
                         usable(s.high[i], options_.y.scale) && s.low[i] <= s.high[i];
-      if (here) low.push_back(at(s.x[i], s.low[i])), high.push_back(at(s.x[i], s.high[i]));
+      if (here) {
+        low.push_back(at(s.x[i], low_end(s, i)));
+        high.push_back(at(s.x[i], s.high[i]));
+      }
       if (here || low.empty()) continue;
       canvas_.raw(concat("<path d=\"", path(thinned(high)), path(thinned(low), true, 'L'), "z\"/>"));
       low.clear(), high.clear();
@@ -157,10 +216,9 @@ class XYChart {
     canvas_.close();
   }
 
-  void draw_line(const Series& s, int color) {
+  void draw_line(const Series& s, int color, const std::string& dashes) {
     Run run;
-    canvas_.open(color, concat("stroke-width=\"2\" stroke-linejoin=\"round\" stroke-linecap=\"round\"",
-                               color >= palette_size ? " stroke-dasharray=\"6 4\"" : ""));
+    canvas_.open(color, concat("stroke-width=\"2\" stroke-linejoin=\"round\"", dashes));
     for (std::size_t i = 0; i <= s.x.size(); ++i) {
       if (i < s.x.size() && good(s, i)) {
         run.push_back(at(s.x[i], s.y[i]));
@@ -206,9 +264,12 @@ using XyChart [[deprecated("use XYChart")]] = XYChart;
 }  // namespace detail
 
 /// Lines through the points of each series in order, with a band if low and high are given; an isolated point
-/// between gaps is a dot. Up to 150 points per series have tooltips. Throws ShapeError.
+/// between gaps is a dot. Lines that coincide are dashed in turn, and named beside the line. On a log axis a band
+/// reaches no further below the line than above, by a factor: mean − sd may be 0 or less there. Up to
+/// 150 points per series have tooltips. Throws ShapeError.
 inline Svg line_chart(std::span<const Series> series, const ChartOptions& options = {}) {
-  return detail::XYChart(series, options, detail::Mark::line).draw();
+  return detail::for_all_screens(
+      options, [&](const ChartOptions& o) { return detail::XYChart(series, o, detail::Mark::line).draw(); });
 }
 inline Svg line_chart(std::initializer_list<Series> series, const ChartOptions& options = {}) {
   return line_chart(std::span(series.begin(), series.size()), options);
@@ -216,7 +277,8 @@ inline Svg line_chart(std::initializer_list<Series> series, const ChartOptions& 
 
 /// A dot per point, with an error bar if low and high are given. Throws ShapeError.
 inline Svg scatter_chart(std::span<const Series> series, const ChartOptions& options = {}) {
-  return detail::XYChart(series, options, detail::Mark::dot).draw();
+  return detail::for_all_screens(
+      options, [&](const ChartOptions& o) { return detail::XYChart(series, o, detail::Mark::dot).draw(); });
 }
 inline Svg scatter_chart(std::initializer_list<Series> series, const ChartOptions& options = {}) {
   return scatter_chart(std::span(series.begin(), series.size()), options);

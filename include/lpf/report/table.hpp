@@ -1,6 +1,9 @@
 // Text layout: display widths of UTF-8, numbers, mean ± standard deviation, tables with aligned columns.
 #pragma once
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -79,6 +82,47 @@ inline std::string_view clip_to_width(std::string_view text, std::size_t columns
     bytes += c.bytes;
   }
   return text.substr(0, bytes);
+}
+
+/// Columns of the terminal that standard output (or another file) is; where it is none, more than any line has.
+inline std::size_t terminal_columns(int file = STDOUT_FILENO) {
+  winsize size{};
+  if (::isatty(file) == 0) return std::numeric_limits<std::size_t>::max();
+  return ::ioctl(file, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+/// The text in lines of at most `columns` columns, broken between words; a longer word is a line of its own. Control
+/// characters, line breaks among them, become spaces. A text that fits is one line, as it is.
+inline std::vector<std::string> wrapped_text(std::string text, std::size_t columns) {
+  for (char& letter : text) letter = letter >= 0 && letter < ' ' ? ' ' : letter;
+  if (display_width(text) <= columns) return {text};
+  std::vector<std::string> lines(1);
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    const std::string word = text.substr(at, end - at);
+    if (!lines.back().empty() && display_width(lines.back()) + 1 + display_width(word) > columns)
+      lines.emplace_back();
+    lines.back() += (lines.back().empty() ? "" : " ") + word;
+    at = end + 1;
+  }
+  return lines;
+}
+
+/// Terms with their meanings, a line each and in a narrow terminal several, indented below the meaning.
+inline std::string definitions_text(const std::vector<std::pair<std::string, std::string>>& terms,
+                                    std::size_t columns = terminal_columns()) {
+  std::size_t indent = 0;
+  for (const auto& [term, meaning] : terms) indent = std::max(indent, display_width(term) + 2);
+  if (columns < indent + 24) indent = 4;  // then the meaning has lines of its own
+  std::string out;
+  for (const auto& [term, meaning] : terms) {
+    const bool own = display_width(term) + 2 > indent;
+    out += term + (own ? "\n" + std::string(indent, ' ') : std::string(indent - display_width(term), ' '));
+    bool first = true;
+    for (const std::string& line : wrapped_text(meaning, std::max<std::size_t>(columns - indent, 20)))
+      out += (std::exchange(first, false) ? "" : std::string(indent, ' ')) + line + '\n';
+  }
+  return out;
 }
 
 /// `decimals` digits after the point, independent of the locale: format_fixed(4.876, 2) is "4.88".
@@ -179,30 +223,77 @@ class TextTable {
     return numbers ? Align::right : Align::left;
   }
 
-  /// The table as text, each line ended by a newline, without indentation.
-  std::string to_string() const {
-    std::vector<std::size_t> widths;
-    std::size_t total = options_.gap * (header_.size() - 1);
+  /// The table as text, each line ended by a newline, without indentation. In a terminal of fewer columns than it needs,
+  /// the names of columns and cells of words are broken into lines, and if that is not enough the columns are printed in
+  /// several tables, each with the first column.
+  std::string to_string(std::size_t terminal = std::numeric_limits<std::size_t>::max()) const {
+    std::vector<std::size_t> widths, least;
     for (std::size_t c = 0; c < header_.size(); ++c) {
-      std::size_t width = display_width(header_[c]);
-      for (const auto& row : rows_) width = std::max(width, row.empty() ? 0 : display_width(row[c]));
-      widths.push_back(width);
-      total += width;
-    }
-    std::vector<bool> right;
-    for (std::size_t c = 0; c < header_.size(); ++c) right.push_back(align(c) == Align::right);
-
-    std::string out;
-    const auto add_line = [&](const std::vector<std::string>& cells) {
-      std::string line;
-      for (std::size_t c = 0; c < cells.size(); ++c) {
-        const std::string blanks(widths[c] - display_width(cells[c]), ' ');
-        std::string cell = cells[c];
-        for (char& letter : cell) letter = letter >= 0 && letter < ' ' ? ' ' : letter;  // no line breaks
-        line += (c ? std::string(options_.gap, ' ') : "") + (right[c] ? blanks + cell : cell + blanks);
+      widths.push_back(display_width(header_[c]));
+      least.push_back(longest_word(header_[c]));
+      for (const auto& row : rows_) {
+        if (row.empty()) continue;
+        widths[c] = std::max(widths[c], display_width(row[c]));
+        least[c] = std::max(least[c], align(c) == Align::left ? longest_word(row[c]) : display_width(row[c]));
       }
-      line.erase(line.find_last_not_of(' ') + 1);
-      out += line + '\n';
+    }
+    std::string out;
+    for (std::size_t first = 1, next = 1; first == 1 || first < header_.size(); first = next) {
+      std::vector<std::size_t> shown{0};
+      std::size_t total = least[0];
+      for (next = first; next < header_.size(); ++next) {
+        if (next > first && total + options_.gap + least[next] > terminal) break;
+        total += options_.gap + least[next];
+        shown.push_back(next);
+      }
+      std::vector<std::size_t> fitted =
+          least;  // and then wider, as far as there is space, the narrowest first
+      for (bool wider = true; wider && total < terminal;) {
+        std::size_t column = header_.size();
+        for (const std::size_t c : shown)
+          if (fitted[c] < widths[c] && (column == header_.size() || fitted[c] < fitted[column])) column = c;
+        wider = column < header_.size();
+        if (wider) ++fitted[column], ++total;
+      }
+      if (first > 1) out += '\n';
+      add_block(out, shown, fitted, total);
+      if (next >= header_.size()) break;
+    }
+    return out;
+  }
+
+ private:
+  static std::size_t longest_word(std::string_view text) {
+    std::size_t longest = 0;
+    for (std::size_t at = 0; at <= text.size();) {
+      const std::size_t end = std::min(text.find(' ', at), text.size());
+      longest = std::max(longest, display_width(text.substr(at, end - at)));
+      at = end + 1;
+    }
+    return longest;
+  }
+  /// Some columns, of these widths, as text.
+  void add_block(std::string& out, const std::vector<std::size_t>& columns,
+                 const std::vector<std::size_t>& widths, std::size_t total) const {
+    const auto add_line = [&](const std::vector<std::string>& cells) {
+      std::vector<std::vector<std::string>> lines;
+      std::size_t height = 1;
+      for (const std::size_t c : columns) {
+        lines.push_back(wrapped_text(cells[c], widths[c]));
+        height = std::max(height, lines.back().size());
+      }
+      for (std::size_t l = 0; l < height; ++l) {
+        std::string line;
+        for (std::size_t i = 0; i < columns.size(); ++i) {
+          const std::string cell = l < lines[i].size() ? lines[i][l] : "";
+          const std::string blanks(widths[columns[i]] - std::min(widths[columns[i]], display_width(cell)),
+                                   ' ');
+          line += (i ? std::string(options_.gap, ' ') : "") +
+                  (align(columns[i]) == Align::right ? blanks + cell : cell + blanks);
+        }
+        line.erase(line.find_last_not_of(' ') + 1);
+        out += line + '\n';
+      }
     };
     const auto add_rule = [&] {
       if (!options_.rules) return;
@@ -212,10 +303,7 @@ class TextTable {
     add_line(header_);
     add_rule();
     for (const auto& row : rows_) row.empty() ? add_rule() : add_line(row);
-    return out;
   }
-
- private:
   static bool is_blank(std::string_view cell) {
     return cell.empty() || cell == "–" || cell == "-" || cell == "nan" || cell == "inf" || cell == "-inf";
   }

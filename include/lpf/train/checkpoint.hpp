@@ -24,6 +24,7 @@
 #include <optional>
 #include <type_traits>
 
+#include "lpf/core/parse.hpp"
 #include "lpf/train/checkpoint_files.hpp"
 
 namespace lpf {
@@ -54,8 +55,7 @@ T value_of(std::string_view name, std::string_view text) {
     return text == "1";
   } else {
     T value{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    check(error == std::errc() && end == text.data() + text.size(), "checkpoint", "'", name, "' is '", text,
+    check(lpf::detail::parse_number(text, value), "checkpoint", "'", name, "' is '", text,
           "', which is no number of the type it is loaded into");
     return value;
   }
