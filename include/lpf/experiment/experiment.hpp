@@ -34,6 +34,7 @@
 #include "lpf/experiment/data_splits.hpp"
 #include "lpf/experiment/history.hpp"
 #include "lpf/experiment/ranks.hpp"
+#include "lpf/experiment/run_options.hpp"
 #include "lpf/experiment/run_report.hpp"
 #include "lpf/experiment/trainer.hpp"
 #include "lpf/io/output_folder.hpp"
@@ -44,22 +45,6 @@
 #include "lpf/train/metrics.hpp"
 
 namespace lpf::experiment {
-
-struct RunOptions {
-  std::string out;           ///< output folder
-  bool resume = false;       ///< resume the run in `out`, if there is one
-  std::string command = "";  ///< for the report
-  ProgressStyle progress = ProgressStyle::automatic;
-  bool graphs = true;               ///< on a GPU, capture and replay steps (CapturedStep): bit-identical
-  std::function<bool()> stop = {};  ///< called after each update: true saves and returns
-  distributed::Communicator* world = nullptr;  ///< the job that this process is a part of; null: one process
-};
-
-struct Outcome {
-  std::vector<Epoch> history;  ///< of the finished epochs
-  std::uint64_t updates = 0;
-  bool finished = false;
-};
 
 namespace detail {
 

@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "lpf/data/dataset.hpp"
-#include "lpf/ops/shape.hpp"
 #include "lpf/data/sets/idx.hpp"
+#include "lpf/ops/shape.hpp"
 
 namespace lpf {
 
