@@ -58,10 +58,10 @@ struct Segments {
 
 /// The standard deviation s of each row, [rows]: γ times its norm, or γ (isotropic).
 inline Tensor scales(const ParameterStore& params, const Segments& segments, const StepScalar& gamma) {
+  if (segments.norms.empty())  // isotropic
+    return expand(scalar(gamma, params.theta().options()), {segments.rows});
   // [reading 3]
-  const Tensor theta = params.theta();
-  if (segments.norms.empty()) return expand(scalar(gamma, theta.options()), {segments.rows});
-  const Tensor out = empty({segments.rows}, theta.options());
+  const Tensor theta = params.theta(), out = empty({segments.rows}, theta.options());
   theta.backend().filter_norms(theta.dtype(), segments.norms.data(), std::ssize(segments.norms), theta.raw(),
                                gamma, out.raw());
   return out;
