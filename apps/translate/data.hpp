@@ -113,8 +113,8 @@ inline Sentences read_sentences(const Settings& s) {
     check<IOError>(std::filesystem::is_directory(s.data), "translate", "'", s.data,
                    "' is no folder: check --data");
     const auto pair_of = [&](const char* begin, bool required) {
-      return std::pair(detail::file_in(s.data, begin, s.from, required),
-                       detail::file_in(s.data, begin, s.to, required));
+      return std::pair{detail::file_in(s.data, begin, s.from, required),
+                       detail::file_in(s.data, begin, s.to, required)};
     };
     out.train = read(pair_of("train", true));
     out.validation = read(pair_of("val", true));

@@ -35,9 +35,9 @@ class Translate(unittest.TestCase):
         self.assertEqual(done.returncode, 0, (flags, done.stderr.decode()))
         return done.stdout.decode()
 
-    def refused(self, *flags, says, **options):
+    def refused(self, *flags, says, code=1, **options):
         done = self.call(*flags, **options)
-        self.assertEqual(done.returncode, 1, (flags, done.stdout, done.stderr))
+        self.assertEqual(done.returncode, code, (flags, done.stdout, done.stderr))
         message = done.stderr.decode().splitlines()[-1]
         self.assertTrue(message.startswith("translate: "), message)
         for words in [says] if isinstance(says, str) else says:
@@ -173,7 +173,7 @@ class Translate(unittest.TestCase):
         self.refused(says=["github.com/multi30k/dataset", "--data numbers"])
 
     def test_flags(self):
-        for flags, says in [(["--optimizer", "lpf-adm"], "did you mean 'lpf-adam'"), (["--epohcs", 3], "--epochs"),
+        for flags, says in [(["--optimizer", "lpf-adm"], "did you mean 'lpf-adam'"),
                             (["--optimizer", "adam", "--gamma", 1], "--optimizer adam does not use it"),
                             (["--inner-lr", 1], "does not use it"), (["--from", "fr"], "has no effect"),
                             (["--epochs", 0], "--epochs must be from 1"), (["--lr", "x"], "--lr needs a number"),
@@ -183,6 +183,7 @@ class Translate(unittest.TestCase):
                             (["--resume", "--out", "none"], "'none' has no run"), (["--lr", "1e400"], "--lr needs a number")]:
             with self.subTest(flags=flags):
                 self.refused("--data", "numbers", *flags, says=says)
+        self.refused("--data", "numbers", "--epohcs", 3, says="--epochs", code=2)
         self.refused("--model", "none", input=b"", says="none/config.json")
         self.assertIn("Multi30k", self.succeeds("--help"))
 
