@@ -2,8 +2,13 @@
 // simd_noise.hpp calls where the processor has both. The same text, and so the same bits.
 #pragma once
 
+#include <algorithm>
+#include <type_traits>
+
 #include "lpf/backend/cpu/noise_vectors.hpp"
+#include "lpf/backend/cpu/row_range.hpp"
 #include "lpf/core/fma.hpp"
+#include "lpf/core/philox.hpp"
 
 #if LPF_NOISE_AT_RUN_TIME
 

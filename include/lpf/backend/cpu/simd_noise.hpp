@@ -11,16 +11,12 @@
 
 #include "lpf/backend/cpu/isa.hpp"
 #include "lpf/backend/cpu/noise_vectors.hpp"
+#include "lpf/backend/cpu/row_range.hpp"
 #include "lpf/core/gaussian.hpp"
 #include "lpf/core/philox.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
-
-/// Rows [begin, end) of a parameter: the part that one call perturbs.
-struct RowRange {
-  std::int64_t begin, end;
-};
 
 namespace noise {
 #include "lpf/backend/cpu/noise_sweep.inc"
