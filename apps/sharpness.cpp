@@ -12,6 +12,7 @@
 #include <lpf/data/sets/cifar.hpp>
 #include <lpf/data/sets/digits.hpp>
 #include <lpf/data/sets/idx.hpp>
+#include <lpf/data/sets/mnist1d.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/models/registry.hpp>
 #include <lpf/report/log.hpp>
@@ -42,14 +43,16 @@ TensorDataset load_data(const Options& o) {
   const auto colon = o.data.find(':');
   const std::string kind = o.data.substr(0, colon);
   const std::string place = colon == std::string::npos ? "" : o.data.substr(colon + 1);
-  check(kind == "digits" || !place.empty(), "sharpness", "--data ", kind, " needs a place: --data ", kind,
-        ":FOLDER");
+  const bool built_in = kind == "digits" || kind == "mnist1d";
+  check(built_in || kind == "idx" || kind == "cifar10" || kind == "cifar100", "sharpness",
+        "--data is digits, mnist1d, idx:FOLDER, cifar10:FOLDER or cifar100:FOLDER, got '", o.data, "'");
+  check(built_in || !place.empty(), "sharpness", "--data ", kind, " needs a place: --data ", kind, ":FOLDER");
   const auto whole = [&]() -> TensorDataset {
     if (kind == "digits") return digits({.flat = false, .normalize = o.normalize});
+    if (kind == "mnist1d") return mnist1d_images(Split::train);
     if (kind == "idx") return mnist(place, Split::train, {.normalize = o.normalize});
     if (kind == "cifar10") return cifar10(place, Split::train, {.normalize = o.normalize});
-    if (kind == "cifar100") return cifar100(place, Split::train, {.normalize = o.normalize});
-    fail("sharpness", "--data is digits, idx:FOLDER, cifar10:FOLDER or cifar100:FOLDER, got '", o.data, "'");
+    return cifar100(place, Split::train, {.normalize = o.normalize});
   }();
   if (o.samples == 0) return whole;
   check(o.samples <= whole.size(), "sharpness", "--samples ", o.samples, ", but the data have ",
@@ -301,7 +304,8 @@ int main(int argc, char** argv) {
   app.add_option("--width", o.model.width, "width of a ResNet; 0: its own")->check(CLI::Range(0, 100000));
   app.add_flag("!--no-batch-norm", o.batch_norm, "a ResNet without batch norm");
   app.add_flag("!--no-skip", o.model.skip, "a ResNet without skip connections");
-  app.add_option("--data", o.data, "training data: digits, idx:FOLDER, cifar10:FOLDER, cifar100:FOLDER");
+  app.add_option("--data", o.data,
+                 "training data: digits, mnist1d, idx:FOLDER, cifar10:FOLDER, cifar100:FOLDER");
   app.add_flag("--normalize", o.normalize, "normalise pixels by the set's mean and deviation");
   app.add_option("--samples", o.samples, "measure on so many, drawn at random; 0: all")
       ->check(CLI::NonNegativeNumber);

@@ -68,19 +68,20 @@ inline double peak_rate(const Settings& s, std::int64_t total) {
 inline std::unique_ptr<optim::Method> make_method(const Settings& s, const ParameterStore& params,
                                                   std::int64_t total) {
   const double lr = peak_rate(s, total);
-  const optim::MethodOptions options{
-      .lr = lr,
-      .weight_decay = s.weight_decay,
-      .clip_norm = s.clip_norm,
-      .seed = s.seed,
-      .total_steps = total,
-      .M = s.M,
-      .gamma = s.gamma,
-      .alpha = s.alpha,
-      .law = s.law == "tensor-wise" ? NoiseLaw::tensor_wise : NoiseLaw::filter_wise,
-      .estimator = estimator_named(s.estimator),
-      .rho = s.rho,
-      .eta = s.eta};
+  const optim::MethodOptions options{.lr = lr,
+                                     .weight_decay = s.weight_decay,
+                                     .clip_norm = s.clip_norm,
+                                     .seed = s.seed,
+                                     .total_steps = total,
+                                     .M = s.M,
+                                     .gamma = s.gamma,
+                                     .alpha = s.alpha,
+                                     .law = s.law == "tensor-wise" ? NoiseLaw::tensor_wise
+                                            : s.law == "isotropic" ? NoiseLaw::isotropic
+                                                                   : NoiseLaw::filter_wise,
+                                     .estimator = estimator_named(s.estimator),
+                                     .rho = s.rho,
+                                     .eta = s.eta};
   std::unique_ptr<optim::Method> out;
   if (s.optimizer == "entropy-adam") {
     out = std::make_unique<detail::EntropyMethod>(

@@ -115,7 +115,7 @@ inline std::vector<std::string> optimizers() {
 /// The values that a setting accepts; empty for a number or a text.
 inline std::vector<std::string> choices(std::string_view setting) {
   if (setting == "optimizer") return optimizers();
-  if (setting == "law") return {"filter-wise", "tensor-wise"};
+  if (setting == "law") return {"filter-wise", "tensor-wise", "isotropic"};
   if (setting == "estimator") return estimator_names();
   return {};
 }

@@ -520,6 +520,7 @@ TEST_CASE("dry run, task: settings that cannot be are ValueErrors that name the 
 TEST_CASE("experiment: MNIST-1D is built in, as images of one row of a published number") {
   Settings s = experiment::paper({.dataset = "mnist1d", .optimizer = "lpf-sgd"});
   CHECK((s.model == "convnet1d" && s.normalize == "none"));
+  CHECK(experiment::paper({.dataset = "mnist1d", .model = "wrn-16-8"}).augment == "none");
   s.train_samples = 1000, s.validation = 500;
   const auto splits = experiment::make_splits(s);
   CHECK((splits.train.size() == 1000 && splits.validation.size() == 500 && splits.test.size() == 1000));

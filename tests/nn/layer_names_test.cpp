@@ -1,5 +1,6 @@
 // The error of an operation names the layer that called it.
 #include "lpf/filter/low_pass_filter.hpp"
+#include "lpf/nn/attention.hpp"
 #include "lpf/nn/conv.hpp"
 #include "lpf/nn/conv1d.hpp"
 #include "lpf/nn/embedding.hpp"
@@ -48,6 +49,15 @@ TEST_CASE("an error in a layer's operation names the layer, and has its type") {
   const nn::Linear unnamed(root, 3, 2);
   CHECK(error_of<ShapeError>([&] { static_cast<void>(unnamed(x)); }, {"[linear]"}).find("layer") ==
         std::string::npos);
+}
+
+TEST_CASE("errors of attention name the layer") {
+  const ParameterStore params;
+  const nn::MultiheadAttention attention(params / "encoder" / "self_attn", 8, 2);
+  const Tensor x = zeros({4, 5, 8});
+  CHECK_ERROR(attention(x.to(float64)), DTypeError, "(layer 'encoder.self_attn')");
+  CHECK_ERROR(attention(x, {.key_padding = zeros({2, 7}, {.dtype = DType::bool_})}), ShapeError,
+              "key_padding", "(layer 'encoder.self_attn')");
 }
 
 TEST_CASE("images and filters with channels first are told that they are channels last") {

@@ -91,6 +91,13 @@ class Programs(unittest.TestCase):
             with self.subTest(program=program):
                 self.assertIn("--help", self.succeeds(program, "--help"))
 
+    def test_sequences_are_trained_on_and_measured(self):
+        self.succeeds("train", "--dataset", "mnist1d", "--epochs", 1, "--train-samples", 100, "--out", "sequences")
+        flags = ["--network", "convnet1d", "--samples", 50, "--measures", "low_pass", "--draws", 2]
+        out = self.succeeds("sharpness", "sequences/best.safetensors", *flags, "--data", "mnist1d")
+        self.assertIn("LPF", out)
+        self.refused("sharpness", "sequences/best.safetensors", *flags, "--data", "mnist2d", says="digits, mnist1d, idx:FOLDER")
+
     def test_the_transformer_of_the_examples_learns(self):
         lines = self.succeeds("tiny_transformer", timeout=300).splitlines()
         right = [float(line.split()[-2]) for line in lines]

@@ -118,7 +118,8 @@ inline Settings paper(const Choice& choice = {}) {
         : s.dataset == "mnist"   ? "lenet"
                                  : "resnet18");
   given("optimizer", choice.optimizer, "lpf-sgd");
-  given("augment", choice.augment, detail::is_wide_family(s.model) ? "crop-flip" : "none");
+  given("augment", choice.augment,
+        detail::is_wide_family(s.model) && s.dataset != "mnist1d" ? "crop-flip" : "none");
   detail::set_network(s);
   detail::set_optimizer(s);
   return s;

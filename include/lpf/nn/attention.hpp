@@ -1,6 +1,7 @@
 // Attention of several heads as a layer, and the keys and values that are kept for decoding step by step.
 #pragma once
 
+#include "lpf/nn/layer_error.hpp"
 #include "lpf/nn/linear.hpp"
 #include "lpf/ops/attention.hpp"
 #include "lpf/ops/linear_rows.hpp"
@@ -142,8 +143,10 @@ LPF_ONCE MultiheadAttention::MultiheadAttention(const Path& p, std::int64_t feat
 LPF_ONCE Tensor MultiheadAttention::project(const Tensor& x, int first, int count) const {
   check<ShapeError>(x.rank() == 3 && x.size(2) == dim, "MultiheadAttention", "'", path.name(),
                     "' needs sequences [B, L, ", dim, "], got ", x.shape());
-  if (count == 3) return linear(x, in_proj_weight, in_proj_bias);
-  return lpf::detail::linear_rows(x, in_proj_weight, in_proj_bias, first * dim, count * dim);
+  return detail::in_layer(in_proj_weight, [&] {
+    if (count == 3) return linear(x, in_proj_weight, in_proj_bias);
+    return lpf::detail::linear_rows(x, in_proj_weight, in_proj_bias, first * dim, count * dim);
+  });
 }
 
 LPF_ONCE Tensor MultiheadAttention::attend(const std::vector<Tensor>& operands, std::int64_t keys,
@@ -155,7 +158,9 @@ LPF_ONCE Tensor MultiheadAttention::attend(const std::vector<Tensor>& operands, 
     options.first_element = MicroBatch::first_row("MultiheadAttention", batch) * heads * queries * keys;
     options.key = draws.next_of_batch("MultiheadAttention", path.name());
   }
-  return lpf::detail::attention({true, heads, heads, width, width, keys}, operands, mask, options);
+  return detail::in_layer(in_proj_weight, [&] {
+    return lpf::detail::attention({true, heads, heads, width, width, keys}, operands, mask, options);
+  });
 }
 
 LPF_ONCE Tensor MultiheadAttention::attend_self(const Tensor& x, const AttentionMask& mask) const {
