@@ -46,7 +46,7 @@ TEST_CASE("UTF-8: what is valid, and where it ends to be") {
   for (const auto& [bytes, at] : bad) CHECK(text::invalid_utf8(bytes) == at);
   for (char32_t c = 1; c < 0x110000; c += c < 0x3000 ? 1 : 97) {
     if (c >= 0xD800 && c < 0xE000) continue;
-    const auto found = text::detail::first_code_point(utf8(c));
+    const auto found = lpf::detail::first_code_point(utf8(c));
     REQUIRE(found.code == c);
     REQUIRE(found.bytes == utf8(c).size());
   }

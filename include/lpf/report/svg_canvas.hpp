@@ -50,20 +50,20 @@ Svg for_all_screens(const ChartOptions& options, Draw draw) {
 inline std::string escape(std::string_view text) {
   std::string out;
   while (!text.empty()) {
-    const auto c = lpf::detail::decode_utf8(text);
-    const bool forbidden = (c.value < 0x20 && c.value != '\n' && c.value != '\t') || c.value == 0x7F ||
-                           c.value == 0xFFFD || c.value == 0xFFFE || c.value == 0xFFFF;
+    const auto c = lpf::detail::first_or_replacement(text);
+    const bool forbidden = (c.code < 0x20 && c.code != '\n' && c.code != '\t') || c.code == 0x7F ||
+                           c.code == 0xFFFD || c.code == 0xFFFE || c.code == 0xFFFF;
     if (forbidden)
       out += "\xEF\xBF\xBD";
-    else if (c.value == '<')
+    else if (c.code == '<')
       out += "&lt;";
-    else if (c.value == '>')
+    else if (c.code == '>')
       out += "&gt;";
-    else if (c.value == '&')
+    else if (c.code == '&')
       out += "&amp;";
-    else if (c.value == '"')
+    else if (c.code == '"')
       out += "&quot;";
-    else if (c.value == '\'')
+    else if (c.code == '\'')
       out += "&#39;";
     else
       out += text.substr(0, c.bytes);

@@ -16,33 +16,11 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/utf8.hpp"
 
 namespace lpf {
 
 namespace detail {
-
-/// One code point and its length in bytes; {U+FFFD, 1} for invalid UTF-8.
-struct CodePoint {
-  char32_t value = 0xFFFD;
-  std::size_t bytes = 1;
-};
-
-/// First code point of a non-empty text.
-inline CodePoint decode_utf8(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return {lead, 1};
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return {};
-  char32_t value = lead & (0x7Fu >> length);
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0u) != 0x80u) return {};
-    value = (value << 6) | (byte(i) & 0x3Fu);
-  }
-  const bool overlong = (length == 3 && value < 0x800) || (length == 4 && value < 0x10000);
-  if (overlong || (value >= 0xD800 && value < 0xE000) || value > 0x10FFFF) return {};
-  return {value, length};
-}
 
 /// Terminal columns of one code point: 0 for combining marks, 2 for East Asian wide and emoji, else 1.
 inline std::size_t code_point_width(char32_t c) {
@@ -65,8 +43,8 @@ inline std::size_t code_point_width(char32_t c) {
 inline std::size_t display_width(std::string_view text) {
   std::size_t width = 0;
   while (!text.empty()) {
-    const auto c = detail::decode_utf8(text);
-    width += detail::code_point_width(c.value);
+    const auto c = detail::first_or_replacement(text);
+    width += detail::code_point_width(c.code);
     text.remove_prefix(c.bytes);
   }
   return width;
@@ -76,8 +54,8 @@ inline std::size_t display_width(std::string_view text) {
 inline std::string_view clip_to_width(std::string_view text, std::size_t columns) {
   std::size_t bytes = 0, width = 0;
   while (bytes < text.size()) {
-    const auto c = detail::decode_utf8(text.substr(bytes));
-    width += detail::code_point_width(c.value);
+    const auto c = detail::first_or_replacement(text.substr(bytes));
+    width += detail::code_point_width(c.code);
     if (width > columns) break;
     bytes += c.bytes;
   }
@@ -314,12 +292,12 @@ class TextTable {
     bool any_digit = false;
     char32_t before = U' ';
     while (!cell.empty()) {
-      const auto c = detail::decode_utf8(cell);
-      if (in(digits, c.value))
+      const auto c = detail::first_or_replacement(cell);
+      if (in(digits, c.code))
         any_digit = true;
-      else if (in(signs, c.value) ? in(digits, before) : !in(others, c.value))
+      else if (in(signs, c.code) ? in(digits, before) : !in(others, c.code))
         return false;
-      before = c.value;
+      before = c.code;
       cell.remove_prefix(c.bytes);
     }
     return any_digit;

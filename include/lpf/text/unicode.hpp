@@ -7,35 +7,12 @@
 #include <string_view>
 #include <vector>
 
+#include "lpf/core/utf8.hpp"
 #include "lpf/text/lower_case_table.hpp"
 
 namespace lpf::text {
 
 namespace detail {
-
-/// A code point and the number of its bytes; no bytes if the text does not begin with valid UTF-8.
-struct CodePoint {
-  char32_t code = 0;
-  std::size_t bytes = 0;
-};
-
-/// The first code point of a text that is not empty. Overlong forms, surrogates and what lies above U+10FFFF
-/// are not valid.
-inline CodePoint first_code_point(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {lead, 1};
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC0 || lead > 0xF4 || text.size() < length) return {};
-  char32_t code = lead & (0xFFu >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return {};
-    code = code << 6 | (byte(i) & 0x3Fu);
-  }
-  constexpr char32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (code < smallest[length] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return {};
-  return {code, length};
-}
 
 inline void append_code_point(std::string& out, char32_t c) {
   const auto put = [&](char32_t bits) { out += static_cast<char>(static_cast<unsigned char>(bits)); };
@@ -57,7 +34,7 @@ inline bool is_space(char32_t c) {
 /// The position of the first byte that is not UTF-8; none if all are.
 inline std::optional<std::size_t> invalid_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t bytes = detail::first_code_point(text.substr(at)).bytes;
+    const std::size_t bytes = lpf::detail::first_code_point(text.substr(at)).bytes;
     if (bytes == 0) return at;
     at += bytes;
   }
@@ -72,7 +49,7 @@ inline std::vector<std::string_view> words(std::string_view text) {
     if (end > begin) out.push_back(text.substr(begin, end - begin));
   };
   for (std::size_t at = 0; at < text.size();) {
-    const detail::CodePoint c = detail::first_code_point(text.substr(at));
+    const lpf::detail::CodePoint c = lpf::detail::first_code_point(text.substr(at));
     const std::size_t next = at + std::max<std::size_t>(c.bytes, 1);
     if (c.bytes > 0 && is_space(c.code)) end_word(at), begin = next;
     at = next;
@@ -108,7 +85,7 @@ inline std::string lower_case(std::string_view text) {
       ++at;
       continue;
     }
-    const detail::CodePoint c = detail::first_code_point(text.substr(at));
+    const lpf::detail::CodePoint c = lpf::detail::first_code_point(text.substr(at));
     if (c.bytes == 0) {
       out += byte;
       ++at;
