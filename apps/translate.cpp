@@ -51,7 +51,7 @@ void add_settings(CLI::App& app, Given& given) {
       app.add_option_function<std::string>(
              flag, [&given, key](const std::string& text) { given[key] = text; }, words)
           ->type_name(type)
-          ->default_str(translate::detail::setting_text(value));
+          ->default_str(experiment::detail::setting_text(value));
     }
   });
 }
@@ -80,7 +80,8 @@ std::vector<double> numbers_of(const char* flag, const std::string& text) {
   std::vector<double> out;
   for (std::size_t at = 0, end; at <= text.size(); at = end + 1) {
     end = std::min(text.find(',', at), text.size());
-    translate::detail::parse_into(out.emplace_back(), flag, std::string_view(text).substr(at, end - at));
+    experiment::detail::parse_into("translate", out.emplace_back(), flag,
+                                   std::string_view(text).substr(at, end - at));
     check(std::isfinite(out.back()) && out.back() >= 0, "translate", "--", flag,
           " needs numbers that are not negative");
   }

@@ -50,7 +50,7 @@ void for_each_column(E& e, F f) requires std::is_same_v<std::remove_const_t<E>, 
 namespace detail {
 
 inline std::string settings_key(const Settings& s) {
-  auto json = to_json(s);
+  auto json = experiment::json_of_table(s);
   for (const char* place : {"data", "pieces", "train-files", "validation-files", "test-files"})
     json.erase(place);
   return lpf::detail::json_text(json);

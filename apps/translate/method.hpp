@@ -76,9 +76,7 @@ inline std::unique_ptr<optim::Method> make_method(const Settings& s, const Param
                                      .M = s.M,
                                      .gamma = s.gamma,
                                      .alpha = s.alpha,
-                                     .law = s.law == "tensor-wise" ? NoiseLaw::tensor_wise
-                                            : s.law == "isotropic" ? NoiseLaw::isotropic
-                                                                   : NoiseLaw::filter_wise,
+                                     .law = experiment::law_named(s.law),
                                      .estimator = estimator_named(s.estimator),
                                      .rho = s.rho,
                                      .eta = s.eta};

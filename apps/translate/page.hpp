@@ -94,7 +94,7 @@ inline HTMLReport page_of(const Settings& s, const std::vector<Epoch>& history,
             "Weights of the last decoder layer's attention to the source, mean over its heads.");
   TextTable settings({"setting", "value", "meaning"}, {.align = {Align::left, Align::left, Align::left}});
   for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
-    settings.add_row({name, detail::setting_text(value), meaning});
+    settings.add_row({name, experiment::detail::setting_text(value), meaning});
   });
   page.section("Settings").table(settings);
   return page;

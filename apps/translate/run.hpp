@@ -136,7 +136,7 @@ class Run {
       std::erase_if(samples_, [&](const Sample& sample) { return sample.epoch > epoch_; });
     } else {
       pieces_.save(file("pieces.model"));
-      write_config(file("config.json"), settings_);
+      experiment::write_table(file("config.json"), settings_);
       say(concat(sentences_.train.size(), " pairs, of which ", loader_.size(), " have 2 to ",
                  settings_.longest, " pieces; ", pieces_.size(), " pieces; ", loader_.batches(),
                  " batches an epoch; ", params_.numel(), " parameters"));

@@ -2,18 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdint>
-#include <lpf/core/suggest.hpp>
-#include <lpf/io/atomic_file.hpp>
-#include <lpf/io/file.hpp>
+#include <lpf/experiment/setting_table.hpp>
 #include <lpf/optim/registry.hpp>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
 namespace translate {
@@ -115,63 +109,14 @@ inline std::vector<std::string> optimizers() {
 /// The values that a setting accepts; empty for a number or a text.
 inline std::vector<std::string> choices(std::string_view setting) {
   if (setting == "optimizer") return optimizers();
-  if (setting == "law") return {"filter-wise", "tensor-wise", "isotropic"};
+  if (setting == "law") return experiment::law_names();
   if (setting == "estimator") return estimator_names();
   return {};
 }
 
-namespace detail {
-
-template <class T>
-std::string setting_text(const T& value) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    return value;
-  } else if constexpr (std::is_same_v<T, bool>) {
-    return value ? "true" : "false";
-  } else {
-    char buffer[64];
-    return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
-  }
-}
-
-template <class T>
-void parse_into(T& value, std::string_view name, std::string_view text) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    value = text;
-  } else if constexpr (std::is_same_v<T, bool>) {
-    check(text == "true" || text == "false", "translate", "--", name, " is true or false, got '", text, "'");
-    value = text == "true";
-  } else {
-    T parsed{};
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed);
-    check(error == std::errc() && end == text.data() + text.size(), "translate", "--", name, " needs ",
-          std::is_integral_v<T> ? "a whole number" : "a number", ", got '", text, "'");
-    value = parsed;
-  }
-}
-
-}  // namespace detail
-
 /// Sets the setting of that name. ValueError, with the nearest name or value, for one that does not exist.
 inline void set(Settings& s, std::string_view name, std::string_view text) {
-  std::vector<std::string> names;
-  for_each_setting(s, [&](const char* key, auto& value, const char*) {
-    names.emplace_back(key);
-    if (key != name) return;
-    const auto allowed = choices(name);
-    check(allowed.empty() || std::find(allowed.begin(), allowed.end(), text) != allowed.end(), "translate",
-          "--", name, " cannot be '", text, "'", lpf::detail::suggest(text, allowed));
-    detail::parse_into(value, name, text);
-  });
-  check(std::find(names.begin(), names.end(), name) != names.end(), "translate", "there is no setting '",
-        name, "'", lpf::detail::suggest(name, names));
-}
-
-inline std::map<std::string, std::string> texts(const Settings& s) {
-  std::map<std::string, std::string> out;
-  for_each_setting(
-      s, [&](const char* name, const auto& value, const char*) { out[name] = detail::setting_text(value); });
-  return out;
+  experiment::set_in_table("translate", s, name, text, choices);
 }
 
 /// Whether a setting is the name of a file or a folder, which may be another one where a run goes on.
@@ -181,37 +126,12 @@ inline bool is_place(std::string_view name) {
 
 /// The settings that differ, as "lr (0.1, now 0.05)", except places on this computer.
 inline std::string differences(const Settings& before, const Settings& now) {
-  const auto old = texts(before);
-  std::string out;
-  for (const auto& [name, text] : texts(now))
-    if (!is_place(name) && old.at(name) != text)
-      out += concat(out.empty() ? "" : ", ", name, " (", old.at(name), ", now ", text, ")");
-  return out;
-}
-
-inline nlohmann::ordered_json to_json(const Settings& s) {
-  nlohmann::ordered_json out;
-  for_each_setting(s, [&](const char* name, const auto& value, const char*) { out[name] = value; });
-  return out;
-}
-
-inline void write_config(const std::string& path, const Settings& s) {
-  write_file_atomically(path,
-                        to_json(s).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
+  return experiment::differences_of_tables(before, now, is_place);
 }
 
 /// The settings of a run. IOError; FormatError for a file that is not one.
 inline Settings read_config(const std::string& path) {
-  Settings s;
-  const std::string text = lpf::detail::read_file(path, "translate");
-  try {
-    const auto json = nlohmann::json::parse(text);
-    for (const auto& [name, value] : json.items())
-      set(s, name, value.is_string() ? value.get<std::string>() : value.dump());
-  } catch (const nlohmann::json::exception&) {
-    fail<FormatError>("translate", "'", path, "' is not the settings of a run: it must be a JSON object");
-  } catch (const ValueError& e) { fail<FormatError>("translate", "'", path, "': ", e.what()); }
-  return s;
+  return experiment::read_table<Settings>("translate", path);
 }
 
 /// Why a setting has no effect; empty if it has.
@@ -237,16 +157,8 @@ inline std::string unused(const Settings& s, std::string_view name) {
 
 /// ValueError, naming the flag, for a setting out of range. What layers and optimizers check is left to them.
 inline void validate(const Settings& s) {
-  static constexpr std::int64_t largest = 1'000'000'000;
-  for_each_setting(s, [](const char* name, const auto& value, const char*) {
-    using T = std::remove_cvref_t<decltype(value)>;
-    if constexpr (std::is_same_v<T, double>)
-      check(std::isfinite(value) && value >= 0, "translate", "--", name,
-            " must be finite and not negative, got ", value);
-    if constexpr (std::is_same_v<T, std::int64_t>)
-      check(value >= 0 && value <= largest, "translate", "--", name, " must be from 0 to ", largest, ", got ",
-            value);
-  });
+  constexpr std::int64_t largest = experiment::largest_setting;
+  experiment::check_numbers_of_table("translate", s);
   const auto within = [](const char* name, std::int64_t value, std::int64_t least, std::int64_t most) {
     check(value >= least && value <= most, "translate", "--", name, " must be from ", least, " to ", most,
           ", got ", value);

@@ -69,42 +69,10 @@ inline std::string name_of_result(const Epoch& e) {
                                         : concat("epoch ", e.epoch, ", chosen by validation error");
 }
 
-namespace detail {
-
-/// A JSON text. The parser takes a zero byte for the end of the text: FormatError, as for what is no JSON.
-inline nlohmann::json parse_json(const std::string& text, const char* what, const std::string& path) {
-  try {
-    if (text.find('\0') == std::string::npos) return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception&) {}
-  fail<FormatError>("train", "'", path, "'", what);
-}
-
-}  // namespace detail
-
-inline void write_config(const std::string& path, const Settings& s) {
-  nlohmann::ordered_json out;
-  for_each_setting(s, [&](const char* name, const auto& value, const char*) {
-    if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(value)>>)
-      out[name] = value;
-    else
-      out[name] = detail::setting_text(value);
-  });
-  write_file_atomically(path, out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
-}
+inline void write_config(const std::string& path, const Settings& s) { write_table(path, s); }
 
 /// The settings of a run. Missing settings keep their defaults. IOError; FormatError for an invalid file.
-inline Settings read_config(const std::string& path) {
-  Settings s;
-  constexpr const char* rule = " is not the settings of a run: it must be a JSON object";
-  const auto json = detail::parse_json(lpf::detail::read_file(path, "train"), rule, path);
-  try {
-    for (const auto& [name, value] : json.items())
-      set(s, name, value.is_string() ? value.get<std::string>() : value.dump());
-  } catch (const nlohmann::json::exception&) {
-    fail<FormatError>("train", "'", path, "'", rule);
-  } catch (const ValueError& e) { fail<FormatError>("train", "'", path, "': ", e.what()); }
-  return s;
-}
+inline Settings read_config(const std::string& path) { return read_table<Settings>("train", path); }
 
 /// The epochs in log.jsonl. IOError; FormatError, with the line, for an invalid log. An incomplete last line,
 /// left by a killed run, is skipped.
@@ -114,7 +82,7 @@ inline std::vector<Epoch> read_history(const std::string& path) {
   for (std::size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
     Epoch& e = out.emplace_back();
     const std::string rule = concat(", line ", out.size(), ": is not a record of an epoch");
-    const auto json = detail::parse_json(text.substr(at, end - at), rule.c_str(), path);
+    const auto json = detail::parse_json("train", text.substr(at, end - at), rule.c_str(), path);
     try {
       for_each_column(e, [&](const char* name, auto& value) {
         const auto& field = json.at(name);

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <map>
@@ -16,17 +15,12 @@
 #include <type_traits>
 #include <vector>
 
-#include "lpf/core/error.hpp"
-#include "lpf/core/parse.hpp"
-#include "lpf/core/suggest.hpp"
-#include "lpf/io/file.hpp"
+#include "lpf/experiment/setting_table.hpp"
 #include "lpf/models/registry.hpp"
 #include "lpf/optim/registry.hpp"
 #include "lpf/train/precision.hpp"
 
 namespace lpf::experiment {
-
-using Milestones = std::vector<std::int64_t>;
 
 /// The settings, documented in for_each_setting().
 struct Settings {
@@ -132,7 +126,7 @@ inline std::vector<std::string> choices(std::string_view setting) {
   if (setting == "augment") return {"none", "crop-flip", "cutout", "autoaugment"};
   if (setting == "optimizer") return optim::names();
   if (setting == "schedule") return {"constant", "multistep", "cosine", "linear", "one-cycle", "plateau"};
-  if (setting == "law") return {"filter-wise", "tensor-wise", "isotropic"};
+  if (setting == "law") return law_names();
   if (setting == "estimator") return estimator_names();
   if (setting == "precision") return precisions;
   if (setting == "batch-norm") return {"per-replica", "pooled", "frozen", "recomputed"};
@@ -147,69 +141,13 @@ inline std::vector<std::string> setting_names() {
   return out;
 }
 
-namespace detail {
-
-/// Numbers with the fewest digits that read back to the same value.
-template <class T>
-std::string setting_text(const T& value) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    return value;
-  } else if constexpr (std::is_same_v<T, bool>) {
-    return value ? "true" : "false";
-  } else if constexpr (std::is_same_v<T, Milestones>) {
-    std::string out;
-    for (const auto m : value) out += (out.empty() ? "" : ",") + setting_text(m);
-    return out;
-  } else {
-    char buffer[64];
-    return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
-  }
-}
-
-template <class T>
-void parse_into(T& value, std::string_view name, std::string_view text) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    value = text;
-  } else if constexpr (std::is_same_v<T, bool>) {
-    check(text == "true" || text == "false", "train", "--", name, " is true or false, got '", text, "'");
-    value = text == "true";
-  } else if constexpr (std::is_same_v<T, Milestones>) {
-    T all;
-    while (!text.empty()) {
-      const auto comma = std::min(text.find(','), text.size());
-      parse_into(all.emplace_back(), name, text.substr(0, comma));
-      text.remove_prefix(std::min(comma + 1, text.size()));
-    }
-    value = std::move(all);
-  } else {
-    check(lpf::detail::parse_number(text, value), "train", "--", name, " needs ",
-          std::is_integral_v<T> ? "a whole number" : "a number", ", got '", text, "'");
-  }
-}
-
-}  // namespace detail
-
 /// Sets the setting of that name to the value of `text`. ValueError, with the nearest valid name or value, if
 /// there is no such setting or value.
 inline void set(Settings& s, std::string_view name, std::string_view text) {
-  bool found = false;
-  for_each_setting(s, [&](const char* key, auto& value, const char*) {
-    if (key != name) return;
-    const auto allowed = choices(name);
-    check(allowed.empty() || std::find(allowed.begin(), allowed.end(), text) != allowed.end(), "train", "--",
-          name, " cannot be '", text, "'", lpf::detail::suggest(text, allowed));
-    detail::parse_into(value, name, text);
-    found = true;
-  });
-  check(found, "train", "there is no setting '", name, "'", lpf::detail::suggest(name, setting_names()));
+  set_in_table("train", s, name, text, choices);
 }
 
-inline std::map<std::string, std::string> texts(const Settings& s) {
-  std::map<std::string, std::string> out;
-  for_each_setting(
-      s, [&](const char* name, const auto& value, const char*) { out[name] = detail::setting_text(value); });
-  return out;
-}
+inline std::map<std::string, std::string> texts(const Settings& s) { return texts_of_table(s); }
 inline std::string get(const Settings& s, const std::string& name) { return texts(s).at(name); }
 
 /// The value of a numeric setting. ValueError for any other.
@@ -247,30 +185,16 @@ inline std::string unused(const Settings& s, std::string_view name) {
 
 /// The settings that differ, as "lr (0.1, now 0.05)", except `data`, a path on this computer.
 inline std::string differences(const Settings& before, const Settings& now) {
-  const auto old = texts(before);
-  std::string out;
-  for (const auto& [name, text] : texts(now))
-    if (name != "data" && old.at(name) != text)
-      out += concat(out.empty() ? "" : ", ", name, " (", old.at(name), ", now ", text, ")");
-  return out;
+  return differences_of_tables(before, now, [](std::string_view name) { return name == "data"; });
 }
 
 /// ValueError, naming the flag, for a setting out of range or incompatible settings. What optimizers,
 /// networks and readers validate themselves is left to them.
 inline void validate(const Settings& s) {
-  static constexpr std::int64_t largest =
-      1'000'000'000;  // products of two settings and an image's size do not overflow
-  for_each_setting(s, [](const char* name, const auto& value, const char*) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, double>)
-      check(std::isfinite(value) && value >= 0, "train", "--", name, " must be finite and not negative, got ",
-            value);
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(value)>, std::int64_t>)
-      check(value >= 0 && value <= largest, "train", "--", name, " must be from 0 to ", largest, ", got ",
-            value);
-  });
+  check_numbers_of_table("train", s);
   const auto positive = [](const char* name, std::int64_t value) {
-    check(value > 0 && value <= largest, "train", "--", name, " must be from 1 to ", largest, ", got ",
-          value);
+    check(value > 0 && value <= largest_setting, "train", "--", name, " must be from 1 to ", largest_setting,
+          ", got ", value);
   };
   positive("epochs", s.epochs), positive("evaluate-every", s.evaluate_every);
   positive("batch", s.batch), positive("M", s.M);

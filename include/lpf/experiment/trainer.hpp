@@ -26,11 +26,7 @@ inline models::Model make_model(const Settings& s, const nn::Path& p, const Shap
   return models::make(s.model, p, options);
 }
 
-inline NoiseLaw law_of(const Settings& s) {
-  return s.law == "tensor-wise" ? NoiseLaw::tensor_wise
-         : s.law == "isotropic" ? NoiseLaw::isotropic
-                                : NoiseLaw::filter_wise;
-}
+inline NoiseLaw law_of(const Settings& s) { return law_named(s.law); }
 inline BatchNormPolicy batch_norm_of(const Settings& s) {
   return s.batch_norm == "pooled"       ? BatchNormPolicy::pooled
          : s.batch_norm == "frozen"     ? BatchNormPolicy::frozen
