@@ -165,6 +165,24 @@ TEST_CASE("MultiheadAttention layer: a perturbed pass is the published loop, wit
     }
 }
 
+TEST_CASE(
+    "MultiheadAttention layer: a perturbed pass in which only its biases, or only its weights, have noise") {
+  const std::int64_t batch = 7;
+  const Tensor x = normal({batch, 4, 6}, 1), memory = normal({batch, 3, 6}, 2);
+  for (const char* perturbed : {"bias", "weight"})
+    for (const auto estimator : {Estimator::replicas, Estimator::flipout}) {
+      CAPTURE(perturbed);
+      const ParameterStore params({.dtype = float64, .seed = 3});
+      const nn::MultiheadAttention cross(params / "cross", 6, 2);
+      randomize(params);
+      LowPassFilterOptions options{.M = 3, .gamma = 0.1, .estimator = estimator, .seed = 5};
+      options.include = [=](const ParameterInfo& info) { return info.name.ends_with(perturbed); };
+      CHECK(against_loop(params, options, batch, [&](std::int64_t from, std::int64_t to) {
+              return mean(square(cross.cross(slice(x, 0, from, to), slice(memory, 0, from, to))));
+            }) < exactly);
+    }
+}
+
 TEST_CASE("attention with a learned bias of relative positions: a perturbed pass is the published loop") {
   const std::int64_t batch = 7;
   const Tensor x = normal({batch, 4, 6}, 1);

@@ -28,14 +28,8 @@ LPF_ONCE Tensor product_with_rows(const Tensor& x, const Tensor& w, const RowsOf
                                   const Tensor& bias = {}) {
   const std::int64_t all = w.size(0), width = w.size(1), k = x.size(1), n = transpose_w ? rows.count : width;
   Tensor y = empty({x.size(0), n}, x.options());
-  const Slices slices = slices_of("linear", w, x.size(0));
-  if (bias.defined())
-    for (std::int64_t r = 0; r < slices.count(); ++r) {
-      const Tensor to = y.alias({slices.length(r), n}, slices.begin(r) * n);
-      const std::int64_t at = (bias.is_replicated() ? r * all : 0) + rows.first;
-      y.backend().assign(view_of(to), view_as(bias.alias({n}, at), to.shape()));
-    }
-  slices.for_each_run([&](const Slices::Run& run) {
+  if (bias.defined()) write_bias(bias, y, rows.first);
+  slices_of("linear", w, x.size(0)).for_each_run([&](const Slices::Run& run) {
     w.backend().gemm({.dtype = x.dtype(),
                       .transpose_b = transpose_w,
                       .m = run.length,

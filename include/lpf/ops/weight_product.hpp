@@ -40,14 +40,17 @@ LPF_ONCE bool multiply_and_draw(backend::Gemm product, const Tensor& w, std::int
   return true;
 }
 
-/// Writes the bias to each row of y [rows, out]: replica r to slice r.
-LPF_ONCE void write_bias(const Tensor& bias, const Tensor& y) {
-  const std::int64_t out = y.shape()[1], apart = bias.is_replicated() ? out : 0;
+/// Writes the elements of the bias from `first` on to each row of y [rows, out]: those of replica r to slice r.
+LPF_ONCE void write_bias(const Tensor& bias, const Tensor& y, std::int64_t first = 0) {
+  const std::int64_t out = y.shape()[1], apart = bias.is_replicated() ? bias.shape()[0] : 0;
   slices_of("linear", bias, y.shape()[0]).for_each_run([&](const Slices::Run& run) {
     const backend::View rows{
         element(y, run.begin * out), y.dtype(), 3, {run.count, run.length, out}, {run.length * out, out, 1}},
-        biases{
-            element(bias, run.first * apart), bias.dtype(), 3, {run.count, run.length, out}, {apart, 0, 1}};
+        biases{element(bias, run.first * apart + first),
+               bias.dtype(),
+               3,
+               {run.count, run.length, out},
+               {apart, 0, 1}};
     y.backend().assign(rows, biases);
   });
 }
