@@ -25,9 +25,9 @@ double seconds_of(const std::function<void()>& f, int calls) {
 }
 
 /// Multiply-adds per second (counted as two operations) of all threads on registers, with enough
-/// independent chains to hide the latency.
+/// independent chains to hide the latency, and no more than there are registers for.
 double peak_gflops() {
-  constexpr int width = 16, chains = 20;
+  constexpr int bytes = std::max(16, LPF_VECTOR_BYTES), width = bytes / 4, chains = bytes == 64 ? 20 : 12;
   constexpr std::int64_t steps = 200000;
   const int threads = num_threads();
   std::vector<float> sums(static_cast<std::size_t>(threads));

@@ -1,7 +1,7 @@
 """PyTorch's side of benchmarks/step.cpp: the same networks, methods and batch.
 
-Reads requests "net method M estimator threads steps" and answers each with the milliseconds of one step (the
-mean over `steps`), or -1 if PyTorch does not support it. For benchmarks/population.cpp: "population method M
+Reads requests "net method M estimator threads untimed steps" and answers each with the milliseconds of one step (the
+mean over `steps`, after `untimed` others), or -1 if PyTorch does not support it. For benchmarks/population.cpp: "population method M
 threads members steps", answered with the milliseconds of training `members` networks one after another. For
 benchmarks/measure.cpp: "measure draws threads samples", answered with the milliseconds of `draws` evaluations at
 perturbed weights. LPF-SGD "published" is M forward and backward passes in sequence, with noise added to the
@@ -248,7 +248,7 @@ def main():
             torch.set_num_threads(threads)
             print(measure(draws, samples), flush=True)
             continue
-        net, method, m, estimator, threads, steps = line.split()
+        net, method, m, estimator, threads, untimed, steps = line.split()
         torch.set_num_threads(int(threads))
         key = (net, method, m, estimator)
         if key not in trainings:
@@ -260,7 +260,7 @@ def main():
             except NotImplementedError:
                 print(-1, flush=True)
                 continue
-        if int(steps) > 1:
+        for _ in range(int(untimed)):
             trainings[key].step()
         synchronize()
         start = time.perf_counter()

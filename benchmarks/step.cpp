@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <lpf/lpf.hpp>
 #include <lpf/models/lenet.hpp>
@@ -164,11 +165,21 @@ double count_flops(Training& training) {
   return flops_done;
 }
 
-/// Milliseconds of one of PyTorch's steps, the mean over `steps`; negative if it does not support
-/// the job (vmap and batch norm).
-double step_ms(Peer& peer, const Job& job, int steps) {
-  return peer.number(
-      concat(job.net, " ", job.method, " ", job.M, " ", job.estimator, " ", job.threads, " ", steps));
+/// How often a job steps in a round: untimed steps, in which caches fill, threads wake and the processor reaches its
+/// clock, then those of which the mean is taken.
+struct Repeats {
+  int untimed = 0, timed = 1;
+
+  static Repeats of(double ms) {
+    return {ms > 200 ? 0 : std::clamp(static_cast<int>(std::ceil(20 / ms)), 1, 400),
+            std::clamp(static_cast<int>(40 / ms), 1, 400)};
+  }
+};
+
+/// Milliseconds of one of PyTorch's steps; negative if it does not support the job (vmap and batch norm).
+double step_ms(Peer& peer, const Job& job, const Repeats& repeats) {
+  return peer.number(concat(job.net, " ", job.method, " ", job.M, " ", job.estimator, " ", job.threads, " ",
+                            repeats.untimed, " ", repeats.timed));
 }
 
 struct Result {
@@ -250,7 +261,7 @@ std::vector<Job> jobs_of(const Options& o, const std::string& net, int threads, 
 std::vector<Result> measure(const Options& o, const std::string& net, Peer* peer) {
   std::vector<Result> results;
   std::vector<std::shared_ptr<Training>> trainings;  // the same for every number of threads
-  std::vector<int> steps;
+  std::vector<Repeats> repeats;
   std::vector<Job> jobs;
   for (const int threads : o.threads)
     for (const Job& job : jobs_of(o, net, threads, peer != nullptr)) jobs.push_back(job);
@@ -277,11 +288,11 @@ std::vector<Result> measure(const Options& o, const std::string& net, Peer* peer
       });
       r.allocations = backend::get(default_device()).memory_stats().system_allocations - before;
     } else {
-      ms = step_ms(*peer, job, 1);
+      ms = step_ms(*peer, job, {});
       if (ms < 0) continue;  // not supported
-      ms = step_ms(*peer, job, 1);
+      ms = step_ms(*peer, job, {});
     }
-    steps.push_back(std::clamp(static_cast<int>(10 / ms), 1, 200));
+    repeats.push_back(Repeats::of(ms));
     results.push_back(std::move(r));
     trainings.push_back(std::move(training));
   }
@@ -292,19 +303,21 @@ std::vector<Result> measure(const Options& o, const std::string& net, Peer* peer
       break;
     for (std::size_t i = 0; i < results.size(); ++i) {
       Result& r = results[i];
-      // Lets the other library's threads stop spinning, and this job's data return to the cache.
+      const Repeats& times = repeats[i];
+      // Lets the other library's threads stop spinning.
       if (peer) std::this_thread::sleep_for(std::chrono::milliseconds(30));
       if (trainings[i]) set_num_threads(r.job.threads);
-      if (trainings[i] && steps[i] > 1) trainings[i]->step();
       if (!trainings[i]) {
-        r.ms.push_back(step_ms(*peer, r.job, steps[i]));
+        r.ms.push_back(step_ms(*peer, r.job, times));
         continue;
       }
+      for (int s = 0; s < times.untimed; ++s) trainings[i]->step();
+      backend::get(default_device()).synchronize();
       const double ms = milliseconds_of([&] {
-        for (int s = 0; s < steps[i]; ++s) trainings[i]->step();
+        for (int s = 0; s < times.timed; ++s) trainings[i]->step();
         backend::get(default_device()).synchronize();
       });
-      r.ms.push_back(ms / steps[i]);
+      r.ms.push_back(ms / times.timed);
       if (r.job.filtered() && r.job.estimator == "replicas") {
         const double draw = draw_ms(r.job.M * r.parameters);
         r.noise_ms = r.noise_ms == 0 ? draw : std::min(r.noise_ms, draw);

@@ -223,9 +223,10 @@ void filter_directly(const Gather& g, std::int64_t begin, std::int64_t end, std:
           Walk walk{rows.data(), std::ssize(rows), g.cols, 1, g.step_w * g.c, groups * out};
           if (count < K::channels) b = fill_up<T, K::channels>(b, std::ssize(rows) * g.cols, count, walk.ldb);
           for (const std::int64_t offset : taps.offset) {
-            for_each_tile<K>(taps.length, [&]<class Tile>(Tile, std::int64_t j, std::int64_t skip) {
-              Tile::taps(walk, source.data + offset + group * in + j, b, to + j * K::channels, skip);
-            });
+            for_each_tile<typename K::OfTaps>(
+                taps.length, [&]<class Tile>(Tile, std::int64_t j, std::int64_t skip) {
+                  Tile::taps(walk, source.data + offset + group * in + j, b, to + j * K::channels, skip);
+                });
             to += taps.length * K::channels;
           }
         }

@@ -27,6 +27,10 @@ struct Kernel {
   static constexpr int channels = Width * Vectors, rows = Rows;
   template <int other>
   using WithRows = Kernel<T, Width, Vectors, other>;
+  /// The kernel for the gradient of the filters: its rows are taps, of which there are more than pixels in a row, so that
+  /// with 16 registers 12 sums pay.
+  using OfTaps =
+      Kernel<T, Width, Vectors, LPF_VECTOR_BYTES == 32 && Width * sizeof(T) == 32 ? 12 / Vectors : Rows>;
   typedef T Register __attribute__((vector_size(Width * sizeof(T))));
 
   /// to[r·stride …] = start + Σ a·b for rows r that lie walk.row apart in a.
@@ -67,6 +71,7 @@ struct Kernel {
       for (std::int64_t d = 0; d < walk.inner; ++d, p += step, b += ldb) {
         Register factor[static_cast<std::size_t>(Vectors)];
         (load(factor[v], b + v * Width), ...);
+        (keep_in_register(factor[v]), ...);
         const T* const q = p + half;
         ((s[i] += (i / Vectors < first_half ? p[i / Vectors * row] : q[(i / Vectors - first_half) * row]) *
                   factor[i % Vectors]),
@@ -102,8 +107,8 @@ void for_each_width(std::int64_t channels, F f) {
     }
   }
 }
-/// Calls f(kernel, first, skip) for n rows in tiles: whole ones, halves, and single rows where there are very
-/// few. The last tile of a kind may overlap the one before it: its first `skip` rows are already done.
+/// Calls f(kernel, first, skip) for n rows in tiles: whole ones, halves, of 12 rows quarters, and single rows where there
+/// are very few. The last tile of a kind may overlap the one before it: its first `skip` rows are already done.
 template <class S, class F>
 void for_each_tile(std::int64_t n, F f) {
   std::int64_t j = 0;
@@ -115,6 +120,7 @@ void for_each_tile(std::int64_t n, F f) {
   };
   tiles.template operator()<S::rows>({}, S::rows / 2);
   tiles.template operator()<S::rows / 2>({}, 0);
+  if constexpr (S::rows == 12) tiles.template operator()<S::rows / 4>({}, 0);
   tiles.template operator()<1>({}, 0);
 }
 /// Channels padded to the widths of for_each_width().

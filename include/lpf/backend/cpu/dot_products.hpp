@@ -68,12 +68,13 @@ void dots(std::int64_t k, const float* a, std::int64_t lda, const float* b, std:
 /// C (m×n) = or += A·Bᵀ of depth k by dot products.
 inline void multiply_by_dots(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
                              const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+  constexpr int most = most_rows / 2;  // by 4 columns: half of the registers
   const std::int64_t columns = n >= 4 ? 4 : 1, depth = even_length(k, longest_chain * width);
   for (std::int64_t j = 0; j < n; j += columns) {
     const std::int64_t first = std::min(j, n - columns), skip = j - first;
     for (std::int64_t i = 0, rows; i < m; i += rows) {
-      rows = columns == 4 && i + 4 <= m ? 4 : 1;
-      const auto tile = columns == 1 ? dots<1, 1> : rows == 4 ? dots<4, 4> : dots<1, 4>;
+      rows = columns == 4 && i + most <= m ? most : 1;
+      const auto tile = columns == 1 ? dots<1, 1> : rows == most ? dots<most, 4> : dots<1, 4>;
       const std::int64_t next = (columns + i / rows % columns) * ldb;
       for (std::int64_t p = 0; p < k; p += depth)
         tile(std::min(depth, k - p), a + i * lda + p, lda, b + first * ldb + p, ldb, c + i * ldc + first, ldc,

@@ -1,6 +1,9 @@
 // Dropout: a mask of random words and the product with it, in tiles that fit the cache.
 #pragma once
 
+#include <bit>
+#include <type_traits>
+
 #include "lpf/backend/cpu/convert.hpp"
 #include "lpf/backend/cpu/parallel.hpp"
 #include "lpf/backend/cpu/simd_noise.hpp"
@@ -17,6 +20,7 @@ void dropout(DType, const NoiseKey& key, std::int64_t first, std::int64_t n, dou
   if (threshold == 0) return fill(y, dtype_of<T>(), n, 0);
   const auto largest = static_cast<std::uint32_t>(threshold - 1);
   const T scale = static_cast<T>(1 / (1 - p));
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   constexpr std::int64_t tile = 1024;
   parallel_for(n, 4 * tile, [&](std::int64_t begin, std::int64_t end) {
     std::uint32_t words[tile];
@@ -25,10 +29,11 @@ void dropout(DType, const NoiseKey& key, std::int64_t first, std::int64_t n, dou
       word_fill(key, first + begin, size, words);
       const T* from = static_cast<const T*>(x) + begin;
       T* to = static_cast<T*>(y) + begin;
+      // A mask of bits: for a select GCC writes a branch where AVX-512's masks are missing, which chance mispredicts.
       LPF_SIMD
       for (std::int64_t i = 0; i < size; ++i) {
-        const T kept = from[i] * scale;
-        to[i] = words[i] <= largest ? kept : T(0);
+        const Bits mask = Bits(0) - static_cast<Bits>(words[i] <= largest);
+        to[i] = std::bit_cast<T>(std::bit_cast<Bits>(from[i] * scale) & mask);
       }
     }
   });

@@ -88,6 +88,7 @@ struct Tile {
     for (std::int64_t t = 0; t < terms; ++t, p += x.step, q += x.step, y.next()) {
       Lanes f[static_cast<std::size_t>(vectors)];
       ((f[v] = y.vector(v)), ...);
+      (keep_in_register(f[v]), ...);
       ((s[i] +=
         (i / vectors < half ? p[i / vectors * x.row] : q[(i / vectors - half) * x.row]) * f[i % vectors]),
        ...);
