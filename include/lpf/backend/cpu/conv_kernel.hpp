@@ -27,8 +27,8 @@ struct Kernel {
   static constexpr int channels = Width * Vectors, rows = Rows;
   template <int other>
   using WithRows = Kernel<T, Width, Vectors, other>;
-  /// The kernel for the gradient of the filters: its rows are taps, of which there are more than pixels in a row, so that
-  /// with 16 registers 12 sums pay.
+  /// The kernel for the gradient of the filters: its rows are taps, of which there are more than pixels in a row,
+  /// so that with 16 registers 12 sums pay.
   using OfTaps =
       Kernel<T, Width, Vectors, LPF_VECTOR_BYTES == 32 && Width * sizeof(T) == 32 ? 12 / Vectors : Rows>;
   typedef T Register __attribute__((vector_size(Width * sizeof(T))));
@@ -107,8 +107,8 @@ void for_each_width(std::int64_t channels, F f) {
     }
   }
 }
-/// Calls f(kernel, first, skip) for n rows in tiles: whole ones, halves, of 12 rows quarters, and single rows where there
-/// are very few. The last tile of a kind may overlap the one before it: its first `skip` rows are already done.
+/// Calls f(kernel, first, skip) for n rows in tiles: whole ones, halves, of 12 rows quarters, and single rows where
+/// there are very few. The last tile of a kind may overlap the one before it: its first `skip` rows are already done.
 template <class S, class F>
 void for_each_tile(std::int64_t n, F f) {
   std::int64_t j = 0;

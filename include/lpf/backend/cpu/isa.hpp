@@ -41,8 +41,8 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Keeps a vector that several multiply-adds use in a register. GCC otherwise reads it from memory in each of them, which
-/// two loads a cycle cannot feed: products on AVX2 were a third slower.
+/// Keeps a vector that several multiply-adds use in a register. GCC otherwise reads it from memory in each of them,
+/// which two loads a cycle cannot feed: products on AVX2 were a third slower.
 template <class Vector>
 inline void keep_in_register([[maybe_unused]] Vector& v) {
 #if defined(__GNUC__) && defined(__x86_64__)
