@@ -125,6 +125,6 @@ def on_page_markdown(markdown, page, config, files):
     if uri.startswith("source/") or uri in ROOT_PAGES.values():
         return markdown
     # The snippets' marks go; an output gets a title instead.
-    markdown = re.sub(r"^<!-- output -->\n```text$", '```text title="prints"', markdown, flags=re.M)
+    markdown = re.sub(r"^<!-- output -->\n```text$", '\n```text title="prints"', markdown, flags=re.M)
     markdown = re.sub(r"^<!-- (?:snippet|shell|lines of|not compiled)\b.*-->\n(?=```)", "", markdown, flags=re.M)
     return rewritten(markdown, posixpath.dirname(posixpath.join("docs", uri)), uri)
