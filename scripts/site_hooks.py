@@ -21,7 +21,7 @@ LANGUAGES = {".hpp": "cpp", ".cpp": "cpp", ".inc": "cpp", ".cu": "cpp", ".py": "
 
 def parts_of(text):
     """(is code, text) of the pieces of a page: fenced and indented blocks, and spans of code, are code."""
-    fenced = re.compile(r"^( *)(`{3,}|~{3,}).*?^ *\2`*[^\S\n]*$|`[^`\n]+`|^(?:(?<=\n\n)(?:    .*\n)+)", re.M | re.S)
+    fenced = re.compile(r"^( *)(`{3,}|~{3,}).*?^ *\2`*[^\S\n]*$|`[^`\n]+`|^(?:(?<=\n\n)(?:    [^\n]*\n)+)", re.M | re.S)
     end = 0
     for match in fenced.finditer(text):
         yield False, text[end:match.start()]
