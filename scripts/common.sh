@@ -40,6 +40,7 @@ have() {
     libsentencepiece-dev) file=sentencepiece_processor.h ;;
     openmpi-bin) file=mpirun.openmpi ;;
     libopenmpi-dev) file=mpicxx.openmpi ;;
+    doxygen-awesome-css) file=../share/doxygen-awesome-css/doxygen-awesome.css ;;
     mpich) file=mpirun.mpich ;;
     libmpich-dev) file=mpicxx.mpich ;;
     *) file=$1 ;;

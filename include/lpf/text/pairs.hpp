@@ -38,8 +38,9 @@ inline std::string sentence_of(std::string_view line, std::string_view place,
   return options.lower_case ? lower_case(line) : std::string(line);
 }
 
-/// The lines of a file, plain or compressed (gzip, xz), as sentences. A line ends with \n or \r\n, the last one also
-/// without; a byte order mark is skipped. IOError; FormatError with the line's number for what sentence_of() refuses.
+/// The lines of a file, plain or compressed (gzip, xz), as sentences. A line ends with a line feed, which may follow a
+/// carriage return, the last one also without; a byte order mark is skipped. IOError; FormatError with the line's number
+/// for what sentence_of() refuses.
 inline std::vector<std::string> read_lines(const std::string& path, const ReadOptions& options = {}) {
   std::string bytes;
   lpf::detail::read_to_end(*lpf::detail::open_unpacked(path, "text"), bytes);
