@@ -13,8 +13,7 @@ using namespace lpf;
 /// Two layers; the second has no bias, so that scaling the first up and the second down changes nothing at all.
 struct Net {
   nn::Linear fc1, fc2;
-  explicit Net(const nn::Path& p)
-      : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 10, {.bias = false}) {}
+  explicit Net(const nn::Path& p) : fc1(p / "fc1", 64, 128), fc2(p / "fc2", 128, 10, {.bias = false}) {}
   Tensor operator()(const Tensor& x) const { return fc2(relu(fc1(x))); }
 };
 

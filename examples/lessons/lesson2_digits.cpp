@@ -13,7 +13,7 @@ namespace {
 
 struct Options {
   std::uint64_t seed = 0;
-  int seeds = 2, epochs = 40;
+  int seeds = 3, epochs = 40;
   double noise = 0.2, lr = 0.1;
 };
 
@@ -78,8 +78,8 @@ void run(const Options& o) {
       errors.push_back(r.test_error);
       learned.push_back(r.learned);
     }
-    table.add_row({s.name, std::to_string(s.M), format_general(s.gamma), format_fixed(mean_sd(errors).mean, 1),
-                   format_fixed(mean_sd(learned).mean, 0)});
+    table.add_row({s.name, std::to_string(s.M), format_general(s.gamma),
+                   format_fixed(mean_sd(errors).mean, 1), format_fixed(mean_sd(learned).mean, 0)});
   }
   std::printf("%s %% of the labels drawn at random; means of %d networks\n%s",
               format_general(100 * o.noise).c_str(), o.seeds, table.to_string(terminal_columns()).c_str());

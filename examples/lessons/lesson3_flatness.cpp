@@ -24,8 +24,8 @@ void run(const Options& o) {
 
   // Three measures at the minima of both methods. Each filter is measured in units of its own size.
   TextTable minima({"minimum of", "test error, %", "loss L", "LPF measure", "trace", "λ_max"});
-  TextTable scales({"minimum of", "first layer", "loss L", "noise σ on all weights", "noise σ‖w_k‖",
-                    "λ_max", "λ_max in units of the filters"});
+  TextTable scales({"minimum of", "first layer", "loss L", "noise σ on all weights", "noise σ‖w_k‖", "λ_max",
+                    "λ_max in units of the filters"});
   for (const double gamma : {0.0, o.gamma}) {
     const std::string name = gamma > 0 ? "LPF-SGD" : "SGD";
     ParameterStore params({.seed = o.seed});
@@ -41,7 +41,7 @@ void run(const Options& o) {
                                  .spectrum = {.steps = 40}});
     };
     const sharpness::Report report = measure(true);
-    const auto show = [](double value) { return format_general(value, 2); };
+    const auto show = [](double value) { return format_general(value, value < 100 ? 2 : 3); };
     minima.add_row({name, format_fixed(flat::error(net, test), 1), format_fixed(report.loss, 2),
                     format_fixed(report["low_pass"].value, 2), show(report["trace"].value),
                     show(report["lambda_max"].value)});

@@ -31,13 +31,13 @@ std::string curve(double width) {
   return out;
 }
 
-/// Where gradient descent on the smoothed loss is after each 20 updates.
+/// Where gradient descent on the smoothed loss is after each 35 updates.
 std::vector<double> path(double width) {
   std::vector<double> out{start};
   double theta = start;
-  for (int step = 1; step <= 800; ++step) {
+  for (int step = 1; step <= 1400; ++step) {
     theta -= 0.01 * valleys::slope(theta, width);
-    if (step % 20 == 0) out.push_back(theta);
+    if (step % 35 == 0) out.push_back(theta);
   }
   return out;
 }
@@ -66,10 +66,10 @@ std::string line(double x1, double y1, double x2, double y2, const std::string& 
 std::string frame() {
   std::string out = text(12, 24, "Smoothing fills the narrow valley", "font-size=\"16\" font-weight=\"600\"");
   out += line(14, 45, 36, 45, "class=\"loss\"") + text(42, 49, "loss L");
-  out += line(14, 67, 36, 67, "class=\"smooth\"") + text(42, 71, "smoothed");
+  out += line(14, 67, 36, 67, "class=\"smooth\"");
   out += concat("<circle cx=\"241\" cy=\"45\" r=\"6\" class=\"gd\"/>", text(252, 49, "gradient descent"));
-  out += concat("<circle cx=\"241\" cy=\"67\" r=\"6\" class=\"lpf\"/>",
-                text(252, 71, "on the smoothed loss"));
+  out +=
+      concat("<circle cx=\"241\" cy=\"67\" r=\"6\" class=\"lpf\"/>", text(252, 71, "on the smoothed loss"));
   for (const int tick : {0, 2, 4, 6}) {
     out += line(left, y_of(tick), right, y_of(tick), "class=\"rule\"");
     out += text(left - 8, y_of(tick) + 4, std::to_string(tick), "text-anchor=\"end\" class=\"soft\"");
@@ -99,8 +99,7 @@ std::string ball(double width, const char* kind) {
   add(0.96, theta.back());
   add(0.965, start);
   add(1, start);
-  for (const auto& [time, value] :
-       {std::pair(0.0, "1"), {0.92, "1"}, {0.95, "0"}, {0.975, "0"}, {1.0, "1"}})
+  for (const auto& [time, value] : {std::pair(0.0, "1"), {0.92, "1"}, {0.95, "0"}, {0.975, "0"}, {1.0, "1"}})
     opacity.add(time, value);
   return concat("<circle r=\"6\" class=\"", kind, "\">", x.animate("cx"), y.animate("cy"),
                 opacity.animate("opacity"), "</circle>\n");
@@ -115,14 +114,15 @@ std::string moving() {
   for (const double part : {0.75, 0.5, 0.25, 0.0}) d.add(1 - 0.08 * part, curve(sigma * part));
   for (int i = 0; i <= steps; i += 2) {  // the width in words: each for its time
     Keyframes opacity;
-    const double begin = i == 0 ? 0 : 0.25 * (i - 1) / steps, end = i == steps ? 0.96 : 0.25 * (i + 1) / steps;
+    const double begin = i == 0 ? 0 : 0.25 * (i - 1) / steps,
+                 end = i == steps ? 0.96 : 0.25 * (i + 1) / steps;
     opacity.add(0, i == 0 ? "1" : "0");
     if (i > 0) opacity.add(begin, "1");
     opacity.add(end, "0");
     if (i == 0) opacity.add(0.96, "1");
-    widths += concat("<text x=\"110\" y=\"71\" opacity=\"", i == 0 ? 1 : 0, "\">σ = ",
-                     format_fixed(sigma * i / steps, 1), opacity.animate("opacity", "discrete"),
-                     "</text>\n");
+    widths += concat("<text x=\"42\" y=\"71\" opacity=\"", i == 0 ? 1 : 0,
+                     "\">smoothed, σ = ", format_fixed(sigma * i / steps, 1),
+                     opacity.animate("opacity", "discrete"), "</text>\n");
   }
   return concat("<path class=\"smooth\" d=\"", curve(0), "\">", d.animate("d"), "</path>\n", widths,
                 ball(0, "gd"), ball(sigma, "lpf"));
@@ -130,7 +130,7 @@ std::string moving() {
 
 std::string still() {
   std::string out = concat("<path class=\"smooth\" d=\"", curve(sigma), "\"/>\n",
-                           text(110, 71, concat("σ = ", format_fixed(sigma, 1))));
+                           text(42, 71, concat("smoothed, σ = ", format_fixed(sigma, 1))));
   for (const auto& [width, kind] : {std::pair(0.0, "gd"), {sigma, "lpf"}}) {
     const double end = path(width).back();
     out += concat("<circle r=\"6\" class=\"", kind, "\" cx=\"", px(x_of(end)), "\" cy=\"",
@@ -146,7 +146,8 @@ void run() {
       "--gd:#eaa536;--lpf:#7698ea}}"
       "text{fill:var(--ink)}.soft{fill:var(--soft)}path{fill:none}.rule{stroke:var(--rule)}"
       ".axis{stroke:var(--soft)}.loss{stroke:var(--soft);stroke-width:1.5}"
-      ".smooth{stroke:var(--lpf);stroke-width:2.5}.gd{fill:var(--gd)}.lpf{fill:var(--lpf)}.still{display:none}"
+      ".smooth{stroke:var(--lpf);stroke-width:2.5}.gd{fill:var(--gd)}.lpf{fill:var(--lpf)}.still{display:"
+      "none}"
       "@media(prefers-reduced-motion:reduce){.moving{display:none}.still{display:inline}}"
       "@media print{.moving{display:none}.still{display:inline}}";
   std::printf(
@@ -154,7 +155,8 @@ void run() {
       "style=\"max-width:100%%;height:auto\" role=\"img\" aria-labelledby=\"t d\" "
       "font-family=\"system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif\" font-size=\"13\">\n"
       "<title id=\"t\">Smoothing fills the narrow valley of a loss</title>\n"
-      "<desc id=\"d\">A loss over one weight has a narrow valley at −1 and a wide one at 2. Convolved with a Gaussian "
+      "<desc id=\"d\">A loss over one weight has a narrow valley at −1 and a wide one at 2. Convolved with a "
+      "Gaussian "
       "of growing width it keeps the wide valley only. From the left, gradient descent rolls into the narrow "
       "valley; on the smoothed loss it rolls into the wide one.</desc>\n"
       "<style>%s</style>\n<rect width=\"480\" height=\"330\" rx=\"6\" style=\"fill:var(--paper)\"/>\n%s"

@@ -63,14 +63,14 @@ void radii(std::uint64_t seed) {
   TextTable table({"γ", "test error, %", "wrong labels learned, %"});
   for (const double gamma : {0.0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.3}) {
     const Curves c = train({.gamma = gamma}, seed);
-    table.add_row(
-        {format_general(gamma), digits_of(c.test_error.back()), format_fixed(c.learned.back(), 0)});
+    table.add_row({format_general(gamma), digits_of(c.test_error.back()), format_fixed(c.learned.back(), 0)});
   }
   print("1. The radius", table);
 }
 
 void learning_rates(std::uint64_t seed) {
-  TextTable table({"learning rate", "SGD: test error, %", "wrong labels learned, %", "LPF-SGD: test error, %"});
+  TextTable table(
+      {"learning rate", "SGD: test error, %", "wrong labels learned, %", "LPF-SGD: test error, %"});
   for (const double lr : {0.1, 0.03, 0.01, 0.003}) {
     const Curves sgd = train({.lr = lr}, seed), lpf = train({.gamma = 0.06, .lr = lr}, seed);
     table.add_row({format_general(lr), digits_of(sgd.test_error.back()), format_fixed(sgd.learned.back(), 0),

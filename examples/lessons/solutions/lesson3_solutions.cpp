@@ -20,11 +20,9 @@ struct Trained {
     flat::train(params, net, data, gamma, 40);
   }
   /// The mean loss under noise of σ in units of the filters, or on all weights alike.
-  double low_pass(const TensorDataset& data, double sigma, bool in_units = true) const {
-    return sharpness::low_pass(
-               params, {data.images, data.labels}, flat::losses_of(net),
-               {.sigma = sigma, .draws = sigma > 0 ? 200 : 2, .filter_normalize = in_units})
-        .value;
+  sharpness::Estimate low_pass(const TensorDataset& data, double sigma, bool in_units = true) const {
+    return sharpness::low_pass(params, {data.images, data.labels}, flat::losses_of(net),
+                               {.sigma = sigma, .draws = sigma > 0 ? 200 : 2, .filter_normalize = in_units});
   }
 };
 
@@ -36,11 +34,14 @@ void print(const char* title, const TextTable& table) {
 void rise_and_trace(const Trained& lpf, const TensorDataset& data) {
   const double trace =
       sharpness::measure(lpf.net, lpf.params, data, {.measures = {"trace"}, .draws = 200})["trace"].value;
-  const double loss = lpf.low_pass(data, 0);
+  const double loss = lpf.low_pass(data, 0).value;
   TextTable table({"σ", "rise of the loss", "σ²/2·trace"});
-  for (const double sigma : {0.005, 0.01, 0.02, 0.05, 0.1})
-    table.add_row({format_general(sigma), format_general(lpf.low_pass(data, sigma) - loss, 2),
-                   format_general(sigma * sigma / 2 * trace, 2)});
+  for (const double sigma : {0.005, 0.01, 0.02, 0.05, 0.1}) {
+    const sharpness::Estimate noisy = lpf.low_pass(data, sigma);
+    table.add_row({format_general(sigma),
+                   format_fixed(noisy.value - loss, 4) + " ± " + format_fixed(noisy.standard_error, 4),
+                   format_fixed(sigma * sigma / 2 * trace, 4)});
+  }
   print("1. The rise of the loss and the trace, LPF-SGD", table);
 }
 
@@ -48,8 +49,8 @@ void rise_and_trace(const Trained& lpf, const TensorDataset& data) {
 void profiles(const Trained& sgd, const Trained& lpf, const TensorDataset& data) {
   TextTable table({"σ", "SGD", "LPF-SGD"});
   for (const double sigma : {0.0, 0.02, 0.05, 0.1, 0.2})
-    table.add_row({format_general(sigma), format_general(sgd.low_pass(data, sigma), 2),
-                   format_general(lpf.low_pass(data, sigma), 2)});
+    table.add_row({format_general(sigma), format_general(sgd.low_pass(data, sigma).value, 2),
+                   format_general(lpf.low_pass(data, sigma).value, 2)});
   print("2. Training loss under noise", table);
 }
 
@@ -68,9 +69,9 @@ void one_filter(const Trained& lpf, const TensorDataset& data) {
     for (std::int64_t row = 0; row < 10; ++row)
       second[row].narrow(0, 0, 1).copy_(second[row].narrow(0, 0, 1) / by);
     before = c;
-    table.add_row({concat("times ", c), format_general(lpf.low_pass(data, 0), 2),
-                   format_general(lpf.low_pass(data, 0.02, false), 2),
-                   format_general(lpf.low_pass(data, 0.02), 2)});
+    table.add_row({concat("times ", c), format_general(lpf.low_pass(data, 0).value, 2),
+                   format_general(lpf.low_pass(data, 0.02, false).value, 2),
+                   format_general(lpf.low_pass(data, 0.02).value, 2)});
   }
   print("3. One filter rescaled, LPF-SGD", table);
 }
