@@ -3,6 +3,7 @@
 // wide one. Where the reader wants no motion, or prints, it is a still picture of the end.
 //
 //   smoothing_animation > smoothing.svg
+#include <algorithm>
 #include <cstdio>
 #include <lpf/core/error.hpp>
 #include <lpf/report/table.hpp>
@@ -112,14 +113,14 @@ std::string moving() {
   for (int i = 0; i <= steps; ++i) d.add(0.25 * i / steps, curve(sigma * i / steps));
   d.add(0.92, curve(sigma));
   for (const double part : {0.75, 0.5, 0.25, 0.0}) d.add(1 - 0.08 * part, curve(sigma * part));
-  for (int i = 0; i <= steps; i += 2) {  // the width in words: each for its time
+  for (int i = 0; i <= steps;
+       i += 2) {  // the width in words: each for its time, on the way up and on the way back
     Keyframes opacity;
-    const double begin = i == 0 ? 0 : 0.25 * (i - 1) / steps,
-                 end = i == steps ? 0.96 : 0.25 * (i + 1) / steps;
-    opacity.add(0, i == 0 ? "1" : "0");
-    if (i > 0) opacity.add(begin, "1");
-    opacity.add(end, "0");
-    if (i == 0) opacity.add(0.96, "1");
+    if (i > 0) opacity.add(0, "0");
+    opacity.add(std::max(0.0, 0.25 * (i - 1) / steps), "1");
+    if (i < steps) opacity.add(0.25 * (i + 1) / steps, "0");
+    if (i < steps) opacity.add(1 - 0.08 * (i + 1) / steps, "1");
+    if (i > 0) opacity.add(1 - 0.08 * (i - 1) / steps, "0");
     widths += concat("<text x=\"42\" y=\"71\" opacity=\"", i == 0 ? 1 : 0,
                      "\">smoothed, σ = ", format_fixed(sigma * i / steps, 1),
                      opacity.animate("opacity", "discrete"), "</text>\n");
