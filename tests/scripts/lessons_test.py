@@ -23,6 +23,10 @@ def output(program, *flags):
     return done.stdout
 
 
+def number(text):
+    return float(text.replace("−", "-"))
+
+
 def shown(page, program):
     """The output block of a page below the command."""
     text = (LESSONS / page).read_text()
@@ -43,26 +47,26 @@ class Lessons(unittest.TestCase):
         words = [re.sub(r"[ ─]+", " ", NUMBER.sub("0", t)) for t in (wanted, found)]
         self.assertEqual(words[1].split(), words[0].split())
         for a, b in zip(NUMBER.findall(wanted), NUMBER.findall(found)):
-            x, y = float(a.replace("−", "-")), float(b.replace("−", "-"))
+            x, y = number(a), number(b)
             self.assertLessEqual(abs(x - y), max(absolute, relative * max(abs(x), abs(y))), (a, b, found))
         return rows(found)
 
     def test_lesson_1_prints_what_its_page_shows(self):
-        self.assertEqual(output("lesson1_smoothing"), shown("1-smoothing.md", "lesson1_smoothing"))
-        self.assertEqual(output("lesson1_solutions"), shown("1-smoothing.md", "lesson1_solutions"))
+        for program in ("lesson1_smoothing", "lesson1_solutions"):
+            self.assertEqual(output(program).rstrip(), shown("1-smoothing.md", program).rstrip())
         self.assertNotEqual(output("lesson1_smoothing", "--sigma", "0.2"), output("lesson1_smoothing"))
 
     def test_lesson_2_prints_nearly_what_its_page_shows(self):
-        table = self.nearly("2-digits.md", "lesson2_digits", 0.15, 3)[3:]
+        table = self.nearly("2-digits.md", "lesson2_digits", 0.35, 3)[3:]
         error = {(r[0], r[1], r[2]): float(r[3]) for r in table}
         learned = {(r[0], r[1], r[2]): float(r[4]) for r in table}
         sgd, lpf = ("SGD", "1", "0"), ("LPF-SGD", "8", "0.06")
         self.assertLess(error[lpf], error[sgd] / 2)
-        self.assertGreater(learned[sgd], 80)
+        self.assertGreater(learned[sgd], 40)
         self.assertLess(learned[lpf], 20)
 
     def test_lesson_3_prints_nearly_what_its_page_shows(self):
-        table = self.nearly("3-flatness.md", "lesson3_flatness", 0.25, 0.3)
+        table = self.nearly("3-flatness.md", "lesson3_flatness", 0.35, 0.06)
         minima = {r[0]: [float(x) for x in r[1:]] for r in table if len(r) == 6 and r[0] in ("SGD", "LPF-SGD")}
         for measure in (2, 3, 4):  # LPF, trace, λ_max
             self.assertLess(minima["LPF-SGD"][measure], minima["SGD"][measure])
@@ -74,15 +78,15 @@ class Lessons(unittest.TestCase):
             self.assertNotEqual((before[3], before[5]), (after[3], after[5]))
 
     def test_solutions_of_lessons_2_and_3_print_nearly_what_their_pages_show(self):
-        self.nearly("2-digits.md", "lesson2_solutions", 0.15, 6)
-        self.nearly("3-flatness.md", "lesson3_solutions", 0.25, 0.3)
+        self.nearly("2-digits.md", "lesson2_solutions", 0.35, 8)
+        self.nearly("3-flatness.md", "lesson3_solutions", 0.35, 0.06)
 
     def test_the_picture_is_that_of_the_program(self):
         stored, made = (LESSONS / "smoothing.svg").read_text(), output("smoothing_animation")
         self.assertLess(len(stored.encode()), 100_000)
         self.assertEqual(NUMBER.sub("0", made), NUMBER.sub("0", stored))
         for a, b in zip(NUMBER.findall(stored), NUMBER.findall(made)):
-            self.assertLessEqual(abs(float(a) - float(b)), 0.11)
+            self.assertLessEqual(abs(number(a) - number(b)), 0.11)
         for words in ("prefers-reduced-motion", "prefers-color-scheme", "weight θ", ">loss<", "<title", "<desc"):
             self.assertIn(words, stored)
 
