@@ -15,6 +15,7 @@ PAGES = sorted((ROOT / "docs/reference").rglob("*.md"))
 COVERED = ["optim", "filter", "nn", "data", "sharpness", "train"] + [
     f"ops/{name}.hpp" for name in ("conv", "conv1d", "pool", "pool1d", "embedding", "attention_parts", "loss", "kl_div")]
 REQUIRED = "—"  # in the place of a default
+MARK = r"^<!-- (snippet(: (continues|with \w+|not run: .+))?|(lines of|not compiled): .+) -->$"  # of scripts/docs-snippets
 
 
 def split_top(text, separator):
@@ -152,7 +153,7 @@ class Reference(unittest.TestCase):
             lines = path.read_text().splitlines()
             for i, line in enumerate(lines):
                 if line == "```cpp":
-                    self.assertRegex(lines[i - 1], r"^<!-- (snippet(: (continues|with \w+|not run: .+))?|(lines of|not compiled): .+) -->$", f"{path.name}:{i + 1}")
+                    self.assertRegex(lines[i - 1], MARK, f"{path.name}:{i + 1}")
 
 
 if __name__ == "__main__":
