@@ -16,6 +16,9 @@ import unittest
 
 folder = pathlib.Path(sys.argv[1]).resolve()
 programs = ["augment", "compare", "digits", "estimators", "landscape", "quadratics", "sharpness", "study", "theory", "train"]
+programs += ["lesson1_smoothing", "lesson2_digits", "lesson3_flatness", "smoothing_animation"]  # their output: lessons_test.py
+lessons_short = {"lesson1_smoothing": ["--steps", "10"], "lesson2_digits": ["--seeds", "1", "--epochs", "1"],
+                 "lesson3_flatness": ["--epochs", "1", "--draws", "2"], "smoothing_animation": []}
 if (folder / "translate").exists():  # it needs sentencepiece; its own test is translate_test.py
     programs.append("translate")
 largest = str(2**63 - 1)
@@ -81,6 +84,7 @@ class Programs(unittest.TestCase):
                   ("quadratics", "--dimensions", 10, "--draws", 2),
                   ("landscape", "--points", 3, "--epochs", 2, "--draws", 1),
                   ("sharpness", "run/best.safetensors", "--network", "mlp", "--measures", "low_pass", "--draws", 2)]
+        modes += [(program, *flags) for program, flags in lessons_short.items()]
         if "translate" in programs:
             modes += [("translate", "--data", "numbers", "--dry-run"),
                       ("translate", "--data", "numbers", "--max-steps", 1, "--train-pairs", 100, "--out", "numbers")]
@@ -136,15 +140,17 @@ class Programs(unittest.TestCase):
             first = {"compare": ["run"], "sharpness": ["file"]}.get(program, [])
             self.refused(program, *first, "--nothing", says="there is no flag '--nothing'", code=2)
             flag = {"augment": "--columns", "compare": "--out", "train": "--epochs"}.get(program, "--threads")
-            flag = "--draws" if program == "quadratics" else flag
-            self.refused(program, *first, flag, says=flag, code=2)
+            flag = "--draws" if program == "quadratics" else "--seed" if program.startswith("lesson") else flag
+            if program != "smoothing_animation":  # it has no flags
+                self.refused(program, *first, flag, says=flag, code=2)
         self.refused("digits", "--seeds", "many", says="--seeds", code=2)
         self.refused("compare", says="runs", code=2)
 
     def test_help_shows_defaults(self):
         for program, flag, default in [("train", "--lr", "0.1"), ("train", "--dataset", "digits"),
                                        ("digits", "--epochs", "60"), ("study", "--grid", "small"),
-                                       ("landscape", "--out", "out/landscape"), ("compare", "--out", "compare.html")]:
+                                       ("landscape", "--out", "out/landscape"), ("compare", "--out", "compare.html"),
+                                       ("lesson1_smoothing", "--sigma", "0.5"), ("lesson3_flatness", "--factor", "8")]:
             # CLI11 writes "--lr FLOAT=0.1", newer versions "--lr FLOAT [0.1]".
             self.assertRegex(self.succeeds(program, "--help"), rf"{flag} [^\n]*(=|\[){re.escape(default)}", program)
 
@@ -293,7 +299,7 @@ class Programs(unittest.TestCase):
                   "landscape": ["--points", "3", "--epochs", "2", "--draws", "1"], "augment": ["--columns", "1"],
                   "theory": ["--quick", "--only", "landscape"],
                   "estimators": ["--net", "mlp", "--epochs", "1", "--draws", "20"],
-                  "translate": ["--data", "numbers", "--train-pairs", "100", "--dry-run"]}
+                  "translate": ["--data", "numbers", "--train-pairs", "100", "--dry-run"], **lessons_short}
         for program in programs:
             for flag in re.findall(r"(--?[\w-]+)(?:,--\w+)? (?:INT|UINT)", self.succeeds(program, "--help")):
                 for value in [largest, "-" + largest, "9" * 30]:
