@@ -2,7 +2,10 @@
 // statistics of a step.
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +14,8 @@
 #include "lpf/distributed/data_parallel.hpp"
 #include "lpf/experiment/data_splits.hpp"
 #include "lpf/experiment/settings.hpp"
+#include "lpf/io/atomic_file.hpp"
+#include "lpf/report/log.hpp"
 #include "lpf/report/table.hpp"
 
 namespace lpf::experiment {
@@ -36,26 +41,32 @@ inline void check_batches(const distributed::BatchParts& parts, const DataLoader
   if (rest > 0 && !loader.options().drop_last) parts.of(0, rest);
 }
 
-/// CommunicationError for a rank that has other settings, another version, other data, or does not see the run's
-/// folder (`begun`: there is a checkpoint).
-inline void check_agreement(distributed::Communicator& world, const Settings& s, const DataSplits& splits,
-                            const std::string& out, bool begun) {
-  if (world.size() == 1) return;
+/// CommunicationError, with what differs, for a rank whose settings are not those of rank 0.
+template <class S>
+void check_same_settings(distributed::Communicator& world, const char* program, const S& s) {
   std::string text;
-  for (const auto& [name, value] : texts(s)) text += concat(name, "=", value, "\n");
+  for (const auto& [name, value] : texts_of_table(s)) text += concat(name, "=", value, "\n");
   const std::string first = distributed::broadcast(world, text);
   std::string different;
   if (first != text) {
-    Settings of_first;
+    S of_first;
     for (std::size_t at = 0, end; (end = first.find('\n', at)) != std::string::npos; at = end + 1) {
       const std::size_t equals = first.find('=', at);
       set(of_first, first.substr(at, equals - at), first.substr(equals + 1, end - equals - 1));
     }
     different = differences(of_first, s);
   }
-  check<distributed::CommunicationError>(different.empty(), "train", "rank ", world.rank(),
+  check<distributed::CommunicationError>(different.empty(), program, "rank ", world.rank(),
                                          " has other settings than rank 0: ", different);
-  distributed::check_same(world, "train", "a version of LPF", backend::contract_version);
+  distributed::check_same(world, program, "a version of LPF", backend::contract_version);
+}
+
+/// CommunicationError for a rank that has other settings, another version, other data, or does not see the run's
+/// folder (`begun`: there is a checkpoint).
+inline void check_agreement(distributed::Communicator& world, const Settings& s, const DataSplits& splits,
+                            const std::string& out, bool begun) {
+  if (world.size() == 1) return;
+  check_same_settings(world, "train", s);
   distributed::Hash data;
   for (const TensorDataset* part : {&splits.train, &splits.validation, &splits.test})
     data.add(part->images).add(part->labels);
@@ -115,5 +126,38 @@ inline std::string of_ranks(const distributed::Communicator& world, double commu
   if (world.size() == 1) return "";
   return concat(", ", format_fixed(100 * communication, 0), " % communication, slowest rank ", slowest);
 }
+
+/// What each rank of several writes of its epochs: FOLDER/rank-3.csv, with the machine and the process that it is. A run
+/// that goes on appends to them.
+class RankLog {
+ public:
+  RankLog(const distributed::Communicator& world, const std::string& folder, bool append) : world_(world) {
+    if (world.size() == 1) return;
+    create_directories(folder);
+    char name[256] = {};
+    if (::gethostname(name, sizeof name - 1) == 0) machine_ = name;
+    log_.emplace(concat(folder, "/rank-", world.rank(), ".csv"), MetricLogOptions{.append = append});
+  }
+  /// After an epoch, whose training took this rank `seconds`, of which it was `communication` in collectives.
+  void write(std::int64_t epoch, std::uint64_t updates, double seconds, double communication) {
+    if (!log_) return;
+    log_->write({{"epoch", epoch},
+                 {"updates", updates},
+                 {"ranks", world_.size()},
+                 {"machine", machine_},
+                 {"process", static_cast<std::int64_t>(::getpid())},
+                 {"threads", num_threads()},
+                 {"seconds", seconds},
+                 {"communication_seconds", communication},
+                 {"sent_mb", (world_.sent() - sent_) / 1e6}});
+    sent_ = world_.sent();
+  }
+
+ private:
+  const distributed::Communicator& world_;
+  std::string machine_;
+  std::optional<MetricLog> log_;
+  double sent_ = 0;  // at the last line
+};
 
 }  // namespace lpf::experiment
