@@ -57,10 +57,11 @@ TEST_CASE("parts: sums are pairwise, whoever adds") {
       on_ranks(ranks, [&](distributed::Communicator& world) {
         const std::size_t each = shards / static_cast<std::size_t>(ranks),
                           p = static_cast<std::size_t>(world.rank());
-        distributed::PairwiseSum<float> own;
-        for (std::size_t s = p * each; s < (p + 1) * each; ++s) own.add(vector_of(s));
-        got[p].assign(own.value().begin(), own.value().end());
-        distributed::all_reduce_pairwise(world, std::span(got[p]));
+        distributed::PairwiseSum own;
+        for (std::size_t s = p * each; s < (p + 1) * each; ++s) own.add(from_vector(vector_of(s), {13}));
+        const Tensor sum = own.value().clone();
+        distributed::all_reduce_pairwise(world, sum);
+        got[p] = sum.to_vector<float>();
       });
       for (const auto& x : got)
         for (std::size_t i = 0; i < x.size(); ++i) CHECK(x[i] == tree(tree, 0, shards, i));
@@ -71,8 +72,7 @@ TEST_CASE("parts: a pairwise sum sends what an all-reduce must, 2(P - 1)/P of th
   for (const int ranks : {2, 4, 8}) {
     std::vector<double> sent(static_cast<std::size_t>(ranks));
     on_ranks(ranks, [&](distributed::Communicator& world) {
-      std::vector<float> x(8000);
-      distributed::all_reduce_pairwise(world, std::span(x));
+      distributed::all_reduce_pairwise(world, zeros({8000}));
       sent[static_cast<std::size_t>(world.rank())] = world.sent();
     });
     for (const double bytes : sent) CHECK(bytes == 4.0 * 8000 * 2 * (ranks - 1) / ranks);

@@ -97,6 +97,8 @@ class MPI final : public Communicator {
     MPI_Abort(MPI_COMM_WORLD, 1);
     std::_Exit(1);
   }
+  void answer(const char* operation) override { answer_calls(operation); }
+  std::string missing(const char* operation) override { return roll_call(operation); }
 
  private:
   static constexpr std::size_t piece = 1 << 26;  // bytes of one call
@@ -188,9 +190,13 @@ class MPI final : public Communicator {
     if (!done) MPI_Request_free(&request);
   }
 
-  /// Calls the roll, and throws with the ranks that do not answer.
   [[noreturn]] void timed_out(const char* operation, double waited) {
     failed_ = true;
+    fail<CommunicationError>(operation, "rank ", rank_, " has waited ", waited, " s, the deadline is ",
+                             deadline_, " s: ", roll_call(operation));
+  }
+  /// The ranks that do not answer, and what others wait in.
+  std::string roll_call(const char* operation) {
     std::vector<std::string> found(static_cast<std::size_t>(size_));
     found[static_cast<std::size_t>(rank_)] = operation;
     for (int p = 0; p < size_; ++p)
@@ -216,11 +222,9 @@ class MPI final : public Communicator {
       if (at.empty()) silent += concat(silent.empty() ? "" : ", ", "rank ", p);
       if (!at.empty() && at != operation) elsewhere += concat(", rank ", p, " is in ", at);
     }
-    fail<CommunicationError>(
-        operation, "rank ", rank_, " has waited ", waited, " s, the deadline is ", deadline_, " s: ",
-        silent.empty() ? std::string("all ranks answer, but it is not complete")
-                       : silent + " does not answer (stopped, killed, or still computing)",
-        elsewhere);
+    return (silent.empty() ? std::string("all ranks answer, but it is not complete")
+                           : silent + " does not answer (stopped, killed, or still computing)") +
+           elsewhere;
   }
 
   double deadline_;
