@@ -140,7 +140,7 @@ class Studies(Case):
 
 
 class Programs(Case):
-    """sharpness and translate."""
+    """sharpness, translate and digits."""
 
     def alone_or(self, ranks, program, *flags):
         if ranks > 0:
@@ -158,6 +158,16 @@ class Programs(Case):
         for ranks in (2, 3):
             self.assertEqual(self.alone_or(ranks, "sharpness", *flags, "--json", f"{ranks}.json"), one)
             self.assertEqual((self.dir / f"{ranks}.json").read_bytes(), (self.dir / "0.json").read_bytes())
+
+    def test_the_runs_of_digits_are_shared(self):
+        flags = ["--seeds", "2", "--epochs", "2", "--label-noise", "0", "--optimizer", "sgd", "lpf-sgd"]
+        for ranks in (0, 2, 3):
+            self.alone_or(ranks, "digits", *flags, "--out", f"d{ranks}")
+        results = {ranks: json.loads((self.dir / f"d{ranks}/results.json").read_text()) for ranks in (0, 2, 3)}
+        without = lambda rows: [{k: v for k, v in row.items() if k != "step_ms"} for row in rows]
+        self.assertEqual(len(results[0]), 4)
+        for ranks in (2, 3):
+            self.assertEqual(without(results[ranks]), without(results[0]))
 
     def test_sharpness_refuses_ranks_with_other_weights(self):
         for seed in (0, 1):
