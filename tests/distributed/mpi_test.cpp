@@ -91,15 +91,15 @@ TEST_CASE("mpi: measures of sharpness and populations are those of one process t
     o.ranks = distributed::ranks_of(*world);
     CHECK(difference_of(report_of(Kind::linear, o), one) == "");
   }
-  struct Member {
+  struct Store {
     ParameterStore params;
   };
   const auto make = [](std::int64_t k) {
-    Member out{ParameterStore({.seed = static_cast<std::uint64_t>(k)})};
+    Store out{ParameterStore({.seed = static_cast<std::uint64_t>(k)})};
     nn::Linear(nn::Path(out.params) / "fc", 3, 2);
     return out;
   };
-  const auto theta = [](Member& m) { return m.params.theta().to_vector(); };
+  const auto theta = [](Store& m) { return m.params.theta().to_vector(); };
   Population one(5, make);
   distributed::Population members(*world, 5, make);
   CHECK(members.each(theta) == one.each(theta));

@@ -5,21 +5,23 @@
 
 #include <nccl.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #ifdef LPF_CUDA_EMULATED
 #  include "emulated/arena.hpp"
 #endif
 
-namespace {
+namespace stand_in {
 
-std::size_t size_of(ncclDataType_t type) { return type == ncclInt8 ? 1 : type == ncclFloat32 ? 4 : 8; }
+inline std::size_t size_of(ncclDataType_t type) { return type == ncclInt8 ? 1 : type == ncclFloat32 ? 4 : 8; }
 
 /// One message of a call: from this rank to `peer`, or to it.
 struct Message {
@@ -48,12 +50,12 @@ struct Group {
   ncclResult_t error = ncclSuccess;
 };
 
-std::mutex groups_mutex;
-std::map<std::string, std::shared_ptr<Group>> groups;
-std::atomic<int> open_ones{0};
-thread_local bool grouping = false, fails = false;
-thread_local std::unique_ptr<Call> grouped;  // the messages of this thread's group
-thread_local ncclComm_t grouped_on = nullptr;
+inline std::mutex groups_mutex;
+inline std::map<std::string, std::shared_ptr<Group>> groups;
+inline std::atomic<int> open_ones{0};
+inline thread_local bool grouping = false, fails = false;
+inline thread_local std::unique_ptr<Call> grouped;  // the messages of this thread's group
+inline thread_local ncclComm_t grouped_on = nullptr;
 
 template <class T>
 void add_all(const std::vector<std::unique_ptr<Call>>& calls) {
@@ -65,7 +67,7 @@ void add_all(const std::vector<std::unique_ptr<Call>>& calls) {
 }
 
 /// Moves the data of a collective that all ranks have called.
-ncclResult_t perform(const std::vector<std::unique_ptr<Call>>& calls) {
+inline ncclResult_t perform(const std::vector<std::unique_ptr<Call>>& calls) {
   for (const auto& c : calls)
     if (c->name != calls[0]->name) return ncclInvalidUsage;
 #ifdef LPF_CUDA_EMULATED
@@ -95,17 +97,17 @@ ncclResult_t perform(const std::vector<std::unique_ptr<Call>>& calls) {
   return ncclSuccess;
 }
 
-}  // namespace
+}  // namespace stand_in
 
 struct ncclComm {
-  std::shared_ptr<Group> group;
+  std::shared_ptr<stand_in::Group> group;
   std::size_t rank;
   std::size_t round = 0;  // collectives that this rank has called
 };
 
-namespace {
+namespace stand_in {
 
-ncclResult_t submit(ncclComm_t comm, std::unique_ptr<Call> call) {
+inline ncclResult_t submit(ncclComm_t comm, std::unique_ptr<Call> call) {
   if (std::exchange(fails, false)) return ncclSystemError;
   Group& group = *comm->group;
   const std::lock_guard lock(group.mutex);
@@ -121,8 +123,8 @@ ncclResult_t submit(ncclComm_t comm, std::unique_ptr<Call> call) {
   return ncclInProgress;
 }
 
-std::unique_ptr<Call> call_of(const std::string& name, const void* from, void* to, std::size_t count,
-                              ncclDataType_t type, int root = 0) {
+inline std::unique_ptr<Call> call_of(const std::string& name, const void* from, void* to, std::size_t count,
+                                     ncclDataType_t type, int root = 0) {
   auto out = std::make_unique<Call>();
   out->name = name + " of " + std::to_string(count) + " numbers " + std::to_string(type) + " root " +
               std::to_string(root);
@@ -130,7 +132,9 @@ std::unique_ptr<Call> call_of(const std::string& name, const void* from, void* t
   return out;
 }
 
-}  // namespace
+}  // namespace stand_in
+
+using namespace stand_in;
 
 extern "C" {
 

@@ -73,7 +73,7 @@ TEST_CASE("nccl: collectives") {
 TEST_CASE("nccl: parameters on GPUs train as on one, and with shards to the bit") {
   if (!emulated()) return skip(no_device);
   const OnGPU on_gpu;
-  const auto check_equal = [](Training t) {
+  const auto same_as_alone = [](Training t) {
     CAPTURE(name_of(t.kind));
     CAPTURE(t.method);
     CAPTURE(t.shards);
@@ -94,10 +94,10 @@ TEST_CASE("nccl: parameters on GPUs train as on one, and with shards to the bit"
         CHECK(relative_error(host(many.buffers[i]), host(one.buffers[i])) < 1e-12);
     }
   };
-  check_equal({.kind = Kind::conv});  // batch norm's sums go between GPUs too
-  check_equal({.kind = Kind::linear, .method = "lpf-sgd", .options = lpf_options(Estimator::replicas)});
+  same_as_alone({.kind = Kind::conv});  // batch norm's sums go between GPUs too
+  same_as_alone({.kind = Kind::linear, .method = "lpf-sgd", .options = lpf_options(Estimator::replicas)});
   for (const Kind kind : {Kind::linear, Kind::conv})
-    check_equal(
+    same_as_alone(
         {.kind = kind, .method = "lpf-sgd", .options = lpf_options(Estimator::flipout, 8), .shards = 4});
   CHECK_ERROR(on_ranks(2, [](distributed::Communicator& world) { train(world, {}); }), DeviceError,
               "nothing connects the GPUs of 2 processes", "use_gpus");
