@@ -2,7 +2,7 @@
 #pragma once
 
 #include <lpf/distributed/data_parallel.hpp>
-#include <lpf/experiment/ranks.hpp>
+#include <lpf/experiment/rank_statistics.hpp>
 #include <lpf/text/pieces.hpp>
 
 #include "data.hpp"

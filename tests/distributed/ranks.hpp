@@ -54,12 +54,12 @@ class RankAsThread final : public distributed::Communicator {
   void all_reduce(std::span<double> x) override { sum(x); }
   void all_to_all(std::span<const std::byte> from, std::span<std::byte> to) override {
     const std::size_t block = from.size() / shared_.at.size(), own = static_cast<std::size_t>(rank_) * block;
-    count_sent(static_cast<double>(block));
+    count_blocks(block);
     show(from.data(),
          [&](std::size_t p, const std::byte* x) { std::memcpy(&to[p * block], x + own, block); });
   }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    count_sent(static_cast<double>(mine.size()));
+    count_blocks(mine.size());
     show(mine.data(),
          [&](std::size_t p, const std::byte* x) { std::memcpy(&all[p * mine.size()], x, mine.size()); });
   }
@@ -82,7 +82,7 @@ class RankAsThread final : public distributed::Communicator {
   }
   template <class T>
   void sum(std::span<T> x) {
-    count_sent(static_cast<double>(x.size_bytes()), 2.0 / size());
+    count_reduced(x.size_bytes());
     std::vector<T> total(x.size(), T(0));
     show(std::as_bytes(x).data(), [&](std::size_t, const std::byte* from) {
       for (std::size_t i = 0; i < x.size(); ++i) total[i] += reinterpret_cast<const T*>(from)[i];

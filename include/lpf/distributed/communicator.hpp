@@ -65,12 +65,13 @@ class Communicator {
   /// Seconds that this process has spent in collectives, those of its GPU included.
   double seconds() const { return seconds_ + (device_ ? device_->seconds() : 0); }
   /// Bytes that this process has sent, if each collective sends what a ring does: 2(P − 1)/P of the vector in an
-  /// all-reduce. MPI chooses its own way, which sends no less in an all-reduce of all ranks together.
+  /// all-reduce. MPI chooses its own way, which in an all-reduce sends no less. Broadcasts are not counted.
   double sent() const { return sent_ + (device_ ? device_->sent() : 0); }
 
  protected:
-  /// Counts a collective: `shares` of `bytes` for each of the other ranks.
-  void count_sent(double bytes, double shares = 1) { sent_ += bytes * shares * (size() - 1); }
+  /// Counts blocks of `bytes` for each of the other ranks, or an all-reduce of a vector.
+  void count_blocks(std::size_t bytes) { sent_ += static_cast<double>(bytes) * (size() - 1); }
+  void count_reduced(std::size_t bytes) { sent_ += 2 * static_cast<double>(bytes) * (size() - 1) / size(); }
   double seconds_ = 0;
 
  private:

@@ -62,7 +62,7 @@ class MPI final : public Communicator {
   void all_reduce(std::span<double> x) override { sum(x, MPI_DOUBLE); }
   void all_to_all(std::span<const std::byte> from, std::span<std::byte> to) override {
     const std::size_t block = from.size() / static_cast<std::size_t>(size_);
-    count_sent(static_cast<double>(block));
+    count_blocks(block);
     in_words("all_to_all", block, [&](int count, MPI_Datatype type) {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("all_to_all",
@@ -71,7 +71,7 @@ class MPI final : public Communicator {
     });
   }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    count_sent(static_cast<double>(mine.size()));
+    count_blocks(mine.size());
     in_words("all_gather", mine.size(), [&](int count, MPI_Datatype type) {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("all_gather",
@@ -80,7 +80,6 @@ class MPI final : public Communicator {
     });
   }
   void broadcast(std::span<std::byte> x, int root) override {
-    if (rank_ == root) count_sent(static_cast<double>(x.size()), 1.0 / size_);
     for (std::size_t at = 0; at < x.size(); at += piece) {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("broadcast", MPI_Ibcast(x.data() + at, static_cast<int>(std::min(piece, x.size() - at)),
@@ -122,7 +121,7 @@ class MPI final : public Communicator {
   template <class T>
   void sum(std::span<T> x, MPI_Datatype type) {
     constexpr std::size_t longest = piece / sizeof(T);
-    count_sent(static_cast<double>(x.size_bytes()), 2.0 / size_);
+    count_reduced(x.size_bytes());
     for (std::size_t at = 0; at < x.size(); at += longest) {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("all_reduce",

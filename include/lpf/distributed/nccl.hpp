@@ -90,7 +90,7 @@ class NCCL final : public Communicator {
   void all_reduce(std::span<double> x) override { sum(x, ncclFloat64); }
   void all_to_all(std::span<const std::byte> from, std::span<std::byte> to) override {
     const std::size_t block = from.size() / static_cast<std::size_t>(size());
-    count_sent(static_cast<double>(block));
+    count_blocks(block);
     queue("all_to_all", [&] {
       ncclResult_t last = ncclGroupStart();
       for (int p = 0; p < size(); ++p) {
@@ -103,17 +103,19 @@ class NCCL final : public Communicator {
     });
   }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    count_sent(static_cast<double>(mine.size()));
+    count_blocks(mine.size());
     queue("all_gather",
           [&] { return ncclAllGather(mine.data(), all.data(), mine.size(), ncclInt8, comm_, stream()); });
   }
   void broadcast(std::span<std::byte> x, int root) override {
-    if (rank() == root) count_sent(static_cast<double>(x.size()), 1.0 / size());
     queue("broadcast",
           [&] { return ncclBroadcast(x.data(), x.data(), x.size(), ncclInt8, root, comm_, stream()); });
   }
   void barrier() override { host_.barrier(); }
-  [[noreturn]] void abort() noexcept override { host_.abort(); }
+  [[noreturn]] void abort() noexcept override {
+    host_.abort();
+    std::_Exit(1);
+  }
 
  private:
   static cudaStream_t stream() { return static_cast<cudaStream_t>(cuda::queue()); }
@@ -125,7 +127,7 @@ class NCCL final : public Communicator {
   }
   template <class T>
   void sum(std::span<T> x, ncclDataType_t type) {
-    count_sent(static_cast<double>(x.size_bytes()), 2.0 / size());
+    count_reduced(x.size_bytes());
     queue("all_reduce",
           [&] { return ncclAllReduce(x.data(), x.data(), x.size(), type, ncclSum, comm_, stream()); });
   }
