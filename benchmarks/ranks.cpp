@@ -14,6 +14,7 @@
 #include <lpf/lpf.hpp>
 #include <lpf/models/registry.hpp>
 #include <lpf/ops/random.hpp>
+#include <lpf/report/progress.hpp>
 #include <lpf/optim/registry.hpp>
 #include <lpf/train/metrics.hpp>
 #include <nlohmann/json.hpp>

@@ -156,7 +156,8 @@ class Programs(Case):
         one = self.alone_or(0, "sharpness", *flags, "--json", "0.json")
         self.assertIn("LPF", one)
         for ranks in (2, 3):
-            self.assertEqual(self.alone_or(ranks, "sharpness", *flags, "--json", f"{ranks}.json"), one)
+            printed = self.alone_or(ranks, "sharpness", *flags, "--json", f"{ranks}.json")
+            self.assertEqual(printed.split(), one.split())  # mpirun's terminal has 80 columns
             self.assertEqual((self.dir / f"{ranks}.json").read_bytes(), (self.dir / "0.json").read_bytes())
 
     def test_the_runs_of_digits_are_shared(self):
