@@ -14,8 +14,8 @@
 #include <lpf/lpf.hpp>
 #include <lpf/models/registry.hpp>
 #include <lpf/ops/random.hpp>
-#include <lpf/report/progress.hpp>
 #include <lpf/optim/registry.hpp>
+#include <lpf/report/progress.hpp>
 #include <lpf/train/metrics.hpp>
 #include <nlohmann/json.hpp>
 
@@ -64,15 +64,18 @@ void time_steps(distributed::Communicator& world, const Options& o) {
   std::vector<double> seconds, communication;
   double sent = 0;
   for (int step = 0; step < o.warm_up + o.steps; ++step) {
-    const double waited = world.seconds(), before = world.sent();
+    double waited = 0;
     const double took = timed(world, [&] {
+      const double before = world.sent();
+      waited = world.seconds();
       parallel.set_batch(batch);
       method->step([&](std::int64_t) { return cross_entropy(net(parallel.part(x)), parallel.part(y)); });
+      waited = world.seconds() - waited;
+      sent = world.sent() - before;
     });
     if (step < o.warm_up) continue;
     seconds.push_back(took);
-    communication.push_back(world.seconds() - waited);
-    sent = world.sent() - before;
+    communication.push_back(waited);
   }
   nlohmann::ordered_json out{
       {"ranks", world.size()},
@@ -91,15 +94,18 @@ void time_steps(distributed::Communicator& world, const Options& o) {
 
 void time_sums(distributed::Communicator& world, const Options& o) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
-  for (std::size_t n = 1; n <= (std::size_t{1} << 22); n *= 4) {
-    std::vector<float> x(n);
-    std::vector<double> seconds;
-    for (int i = 0; i < o.warm_up + o.steps; ++i)
-      seconds.push_back(timed(world, [&] { world.all_reduce(std::span(x)); }));
-    seconds.erase(seconds.begin(), seconds.begin() + o.warm_up);
-    out.push_back({{"bytes", 4 * n},
-                   {"median_ms", 1e3 * median(seconds)},
-                   {"least_ms", 1e3 * *std::min_element(seconds.begin(), seconds.end())}});
+  for (std::int64_t n = 1; n <= (1 << 22); n *= 4) {
+    const Tensor x = ones({n});
+    const auto time_of = [&](auto sum) {
+      std::vector<double> seconds;
+      for (int i = 0; i < o.warm_up + o.steps; ++i) {
+        const double took = timed(world, [&] { sum(world, x); });
+        if (i >= o.warm_up) seconds.push_back(took);
+      }
+      return 1e3 * median(seconds);
+    };
+    const double mpi = time_of(distributed::all_reduce), own = time_of(distributed::all_reduce_pairwise);
+    out.push_back({{"bytes", 4 * n}, {"all_reduce_ms", mpi}, {"pairwise_ms", own}});
   }
   if (world.rank() == 0) std::printf("%s\n", out.dump().c_str());
 }

@@ -50,10 +50,9 @@ TEST_CASE("mpi: collectives") {
   CHECK(distributed::broadcast(*world, rank == 0 ? text : "another") == text);
   std::vector<float> ordered(1001);
   for (std::size_t i = 0; i < ordered.size(); ++i) ordered[i] = std::sin(static_cast<float>(i + 1000 * rank));
-  if (ranks == 1 || ranks == 2 || ranks == 4)
-    distributed::all_reduce_pairwise(*world, wrap(std::span(ordered), {std::ssize(ordered)}));
+  distributed::all_reduce_pairwise(*world, wrap(std::span(ordered), {std::ssize(ordered)}));
   const std::uint64_t hash = distributed::Hash().add(ordered.data(), ordered.size() * sizeof(float)).value();
-  if (ranks != 3) CHECK(distributed::different_ranks(distributed::all_gather(*world, hash)).empty());
+  CHECK(distributed::different_ranks(distributed::all_gather(*world, hash)).empty());
   world->barrier();
   CHECK(world->seconds() > 0);
 }

@@ -33,7 +33,7 @@ namespace lpf::distributed {
 
 struct DataParallelOptions {
   /// Shards of a batch whose gradients are computed apart and added pairwise in a fixed order: a power of two that
-  /// the number of processes divides. 0: one for each process, added in the order of the communicator.
+  /// the number of processes divides. 0: one for each process.
   std::int64_t shards = 0;
   std::int64_t replicas = 1;        ///< M of the perturbed passes, slices of SAM; 1: none
   bool paired = false;              ///< antithetic pairs (is_paired())
@@ -188,9 +188,10 @@ inline Tensor DataParallel::run_parts(const std::function<Tensor()>& pass) {
     if (index_ + 1 < own_parts()) g.backend().fill(g.raw(), g.dtype(), g.numel(), 0);
   }
   if (own_parts() > 1) detail::copy_to(g, sum_.value());
-  if (world_.size() > 1 && options_.shards > 0)
+  // MPI's nonblocking all-reduce may send the whole vector log₂ P times (docs/distributed.md); NCCL's is the faster one.
+  if (options_.shards > 0 || g.device().is_cpu())
     all_reduce_pairwise(world_.on(g.device()), g);
-  else if (world_.size() > 1)
+  else
     all_reduce(world_.on(g.device()), g);
   const auto off = no_grad();
   if (adds) g.copy_(add(g, before));

@@ -68,8 +68,8 @@ class PairwiseSum {
   std::vector<int> levels_;  // held_[i] is the sum of 2^levels_[i] vectors
 };
 
-/// x ← Σ over the ranks, a power of two of them: rank p adds piece p of all vectors pairwise, and the sums are gathered.
-/// A rank sends 2(P − 1)/P times the vector, as an all-reduce does. `world` is that of x's device.
+/// x ← Σ over the ranks: rank p adds piece p of all vectors pairwise, and the sums are gathered. A rank sends 2(P − 1)/P
+/// times the vector, the least that an all-reduce can. `world` is that of x's device.
 inline void all_reduce_pairwise(Communicator& world, const Tensor& x) {
   const std::int64_t ranks = world.size(), n = x.numel();
   if (ranks == 1) return;
@@ -79,7 +79,7 @@ inline void all_reduce_pairwise(Communicator& world, const Tensor& x) {
   detail::copy_to(padded, x);
   world.all_to_all(detail::bytes_of(padded), detail::bytes_of(parts));
   for (std::int64_t width = 1; width < ranks; width *= 2)
-    for (std::int64_t p = 0; p < ranks; p += 2 * width)
+    for (std::int64_t p = 0; p + width < ranks; p += 2 * width)
       detail::add_to(piece_of(parts, p), piece_of(parts, p + width));
   world.all_gather(detail::bytes_of(piece_of(parts, 0)), detail::bytes_of(padded));
   detail::copy_to(x, padded.alias({n}));
