@@ -189,10 +189,10 @@ inline Tensor DataParallel::run_parts(const std::function<Tensor()>& pass) {
   }
   if (own_parts() > 1) detail::copy_to(g, sum_.value());
   // MPI's nonblocking all-reduce may send the whole vector log₂ P times (docs/distributed.md); NCCL's is the faster one.
-  if (options_.shards > 0 || g.device().is_cpu())
-    all_reduce_pairwise(world_.on(g.device()), g);
-  else
-    all_reduce(world_.on(g.device()), g);
+  if (world_.size() > 1) {
+    Communicator& between = world_.on(g.device());
+    options_.shards > 0 || g.device().is_cpu() ? all_reduce_pairwise(between, g) : all_reduce(between, g);
+  }
   const auto off = no_grad();
   if (adds) g.copy_(add(g, before));
   finish_statistics();
