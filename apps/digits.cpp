@@ -4,12 +4,15 @@
 //
 //   digits --help                all options
 //   digits --tune --seeds 10     selects rho, gamma and alpha on the validation split, and prints all trials
+//   mpirun -np 4 digits          the runs are shared by four processes (docs/distributed.md)
 #include <algorithm>
 #include <cstdio>
+#include <lpf/distributed/init.hpp>
+#include <lpf/distributed/population.hpp>
 #include <lpf/io/output_folder.hpp>
 #include <lpf/report/progress.hpp>
-#include <lpf/train/population.hpp>
 #include <mutex>
+#include <optional>
 
 #include "digits/results.hpp"
 #include "program.hpp"
@@ -18,9 +21,14 @@ using namespace digits_app;
 
 namespace {
 
+// One progress bar, from the first process.
+ProgressStyle style_of(const distributed::Communicator& world) {
+  return world.rank() == 0 ? ProgressStyle::automatic : ProgressStyle::none;
+}
+
 // Selects rho, gamma and alpha by the error on the validation split, averaged over the label-noise settings,
 // with seeds that the comparison does not use. Each optimizer has one choice for all settings.
-void tune(const Options& o) {
+void tune(distributed::Communicator& world, const Options& o) {
   struct Candidate {
     std::string optimizer, setting;
     Options options;
@@ -42,13 +50,13 @@ void tune(const Options& o) {
   for (double noise : o.label_noise) header.push_back(concat("label noise ", noise));
   TextTable table(header);
   ProgressBar bar(candidates.size() * o.label_noise.size() * static_cast<std::size_t>(o.seeds),
-                  {.label = "tuning"});
+                  {.label = "tuning", .style = style_of(world)});
   std::size_t done = 0;
   std::map<std::string, const Candidate*> best;
   for (Candidate& c : candidates) {
     std::vector<std::string> row{title_of(c.optimizer), c.setting};
     for (double noise : o.label_noise) {
-      Population seeds(o.seeds, [&](std::int64_t s) {
+      distributed::Population seeds(world, o.seeds, [&](std::int64_t s) {
         return Training(c.options, c.optimizer, noise, 1000 + static_cast<int>(s));
       });
       const std::vector<double> errors =
@@ -62,6 +70,7 @@ void tune(const Options& o) {
     if (!leader || c.mean < leader->mean) leader = &c;
   }
   bar.finish();
+  if (world.rank() > 0) return;
   std::printf("Validation error, %%, mean ± sd over %d seeds that the comparison does not use\n%s", o.seeds,
               table.to_string(terminal_columns()).c_str());
   for (const auto& [optimizer, c] : best)
@@ -69,17 +78,21 @@ void tune(const Options& o) {
                 c->setting.c_str(), format_fixed(c->mean, 2).c_str());
 }
 
-void compare(const Options& o, const std::string& command) {
-  const OutputFolder folder(o.out, "digits");
+void compare(distributed::Communicator& world, const Options& o, const std::string& command) {
+  const bool leads = world.rank() == 0;
+  std::optional<OutputFolder> folder;
+  if (leads) folder.emplace(o.out, "digits");
   for (const char* file : {"/report.html", "/test-error.svg", "/results.json", "/results.csv"})
-    program::check_writable(o.out + file, "digits");
-  std::printf("%s\n", concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs,
-                             " epochs of batch 64.")
-                          .c_str());
+    if (leads) program::check_writable(o.out + file, "digits");
+  if (leads)
+    std::printf("%s\n", concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs,
+                               " epochs of batch 64.")
+                            .c_str());
   program::check_output("digits");
-  const std::size_t total =
-      o.label_noise.size() * static_cast<std::size_t>(o.seeds * o.epochs) * o.optimizers.size();
-  ProgressBar bar(total, {.label = "training"});
+  std::size_t total = 0;  // epochs of this process's runs
+  for (std::int64_t k = world.rank(); k < o.seeds * std::ssize(o.optimizers); k += world.size())
+    total += o.label_noise.size() * static_cast<std::size_t>(o.epochs);
+  ProgressBar bar(total, {.label = "training", .style = style_of(world)});
   std::vector<Run> runs;
   std::size_t done = 0;
   std::mutex one_at_a_time;
@@ -89,13 +102,18 @@ void compare(const Options& o, const std::string& command) {
   };
   for (double noise : o.label_noise) {
     const std::int64_t n = std::ssize(o.optimizers);
-    Population members(o.seeds * n, [&](std::int64_t k) {  // interleaved: a slowdown affects all optimizers
-      return Training(o, o.optimizers[static_cast<std::size_t>(k % n)], noise, static_cast<int>(k / n));
-    });
-    for (Run& run : members.each([&](Training& t) { return t.train(true, report_epoch); }))
-      runs.push_back(std::move(run));
+    const auto optimizer = [&](std::int64_t k) { return o.optimizers[static_cast<std::size_t>(k % n)]; };
+    const auto seed = [n](std::int64_t k) { return static_cast<int>(k / n); };
+    distributed::Population members(world, o.seeds * n,
+                                    [&](std::int64_t k) {  // interleaved: a slowdown affects all
+                                      return Training(o, optimizer(k), noise, seed(k));
+                                    });
+    const auto all = members.each([&](Training& t) { return numbers_of(t.train(true, report_epoch)); });
+    for (std::int64_t k = 0; k < std::ssize(all); ++k)
+      runs.push_back(run_of(noise, optimizer(k), seed(k), o.epochs, all[static_cast<std::size_t>(k)]));
   }
   bar.finish();
+  if (!leads) return;
 
   HTMLReport report({.title = "Flat minima read digits better",
                      .lead =
@@ -161,6 +179,9 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "folder for report.html, test-error.svg, results.csv and results.json");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
+  app.add_option("--deadline", o.deadline,
+                 "under mpirun: seconds that processes wait for one that has more to do, or does not answer")
+      ->check(CLI::Range(0.1, 1e6));
   app.add_flag("--tune", o.tune, "choose rho, gamma and alpha on the validation split instead");
   return program::run(app, "digits", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
@@ -175,6 +196,11 @@ int main(int argc, char** argv) {
     for (const char* flag : {"--gamma", "--alpha", "-M", "--estimator"})
       refuse_unused(flag, o.tune || runs("lpf-sgd"), "--optimizer does not name lpf-sgd");
     refuse_unused("--rho", runs("sam"), "--optimizer does not name sam");
-    o.tune ? tune(o) : compare(o, command);
+    const auto world = distributed::init({.deadline = o.deadline});
+    return distributed::guarded(*world, "digits", [&] {
+      distributed::check_same(*world, "digits", "a command line", distributed::Hash().add(command).value());
+      o.tune ? tune(*world, o) : compare(*world, o, command);
+      return 0;
+    });
   });
 }

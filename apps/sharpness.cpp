@@ -4,6 +4,7 @@
 //   sharpness --train out/digits-mlp.safetensors        trains the digits network first, then measures it
 //   sharpness net.safetensors --network resnet18 --data cifar10:data/cifar10 --normalize
 //   sharpness a.safetensors --compare b.safetensors     two models, the same noise, paired differences
+//   mpirun -np 4 sharpness …                            in four processes, with the numbers of one (docs/distributed.md)
 //
 // --json writes the numbers, --plot a page with the spectrum, the profile and the layers.
 #include <algorithm>
@@ -13,6 +14,9 @@
 #include <lpf/data/sets/digits.hpp>
 #include <lpf/data/sets/idx.hpp>
 #include <lpf/data/sets/mnist1d.hpp>
+#include <lpf/distributed/agreement.hpp>
+#include <lpf/distributed/init.hpp>
+#include <lpf/distributed/measures.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/models/registry.hpp>
 #include <lpf/report/log.hpp>
@@ -34,7 +38,7 @@ struct Options {
   bool normalize = false, train = false, blocks = false, raw = false, batch_norm = true;
   std::int64_t samples = 0, draws = 100, replicas = 8, samples_a_pass = 0;
   std::uint64_t seed = 0, key = 0;
-  double relative_error = 0;
+  double relative_error = 0, deadline = 600;
   std::vector<std::string> measures;
   int threads = 0;
 };
@@ -249,8 +253,28 @@ void warn_if_not_converged(const std::string& file, const sharpness::Report& rep
       file.c_str(), format_general(report.loss).c_str());
 }
 
-// Everything that can be refused is refused before the first measure.
-void run(const Options& o, const std::string& command) {
+// For the progress bar: ", 12 % communication"; empty for one process.
+std::string communication(const distributed::Communicator& world, double share) {
+  return world.size() == 1 ? "" : concat(", ", format_fixed(100 * share, 0), " % communication");
+}
+
+void check_agreement(distributed::Communicator& world, const std::string& command, const TensorDataset& data,
+                     std::initializer_list<const Loaded*> models) {
+  const auto same = [&](const char* what, const distributed::Hash& hash) {
+    distributed::check_same(world, "sharpness", what, hash.value());
+  };
+  same("a command line", distributed::Hash().add(command));
+  same("data", distributed::Hash().add(data.images).add(data.labels));
+  distributed::Hash weights;
+  for (const Loaded* m : models) weights.add(static_cast<std::int64_t>(distributed::state_of(m->params)));
+  same("weights", weights);
+}
+
+// Everything that can be refused is refused before the first measure. Several processes measure together, and the first
+// of them prints and writes.
+void run(distributed::Communicator& world, Options o, const std::string& command) {
+  const bool leads = world.rank() == 0;
+  if (!leads) o.json.clear(), o.plot.clear();
   check(o.compare.empty() || o.relative_error == 0, "sharpness",
         "--compare pairs draw by draw: give --draws and not --relative-error");
   program::check_writable(o.json, "sharpness");
@@ -259,28 +283,40 @@ void run(const Options& o, const std::string& command) {
   sharpness::MeasureOptions options = measure_options(o, data);
   const Loaded a(o, data), b(o, data);
   if (!o.compare.empty()) b.load(o.compare, o.prefix);
-  if (o.train) train_digits(o, data);
+  if (o.train && leads) train_digits(o, data);
+  world.barrier();
   a.load(o.file, o.prefix);
-  std::printf("%s: network %s on %lld samples of %s\n", o.file.c_str(), o.network.c_str(),
-              static_cast<long long>(data.size()), o.data.c_str());
+  check_agreement(world, command, data, {&a, &b});
+  options.ranks = distributed::ranks_of(world);
+  if (leads)
+    std::printf("%s: network %s on %lld samples of %s\n", o.file.c_str(), o.network.c_str(),
+                static_cast<long long>(data.size()), o.data.c_str());
+  if (leads && world.size() > 1)
+    std::fprintf(stderr, "sharpness: %d processes (%s), threads each: %d\n", world.size(),
+                 world.name().c_str(), num_threads());
   program::check_output("sharpness");
 
   const auto measure = [&](const Loaded& m) {
-    ProgressBar bar(sharpness::checked_measures(options).size(), {.label = "measuring"});
-    options.progress = [&bar](std::string_view next, std::size_t done, std::size_t) {
-      if (!next.empty()) bar.set_label(std::string(next));
+    ProgressBar bar(sharpness::checked_measures(options).size(),
+                    {.label = "measuring", .style = leads ? ProgressStyle::automatic : ProgressStyle::none});
+    const double begin = lpf::detail::monotonic_seconds(), waited = world.seconds();
+    options.progress = [&, begin, waited](std::string_view next, std::size_t done, std::size_t) {
+      const double share =
+          (world.seconds() - waited) / std::max(1e-9, lpf::detail::monotonic_seconds() - begin);
+      if (!next.empty()) bar.set_label(concat(next, communication(world, share)));
       bar.update(done);
     };
     return sharpness::measure(m.net, m.params, data, options);
   };
   const sharpness::Report report = measure(a);
-  warn_if_not_converged(o.file, report);
-  print(report);
+  if (leads) warn_if_not_converged(o.file, report);
+  if (leads) print(report);
   if (!o.json.empty()) write_json(o.json, o, report);
   if (!o.plot.empty()) write_plot(o.plot, o, report, command);
   if (o.compare.empty()) return;
 
   const sharpness::Report other = measure(b);
+  if (!leads) return;
   warn_if_not_converged(o.compare, other);
   TextTable table({"measure", o.file, o.compare, "difference ± paired error", "error of data"});
   for (const auto& d : sharpness::compare(report, other))
@@ -327,6 +363,9 @@ int main(int argc, char** argv) {
   app.add_option("--json", o.json, "write the numbers to this file");
   app.add_option("--plot", o.plot, "write a page with table and pictures to this file (HTML)");
   app.add_flag("--train", o.train, "first train digits-mlp by SGD, and write its weights to the file");
+  app.add_option("--deadline", o.deadline,
+                 "under mpirun: seconds that processes wait for one that does not answer")
+      ->check(CLI::Range(0.1, 1e6));
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
   return program::run(app, "sharpness", argc, argv, [&](const std::string& command) {
@@ -340,6 +379,10 @@ int main(int argc, char** argv) {
     refuse_unused("--seed", o.samples > 0 || o.train, "it chooses --samples and the weights of --train");
     refuse_unused("--initial", measures("pac_bayes"), "--measures does not name pac_bayes");
     refuse_unused("--blocks", measures("low_pass"), "--measures does not name low_pass");
-    run(o, command);
+    const auto world = distributed::init({.deadline = o.deadline});
+    return distributed::guarded(*world, "sharpness", [&] {
+      run(*world, o, command);
+      return 0;
+    });
   });
 }

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <lpf/backend/threads.hpp>
 #include <lpf/distributed/init.hpp>
+#include <lpf/distributed/nccl.hpp>
 #include <lpf/experiment/dry_run.hpp>
 #include <lpf/experiment/experiment.hpp>
 #include <lpf/experiment/paper_result.hpp>
@@ -187,7 +188,10 @@ int work(distributed::Communicator& world, Options o, const Given& given, const 
   if (o.optimizers) return print_optimizers(), 0;
   if (o.models) return print_models(), 0;
   set_num_threads(o.threads);
-  if (o.device == "cuda") set_default_device(Device::cuda());
+  if (o.device == "cuda") {
+    distributed::use_gpus(world, o.deadline);
+    set_default_device(Device::cuda());
+  }
   check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
   check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "train", "'", o.out,
                  "' has no run to go on with (no config.json): check --out, or begin one without --resume");

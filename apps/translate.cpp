@@ -3,6 +3,7 @@
 //   translate --data numbers                          4 0 7 -> four hundred seven: built in, a minute
 //   translate --data DIR --optimizer adam --out runs/x  Multi30k, German to English: DIR has train.de.gz, train.en.gz, …
 //   translate --resume --out runs/x                   resumes a run, bit-identically
+//   mpirun -np 4 translate --shards 4 …               in four processes, with the bits of one (docs/distributed.md)
 //   translate --model runs/x < sentences              translates standard input, a sentence a line
 //   translate --compare adam,lpf-adam,sam-adam --data DIR --out runs/c   radii, seeds, a table; resumes by itself
 //   translate --recipe paper …                        the paper's network and settings (WMT14)
@@ -10,6 +11,7 @@
 // The output folder is described in translate/run.hpp.
 #include <unistd.h>
 #include <lpf/backend/threads.hpp>
+#include <lpf/distributed/init.hpp>
 #include <lpf/train/signals.hpp>
 
 #include "program.hpp"
@@ -26,6 +28,7 @@ using Given = std::map<std::string, std::string>;  // settings on the command li
 struct Options {
   std::string recipe, out, model, make_pieces;
   int threads = 0;
+  double deadline = 600;
   bool resume = false, dry_run = false;
   double minutes = 0;
   std::int64_t beam = 1, lines = 64;
@@ -104,12 +107,17 @@ std::function<bool()> stop_rule(const StopSignals& signals, double minutes) {
   };
 }
 
-int train(const Options& o, const Settings& s, const std::string& command) {
+int train(distributed::Communicator& world, const Options& o, const Settings& s, const std::string& command) {
   const StopSignals signals;
-  std::printf("%s; results in %s\n", translate::title_of(s).c_str(), o.out.c_str());
+  const bool leads = world.rank() == 0;
+  if (leads) std::printf("%s; results in %s\n", translate::title_of(s).c_str(), o.out.c_str());
   program::check_output("translate");
-  const auto done = translate::run(
-      s, {.out = o.out, .resume = o.resume, .command = command, .stop = stop_rule(signals, o.minutes)});
+  const auto done = translate::run(s, {.out = o.out,
+                                       .resume = o.resume,
+                                       .command = command,
+                                       .stop = stop_rule(signals, o.minutes),
+                                       .world = &world});
+  if (!leads) return 0;
   if (!done.finished)
     return stopped(concat("after ", done.updates, " updates").c_str(), o.out, signals.received(),
                    "translate --resume --out " + o.out);
@@ -207,6 +215,30 @@ void make_pieces(const Options& o, const Settings& s) {
               static_cast<long long>(sentences.train.size()));
 }
 
+int work(distributed::Communicator& world, Options o, const Given& given, const std::string& command) {
+  const bool trains = o.model.empty() && o.make_pieces.empty() && o.compare.empty() && !o.dry_run;
+  check(trains || world.size() == 1, "translate", "only training runs in several processes: start ",
+        !o.model.empty()         ? "--model"
+        : !o.make_pieces.empty() ? "--make-pieces"
+        : !o.compare.empty()     ? "--compare"
+                                 : "--dry-run",
+        " without mpirun");
+  set_num_threads(o.threads);
+  if (!o.model.empty()) return translate_input(o), 0;
+  check(!o.resume || !o.out.empty(), "translate",
+        "--resume needs --out, the folder of the run to go on with");
+  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "translate", "'", o.out,
+                 "' has no run to go on with (no config.json): check --out, or begin one without --resume");
+  const Settings s = settings_of(o, given);
+  if (!o.make_pieces.empty()) return make_pieces(o, s), 0;
+  if (o.out.empty())
+    o.out = !o.compare.empty() ? "runs/translate-compare"
+                               : concat("runs/translate-", s.optimizer, "-seed", s.seed);
+  if (!o.compare.empty()) return compare(o, s, command);
+  if (o.dry_run) return print_cost(s), 0;
+  return train(world, o, s, command);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -244,20 +276,12 @@ int main(int argc, char** argv) {
   app.add_option("--tune-epochs", o.comparison.tune_epochs,
                  "of --compare: epochs of a run that chooses a radius; 0: all")
       ->capture_default_str();
+  app.add_option("--deadline", o.deadline,
+                 "under mpirun: seconds that processes wait for one that does not answer")
+      ->check(CLI::Range(0.1, 1e6))
+      ->capture_default_str();
   return program::run(app, "translate", argc, argv, [&](const std::string& command) {
-    set_num_threads(o.threads);
-    if (!o.model.empty()) return translate_input(o), 0;
-    check(!o.resume || !o.out.empty(), "translate",
-          "--resume needs --out, the folder of the run to go on with");
-    check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "translate", "'", o.out,
-                   "' has no run to go on with (no config.json): check --out, or begin one without --resume");
-    const Settings s = settings_of(o, given);
-    if (!o.make_pieces.empty()) return make_pieces(o, s), 0;
-    if (o.out.empty())
-      o.out = !o.compare.empty() ? "runs/translate-compare"
-                                 : concat("runs/translate-", s.optimizer, "-seed", s.seed);
-    if (!o.compare.empty()) return compare(o, s, command);
-    if (o.dry_run) return print_cost(s), 0;
-    return train(o, s, command);
+    const auto world = distributed::init({.deadline = o.deadline});
+    return distributed::guarded(*world, "translate", [&] { return work(*world, o, given, command); });
   });
 }

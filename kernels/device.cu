@@ -11,6 +11,7 @@
 #include "capture.hpp"
 #include "fault.hpp"
 #include "kernel_groups.hpp"
+#include "lpf/backend/cuda/queue.hpp"
 #include "lpf/backend/registry.hpp"
 #include "memory.hpp"
 
@@ -259,6 +260,14 @@ void copy_to_host(void* to, const void* from, std::size_t bytes) {
   if (bytes > 0)
     check_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, the_stream), "cudaMemcpyAsync");
   wait(outside);
+}
+
+void* queue() { return stream(); }
+bool queue_is_done() {
+  const cudaError_t status = cudaStreamQuery(the_stream);
+  if (status == cudaErrorNotReady) return false;
+  check_status(status, "cudaStreamQuery");
+  return true;
 }
 
 }  // namespace lpf::cuda

@@ -22,6 +22,7 @@ struct Options {
   double gamma = 0.06, alpha = 1, rho = 0.4;  // selected by digits --tune --seeds 10
   std::vector<std::string> optimizers{"sgd", "sam", "lpf-sgd"};
   std::string estimator = "replicas", out = "out/demo";
+  double deadline = 3600;
   bool tune = false;
 };
 
@@ -59,6 +60,31 @@ inline std::vector<double> slice_positions() {
   std::vector<double> a;
   for (int i = 0; i < slice_points; ++i) a.push_back(-1 + 2.0 * i / (slice_points - 1));
   return a;
+}
+
+// What is measured of a run, as numbers that processes send: seven, the curves, the slices.
+inline std::vector<double> numbers_of(const Run& r) {
+  std::vector<double> out{r.validation_error, r.test_error, r.train_loss,        r.lambda_max,
+                          r.step_ms,          r.lpf.value,  r.lpf.standard_error};
+  for (const auto* curve : {&r.loss_curve, &r.error_curve})
+    out.insert(out.end(), curve->begin(), curve->end());
+  for (const auto& slice : r.slices) out.insert(out.end(), slice.begin(), slice.end());
+  return out;
+}
+// The run of those numbers.
+inline Run run_of(double label_noise, const std::string& optimizer, int seed, int epochs,
+                  const std::vector<double>& x) {
+  Run out{label_noise, optimizer, seed, x[0], x[1], x[2], x[3], x[4], {.value = x[5], .standard_error = x[6]},
+          {},          {},        {}};
+  auto at = x.begin() + 7;
+  const auto next = [&](int n) {
+    at += n;
+    return std::vector<double>(at - n, at);
+  };
+  out.loss_curve = next(epochs);
+  out.error_curve = next(epochs);
+  while (at != x.end()) out.slices.push_back(next(slice_points));
+  return out;
 }
 
 inline double mean_loss(const models::MLP& net, const TensorDataset& data) {

@@ -53,6 +53,7 @@ inline std::string settings_key(const Settings& s) {
   auto json = experiment::json_of_table(s);
   for (const char* place : {"data", "pieces", "train-files", "validation-files", "test-files"})
     json.erase(place);
+  if (s.shards == 0) json.erase("shards");  // rows of before it was a setting are still the same runs
   return lpf::detail::json_text(json);
 }
 

@@ -1,12 +1,16 @@
 // The network of a run and what it needs to translate: pieces and weights.
 #pragma once
 
+#include <algorithm>
 #include <limits>
+#include <lpf/distributed/communicator.hpp>
 #include <lpf/models/translation.hpp>
 #include <lpf/ops/loss.hpp>
 #include <lpf/text/bleu.hpp>
 #include <lpf/text/pieces.hpp>
 #include <lpf/train/weights.hpp>
+#include <numeric>
+#include <span>
 
 #include "settings.hpp"
 
@@ -29,35 +33,62 @@ inline text::TokenPairs all_of(const text::Pieces& pieces, const text::Pairs& pa
   return text::encode(pieces, pairs, {.shortest = 0, .longest = std::numeric_limits<std::int64_t>::max()});
 }
 
-/// The mean cross-entropy of a label, in evaluation mode, without smoothing.
-inline double mean_loss(const ParameterStore& params, const models::Seq2SeqTransformer& network,
-                        const text::TokenPairs& pairs) {
+/// The mean cross-entropy of a label, in evaluation mode, without smoothing. Ranks share the batches; all get it.
+inline double mean_loss(distributed::Communicator& world, const ParameterStore& params,
+                        const models::Seq2SeqTransformer& network, const text::TokenPairs& pairs) {
   const EvalMode eval(params);
   const auto off = no_grad();
   const text::TokenLoader loader(pairs, {.sentences = 64});
-  double total = 0;
+  const auto ranks = static_cast<std::size_t>(world.size());
+  std::vector<double> own;
   std::int64_t labels = 0;
   for (std::int64_t i = 0; i < loader.batches(); ++i) {
     const text::TokenBatch batch = loader.batch(0, i);
-    const Tensor logits = network(batch.source, batch.input(), batch.source_padding());
-    total += cross_entropy(logits, batch.labels(),
-                           {.reduction = Reduction::sum, .ignore_index = text::SpecialTokens::pad})
-                 .item();
     labels += batch.label_count();
+    if (i % world.size() != world.rank()) continue;
+    const Tensor logits = network(batch.source, batch.input(), batch.source_padding());
+    own.push_back(cross_entropy(logits, batch.labels(),
+                                {.reduction = Reduction::sum, .ignore_index = text::SpecialTokens::pad})
+                      .item());
   }
+  const auto all = distributed::all_gather(world, own);
+  double total = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(loader.batches()); ++i)
+    total += all[i % ranks][i / ranks];
   return total / static_cast<double>(labels);
 }
 
-/// Translations as text. A sentence without pieces, an empty line, stays empty.
-inline std::vector<std::string> translations(const ParameterStore& params,
+/// Translations as text. A sentence without pieces, an empty line, stays empty. Ranks share the batches that one process
+/// would decode; all get the translations.
+inline std::vector<std::string> translations(distributed::Communicator& world, const ParameterStore& params,
                                              const models::Seq2SeqTransformer& network,
                                              const text::Pieces& pieces,
                                              const std::vector<text::Tokens>& sources,
                                              const models::TranslateOptions& options = {}) {
-  const auto found = models::translate(params, network, sources, options);
-  std::vector<std::string> out;
-  for (std::size_t i = 0; i < found.size(); ++i)
-    out.push_back(sources[i].empty() ? "" : pieces.decode(found[i]));
+  std::vector<std::size_t> order(sources.size());  // models::translate() sorts so
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](auto a, auto b) { return sources[a].size() < sources[b].size(); });
+  const auto ranks = static_cast<std::size_t>(world.size()), rank = static_cast<std::size_t>(world.rank());
+  const auto batch = static_cast<std::size_t>(options.batch);
+  const auto owner = [&](std::size_t i) { return i / batch % ranks; };
+  std::vector<text::Tokens> mine;
+  for (std::size_t i = 0; i < order.size(); ++i)
+    if (owner(i) == rank) mine.push_back(sources[order[i]]);
+  std::vector<std::int32_t> sent;  // of each translation its length and its tokens
+  for (const text::Tokens& t : models::translate(params, network, mine, options)) {
+    sent.push_back(static_cast<std::int32_t>(t.size()));
+    sent.insert(sent.end(), t.begin(), t.end());
+  }
+  const auto all = distributed::all_gather(world, sent);
+  std::vector<std::size_t> at(ranks, 0);
+  std::vector<std::string> out(sources.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const std::size_t p = owner(i), length = static_cast<std::size_t>(all[p][at[p]]);
+    const std::span<const std::int32_t> tokens(&all[p][at[p]] + 1, length);
+    if (!sources[order[i]].empty()) out[order[i]] = pieces.decode(tokens);
+    at[p] += length + 1;
+  }
   return out;
 }
 
@@ -79,13 +110,8 @@ class Model {
                                       const models::TranslateOptions& options) const {
     std::vector<text::Tokens> sources;
     for (const std::string& s : sentences) sources.push_back(pieces_.encode(s));
-    return translations(params_, network_, pieces_, sources, options);
-  }
-  /// BLEU and loss on pairs of sentences that are already in the model's case, decoded greedily.
-  std::pair<text::BLEU, double> test(const text::Pairs& pairs) const {
-    const text::TokenPairs tokens = all_of(pieces_, pairs);
-    return {text::corpus_bleu(translations(params_, network_, pieces_, tokens.source), pairs.target),
-            mean_loss(params_, network_, tokens)};
+    distributed::OneProcess alone;
+    return translations(alone, params_, network_, pieces_, sources, options);
   }
 
  private:

@@ -1,7 +1,9 @@
 // A translation run from settings to results. Its folder has config.json, pieces.model, log.jsonl and log.csv (a line an
 // epoch), samples.jsonl (a few sentences as they were translated), report.html, the weights of the best epoch on
 // validation (best.safetensors), and a checkpoint, written after each epoch and when the run is stopped. A resumed run is
-// the run that was never stopped, to the bit.
+// the run that was never stopped, to the bit. In a job of several processes each rank evaluates its sentences of every
+// batch, with LPF those of its replicas, and translates its share of the validation sentences; rank 0 writes the folder,
+// and each rank a line an epoch to rank-R.csv.
 #pragma once
 
 #include <cstdio>
@@ -16,6 +18,7 @@
 #include "method.hpp"
 #include "network.hpp"
 #include "page.hpp"
+#include "ranks.hpp"
 
 namespace translate {
 
@@ -25,7 +28,8 @@ struct RunOptions {
   std::string command = "";  ///< for the report
   std::string label = "";    ///< before the progress
   ProgressStyle progress = ProgressStyle::automatic;
-  std::function<bool()> stop = {};  ///< called after each update: true saves and returns
+  std::function<bool()> stop = {};             ///< called after each update: true saves and returns
+  distributed::Communicator* world = nullptr;  ///< the job that this process is a part of; null: one process
 };
 
 struct Outcome {
@@ -47,10 +51,11 @@ inline text::Pieces pieces_for(const Settings& s, const std::string& saved, cons
 inline text::TokenLoader loader_for(const Settings& s, const text::Pieces& pieces, const text::Pairs& train) {
   text::TokenPairs pairs = text::encode(pieces, train, {.longest = s.longest});
   check(pairs.size() > 0, "translate", "no training pair has 2 to ", s.longest, " pieces in both languages");
-  const bool slices = s.optimizer.starts_with("lpf-");
-  return text::TokenLoader(
-      std::move(pairs),
-      {.sentences = s.batch, .tokens = s.batch_tokens, .least = slices ? s.M : 1, .seed = s.seed});
+  const std::int64_t least = std::max(parallel_options(s).replicas, s.shards);
+  return text::TokenLoader(std::move(pairs), {.sentences = s.batch,
+                                              .tokens = s.batch_tokens,
+                                              .least = std::max<std::int64_t>(1, least),
+                                              .seed = s.seed});
 }
 
 class Run {
@@ -58,14 +63,18 @@ class Run {
   Run(const Settings& s, const RunOptions& options)
       : settings_(s),
         options_(options),
-        folder_(options.out, "translate"),
+        world_(options.world ? *options.world : alone_),
+        folder_(leads() ? std::optional<OutputFolder>(std::in_place, options.out, "translate")
+                        : std::nullopt),
         begun_(check_folder()),
         sentences_(read_sentences(s)),
         pieces_(pieces_for(s, begun_ ? file("pieces.model") : "", sentences_.train)),
         loader_(loader_for(s, pieces_, sentences_.train)),
         validation_(all_of(pieces_, sentences_.validation)),
         params_({.seed = s.seed}),
-        network_(nn::Path(params_), network_options(s, pieces_.size())) {
+        network_(nn::Path(params_), network_options(s, pieces_.size())),
+        parts_(agreed_parts(world_, s, sentences_, pieces_, loader_, options.out, begun_)),
+        parallel_(world_, params_, parallel_options(s)) {
     const std::int64_t passes = s.optimizer == "entropy-adam" ? s.inner_steps : 1;
     steps_ = std::max<std::int64_t>(1, loader_.batches() / passes);
     total_ = s.epochs * steps_;
@@ -85,20 +94,18 @@ class Run {
     ProgressBar bar(static_cast<std::size_t>(total_),
                     {.label = options_.label.empty() ? "training" : options_.label,
                      .start = static_cast<std::size_t>(params_.updates()),
-                     .style = options_.progress});
+                     .style = leads() ? options_.progress : ProgressStyle::none});
     bar.update(static_cast<std::size_t>(params_.updates()));
     while (!finished()) {
       if (!train_epoch(bar)) {
-        checkpoint_.save(file("checkpoint"));
+        if (leads()) checkpoint_.save(file("checkpoint"));
         return {history_, params_.updates(), false, {}};
       }
       finish_epoch(bar);
     }
     Outcome out{history_, params_.updates(), true, {}};
-    if (sentences_.test.size() > 0) {
-      const auto [bleu, loss] = Model(options_.out).test(sentences_.test);
-      out.test = {bleu.score, loss, bleu.to_string()};
-    }
+    if (sentences_.test.size() > 0) out.test = test_result();
+    if (!leads()) return out;
     if (picture_.weights.empty()) draw_attention();  // the run was finished before
     write_page(out.test);
     return out;
@@ -107,7 +114,10 @@ class Run {
  private:
   static constexpr std::int64_t samples = 4;  // sentences whose translations are kept
 
+  /// Whether this process writes what the run leaves.
+  bool leads() const { return world_.rank() == 0; }
   std::string file(const char* name) const { return options_.out + "/" + name; }
+
   bool finished() const {
     return static_cast<std::int64_t>(params_.updates()) >= total_ && epoch_ * steps_ >= total_;
   }
@@ -134,13 +144,19 @@ class Run {
                          history_.size(), " of the ", epoch_, " epochs that the checkpoint knows");
       history_.resize(static_cast<std::size_t>(epoch_));
       std::erase_if(samples_, [&](const Sample& sample) { return sample.epoch > epoch_; });
-    } else {
+      world_.barrier();  // all have read what rank 0 writes from here on
+    }
+    parallel_.synchronise();
+    rank_log_.emplace(world_, options_.out, begun_);
+    if (!leads()) return;
+    if (!begun_) {
       pieces_.save(file("pieces.model"));
       experiment::write_table(file("config.json"), settings_);
       say(concat(sentences_.train.size(), " pairs, of which ", loader_.size(), " have 2 to ",
                  settings_.longest, " pieces; ", pieces_.size(), " pieces; ", loader_.batches(),
                  " batches an epoch; ", params_.numel(), " parameters"));
     }
+    if (world_.size() > 1) say(experiment::description_of(world_));
     csv_.emplace(file("log.csv"), MetricLogOptions{.append = begun_, .keep = history_.size()});
     jsonl_.emplace(file("log.jsonl"), MetricLogOptions{.append = begun_, .keep = history_.size()});
     sample_log_.emplace(file("samples.jsonl"), MetricLogOptions{.append = begun_, .keep = samples_.size()});
@@ -161,7 +177,7 @@ class Run {
       seconds_ += lpf::detail::monotonic_seconds() - begin;
       bar.set_label(label());
       bar.update(static_cast<std::size_t>(params_.updates()), train_loss());
-      if (options_.stop && options_.stop()) return false;
+      if (parallel_.is_parted() ? stop_ : options_.stop && options_.stop()) return false;
     }
     return true;
   }
@@ -170,22 +186,62 @@ class Run {
     const std::int64_t epochs = (total_ + steps_ - 1) / steps_;
     return concat(options_.label, options_.label.empty() ? "" : ", ", "epoch ", epoch_ + 1, "/", epochs,
                   best_ >= 0 ? concat(", BLEU ", format_fixed(best_, 1)) : std::string(), ", ",
-                  format_general(speed(), 4), " tokens/s");
+                  format_general(speed(), 4), " tokens/s",
+                  experiment::of_ranks(world_, communication_ / seconds_, slowest_));
   }
 
+  text::TokenBatch next_batch() {
+    text::TokenBatch batch = loader_.next();
+    const std::int64_t source =
+        std::accumulate(batch.source_lengths.begin(), batch.source_lengths.end(), std::int64_t{0});
+    labels_here_ += batch.label_count(), tokens_ += source + batch.label_count();
+    return batch;
+  }
   void step() {
+    if (parallel_.is_parted()) return count(step_in_parts());
     std::int64_t number = -1;
     std::optional<text::TokenBatch> batch;
-    const Tensor value = method_->step([&](std::int64_t k) {
-      if (std::exchange(number, k) != k) {
-        batch = loader_.next();
-        const std::int64_t source =
-            std::accumulate(batch->source_lengths.begin(), batch->source_lengths.end(), std::int64_t{0});
-        labels_here_ += batch->label_count(), tokens_ += source + batch->label_count();
-      }
-      return loss_of(*batch);
+    count(method_
+              ->step([&](std::int64_t k) {
+                if (std::exchange(number, k) != k) batch = next_batch();
+                return loss_of(*batch);
+              })
+              .item());
+  }
+  /// The same in parts of the batch, of which this process evaluates some. Returns the loss of the whole batch.
+  double step_in_parts() {
+    const double begin = lpf::detail::monotonic_seconds(), waited = world_.seconds();
+    const text::TokenBatch batch = next_batch();
+    const std::int64_t all = batch.size();
+    parallel_.set_batch(all);
+    const distributed::Samples own = parts_.of_rank(world_.rank(), world_.size(), all);
+    std::vector<experiment::PartStatistics> seen;  // of each part, evaluated once or, by SAM, twice
+    method_->step([&](std::int64_t) {
+      const auto rows = [&](const Tensor& t) { return parallel_.part(narrow(t, 0, own.first, own.count())); };
+      const Tensor source = rows(batch.source), labels = rows(batch.labels());
+      // A mean over labels, and parts have the weights of their sentences: the sum over labels times this is to have it.
+      const double n = static_cast<double>(source.size(0));
+      const double factor = static_cast<double>(all) / (static_cast<double>(batch.label_count()) * n);
+      const Tensor total =
+          cross_entropy(network_(source, rows(batch.input()), text::TokenBatch::padding(source)), labels,
+                        {.reduction = Reduction::sum,
+                         .label_smoothing = settings_.label_smoothing,
+                         .ignore_index = text::SpecialTokens::pad});
+      const Tensor loss = affine(total, factor, 0);
+      if (std::ssize(seen) == parallel_.part_index())
+        seen.push_back({loss.detach().item() * n / static_cast<double>(all), 0, n});
+      return loss;
     });
-    const double loss = value.item();
+    const double busy = lpf::detail::monotonic_seconds() - begin - (world_.seconds() - waited);
+    const auto found = experiment::gather_step(world_, seen, options_.stop && options_.stop(), busy);
+    stop_ = found.stop, slowest_ = found.slowest;
+    communication_ += world_.seconds() - waited;
+    double loss = 0;
+    for (const auto& part : found.parts) loss += part.loss;
+    return loss;
+  }
+  /// The loss of an update.
+  void count(double loss) {
     check<NumericError>(std::isfinite(loss), "translate", "the loss is ",
                         std::isnan(loss) ? "NaN" : "infinite", " after ", params_.updates() - 1,
                         " updates: lower --lr (", peak_rate(settings_, total_),
@@ -207,12 +263,14 @@ class Run {
     e.train_loss = train_loss(), e.tokens_per_second = speed(), e.seconds = seconds_;
     if (e.epoch % settings_.evaluate_every == 0 || finished()) evaluate(e);
     history_.push_back(e);
-    csv_->write(record_of(e)), jsonl_->write(record_of(e));
+    if (leads()) csv_->write(record_of(e)), jsonl_->write(record_of(e));
     if (e.validation_bleu > best_) {
       best_ = e.validation_bleu;
-      save_weights(file("best.safetensors"), params_);
+      if (leads()) save_weights(file("best.safetensors"), params_);
     }
-    loss_sum_ = seconds_ = 0, labels_ = tokens_ = 0;
+    rank_log_->write(e.epoch, params_.updates(), seconds_, communication_);
+    loss_sum_ = seconds_ = communication_ = 0, labels_ = tokens_ = 0;
+    if (!leads()) return;
     checkpoint_.save(file("checkpoint"));  // marks the epoch as finished
     if (best_ >= 0) write_page({});
     if (options_.progress != ProgressStyle::none)
@@ -225,9 +283,10 @@ class Run {
   }
 
   void evaluate(Epoch& e) {
-    e.validation_loss = mean_loss(params_, network_, validation_);
-    const auto found = translations(params_, network_, pieces_, validation_.source);
+    e.validation_loss = mean_loss(world_, params_, network_, validation_);
+    const auto found = translations(world_, params_, network_, pieces_, validation_.source);
     e.validation_bleu = text::corpus_bleu(found, sentences_.validation.target).score;
+    if (!leads()) return;
     const std::size_t n = std::min<std::size_t>(samples, found.size());
     for (std::size_t i = 0; i < n; ++i) {
       const Sample sample{e.epoch, sentences_.validation.source[i], sentences_.validation.target[i],
@@ -236,6 +295,18 @@ class Run {
       sample_log_->write(record_of(sample));
     }
     draw_attention();
+  }
+
+  /// The best weights on the test sentences, decoded greedily. Rank 0 has written them.
+  TestResult test_result() {
+    const ParameterStore best({.seed = settings_.seed});
+    const models::Seq2SeqTransformer network(nn::Path(best), network_options(settings_, pieces_.size()));
+    if (leads()) load_weights(file("best.safetensors"), best, {});
+    const distributed::DataParallel of_first(world_, best);  // sends them
+    const text::TokenPairs tokens = all_of(pieces_, sentences_.test);
+    const auto bleu = text::corpus_bleu(translations(world_, best, network, pieces_, tokens.source),
+                                        sentences_.test.target);
+    return {bleu.score, mean_loss(world_, best, network, tokens), bleu.to_string()};
   }
 
   void draw_attention() {
@@ -268,14 +339,18 @@ class Run {
 
   Settings settings_;
   RunOptions options_;
-  OutputFolder folder_;
-  bool begun_;  // there is a checkpoint
+  distributed::OneProcess alone_;
+  distributed::Communicator& world_;
+  std::optional<OutputFolder> folder_;  // rank 0's
+  bool begun_;                          // there is a checkpoint
   Sentences sentences_;
   text::Pieces pieces_;
   text::TokenLoader loader_;
   text::TokenPairs validation_;
   ParameterStore params_;
   models::Seq2SeqTransformer network_;
+  distributed::BatchParts parts_;
+  distributed::DataParallel parallel_;
   std::unique_ptr<optim::Method> method_;
   Checkpoint checkpoint_;
   std::int64_t steps_ = 0, total_ = 0;  // updates of an epoch, of the run
@@ -284,6 +359,10 @@ class Run {
   double best_ = -1;                                        // highest validation BLEU so far
   double loss_sum_ = 0, seconds_ = 0;                       // of the current epoch
   std::int64_t labels_ = 0, tokens_ = 0, labels_here_ = 0;  // …, and of this update
+  bool stop_ = false;                                       // a rank has been told to stop
+  int slowest_ = 0;
+  double communication_ = 0;  // seconds of the current epoch
+  std::optional<experiment::RankLog> rank_log_;
   Epoch last_;
   std::vector<Epoch> history_;
   std::vector<Sample> samples_;

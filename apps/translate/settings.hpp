@@ -39,7 +39,7 @@ struct Settings {
   std::int64_t inner_steps = 5;
   double inner_lr = 0.1, g0 = 0.5, g1 = 1e-4;
 
-  std::int64_t evaluate_every = 1;
+  std::int64_t evaluate_every = 1, shards = 0;
   std::uint64_t seed = 0;
 };
 
@@ -95,6 +95,10 @@ void for_each_setting(S& s, F f) {
   f("g1", s.g1, "entropy: its growth an update");
   f("evaluate-every", s.evaluate_every,
     "epochs between translations of the validation sentences; after the last always");
+  f("shards", s.shards,
+    "parts of a batch added in a fixed order: then the number of processes is no part of the result; a power "
+    "of two; 0: "
+    "one a process");
   f("seed", s.seed, "of initial weights, order, dropout and noise");
 }
 

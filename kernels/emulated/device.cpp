@@ -15,6 +15,7 @@
 #include "../kernel_groups.hpp"
 #include "../memory.hpp"
 #include "arena.hpp"
+#include "lpf/backend/cuda/queue.hpp"
 #include "lpf/backend/registry.hpp"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -231,6 +232,9 @@ std::uint64_t* fault_word() {
   static std::uint64_t word = 0;
   return &word;
 }
+
+void* queue() { return nullptr; }
+bool queue_is_done() { return true; }
 
 bool register_emulated() { return backend::register_cuda(open); }
 

@@ -1,9 +1,10 @@
 """Several processes under mpirun: training beside one process, runs of `train`, and faults. Skipped without MPI.
 
-    python3 tests/distributed/mpi_test.py FOLDER_OF_THE_PROGRAMS MPIEXEC equality|runs|faults|studies [name of a test]
+    python3 tests/distributed/mpi_test.py FOLDER_OF_THE_PROGRAMS MPIEXEC equality|runs|programs|faults|studies [name of a test]
 """
 
 import csv
+import json
 import os
 import pathlib
 import re
@@ -62,7 +63,7 @@ class Equality(Case):
     def test_collectives_and_training_on_1_2_3_and_4_ranks(self):
         for ranks in (1, 2, 3, 4):
             out = self.succeeds(ranks, folder / "test_distributed", "--test-case=mpi:*", "--no-colors=1")
-            self.assertEqual(len(re.findall(r"test cases: +2 \| +2 passed \| +0 failed", out)), ranks, out)
+            self.assertEqual(len(re.findall(r"test cases: +3 \| +3 passed \| +0 failed", out)), ranks, out)
             self.assertNotIn("skipped:", out)
 
 
@@ -136,6 +137,97 @@ class Studies(Case):
         self.assertGreaterEqual(models, 5)
         self.assertEqual(len(lines), len(set(lines)))
         self.assertGreaterEqual(len(lines), 4)  # no model twice
+
+
+class Programs(Case):
+    """sharpness, translate and digits."""
+
+    def alone_or(self, ranks, program, *flags):
+        if ranks > 0:
+            return self.succeeds(ranks, folder / program, *flags)
+        done = subprocess.run(list(map(str, [folder / program, *flags])), cwd=self.dir, env=environment, capture_output=True,
+                              text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_sharpness_prints_and_writes_what_one_process_does(self):
+        self.alone_or(2, "sharpness", "--train", "net.safetensors", "--measures", "gradient_norm")
+        flags = ["net.safetensors", "--draws", "20", "--samples", "300", "--samples-a-pass", "100"]
+        one = self.alone_or(0, "sharpness", *flags, "--json", "0.json")
+        self.assertIn("LPF", one)
+        for ranks in (2, 3):
+            printed = self.alone_or(ranks, "sharpness", *flags, "--json", f"{ranks}.json")
+            self.assertEqual(printed.split(), one.split())  # mpirun's terminal has 80 columns
+            self.assertEqual((self.dir / f"{ranks}.json").read_bytes(), (self.dir / "0.json").read_bytes())
+
+    def test_the_runs_of_digits_are_shared(self):
+        flags = ["--seeds", "2", "--epochs", "2", "--label-noise", "0", "--optimizer", "sgd", "lpf-sgd"]
+        for ranks in (0, 2, 3):
+            self.alone_or(ranks, "digits", *flags, "--out", f"d{ranks}")
+        results = {ranks: json.loads((self.dir / f"d{ranks}/results.json").read_text()) for ranks in (0, 2, 3)}
+        without = lambda rows: [{k: v for k, v in row.items() if k != "step_ms"} for row in rows]
+        self.assertEqual(len(results[0]), 4)
+        for ranks in (2, 3):
+            self.assertEqual(without(results[ranks]), without(results[0]))
+
+    def test_sharpness_refuses_ranks_with_other_weights(self):
+        for seed in (0, 1):
+            self.alone_or(0, "sharpness", "--train", "--seed", str(seed), f"{seed}.safetensors", "--measures", "gradient_norm")
+        (self.dir / "net.safetensors").symlink_to("0.safetensors")
+        (self.dir / "other").mkdir()
+        (self.dir / "other/net.safetensors").symlink_to("../1.safetensors")
+        script = f'[ {rank_variable} = 0 ] || cd other; exec {folder / "sharpness"} net.safetensors'
+        done = self.mpirun(2, "sh", "-c", script)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("rank 1 has weights other than", done.stderr)
+
+    small = ["--data", "numbers", "--train-pairs", "300", "--dim", "16", "--heads", "2", "--feedforward", "16", "--epochs", "2"]
+
+    def translated(self, out):
+        rows = [json.loads(line) for line in (self.dir / out / "log.jsonl").read_text().splitlines()]
+        files = [(self.dir / out / name).read_bytes() for name in ("checkpoint.safetensors", "best.safetensors",
+                                                                  "samples.jsonl", "pieces.model")]
+        return files, [{k: v for k, v in row.items() if k not in ("seconds", "tokens_per_second")} for row in rows]
+
+    def test_translate_with_shards_is_the_run_of_one_process(self):
+        if not (folder / "translate").exists():
+            self.skipTest("built without sentencepiece")
+        for optimizer in ("lpf-adam", "sam-adam"):
+            flags = [*self.small, "--optimizer", optimizer, "--shards", "4"]
+            printed = {ranks: self.alone_or(ranks, "translate", *flags, "--out", f"{optimizer}{ranks}").replace(
+                f"{optimizer}{ranks}", "OUT") for ranks in (0, 2, 4)}
+            for ranks in (2, 4):
+                self.assertEqual(self.translated(f"{optimizer}{ranks}"), self.translated(f"{optimizer}0"), (optimizer, ranks))
+                self.assertEqual(printed[ranks], printed[0])
+                for rank in range(ranks):
+                    with open(self.dir / f"{optimizer}{ranks}/rank-{rank}.csv") as file:
+                        rows = list(csv.DictReader(file))
+                    self.assertEqual([row["epoch"] for row in rows], ["1", "2"])
+                    self.assertTrue(all(row["ranks"] == str(ranks) and float(row["sent_mb"]) > 0 for row in rows))
+            self.assertFalse(list((self.dir / f"{optimizer}0").glob("rank-*")))
+
+    def test_translate_goes_on_with_another_number_of_processes_and_without_shards_is_equal_to_rounding(self):
+        if not (folder / "translate").exists():
+            self.skipTest("built without sentencepiece")
+        shards = [*self.small, "--shards", "2"]
+        self.alone_or(0, "translate", *shards, "--out", "whole")
+        self.alone_or(2, "translate", *shards, "--out", "parts", "--minutes", "1e-9")
+        self.alone_or(0, "translate", "--resume", "--out", "parts", "--minutes", "1e-9")
+        self.alone_or(2, "translate", "--resume", "--out", "parts")
+        self.assertEqual(self.translated("parts"), self.translated("whole"))
+        flags = [*self.small, "--optimizer", "lpf-sgd", "--lr", "0.1"]  # Adam amplifies rounding
+        self.alone_or(0, "translate", *flags, "--out", "one")
+        self.alone_or(3, "translate", *flags, "--out", "three")
+        for one, three in zip(self.translated("one")[1], self.translated("three")[1], strict=True):
+            for key in ("train_loss", "validation_loss"):
+                self.assertAlmostEqual(three[key] / one[key], 1, delta=1e-4)
+
+    def test_what_runs_in_one_process_says_so(self):
+        if (folder / "translate").exists():
+            done = self.mpirun(2, folder / "translate", *self.small, "--compare", "adam", "--out", "c")
+            self.assertIn("only training runs in several processes: start --compare without mpirun", done.stderr)
+            done = self.mpirun(2, folder / "translate", *self.small, "--optimizer", "entropy-adam", "--out", "e")
+            self.assertIn("run it in one process", done.stderr)
 
 
 class Faults(Case):
@@ -229,7 +321,7 @@ class Faults(Case):
 
 
 if __name__ == "__main__":
-    group = {"equality": Equality, "runs": Runs, "faults": Faults, "studies": Studies}[sys.argv[3]]
+    group = {"equality": Equality, "runs": Runs, "faults": Faults, "studies": Studies, "programs": Programs}[sys.argv[3]]
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(group)
     if len(sys.argv) > 4:
         suite = unittest.TestSuite(t for t in suite if sys.argv[4] in t.id())

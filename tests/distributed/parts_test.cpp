@@ -57,26 +57,59 @@ TEST_CASE("parts: sums are pairwise, whoever adds") {
       on_ranks(ranks, [&](distributed::Communicator& world) {
         const std::size_t each = shards / static_cast<std::size_t>(ranks),
                           p = static_cast<std::size_t>(world.rank());
-        distributed::PairwiseSum<float> own;
-        for (std::size_t s = p * each; s < (p + 1) * each; ++s) own.add(vector_of(s));
-        got[p].assign(own.value().begin(), own.value().end());
-        distributed::all_reduce_pairwise(world, std::span(got[p]));
+        distributed::PairwiseSum own;
+        for (std::size_t s = p * each; s < (p + 1) * each; ++s) own.add(from_vector(vector_of(s), {13}));
+        const Tensor sum = own.value().clone();
+        distributed::all_reduce_pairwise(world, sum);
+        got[p] = sum.to_vector<float>();
       });
       for (const auto& x : got)
         for (std::size_t i = 0; i < x.size(); ++i) CHECK(x[i] == tree(tree, 0, shards, i));
     }
 }
 
+TEST_CASE("parts: ranks whose number is no power of two add pairwise too, and all get the sum") {
+  const float x[] = {1, 1e8f, -1e8f, 3, 1e-3f};  // each order of additions has another sum
+  for (const int ranks : {3, 5}) {
+    const float sum = ranks == 3 ? (x[0] + x[1]) + x[2] : ((x[0] + x[1]) + (x[2] + x[3])) + x[4];
+    on_ranks(ranks, [&](distributed::Communicator& world) {
+      const Tensor own = full({7}, x[world.rank()]);  // pieces of different lengths
+      distributed::all_reduce_pairwise(world, own);
+      check(own.to_vector<float>() == std::vector<float>(7, sum), "test", "another sum on rank ",
+            world.rank());
+    });
+  }
+}
+
+TEST_CASE("parts: a step sends the gradient as an all-reduce must, 2(P - 1)/P times, and nothing else") {
+  for (const std::int64_t shards : {0, 4})
+    for (const int ranks : {2, 4})
+      on_ranks(ranks, [&](distributed::Communicator& world) {
+        const Problem p(Kind::linear);
+        distributed::DataParallel parallel(world, p.params, {.shards = shards, .check_every = 0});
+        const double before = world.sent();
+        parallel.set_batch(p.batch());
+        const auto [first, last] = parallel.share()(p.batch());
+        const Tensor x = slice(p.x, 0, first, last), y = slice(p.y, 0, first, last);
+        parallel.run([&] {
+          const Tensor l = cross_entropy(p.net(parallel.part(x)), parallel.part(y));
+          l.backward();
+          return l;
+        });
+        const auto d = static_cast<double>(p.params.theta().numel());
+        check(world.sent() - before == 8 * d * 2 * (ranks - 1) / ranks, "test", "a step has sent ",
+              world.sent() - before, " bytes for ", d, " numbers");
+      });
+}
+
 TEST_CASE("parts: a pairwise sum sends what an all-reduce must, 2(P - 1)/P of the vector") {
   for (const int ranks : {2, 4, 8}) {
-    std::vector<std::size_t> sent(static_cast<std::size_t>(ranks));
+    std::vector<double> sent(static_cast<std::size_t>(ranks));
     on_ranks(ranks, [&](distributed::Communicator& world) {
-      std::vector<float> x(8000);
-      distributed::all_reduce_pairwise(world, std::span(x));
-      sent[static_cast<std::size_t>(world.rank())] = static_cast<RankAsThread&>(world).sent();
+      distributed::all_reduce_pairwise(world, zeros({8000}));
+      sent[static_cast<std::size_t>(world.rank())] = world.sent();
     });
-    for (const std::size_t bytes : sent)
-      CHECK(bytes == 4 * 8000 * 2 * static_cast<std::size_t>(ranks - 1) / static_cast<std::size_t>(ranks));
+    for (const double bytes : sent) CHECK(bytes == 4.0 * 8000 * 2 * (ranks - 1) / ranks);
   }
 }
 

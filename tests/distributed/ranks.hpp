@@ -54,12 +54,12 @@ class RankAsThread final : public distributed::Communicator {
   void all_reduce(std::span<double> x) override { sum(x); }
   void all_to_all(std::span<const std::byte> from, std::span<std::byte> to) override {
     const std::size_t block = from.size() / shared_.at.size(), own = static_cast<std::size_t>(rank_) * block;
-    sent_ += from.size() - block;
+    count_blocks(block);
     show(from.data(),
          [&](std::size_t p, const std::byte* x) { std::memcpy(&to[p * block], x + own, block); });
   }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    sent_ += all.size() - mine.size();
+    count_blocks(mine.size());
     show(mine.data(),
          [&](std::size_t p, const std::byte* x) { std::memcpy(&all[p * mine.size()], x, mine.size()); });
   }
@@ -69,8 +69,6 @@ class RankAsThread final : public distributed::Communicator {
     });
   }
   void barrier() override { shared_.meet(); }
-  /// Bytes that this rank has sent to others, by all_to_all() and all_gather().
-  std::size_t sent() const { return sent_; }
   [[noreturn]] void abort() noexcept override { std::terminate(); }
 
  private:
@@ -84,6 +82,7 @@ class RankAsThread final : public distributed::Communicator {
   }
   template <class T>
   void sum(std::span<T> x) {
+    count_reduced(x.size_bytes());
     std::vector<T> total(x.size(), T(0));
     show(std::as_bytes(x).data(), [&](std::size_t, const std::byte* from) {
       for (std::size_t i = 0; i < x.size(); ++i) total[i] += reinterpret_cast<const T*>(from)[i];
@@ -93,7 +92,6 @@ class RankAsThread final : public distributed::Communicator {
 
   SharedByRanks& shared_;
   int rank_;
-  std::size_t sent_ = 0;
 };
 
 /// f(world) on each of `size` ranks. Throws what the first rank has thrown.

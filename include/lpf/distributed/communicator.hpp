@@ -6,11 +6,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "lpf/core/device.hpp"
 #include "lpf/core/error.hpp"
 
 namespace lpf::distributed {
@@ -43,11 +46,37 @@ class Communicator {
   /// Ends the job, all of its processes, with exit code 1. The message should have been printed.
   [[noreturn]] virtual void abort() noexcept = 0;
 
-  /// Seconds that this process has spent in collectives.
-  double seconds() const { return seconds_; }
+  /// For a rank that waits in `operation`, which is none of this communicator's: answers ranks that ask who is there.
+  virtual void answer(const char* /*operation*/) {}
+  /// Asks all ranks what they wait in. "rank 2 does not answer (…), rank 1 is in broadcast".
+  virtual std::string missing(const char* /*operation*/) { return "nobody knows which rank is missing"; }
+
+  /// The communicator for memory of this device: this one for the CPU, otherwise the one that was attached.
+  /// @throws DeviceError if there is none.
+  Communicator& on(Device device) {
+    if (device.is_cpu()) return *this;
+    check<DeviceError>(device_ != nullptr, "distributed", "nothing connects the GPUs of ", size(),
+                       " processes: build with -DLPF_NCCL=ON, and call distributed::use_gpus(world)");
+    return *device_;
+  }
+  /// Takes the communicator for memory of this process's GPU.
+  void attach(std::unique_ptr<Communicator> device) { device_ = std::move(device); }
+
+  /// Seconds that this process has spent in collectives, those of its GPU included.
+  double seconds() const { return seconds_ + (device_ ? device_->seconds() : 0); }
+  /// Bytes that this process has sent, if each collective sends what a ring does: 2(P − 1)/P of the vector in an
+  /// all-reduce. MPI chooses its own way, which in an all-reduce sends no less. Broadcasts are not counted.
+  double sent() const { return sent_ + (device_ ? device_->sent() : 0); }
 
  protected:
+  /// Counts blocks of `bytes` for each of the other ranks, or an all-reduce of a vector.
+  void count_blocks(std::size_t bytes) { sent_ += static_cast<double>(bytes) * (size() - 1); }
+  void count_reduced(std::size_t bytes) { sent_ += 2 * static_cast<double>(bytes) * (size() - 1) / size(); }
   double seconds_ = 0;
+
+ private:
+  std::unique_ptr<Communicator> device_;
+  double sent_ = 0;
 };
 
 /// A job of one process.

@@ -19,7 +19,6 @@
 #pragma once
 
 #include <functional>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -34,7 +33,7 @@ namespace lpf::distributed {
 
 struct DataParallelOptions {
   /// Shards of a batch whose gradients are computed apart and added pairwise in a fixed order: a power of two that
-  /// the number of processes divides. 0: one for each process, added in the order of the communicator.
+  /// the number of processes divides. 0: one for each process.
   std::int64_t shards = 0;
   std::int64_t replicas = 1;        ///< M of the perturbed passes, slices of SAM; 1: none
   bool paired = false;              ///< antithetic pairs (is_paired())
@@ -45,14 +44,14 @@ struct DataParallelOptions {
 class DataParallel final : public nn::GradientInParts, private nn::PartsOfBatch {
  public:
   /// Takes rank 0's parameters, buffers and counters. `world` must outlive the object.
-  /// @throws ValueError as BatchParts; CommunicationError for a rank with another model; DeviceError for a GPU.
+  /// @throws ValueError as BatchParts; CommunicationError for a rank with another model; DeviceError for parameters on GPUs
+  /// that nothing connects (nccl.hpp).
   DataParallel(Communicator& world, ParameterStore params, const DataParallelOptions& options = {})
       : world_(world),
         params_(std::move(params)),
         options_(options),
         parts_(batch_parts(world, options.shards, options.replicas, options.paired)) {
-    check<DeviceError>(params_.device().is_cpu() || parts_.shards() == 1, "distributed",
-                       "parameters on a GPU are not reduced between processes");
+    if (world.size() > 1) world.on(params_.device());  // DeviceError if GPUs are not connected
     check<StateError>(!params_.gradient_parts(), "distributed",
                       "these parameters have a DataParallel already");
     check_same(world_, "distributed", "a model or a seed", structure_of(params_));
@@ -98,7 +97,7 @@ class DataParallel final : public nn::GradientInParts, private nn::PartsOfBatch 
     compare();
     try {
       running_ = true;
-      const Tensor loss = params_.dtype() == float64 ? run_as<double>(pass) : run_as<float>(pass);
+      const Tensor loss = run_parts(pass);
       running_ = false;
       return loss;
     } catch (...) {
@@ -117,8 +116,7 @@ class DataParallel final : public nn::GradientInParts, private nn::PartsOfBatch 
     std::vector<double> rows;
   };
 
-  template <class T>
-  Tensor run_as(const std::function<Tensor()>& pass);
+  Tensor run_parts(const std::function<Tensor()>& pass);
   void finish_statistics();
   void compare();
   double weight() const { return static_cast<double>(now_.count()) / static_cast<double>(batch_); }
@@ -137,19 +135,18 @@ class DataParallel final : public nn::GradientInParts, private nn::PartsOfBatch 
   BatchParts parts_;
   std::int64_t batch_ = 0;
   bool running_ = false;
-  Samples now_;                                               // the part that is evaluated
-  std::int64_t index_ = 0;                                    // its number
-  std::size_t layer_ = 0;                                     // calls of gather() in this part
-  std::vector<Pending> pending_;                              // of all parts so far
-  std::tuple<PairwiseSum<float>, PairwiseSum<double>> sums_;  // of this process's shards
-  std::uint64_t compared_ = 0;                                // updates + 1 at the last comparison
+  Samples now_;                   // the part that is evaluated
+  std::int64_t index_ = 0;        // its number
+  std::size_t layer_ = 0;         // calls of gather() in this part
+  std::vector<Pending> pending_;  // of all parts so far
+  PairwiseSum sum_;               // of this process's shards
+  std::uint64_t compared_ = 0;    // updates + 1 at the last comparison
 };
 
 inline void DataParallel::synchronise() {
   const auto send = [this](const Tensor& t) {
     t.impl().storage->note_change();
-    world_.broadcast(
-        {static_cast<std::byte*>(t.raw()), static_cast<std::size_t>(t.numel()) * size_of(t.dtype())}, 0);
+    world_.on(t.device()).broadcast(detail::bytes_of(t), 0);
   };
   if (world_.size() == 1) return;
   send(params_.theta());
@@ -162,18 +159,15 @@ inline void DataParallel::synchronise() {
   for (std::size_t i = 0; i + 1 < numbers.size(); ++i) *params_.counters()[i].value = numbers[i + 1];
 }
 
-template <class T>
-Tensor DataParallel::run_as(const std::function<Tensor()>& pass) {
+inline Tensor DataParallel::run_parts(const std::function<Tensor()>& pass) {
   const Tensor g = params_.gradient();
   const bool adds = params_.has_gradient();
   const Tensor before = adds ? g.clone() : Tensor();
   if (adds) scale_gradient(0);
   std::vector<std::uint64_t> counters;
   for (const auto& c : params_.counters()) counters.push_back(*c.value);
-  const auto span = [&g] { return std::span(static_cast<T*>(g.raw()), static_cast<std::size_t>(g.numel())); };
 
-  PairwiseSum<T>& sum = std::get<PairwiseSum<T>>(sums_);
-  sum.clear();
+  sum_.clear();
   Tensor total;
   for (index_ = 0; index_ < own_parts(); ++index_) {
     now_ = parts_.of(world_.rank() * own_parts() + index_, batch_);
@@ -190,15 +184,14 @@ Tensor DataParallel::run_as(const std::function<Tensor()>& pass) {
     total = total.defined() ? add(total, share) : share;
     scale_gradient(weight());
     if (own_parts() == 1) break;
-    sum.add(span());
+    sum_.add(g);
     if (index_ + 1 < own_parts()) g.backend().fill(g.raw(), g.dtype(), g.numel(), 0);
   }
-  if (own_parts() > 1) std::copy(sum.value().begin(), sum.value().end(), span().begin());
-  g.impl().storage->note_change();
-  if (options_.shards > 0) {
-    all_reduce_pairwise(world_, span());
-  } else {
-    world_.all_reduce(span());
+  if (own_parts() > 1) detail::copy_to(g, sum_.value());
+  // MPI's nonblocking all-reduce may send the whole vector log₂ P times (docs/distributed.md); NCCL's is the faster one.
+  if (world_.size() > 1) {
+    Communicator& between = world_.on(g.device());
+    options_.shards > 0 || g.device().is_cpu() ? all_reduce_pairwise(between, g) : all_reduce(between, g);
   }
   const auto off = no_grad();
   if (adds) g.copy_(add(g, before));
@@ -216,12 +209,7 @@ inline Tensor DataParallel::sum(const Tensor& t) {
   const auto reduced = [this](const Tensor& x, double before, double after) {
     const auto off = no_grad();
     const Tensor y = affine(x.detach(), before, 0);
-    const auto n = static_cast<std::size_t>(y.numel());
-    if (y.dtype() == float64) {
-      world_.all_reduce(std::span(static_cast<double*>(y.raw()), n));
-    } else {
-      world_.all_reduce(std::span(static_cast<float*>(y.raw()), n));
-    }
+    all_reduce(world_.on(y.device()), y);
     return after == 1 ? y : affine(y, after, 0);
   };
   Tensor out =
@@ -262,7 +250,7 @@ inline void DataParallel::finish_statistics() {
     }
     const Tensor together = empty({std::ssize(rows) / layer.width, layer.width}, {float64, Device::cpu()});
     std::copy(rows.begin(), rows.end(), together.data<double>());
-    layer.update(together.to(layer.dtype));
+    layer.update(together.to(layer.dtype).to(params_.device()));
   }
 }
 

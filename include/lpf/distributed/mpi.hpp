@@ -62,6 +62,7 @@ class MPI final : public Communicator {
   void all_reduce(std::span<double> x) override { sum(x, MPI_DOUBLE); }
   void all_to_all(std::span<const std::byte> from, std::span<std::byte> to) override {
     const std::size_t block = from.size() / static_cast<std::size_t>(size_);
+    count_blocks(block);
     in_words("all_to_all", block, [&](int count, MPI_Datatype type) {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("all_to_all",
@@ -70,6 +71,7 @@ class MPI final : public Communicator {
     });
   }
   void all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
+    count_blocks(mine.size());
     in_words("all_gather", mine.size(), [&](int count, MPI_Datatype type) {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("all_gather",
@@ -94,6 +96,8 @@ class MPI final : public Communicator {
     MPI_Abort(MPI_COMM_WORLD, 1);
     std::_Exit(1);
   }
+  void answer(const char* operation) override { answer_calls(operation); }
+  std::string missing(const char* operation) override { return roll_call(operation); }
 
  private:
   static constexpr std::size_t piece = 1 << 26;  // bytes of one call
@@ -117,6 +121,7 @@ class MPI final : public Communicator {
   template <class T>
   void sum(std::span<T> x, MPI_Datatype type) {
     constexpr std::size_t longest = piece / sizeof(T);
+    count_reduced(x.size_bytes());
     for (std::size_t at = 0; at < x.size(); at += longest) {
       MPI_Request request = MPI_REQUEST_NULL;
       succeed("all_reduce",
@@ -184,9 +189,13 @@ class MPI final : public Communicator {
     if (!done) MPI_Request_free(&request);
   }
 
-  /// Calls the roll, and throws with the ranks that do not answer.
   [[noreturn]] void timed_out(const char* operation, double waited) {
     failed_ = true;
+    fail<CommunicationError>(operation, "rank ", rank_, " has waited ", waited, " s, the deadline is ",
+                             deadline_, " s: ", roll_call(operation));
+  }
+  /// The ranks that do not answer, and what others wait in.
+  std::string roll_call(const char* operation) {
     std::vector<std::string> found(static_cast<std::size_t>(size_));
     found[static_cast<std::size_t>(rank_)] = operation;
     for (int p = 0; p < size_; ++p)
@@ -212,11 +221,9 @@ class MPI final : public Communicator {
       if (at.empty()) silent += concat(silent.empty() ? "" : ", ", "rank ", p);
       if (!at.empty() && at != operation) elsewhere += concat(", rank ", p, " is in ", at);
     }
-    fail<CommunicationError>(
-        operation, "rank ", rank_, " has waited ", waited, " s, the deadline is ", deadline_, " s: ",
-        silent.empty() ? std::string("all ranks answer, but it is not complete")
-                       : silent + " does not answer (stopped, killed, or still computing)",
-        elsewhere);
+    return (silent.empty() ? std::string("all ranks answer, but it is not complete")
+                           : silent + " does not answer (stopped, killed, or still computing)") +
+           elsewhere;
   }
 
   double deadline_;

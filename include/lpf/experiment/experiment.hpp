@@ -15,7 +15,7 @@
 // goes on. The shorter run's last epoch is evaluated in any case.
 //
 // In a job of several processes (RunOptions::world) each rank evaluates its part of every batch; rank 0 writes the
-// folder, which the others must see to resume.
+// folder, which the others must see to resume, and each rank a line an epoch to rank-R.csv in it (RankLog).
 #pragma once
 
 #include <algorithm>
@@ -143,6 +143,7 @@ class Run {
       start_from_weights();
     }
     parallel_.synchronise();
+    rank_log_.emplace(world_, options_.out, begun_);
     if (!leads()) return;
     if (!begun_ || longer_) write_config(file("config.json"), settings_);
     const MetricLogOptions log{.append = begun_, .keep = static_cast<std::size_t>(epoch_)};
@@ -310,6 +311,7 @@ class Run {
       if (leads()) save_weights(file("best.safetensors"), params_);
     }
     ++epoch_;
+    rank_log_->write(e.epoch, params_.updates(), seconds_, communication_);
     loss_sum_ = seconds_ = communication_ = 0, errors_ = samples_ = 0;
     if (!leads()) return;
     checkpoint_.save(file("checkpoint"));  // marks the epoch as finished
@@ -366,6 +368,7 @@ class Run {
   bool stop_ = false;          // a rank has been told to stop
   int slowest_ = 0;
   double communication_ = 0;  // seconds of the current epoch
+  std::optional<RankLog> rank_log_;
   Epoch last_;
   std::vector<Epoch> history_;
   std::optional<MetricLog> csv_, jsonl_;

@@ -1,17 +1,13 @@
-// What a run in several processes adds to one in one: how batches are cut, what the ranks must agree about, and the
-// statistics of a step.
+// What a run in several processes adds to one in one: how batches are cut, and what the ranks must agree about.
 #pragma once
 
 #include <algorithm>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "lpf/backend/threads.hpp"
 #include "lpf/distributed/data_parallel.hpp"
 #include "lpf/experiment/data_splits.hpp"
+#include "lpf/experiment/rank_statistics.hpp"
 #include "lpf/experiment/settings.hpp"
-#include "lpf/report/table.hpp"
 
 namespace lpf::experiment {
 
@@ -41,79 +37,13 @@ inline void check_batches(const distributed::BatchParts& parts, const DataLoader
 inline void check_agreement(distributed::Communicator& world, const Settings& s, const DataSplits& splits,
                             const std::string& out, bool begun) {
   if (world.size() == 1) return;
-  std::string text;
-  for (const auto& [name, value] : texts(s)) text += concat(name, "=", value, "\n");
-  const std::string first = distributed::broadcast(world, text);
-  std::string different;
-  if (first != text) {
-    Settings of_first;
-    for (std::size_t at = 0, end; (end = first.find('\n', at)) != std::string::npos; at = end + 1) {
-      const std::size_t equals = first.find('=', at);
-      set(of_first, first.substr(at, equals - at), first.substr(equals + 1, end - equals - 1));
-    }
-    different = differences(of_first, s);
-  }
-  check<distributed::CommunicationError>(different.empty(), "train", "rank ", world.rank(),
-                                         " has other settings than rank 0: ", different);
-  distributed::check_same(world, "train", "a version of LPF", backend::contract_version);
+  check_same_settings(world, "train", s);
   distributed::Hash data;
   for (const TensorDataset* part : {&splits.train, &splits.validation, &splits.test})
     data.add(part->images).add(part->labels);
   distributed::check_same(world, "train", "data", data.value());
   distributed::check_same(
       world, "train", concat("a view of '", out, "' (is it on a file system that all ranks share?)"), begun);
-}
-
-/// Loss and errors of one part of a batch.
-struct PartStatistics {
-  double loss, errors, samples;
-};
-
-/// From the loss and the number of errors of each part, in turn, and its number of samples.
-inline std::vector<PartStatistics> part_statistics(const std::vector<Tensor>& seen,
-                                                   const std::vector<double>& sizes) {
-  std::vector<PartStatistics> out;
-  for (std::size_t i = 0; i < sizes.size(); ++i)
-    out.push_back({seen[2 * i].item(), static_cast<double>(seen[2 * i + 1].item<std::int64_t>()), sizes[i]});
-  return out;
-}
-
-/// One step, over all ranks.
-struct StepStatistics {
-  std::vector<PartStatistics> parts;  ///< of all ranks, in the order of the samples
-  bool stop = false;                  ///< a rank has been told to stop
-  int slowest = 0;                    ///< the rank that computed longest
-};
-
-/// What each rank knows about its parts of a step. `busy`: seconds without communication.
-inline StepStatistics gather_step(distributed::Communicator& world, const std::vector<PartStatistics>& own,
-                                  bool stop, double busy) {
-  std::vector<PartStatistics> mine = own;
-  mine.push_back({stop ? 1.0 : 0.0, busy, 0});
-  std::vector<PartStatistics> all(mine.size() * static_cast<std::size_t>(world.size()));
-  world.all_gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
-  StepStatistics out;
-  double longest = -1;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if ((i + 1) % mine.size() != 0) {
-      out.parts.push_back(all[i]);
-      continue;
-    }
-    out.stop |= all[i].loss != 0;
-    if (all[i].errors > longest) longest = all[i].errors, out.slowest = static_cast<int>(i / mine.size());
-  }
-  return out;
-}
-
-/// "4 processes (Open MPI v4.1.4), threads each: 1"; empty for one process.
-inline std::string description_of(const distributed::Communicator& world) {
-  if (world.size() == 1) return "";
-  return concat(world.size(), " processes (", world.name(), "), threads each: ", num_threads());
-}
-/// For the progress bar: ", 12 % communication, slowest rank 3"; empty for one process.
-inline std::string of_ranks(const distributed::Communicator& world, double communication, int slowest) {
-  if (world.size() == 1) return "";
-  return concat(", ", format_fixed(100 * communication, 0), " % communication, slowest rank ", slowest);
 }
 
 }  // namespace lpf::experiment

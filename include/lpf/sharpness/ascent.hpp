@@ -57,14 +57,18 @@ LPF_ONCE Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o
     const Tensor g = zeros_like(v);
     std::vector<double> loss(static_cast<std::size_t>(M), 0.0);
     const std::int64_t n = std::max<std::int64_t>(1, landscape.options().samples / M);
-    for (std::int64_t at = 0; at < N; at += n) {
-      const std::int64_t length = std::min(n, N - at);
-      const auto found =
-          landscape.add_gradients(v, landscape.copies(at, length, M), 1.0 / static_cast<double>(N), g)
+    landscape.add_in_order(  // ranks share the batches
+        (N + n - 1) / n, [N](std::int64_t) { return 1.0 / static_cast<double>(N); },
+        [&](std::int64_t b, double factor, const Tensor& to) {
+          return landscape.add_gradients(v, landscape.copies(b * n, std::min(n, N - b * n), M), factor, to)
               .to_vector();
-      for (std::size_t i = 0; i < found.size(); ++i)
-        loss[i / static_cast<std::size_t>(length)] += found[i] / static_cast<double>(N);
-    }
+        },
+        g,
+        [&](std::int64_t, const Ranks::Numbers& found) {
+          const std::size_t length = found.size() / static_cast<std::size_t>(M);
+          for (std::size_t i = 0; i < found.size(); ++i)
+            loss[i / length] += found[i] / static_cast<double>(N);
+        });
     const double rate = o.rho / 2 * std::pow(0.1, static_cast<double>(step) / static_cast<double>(o.steps));
     for (std::int64_t r = 0; r < M; ++r) {
       const auto i = static_cast<std::size_t>(r);

@@ -4,7 +4,7 @@
 //
 // exact (calculus/hvp.hpp), batches weighted by their number of samples. If all samples are one batch, its
 // graph is recorded once; otherwise each product records the batches again, one at a time. In both cases
-// memory does not grow with the number of products.
+// memory does not grow with the number of products. Several processes share the batches.
 #pragma once
 
 #include <memory>
@@ -21,25 +21,44 @@ class Hessian {
     if (landscape.samples() <= landscape.options().samples) kept_ = record(0);
   }
 
-  /// C H C v, v a vector over θ.
+  /// C H C v, v a vector over θ. Ranks share the batches; all call it.
   LPF_ONCE Tensor operator()(const Tensor& v) const {
+    if (!is_shared()) return alone(v);
     const Tensor out = zeros_like(landscape_.units());
     const auto direction = landscape_.parts_of(mul(v, landscape_.units()));
-    const std::int64_t N = landscape_.samples(), n = landscape_.options().samples;
-    for (std::int64_t at = 0; at < N; at += n) {
-      const double share = static_cast<double>(std::min(n, N - at)) / static_cast<double>(N);
-      landscape_.add_parts(kept_ ? (*kept_)(direction) : (*record(at))(direction), share, out);
-    }
+    landscape_.add_in_order(
+        landscape_.batches(), [this](std::int64_t b) { return share(b); },
+        [&](std::int64_t b, double factor, const Tensor& to) {
+          landscape_.add_parts((*record(b))(direction), factor, to);
+          return Ranks::Numbers{};
+        },
+        out);
     return mul(out, landscape_.units());
   }
+  /// The same, by this process alone.
+  LPF_ONCE Tensor alone(const Tensor& v) const {
+    const Tensor out = zeros_like(landscape_.units());
+    const auto direction = landscape_.parts_of(mul(v, landscape_.units()));
+    for (std::int64_t b = 0; b < landscape_.batches(); ++b)
+      landscape_.add_parts(kept_ ? (*kept_)(direction) : (*record(b))(direction), share(b), out);
+    return mul(out, landscape_.units());
+  }
+  /// Whether ranks share a product, and so make each together.
+  bool is_shared() const { return landscape_.ranks().size > 1 && !kept_; }
 
   const Landscape& landscape() const { return landscape_; }
 
  private:
-  LPF_ONCE std::unique_ptr<HessianVectorProduct> record(std::int64_t at) const {
+  /// Batch b's part of the samples.
+  LPF_ONCE double share(std::int64_t b) const {
+    const std::int64_t N = landscape_.samples(), n = landscape_.options().samples;
+    return static_cast<double>(std::min(n, N - b * n)) / static_cast<double>(N);
+  }
+  LPF_ONCE std::unique_ptr<HessianVectorProduct> record(std::int64_t b) const {
     const EvalMode eval(landscape_.params());
     const GradMode on(true);
-    return std::make_unique<HessianVectorProduct>(mean(landscape_.part(at, landscape_.options().samples)),
+    const std::int64_t n = landscape_.options().samples;
+    return std::make_unique<HessianVectorProduct>(mean(landscape_.part(b * n, n)),
                                                   landscape_.params().leaves());
   }
 

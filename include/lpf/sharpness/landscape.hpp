@@ -16,6 +16,7 @@
 #include "lpf/filter/perturbation.hpp"
 #include "lpf/ops/reduce.hpp"
 #include "lpf/sharpness/coordinates.hpp"
+#include "lpf/sharpness/ranks.hpp"
 
 namespace lpf::sharpness {
 
@@ -31,6 +32,7 @@ struct LandscapeOptions {
   std::int64_t replicas = 8;
   /// Samples per pass, counted over all replicas; 0: as many as have 2¹⁹ numbers, clamped to [64, 2048].
   std::int64_t samples = 0;
+  Ranks ranks = {};  ///< processes that share the passes
 };
 
 /// Losses of N samples at M copies of the weights.
@@ -83,22 +85,30 @@ class Landscape : public Coordinates {
 
   const Data& data() const { return data_; }
   const LandscapeOptions& options() const { return options_; }
+  const Ranks& ranks() const { return options_.ranks; }
   std::int64_t samples() const { return data_.x.size(0); }  ///< N
+  /// Batches of options().samples that the samples are.
+  std::int64_t batches() const { return (samples() + options_.samples - 1) / options_.samples; }
 
   /// Losses of all samples at θ.
   LPF_ONCE ReplicaLosses losses() const {
     const EvalMode eval(params());
     const auto off = no_grad();
     ReplicaLosses out{1, samples(), {}};
-    for (std::int64_t at = 0; at < samples(); at += options_.samples) {
-      const auto values = part(at, options_.samples).to_vector();
-      out.values.insert(out.values.end(), values.begin(), values.end());
-    }
+    ranks().in_order(
+        batches(),
+        [this](std::int64_t b) { return part(b * options_.samples, options_.samples).to_vector(); },
+        [&out](std::int64_t, const Ranks::Numbers& values) {
+          out.values.insert(out.values.end(), values.begin(), values.end());
+        });
     return out;
   }
-  /// Losses of all samples at the M copies of a perturbed pass over these rows (default: all).
-  ReplicaLosses losses(const filter::PassOptions& pass, const filter::Segments& rows) const;
-  ReplicaLosses losses(const filter::PassOptions& pass) const { return losses(pass, rows()); }
+  /// Losses of all samples at the M copies of a perturbed pass. Ranks share the samples.
+  ReplicaLosses losses(const filter::PassOptions& pass) const { return losses(pass, rows(), ranks()); }
+  /// The same over these rows, by this process alone.
+  ReplicaLosses own_losses(const filter::PassOptions& pass, const filter::Segments& rows) const {
+    return losses(pass, rows, Ranks{});
+  }
 
   /// The pass of draws [first, first + count) of noise with this standard deviation of each row, `first` a multiple of
   /// `replicas`; with σ, of N(0, σ²c²).
@@ -112,12 +122,25 @@ class Landscape : public Coordinates {
   filter::PassOptions draws(std::uint64_t key, std::int64_t first, std::int64_t count, double sigma) const {
     return draws(key, first, count, scale(sigma));
   }
-  /// Calls f(first, losses) for the passes of draws [first, first + count).
+  /// Calls f(first, losses) for the passes of draws [first, first + count), in turn. Ranks share the passes.
+  template <class F>
+  void each_pass(std::uint64_t key, std::int64_t first, std::int64_t count, const Tensor& deviations,
+                 const filter::Segments& rows, F f) const {
+    const std::int64_t most = options_.replicas;
+    const auto length = [&](std::int64_t pass) { return std::min(most, count - pass * most); };
+    ranks().in_order(
+        (count + most - 1) / most,
+        [&](std::int64_t pass) {
+          return own_losses(draws(key, first + pass * most, length(pass), deviations), rows).values;
+        },
+        [&](std::int64_t pass, Ranks::Numbers values) {
+          f(first + pass * most, ReplicaLosses{length(pass), samples(), std::move(values)});
+        });
+  }
   template <class F>
   void each_pass(std::uint64_t key, std::int64_t first, std::int64_t count, const Tensor& deviations,
                  F f) const {
-    for (std::int64_t at = first; at < first + count; at += options_.replicas)
-      f(at, losses(draws(key, at, std::min(options_.replicas, first + count - at), deviations)));
+    each_pass(key, first, count, deviations, rows(), f);
   }
   template <class F>
   void each_pass(std::uint64_t key, std::int64_t first, std::int64_t count, double sigma, F f) const {
@@ -134,12 +157,46 @@ class Landscape : public Coordinates {
   LPF_ONCE Tensor gradient() const {
     const EvalMode eval(params());
     const Tensor out = zeros_like(units());
-    for (std::int64_t at = 0; at < samples(); at += options_.samples) {
-      const GradMode on(true);
-      const Tensor total = sum(part(at, options_.samples));
-      add_parts(grad(total, params().leaves()), 1.0 / static_cast<double>(samples()), out);
-    }
+    const double share = 1.0 / static_cast<double>(samples());
+    add_in_order(
+        batches(), [share](std::int64_t) { return share; },
+        [this](std::int64_t b, double factor, const Tensor& to) {
+          const GradMode on(true);
+          const Tensor total = sum(part(b * options_.samples, options_.samples));
+          add_parts(grad(total, params().leaves()), factor, to);
+          return Ranks::Numbers{};
+        },
+        out);
     return mul(out, units());
+  }
+  /// Adds factor(i) times vector i to `out` [size] or [M, size], for i < count in turn. add(i, a, to) adds a times vector i
+  /// to `to`, and may return numbers, which beside(i, numbers) gets. Ranks share the vectors.
+  LPF_ONCE void add_in_order(
+      std::int64_t count, const std::function<double(std::int64_t)>& factor,
+      const std::function<Ranks::Numbers(std::int64_t, double, const Tensor&)>& add, const Tensor& out,
+      const std::function<void(std::int64_t, const Ranks::Numbers&)>& beside = {}) const {
+    if (ranks().size == 1) {
+      for (std::int64_t i = 0; i < count; ++i) {
+        const Ranks::Numbers found = add(i, factor(i), out);
+        if (beside) beside(i, found);
+      }
+      return;
+    }
+    ranks().in_order(
+        count,
+        [&](std::int64_t i) {
+          const Tensor x = zeros_like(out);
+          const Ranks::Numbers found = add(i, 1, x);
+          Ranks::Numbers both = x.to_vector();
+          both.insert(both.end(), found.begin(), found.end());
+          return both;
+        },
+        [&](std::int64_t i, const Ranks::Numbers& both) {
+          const auto vector = both.begin() + out.numel();
+          add_vectors(factor(i),
+                      from_vector(Ranks::Numbers(both.begin(), vector), out.shape(), Device::cpu()), out);
+          if (beside) beside(i, {vector, both.end()});
+        });
   }
   /// Adds to `out` [M, size] the gradients ∇_v at θ + C v_r of `factor` times the summed losses of slice r of
   /// the batch, and returns the losses, [B].
@@ -164,6 +221,17 @@ class Landscape : public Coordinates {
   }
 
  private:
+  ReplicaLosses losses(const filter::PassOptions& pass, const filter::Segments& rows,
+                       const Ranks& ranks) const;
+
+  /// out += a·x, parameter by parameter, as add_parts() adds.
+  LPF_ONCE void add_vectors(double a, const Tensor& x, const Tensor& out) const {
+    for (std::int64_t first = 0; first < out.numel(); first += size())
+      for (const ParameterInfo& info : params().parameters())
+        if (info.trainable)
+          detail::add_scaled(a, x.alias({info.numel()}, first + info.offset),
+                             out.alias({info.numel()}, first + info.offset));
+  }
   LPF_ONCE Tensor losses_of(const Data& batch) const {
     Tensor out = losses_(batch.x, batch.y);
     const std::int64_t n = batch.x.size(0);
@@ -178,8 +246,8 @@ class Landscape : public Coordinates {
   mutable std::map<std::pair<std::int64_t, std::int64_t>, Data> copies_;
 };
 
-LPF_ONCE ReplicaLosses Landscape::losses(const filter::PassOptions& pass,
-                                         const filter::Segments& rows) const {
+LPF_ONCE ReplicaLosses Landscape::losses(const filter::PassOptions& pass, const filter::Segments& rows,
+                                         const Ranks& ranks) const {
   const EvalMode eval(params());
   const auto off = no_grad();
   const std::int64_t N = samples(), M = pass.M, most = std::max<std::int64_t>(1, options_.samples / M),
@@ -189,11 +257,14 @@ LPF_ONCE ReplicaLosses Landscape::losses(const filter::PassOptions& pass,
     // one scope, and so one draw of the noise, for all parts of equal length; the last may be shorter
     const std::int64_t length = std::min(n, N - at);
     const filter::Perturbation scope(params(), rows, pass);
-    for (; at + length <= N; at += length) {
-      const auto values = losses_of(copies(at, length, M)).to_vector();
-      for (std::int64_t r = 0; r < M; ++r)
-        std::copy_n(values.begin() + r * length, length, out.values.begin() + r * N + at);
-    }
+    const std::int64_t equal = (N - at) / length;
+    ranks.in_order(
+        equal, [&](std::int64_t i) { return losses_of(copies(at + i * length, length, M)).to_vector(); },
+        [&](std::int64_t i, const Ranks::Numbers& values) {
+          for (std::int64_t r = 0; r < M; ++r)
+            std::copy_n(values.begin() + r * length, length, out.values.begin() + r * N + at + i * length);
+        });
+    at += equal * length;
   }
   return out;
 }

@@ -86,13 +86,18 @@ LPF_ONCE Estimate local_entropy_gradient(const Landscape& landscape,
                            v[r]);
       mean.copy_(add(affine(mean, o.average, 0), affine(v, 1 - o.average, 0)));
     }
-    for (std::int64_t r = 0; r < M; ++r)
-      per_draw.push_back((o.published ? 1 : o.gamma) * detail::norm(mean[r]));
+    Ranks::Numbers found;
+    for (std::int64_t r = 0; r < M; ++r) found.push_back((o.published ? 1 : o.gamma) * detail::norm(mean[r]));
+    return found;
   };
-  const auto more = [&](std::int64_t first, std::int64_t count) {
-    const std::int64_t replicas = landscape.options().replicas;
-    for (std::int64_t at = first; at < first + count; at += replicas)
-      chains(at, std::min(replicas, first + count - at));
+  const auto more = [&](std::int64_t first, std::int64_t count) {  // ranks share the passes
+    const std::int64_t most = landscape.options().replicas;
+    landscape.ranks().in_order(
+        (count + most - 1) / most,
+        [&](std::int64_t pass) { return chains(first + pass * most, std::min(most, count - pass * most)); },
+        [&](std::int64_t, const Ranks::Numbers& found) {
+          per_draw.insert(per_draw.end(), found.begin(), found.end());
+        });
   };
   const auto now = [&] {
     return estimate_of(mean_error(per_draw).mean, per_draw, {}, draws.until.relative_error);

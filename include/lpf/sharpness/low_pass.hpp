@@ -89,11 +89,10 @@ LPF_ONCE std::vector<BlockValue> low_pass_blocks(const Landscape& landscape, con
     rows.segments = own;
     if (own.empty()) continue;
     std::vector<double> rise;
-    for (std::int64_t at = 0; at < draws.draws; at += landscape.options().replicas) {
-      const std::int64_t count = std::min(landscape.options().replicas, draws.draws - at);
-      const ReplicaLosses losses = landscape.losses(landscape.draws(draws.key, at, count, sigma), rows);
-      for (std::int64_t r = 0; r < count; ++r) rise.push_back(losses.mean(r) - clean);
-    }
+    landscape.each_pass(draws.key, 0, draws.draws, landscape.scale(sigma), rows,
+                        [&](std::int64_t, const ReplicaLosses& losses) {
+                          for (std::int64_t r = 0; r < losses.M; ++r) rise.push_back(losses.mean(r) - clean);
+                        });
     const MeanError found = mean_error(rise);
     out.push_back({block.name, found.mean, std::sqrt(found.squared)});
   }

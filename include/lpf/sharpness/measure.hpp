@@ -6,7 +6,8 @@
 // Measures that need the same passes share them: trace and Frobenius norm share products with random vectors;
 // λ_max, effective dimension, density and eigenpairs share Lanczos runs; all Hessian measures share one
 // graph. Each header defines its measure; registry.hpp lists them by name. Evaluation mode is set during the
-// call and the previous mode restored.
+// call and the previous mode restored. Several processes measure together by MeasureOptions::ranks (ranks.hpp): every one
+// gets the report that one process would, to the bit.
 #pragma once
 
 #include "lpf/ops/loss.hpp"
@@ -69,7 +70,7 @@ Report measure(const Model& model, const ParameterStore& params, const Data& dat
                const MeasureOptions& options = {}, Losses losses = cross_entropy_of_samples) {
   const Landscape landscape(params, data,
                             [&](const Tensor& x, const Tensor& y) { return losses(model(x), y); },
-                            {options.filter_normalize, options.replicas, options.samples});
+                            {options.filter_normalize, options.replicas, options.samples, options.ranks});
   return detail::measure_all(
       landscape, [&](const Tensor& x) { return model(x); }, options);
 }

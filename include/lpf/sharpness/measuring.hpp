@@ -27,6 +27,7 @@ struct MeasureOptions {
   bool filter_normalize = true;
   std::int64_t replicas = 8;  ///< LandscapeOptions
   std::int64_t samples = 0;   ///< LandscapeOptions
+  Ranks ranks = {};           ///< processes that share the work: the draws, or the batches of a product
   double sigma = 0.01;        ///< of low_pass
   double fan_in_sigma = 0.1;  ///< of low_pass_fan_in
   EpsilonOptions epsilon = {};

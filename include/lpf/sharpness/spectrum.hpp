@@ -47,17 +47,19 @@ class Spectrum {
   LPF_ONCE Spectrum(const Hessian& hessian, const SpectrumOptions& options = {})
       : dimension_(hessian.landscape().dimension()) {
     detail::check_spectrum(options);
-    for (std::int64_t start = 0; start < options.starts; ++start) {
-      const Tensor first =
-          hessian.landscape().random_vector(options.key, Stream::lanczos, static_cast<std::uint32_t>(start));
+    const Landscape& l = hessian.landscape();
+    const auto run_of = [&](std::int64_t start) {
+      const Tensor first = l.random_vector(options.key, Stream::lanczos, static_cast<std::uint32_t>(start));
       const Krylov run =
           lanczos(hessian, first, options.steps, dimension_, [](const Tridiagonal&) { return false; });
-      const SmallEigen small = eigen_of(run.matrix);
-      Nodes nodes{small.values, {}};
-      for (const auto& v : small.vectors) nodes.weight.push_back(v[0] * v[0]);
-      nodes_.push_back(std::move(nodes));
-      if (start == 0) keep_eigenpairs(run, small, options.eigenpairs);
-    }
+      return numbers_of(run, start == 0 ? options.eigenpairs : 0);
+    };
+    const auto keep = [&](std::int64_t, const Ranks::Numbers& run) { take(run, l.size()); };
+    // Ranks share either each product, one run after another, or the runs.
+    if (hessian.is_shared())
+      for (std::int64_t start = 0; start < options.starts; ++start) keep(start, run_of(start));
+    else
+      l.ranks().in_order(options.starts, run_of, keep);
   }
 
   std::int64_t dimension() const { return dimension_; }  ///< d
@@ -117,14 +119,38 @@ class Spectrum {
       for (const double value : n.value) out = of(out, value);
     return out;
   }
-  LPF_ONCE void keep_eigenpairs(const Krylov& run, const SmallEigen& small, std::int64_t count) {
+  /// A run as numbers: m, the m values, their weights, then value, residual and vector of each eigenpair.
+  LPF_ONCE static Ranks::Numbers numbers_of(const Krylov& run, std::int64_t eigenpairs) {
+    const SmallEigen small = eigen_of(run.matrix);
     const auto m = std::ssize(small.values);
-    for (std::int64_t k = 0; k < std::min(count, m); ++k) {
+    Ranks::Numbers out{static_cast<double>(m)};
+    out.insert(out.end(), small.values.begin(), small.values.end());
+    for (const auto& v : small.vectors) out.push_back(v[0] * v[0]);
+    for (std::int64_t k = 0; k < std::min(eigenpairs, m); ++k) {
       const auto i = static_cast<std::size_t>(m - 1 - k);
       const Tensor v = zeros_like(run.basis[0]);
       for (std::size_t j = 0; j < run.basis.size(); ++j)
         detail::add_scaled(small.vectors[i][j], run.basis[j], v);
-      eigenpairs_.push_back({small.values[i], run.rest * std::abs(small.vectors[i].back()), v});
+      out.push_back(small.values[i]);
+      out.push_back(run.rest * std::abs(small.vectors[i].back()));
+      const auto elements = v.to_vector();
+      out.insert(out.end(), elements.begin(), elements.end());
+    }
+    return out;
+  }
+  LPF_ONCE void take(const Ranks::Numbers& run, std::int64_t size) {
+    auto at = run.begin() + 1;
+    const auto next = [&](std::int64_t n) {
+      at += n;
+      return Ranks::Numbers(at - n, at);
+    };
+    const auto m = static_cast<std::int64_t>(run[0]);
+    Nodes nodes{next(m), {}};
+    nodes.weight = next(m);
+    nodes_.push_back(std::move(nodes));
+    while (at != run.end()) {
+      const Ranks::Numbers value = next(2);
+      eigenpairs_.push_back({value[0], value[1], from_vector(next(size), {size}, Device::cpu())});
     }
   }
 

@@ -100,17 +100,24 @@ LPF_ONCE Surface surface(const Landscape& landscape, const Plane& plane, const S
     });
   };
   out.loss.assign(points, 0.0);
-  for (std::size_t first = 0; first < total; first += replicas) {
-    const std::size_t count = std::min(replicas, total - first);
+  const auto first_of = [&](std::int64_t pass) { return static_cast<std::size_t>(pass) * replicas; };
+  const auto means = [&](std::int64_t number) {
+    const std::size_t first = first_of(number), count = std::min(replicas, total - first);
     for (std::size_t r = 0; r < count; ++r) fill(r, first + r);
     filter::PassOptions pass{.M = static_cast<std::int64_t>(count)};
     pass.perturbations = slice(offsets, 0, 0, pass.M).to(landscape.params().device());
-    const ReplicaLosses losses = landscape.losses(pass);
-    for (std::size_t r = 0; r < count; ++r)
-      out.loss[(first + r) / noise.size()] +=
-          losses.mean(static_cast<std::int64_t>(r)) / static_cast<double>(noise.size());
-    if (options.progress) options.progress(first + count, total);
-  }
+    const ReplicaLosses losses = landscape.own_losses(pass, landscape.rows());
+    Ranks::Numbers found;
+    for (std::int64_t r = 0; r < pass.M; ++r) found.push_back(losses.mean(r));
+    return found;
+  };
+  const auto add = [&](std::int64_t number, const Ranks::Numbers& found) {
+    const std::size_t first = first_of(number);
+    for (std::size_t r = 0; r < found.size(); ++r)
+      out.loss[(first + r) / noise.size()] += found[r] / static_cast<double>(noise.size());
+    if (options.progress) options.progress(first + found.size(), total);
+  };
+  landscape.ranks().in_order(static_cast<std::int64_t>((total + replicas - 1) / replicas), means, add);
   return out;
 }
 

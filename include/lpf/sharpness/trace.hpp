@@ -49,20 +49,24 @@ class Probes {
 
   LPF_ONCE void draw_to(std::int64_t count) {
     const auto off = no_grad();
-    while (products() < count) {
-      Tensor v =
-          hessian_.landscape().random_vector(key_, Stream::probes, static_cast<std::uint32_t>(products()));
+    const Landscape& l = hessian_.landscape();
+    const std::int64_t first = products();
+    const auto product = [&](std::int64_t i) {
+      Tensor v = l.random_vector(key_, Stream::probes, static_cast<std::uint32_t>(first + i));
       if (law_ == Probe::rademacher) v = sub((v > 0.0).to(float64), (v < 0.0).to(float64));
-      const Tensor Av = hessian_(v);
-      const auto of = [&](const Tensor& a) {
-        std::vector<double> out{detail::inner(a, Av)};
-        for (const double part : inner_by_block(hessian_.landscape().params(), blocks_, a, Av))
-          out.push_back(part);
-        return out;
-      };
-      along_.push_back(of(v));
-      squares_.push_back(of(Av));
-    }
+      const Tensor Av = hessian_.alone(v);
+      std::vector<double> out;
+      for (const Tensor& a : {v, Av}) {
+        out.push_back(detail::inner(a, Av));
+        for (const double part : inner_by_block(l.params(), blocks_, a, Av)) out.push_back(part);
+      }
+      return out;
+    };
+    l.ranks().in_order(count - first, product, [&](std::int64_t, const Ranks::Numbers& both) {
+      const auto half = both.begin() + std::ssize(both) / 2;
+      along_.emplace_back(both.begin(), half);
+      squares_.emplace_back(half, both.end());
+    });
   }
   /// f of the mean of the draws' values; `slope` is its derivative.
   template <class F, class Slope>
@@ -112,22 +116,36 @@ LPF_ONCE Estimate trace_hutchpp(const Hessian& hessian, std::int64_t products = 
     for (int pass = 0; pass < 2; ++pass)
       for (const Tensor& q : basis) detail::add_scaled(-detail::inner(v, q), q, v);
   };
+  const auto random = [&](std::int64_t i) {
+    return l.random_vector(key, Stream::sketch, static_cast<std::uint32_t>(i));
+  };
+  l.ranks().in_order(
+      third, [&](std::int64_t i) { return hessian.alone(random(i)).to_vector(); },
+      [&](std::int64_t, const Ranks::Numbers& product) {
+        const Tensor w = from_vector(product, {l.size()}, Device::cpu());
+        const double before = detail::norm(w);
+        project_out(w);
+        const double length = detail::norm(w);
+        if (length > 1e-10 * before)  // else the range of A is exhausted
+          basis.push_back(detail::scaled(w, 1 / length));
+      });
   double exact = 0;
-  for (std::int64_t i = 0; i < third; ++i) {
-    const Tensor w = hessian(l.random_vector(key, Stream::sketch, static_cast<std::uint32_t>(i)));
-    const double before = detail::norm(w);
-    project_out(w);
-    const double length = detail::norm(w);
-    if (length <= 1e-10 * before) continue;  // the range of A is exhausted
-    basis.push_back(detail::scaled(w, 1 / length));
-    exact += detail::inner(basis.back(), hessian(basis.back()));
-  }
+  l.ranks().in_order(
+      std::ssize(basis),
+      [&](std::int64_t i) {
+        const Tensor& q = basis[static_cast<std::size_t>(i)];
+        return Ranks::Numbers{detail::inner(q, hessian.alone(q))};
+      },
+      [&](std::int64_t, const Ranks::Numbers& along) { exact += along[0]; });
   std::vector<double> per_draw;
-  for (std::int64_t i = 0; i < std::max<std::int64_t>(2, products - 2 * third); ++i) {
-    const Tensor v = l.random_vector(key, Stream::sketch, static_cast<std::uint32_t>(third + i));
-    project_out(v);
-    per_draw.push_back(exact + detail::inner(v, hessian(v)));
-  }
+  l.ranks().in_order(
+      std::max<std::int64_t>(2, products - 2 * third),
+      [&](std::int64_t i) {
+        const Tensor v = random(third + i);
+        project_out(v);
+        return Ranks::Numbers{detail::inner(v, hessian.alone(v))};
+      },
+      [&](std::int64_t, const Ranks::Numbers& rest) { per_draw.push_back(exact + rest[0]); });
   return estimate_of(mean_error(per_draw).mean, per_draw);
 }
 
