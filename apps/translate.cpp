@@ -5,6 +5,7 @@
 //   translate --resume --out runs/x                   resumes a run, bit-identically
 //   translate --model runs/x < sentences              translates standard input, a sentence a line
 //   translate --compare adam,lpf-adam,sam-adam --data DIR --out runs/c   radii, seeds, a table; resumes by itself
+//   translate --compare … --records FILE              the finished runs' results in this file, for other machines
 //   translate --recipe paper …                        the paper's network and settings (WMT14)
 //
 // The output folder is described in translate/run.hpp.
@@ -24,7 +25,7 @@ namespace {
 using Given = std::map<std::string, std::string>;  // settings on the command line
 
 struct Options {
-  std::string recipe, out, model, make_pieces;
+  std::string recipe, out, model, make_pieces, device = "cpu";
   int threads = 0;
   bool resume = false, dry_run = false;
   double minutes = 0;
@@ -137,7 +138,8 @@ int compare(const Options& o, const Settings& s, const std::string& command) {
   if (o.dry_run) {
     double total = 0;
     std::size_t runs = 0;
-    const auto add = [&](const std::vector<translate::Job>& jobs) {
+    const auto add = [&](std::vector<translate::Job> jobs) {
+      std::erase_if(jobs, [&](const auto& j) { return comparison.is_made(j); });
       if (jobs.empty()) return;
       const double one = translate::cost_of(jobs[0].settings).run_seconds;
       total += one * static_cast<double>(jobs.size()), runs += jobs.size();
@@ -147,7 +149,7 @@ int compare(const Options& o, const Settings& s, const std::string& command) {
     for (const auto& name : c.optimizers) {
       std::vector<translate::Job> radius = comparison.radius_jobs();
       std::erase_if(radius, [&](const auto& j) { return j.settings.optimizer != name; });
-      add(radius), add(comparison.seed_jobs(name, translate::Epoch::none));
+      add(radius), add(comparison.seed_jobs(name, comparison.chosen(name)));
     }
     std::printf("all %zu runs: %s\n", runs, format_duration(total).c_str());
     return 0;
@@ -222,6 +224,9 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "folder of the results; otherwise runs/ and a name of the main settings");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
+  app.add_option("--device", o.device, "where the network is trained, and translates")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   app.add_option("--minutes", o.minutes, "stop after these many minutes, to go on with --resume; 0: no limit")
       ->check(CLI::Range(0.0, 1e9));
   app.add_flag("--resume", o.resume, "go on with the run in --out");
@@ -244,8 +249,14 @@ int main(int argc, char** argv) {
   app.add_option("--tune-epochs", o.comparison.tune_epochs,
                  "of --compare: epochs of a run that chooses a radius; 0: all")
       ->capture_default_str();
+  app.add_option(
+      "--records", o.comparison.records,
+      "of --compare: file (.jsonl) of the finished runs' results, which are not repeated, on another "
+      "machine neither; otherwise results.jsonl in --out");
   return program::run(app, "translate", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
+    if (o.device == "cuda") set_default_device(Device::cuda());
+    program::refuse_unused(app, "translate", "--records", !o.compare.empty(), "it is of --compare");
     if (!o.model.empty()) return translate_input(o), 0;
     check(!o.resume || !o.out.empty(), "translate",
           "--resume needs --out, the folder of the run to go on with");

@@ -135,6 +135,7 @@ class Run {
       history_.resize(static_cast<std::size_t>(epoch_));
       std::erase_if(samples_, [&](const Sample& sample) { return sample.epoch > epoch_; });
     } else {
+      if (!settings_.weights.empty()) load_weights(settings_.weights, params_, {});
       pieces_.save(file("pieces.model"));
       experiment::write_table(file("config.json"), settings_);
       say(concat(sentences_.train.size(), " pairs, of which ", loader_.size(), " have 2 to ",
