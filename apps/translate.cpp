@@ -6,6 +6,7 @@
 //   mpirun -np 4 translate --shards 4 …               in four processes, with the bits of one (docs/distributed.md)
 //   translate --model runs/x < sentences              translates standard input, a sentence a line
 //   translate --compare adam,lpf-adam,sam-adam --data DIR --out runs/c   radii, seeds, a table; resumes by itself
+//   translate --compare … --records FILE              the finished runs' results in this file, for other machines
 //   translate --recipe paper …                        the paper's network and settings (WMT14)
 //
 // The output folder is described in translate/run.hpp.
@@ -26,7 +27,7 @@ namespace {
 using Given = std::map<std::string, std::string>;  // settings on the command line
 
 struct Options {
-  std::string recipe, out, model, make_pieces;
+  std::string recipe, out, model, make_pieces, device = "cpu";
   int threads = 0;
   double deadline = 600;
   bool resume = false, dry_run = false;
@@ -145,7 +146,8 @@ int compare(const Options& o, const Settings& s, const std::string& command) {
   if (o.dry_run) {
     double total = 0;
     std::size_t runs = 0;
-    const auto add = [&](const std::vector<translate::Job>& jobs) {
+    const auto add = [&](std::vector<translate::Job> jobs) {
+      std::erase_if(jobs, [&](const auto& j) { return comparison.is_made(j); });
       if (jobs.empty()) return;
       const double one = translate::cost_of(jobs[0].settings).run_seconds;
       total += one * static_cast<double>(jobs.size()), runs += jobs.size();
@@ -155,7 +157,7 @@ int compare(const Options& o, const Settings& s, const std::string& command) {
     for (const auto& name : c.optimizers) {
       std::vector<translate::Job> radius = comparison.radius_jobs();
       std::erase_if(radius, [&](const auto& j) { return j.settings.optimizer != name; });
-      add(radius), add(comparison.seed_jobs(name, translate::Epoch::none));
+      add(radius), add(comparison.seed_jobs(name, comparison.chosen(name)));
     }
     std::printf("all %zu runs: %s\n", runs, format_duration(total).c_str());
     return 0;
@@ -224,6 +226,7 @@ int work(distributed::Communicator& world, Options o, const Given& given, const 
                                  : "--dry-run",
         " without mpirun");
   set_num_threads(o.threads);
+  if (o.device == "cuda") set_default_device(Device::cuda());
   if (!o.model.empty()) return translate_input(o), 0;
   check(!o.resume || !o.out.empty(), "translate",
         "--resume needs --out, the folder of the run to go on with");
@@ -254,6 +257,9 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "folder of the results; otherwise runs/ and a name of the main settings");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
+  app.add_option("--device", o.device, "where the network is trained, and translates")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
   app.add_option("--minutes", o.minutes, "stop after these many minutes, to go on with --resume; 0: no limit")
       ->check(CLI::Range(0.0, 1e9));
   app.add_flag("--resume", o.resume, "go on with the run in --out");
@@ -280,7 +286,12 @@ int main(int argc, char** argv) {
                  "under mpirun: seconds that processes wait for one that does not answer")
       ->check(CLI::Range(0.1, 1e6))
       ->capture_default_str();
+  app.add_option(
+      "--records", o.comparison.records,
+      "of --compare: file (.jsonl) of the finished runs' results, which are not repeated, on another "
+      "machine neither; otherwise results.jsonl in --out");
   return program::run(app, "translate", argc, argv, [&](const std::string& command) {
+    program::refuse_unused(app, "translate", "--records", !o.compare.empty(), "it is of --compare");
     const auto world = distributed::init({.deadline = o.deadline});
     return distributed::guarded(*world, "translate", [&] { return work(*world, o, given, command); });
   });

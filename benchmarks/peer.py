@@ -4,8 +4,9 @@ Reads requests "net method M estimator threads untimed steps" and answers each w
 mean over `steps`, after `untimed` others), or -1 if PyTorch does not support it. For benchmarks/population.cpp: "population method M
 threads members steps", answered with the milliseconds of training `members` networks one after another. For
 benchmarks/measure.cpp: "measure draws threads samples", answered with the milliseconds of `draws` evaluations at
-perturbed weights. LPF-SGD "published" is M forward and backward passes in sequence, with noise added to the
-weights and removed again; "vmap" is torch.func.vmap over M copies.
+perturbed weights. For benchmarks/sequence.cpp: "sequence" and a request of peer_sequence.py. LPF-SGD "published" is M
+forward and backward passes in sequence, with noise added to the weights and removed again; "vmap" is torch.func.vmap
+over M copies.
 """
 import argparse
 import resource
@@ -15,6 +16,8 @@ import time
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+import peer_sequence
 
 
 class Block(nn.Module):
@@ -218,6 +221,7 @@ def main():
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
     parser.add_argument("--tune", action="store_true", help="cuDNN's fastest algorithms, deterministic or not")
+    parser.add_argument("--processor-time", action="store_true", help="of all threads, instead of the time that passes")
     parser.add_argument("--memory-of", help="print the peak memory (MB) of a process that does only this")
     options = parser.parse_args()
     if options.device == "cuda":  # as lpf::cuda: float32 is float32, and the same bits in every run
@@ -234,7 +238,11 @@ def main():
     synchronize = torch.cuda.synchronize if options.device == "cuda" else lambda: None
     print(torch.__version__, flush=True)
     trainings, populations = {}, {}
+    now = time.process_time if options.processor_time else time.perf_counter
     for line in sys.stdin:
+        if line.startswith("sequence"):
+            print(peer_sequence.milliseconds(line.split()[1:], now), flush=True)
+            continue
         if line.startswith("population"):
             method, m, threads, members, steps = line.split()[1:]
             torch.set_num_threads(int(threads))
@@ -263,11 +271,11 @@ def main():
         for _ in range(int(untimed)):
             trainings[key].step()
         synchronize()
-        start = time.perf_counter()
+        start = now()
         for _ in range(int(steps)):
             trainings[key].step()
         synchronize()
-        print((time.perf_counter() - start) * 1e3 / int(steps), flush=True)
+        print((now() - start) * 1e3 / int(steps), flush=True)
 
 
 if __name__ == "__main__":

@@ -224,6 +224,7 @@ struct Options {
     std::vector<std::string> words{"--batch", std::to_string(batch), "--device",
                                    device,    "--precision",         precision};
     if (tune) words.emplace_back("--tune");
+    if (processor_time) words.emplace_back("--processor-time");
     return words;
   }
 };

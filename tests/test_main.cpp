@@ -2,7 +2,7 @@
 //   --reporters=ctest --list-test-cases   writes the test cases as ctest's commands (tests/CMakeLists.txt)
 // With LPF_TEST_DEVICE=cuda new tensors are on the CUDA device: the same tests on the other
 // backend. In a build without lpf::cuda that is the emulated device (kernels/emulated), which only
-// these programs and test_cuda have. Exits with 0 on success, 1 if a check failed or no test case
+// these programs, test_cuda and test_apps have. Exits with 0 on success, 1 if a check failed or no test case
 // was run, 77 if all were skipped.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "lpf_test.hpp"
@@ -110,7 +110,8 @@ int main(int argc, char** argv) {
   const char* device = std::getenv("LPF_TEST_DEVICE");
   const bool on_cuda = device && std::string_view(device) == "cuda";
 #ifdef LPF_CUDA_EMULATED
-  if (on_cuda || program.stem() == "test_cuda") lpf::cuda::register_emulated();
+  if (on_cuda || program.stem() == "test_cuda" || program.stem() == "test_apps")
+    lpf::cuda::register_emulated();
 #endif
   if (on_cuda) {
     if (!lpf::cuda_is_available()) {

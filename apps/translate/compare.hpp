@@ -1,5 +1,5 @@
 // A comparison of optimizers that can be stopped and resumed: radii by the validation sentences, then seeds. A finished
-// run is a row of results.jsonl, and is not made again.
+// run is a row of results.jsonl, or of the file of --records, and is not made again.
 #pragma once
 
 #include <cstdio>
@@ -13,6 +13,7 @@ struct ComparisonOptions {
   std::vector<double> gammas = {1e-3, 3e-3, 1e-2}, rhos = {0.02, 0.05, 0.1};
   std::int64_t seeds = 3;        ///< runs of each optimizer; seeds from Settings::seed on
   std::int64_t tune_epochs = 0;  ///< of a run that chooses a radius; 0: as many as the others
+  std::string records = "";      ///< file of the finished runs' rows; "": results.jsonl of the output folder
 };
 
 /// One run of the comparison.
@@ -49,11 +50,11 @@ void for_each_column(E& e, F f) requires std::is_same_v<std::remove_const_t<E>, 
 
 namespace detail {
 
-inline std::string settings_key(const Settings& s) {
+/// A run's settings but for places, in a row.
+inline std::string settings_text(const Settings& s) {
   auto json = experiment::json_of_table(s);
-  for (const char* place : {"data", "pieces", "train-files", "validation-files", "test-files"})
-    json.erase(place);
-  if (s.shards == 0) json.erase("shards");  // rows of before it was a setting are still the same runs
+  for (const auto& [name, text] : experiment::texts_of_table(s))
+    if (is_place(name)) json.erase(name);
   return lpf::detail::json_text(json);
 }
 
@@ -80,7 +81,14 @@ class Comparison {
           "--compare, --gammas and --rhos need at least one value each");
     for (const auto& name : c.optimizers) set(settings_, "optimizer", name);  // ValueError for an unknown one
     settings_.optimizer = s.optimizer;
+    records_ = c.records.empty() ? out_ + "/results.jsonl" : c.records;
+    check(records_.ends_with(".jsonl"), "translate", "--records needs a name that ends with .jsonl, got '",
+          records_, "'");
+    read();
   }
+
+  /// Whether a run has its row already.
+  bool is_made(const Job& j) const { return find(j) != nullptr; }
 
   /// The runs that choose the radii: none where there is one radius.
   std::vector<Job> radius_jobs() const {
@@ -99,12 +107,22 @@ class Comparison {
     return out;
   }
 
+  /// The radius with the highest validation BLEU, the first of equal ones; of no runs the first radius.
+  double chosen(const std::string& optimizer) const {
+    const auto all = radii(optimizer);
+    double best = all[0], bleu = -1;
+    for (const Job& j : radius_jobs())
+      if (const Row* row = j.settings.optimizer == optimizer ? find(j) : nullptr;
+          row && row->validation_bleu > bleu)
+        best = j.radius, bleu = row->validation_bleu;
+    return best;
+  }
+
   /// Makes the runs that are not made yet. False if it was stopped.
   bool operator()() {
     const OutputFolder folder(out_, "translate");
-    const std::string path = out_ + "/results.jsonl";
-    if (std::filesystem::exists(path)) rows_ = read_records<Row>(path);
-    MetricLog log(path, {.append = true, .keep = rows_.size()});
+    read();
+    MetricLog log(records_, {.append = true});
     for (const Job& j : radius_jobs())
       if (!make(j, log)) return false;
     for (const std::string& optimizer : options_.optimizers)
@@ -165,36 +183,32 @@ class Comparison {
     return out;
   }
 
+  void read() {
+    if (std::filesystem::exists(records_)) rows_ = read_records<Row>(records_);
+  }
+
   const Row* find(const Job& j) const {
-    const std::string key = detail::settings_key(j.settings);
     for (const Row& r : rows_) {
       const bool same = r.phase == j.phase && r.optimizer == j.settings.optimizer &&
                         r.seed == static_cast<std::int64_t>(j.settings.seed) &&
                         (r.radius == j.radius || (std::isnan(r.radius) && std::isnan(j.radius)));
       if (!same) continue;
-      check<StateError>(r.settings == key, "translate", "'", out_, "/results.jsonl' has the run ", j.name(),
-                        " with other settings: give them again, or choose another --out");
+      const std::string different =
+          differences(experiment::table_of_text<Settings>("translate", r.settings, records_), j.settings);
+      check<StateError>(different.empty(), "translate", "'", records_, "' has the run ", j.name(),
+                        " with other settings: ", different, ". Give them again, or choose another ",
+                        options_.records.empty() ? "--out" : "file for --records");
       return &r;
     }
     return nullptr;
   }
+  /// The rows of the table's runs of an optimizer.
   std::vector<const Row*> of(const std::string& optimizer) const {
     std::vector<const Row*> out;
-    for (const Row& r : rows_)
-      if (r.phase == "seed" && r.optimizer == optimizer) out.push_back(&r);
+    for (const Job& j : seed_jobs(optimizer, chosen(optimizer)))
+      if (const Row* row = find(j)) out.push_back(row);
     return out;
   }
-  /// The radius with the highest validation BLEU, the first of equal ones.
-  double chosen(const std::string& optimizer) const {
-    const auto all = radii(optimizer);
-    double best = all[0], bleu = -1;
-    for (const Job& j : radius_jobs())
-      if (const Row* row = j.settings.optimizer == optimizer ? find(j) : nullptr;
-          row && row->validation_bleu > bleu)
-        best = j.radius, bleu = row->validation_bleu;
-    return best;
-  }
-
   /// Makes a run unless it is known. False if it was stopped.
   bool make(const Job& j, MetricLog& log) {
     if (find(j)) return true;
@@ -203,7 +217,7 @@ class Comparison {
         j.settings, {.out = folder, .resume = true, .command = command_, .label = j.name(), .stop = stop_});
     if (!done.finished) return false;
     const Epoch& best = best_epoch(done.history);
-    Row row{j.phase, j.settings.optimizer, detail::settings_key(j.settings), j.radius};
+    Row row{j.phase, j.settings.optimizer, detail::settings_text(j.settings), j.radius};
     row.seed = static_cast<std::int64_t>(j.settings.seed),
     row.updates = static_cast<std::int64_t>(done.updates);
     row.validation_bleu = best.validation_bleu, row.validation_loss = best.validation_loss;
@@ -229,7 +243,7 @@ class Comparison {
 
   Settings settings_;
   ComparisonOptions options_;
-  std::string out_, command_;
+  std::string out_, command_, records_;
   std::function<bool()> stop_;
   std::vector<Row> rows_;
 };

@@ -39,10 +39,13 @@ inline Cost cost_of(const Settings& s) {
                            {.label_smoothing = s.label_smoothing, .ignore_index = text::SpecialTokens::pad});
     });
   };
+  const auto wait = [] { backend::get(default_device()).synchronize(); };
   step();  // allocates
+  wait();
   const double begin = lpf::detail::monotonic_seconds();
   std::int64_t steps = 0;
   while (steps < 3 || (steps < 40 && lpf::detail::monotonic_seconds() - begin < 10)) step(), ++steps;
+  wait();
   out.step_seconds = (lpf::detail::monotonic_seconds() - begin) / static_cast<double>(steps);
   out.tokens_per_batch = static_cast<double>(tokens) / static_cast<double>(batches);
 

@@ -145,6 +145,8 @@ class Run {
       history_.resize(static_cast<std::size_t>(epoch_));
       std::erase_if(samples_, [&](const Sample& sample) { return sample.epoch > epoch_; });
       world_.barrier();  // all have read what rank 0 writes from here on
+    } else if (!settings_.weights.empty()) {
+      load_weights(settings_.weights, params_, {});
     }
     parallel_.synchronise();
     rank_log_.emplace(world_, options_.out, begun_);

@@ -19,7 +19,7 @@ struct Settings {
   std::string data = "", from = "de", to = "en", train_files = "", validation_files = "", test_files = "";
   std::int64_t train_pairs = 0, validation_pairs = 1000;
   bool lower_case = true;
-  std::string pieces = "";
+  std::string pieces = "", weights = "";
   std::int64_t vocabulary = 4000, longest = 99;
 
   std::int64_t dim = 256, heads = 4, feedforward = 512, encoder_layers = 3, decoder_layers = 3;
@@ -67,6 +67,7 @@ void for_each_setting(S& s, F f) {
   f("dropout", s.dropout, "of attention, units, residuals and embeddings");
   f("norm-first", s.norm_first, "layer norm before attention and units, not after the residual");
   f("tied", s.tied, "the generator uses the embedding's weight");
+  f("weights", s.weights, "safetensors file with the weights to start from; none: drawn by the seed");
   f("optimizer", s.optimizer, "how it is trained");
   f("epochs", s.epochs,
     "passes over the training pairs; of entropy-adam each takes inner-steps batches an update");
@@ -125,7 +126,7 @@ inline void set(Settings& s, std::string_view name, std::string_view text) {
 
 /// Whether a setting is the name of a file or a folder, which may be another one where a run goes on.
 inline bool is_place(std::string_view name) {
-  return name == "data" || name == "pieces" || name.ends_with("-files");
+  return name == "data" || name == "pieces" || name == "weights" || name.ends_with("-files");
 }
 
 /// The settings that differ, as "lr (0.1, now 0.05)", except places on this computer.

@@ -239,6 +239,56 @@ class Translate(unittest.TestCase):
         for name in ["validation_bleu", "train_loss", "test_loss"]:
             self.assertEqual(again[name], rows[-1][name])
 
+    def test_records_of_another_machine(self):
+        flags = [*TINY, "--compare", "adam,lpf-adam", "--gammas", "0.001,0.01", "--seeds", 1, "--tune-epochs", 1]
+        flags += ["--records", "r.jsonl"]
+        here = self.succeeds(*flags, "--out", "here")
+        self.assertFalse((self.dir / "here/results.jsonl").exists())
+        rows = self.rows("r.jsonl")
+        self.assertEqual(len(rows), 4)
+        for row in rows:  # nothing in them is of this machine
+            self.assertNotIn("data", json.loads(row["settings"]))
+        # A setting that did not exist yet had what is its default now.
+        rows[0]["settings"] = json.dumps({k: v for k, v in json.loads(rows[0]["settings"]).items() if k != "tied"})
+        self.write("r.jsonl", *map(json.dumps, rows))
+        there = self.succeeds(*flags, "--out", "there")
+        self.assertEqual(there, here[here.index("| optimizer"):])
+        self.assertEqual((self.dir / "there/table.md").read_text(), there)
+        self.assertFalse((self.dir / "there/runs").exists())
+        self.assertEqual(self.rows("r.jsonl"), rows)
+        self.assertIn("all 0 runs", self.succeeds(*flags, "--dry-run"))
+        # A lost row is made again; another radius is chosen, which the table has then.
+        rows[1]["validation_bleu"], rows[0]["validation_bleu"] = (100, 0) if rows[3]["radius"] == 0.001 else (0, 100)
+        self.write("r.jsonl", *map(json.dumps, rows))
+        self.assertIn("all 1 runs", self.succeeds(*flags, "--dry-run"))
+        again = self.succeeds(*flags, "--out", "there")
+        self.assertEqual(len(self.rows("r.jsonl")), 5)
+        other = self.rows("r.jsonl")[4]["radius"]
+        self.assertEqual({other, rows[3]["radius"]}, {0.001, 0.01})
+        self.assertIn(f"| lpf-adam | gamma {other} | 1 |", again)
+        self.refused(*flags, "--out", "there", "--dropout", 0.2, says="with other settings: dropout (0.1, now 0.2)")
+        self.refused(*flags[:-1], "r.json", "--out", "x", says="ends with .jsonl")
+        self.refused(*TINY, "--records", "r.jsonl", says="--records has no effect: it is of --compare")
+        self.write("r.jsonl", '{"phase": 1')
+        self.refused(*flags, "--out", "there", says="'r.jsonl', line 1")
+
+    def test_starts_from_weights(self):
+        self.succeeds(*SMALL, "--optimizer", "adam", "--epochs", 1, "--out", "a")
+        flags = [*SMALL, "--optimizer", "adam", "--epochs", 1, "--lr", 1e-30, "--pieces", "a/pieces.model"]
+        self.succeeds(*flags, "--weights", "a/best.safetensors", "--out", "b")
+        self.assertEqual((self.dir / "a/best.safetensors").read_bytes(), (self.dir / "b/best.safetensors").read_bytes())
+        self.assertIn("best epoch", self.succeeds("--resume", "--out", "b"))
+        self.refused(*flags, "--weights", "none", "--out", "c", says="none")
+        self.refused(*flags, "--weights", "a/best.safetensors", "--encoder-layers", 2, "--out", "c",
+                     says="transformer.encoder.layers.1")
+
+    def test_device(self):
+        self.assertIn("BLEU", self.succeeds(*TINY, "--device", "cpu", "--out", "run"))
+        self.refused(*TINY, "--device", "tpu", says="tpu", code=2)
+        done = self.call(*TINY, "--device", "cuda", "--out", "there")
+        if done.returncode:  # without a GPU it says why
+            self.assertRegex(done.stderr.decode().splitlines()[-1], "lpf::cuda|NVIDIA|GPU")
+
 
 if __name__ == "__main__":
     if not program.exists():

@@ -160,13 +160,13 @@ void write_table(const std::string& path, const S& s) {
       path, json_of_table(s).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
 }
 
-/// The settings in a file of write_table(). Missing settings keep their defaults. IOError; FormatError for an invalid
-/// file.
+/// The settings in the text of json_of_table(), which `path` has. Missing settings keep their defaults. FormatError for
+/// another text.
 template <class S>
-S read_table(const char* program, const std::string& path) {
+S table_of_text(const char* program, const std::string& text, const std::string& path) {
   S s;
   constexpr const char* rule = " is not the settings of a run: it must be a JSON object";
-  const auto json = detail::parse_json(program, lpf::detail::read_file(path, program), rule, path);
+  const auto json = detail::parse_json(program, text, rule, path);
   try {
     for (const auto& [name, value] : json.items())
       set(s, name, value.is_string() ? value.template get<std::string>() : value.dump());
@@ -174,6 +174,12 @@ S read_table(const char* program, const std::string& path) {
     fail<FormatError>(program, "'", path, "'", rule);
   } catch (const ValueError& e) { fail<FormatError>(program, "'", path, "': ", e.what()); }
   return s;
+}
+
+/// The settings in a file of write_table(); as table_of_text(). IOError.
+template <class S>
+S read_table(const char* program, const std::string& path) {
+  return table_of_text<S>(program, lpf::detail::read_file(path, program), path);
 }
 
 }  // namespace lpf::experiment
