@@ -155,8 +155,7 @@ int train(distributed::Communicator& world, const Options& o, const Settings& s,
   const StopSignals stop;
   const bool leads = world.rank() == 0;
   if (leads)
-    std::printf("%s, %lld epochs; results in %s\n", experiment::title_of(s).c_str(),
-                static_cast<long long>(s.epochs), o.out.c_str());
+    program::print(concat(experiment::title_of(s), ", ", s.epochs, " epochs; results in ", o.out, "\n"));
   program::check_output("train");
   const auto outcome = experiment::run(s, {.out = o.out,
                                            .resume = o.resume,
@@ -174,9 +173,9 @@ int train(distributed::Communicator& world, const Options& o, const Settings& s,
     return 128 + stop.received();
   }
   const auto& result = experiment::result_epoch(outcome.history);
-  std::printf("%s: test error %s %%, test loss %s; curves: %s/report.html\n",
-              experiment::name_of_result(result).c_str(), format_fixed(result.test_error, 2).c_str(),
-              format_general(result.test_loss).c_str(), o.out.c_str());
+  program::print(concat(experiment::name_of_result(result), ": test error ",
+                        format_fixed(result.test_error, 2), " %, test loss ",
+                        format_general(result.test_loss), "; curves: ", o.out, "/report.html\n"));
   return 0;
 }
 

@@ -340,3 +340,75 @@ TEST_CASE("a wide chart has a narrow one of the same for phones") {
   const Series s{.x = {0, 1}, .y = {0, 1}};
   CHECK(line_chart({s}, {.width = 400}).narrow.empty());
 }
+
+TEST_CASE("an axis fitted to the end of the lines says how far their start reaches") {
+  Series s{.name = "s"};
+  for (int i = 1; i <= 30; ++i) s.x.push_back(i), s.y.push_back(i == 1 ? 90 : i < 8 ? 20 : 4);
+  const auto chart = [&](AxisOptions y, std::vector<Series> all = {}) {
+    all.push_back(s);
+    return line_chart(all, {.y = y}).markup;
+  };
+  const std::string fitted = chart({.min = 0, .fit_end = true});
+  CHECK(well_formed(fitted));
+  CHECK(fitted.find("the start, up to 90<") != std::string::npos);
+  CHECK(fitted.find(">5</text>") != std::string::npos);
+  CHECK(fitted.find(">80</text>") == std::string::npos);
+  CHECK(chart({.min = 0}).find(">80</text>") != std::string::npos);
+  CHECK(chart({.min = 0}).find("the start") == std::string::npos);
+  CHECK(chart({.max = 50, .fit_end = true}).find("the start") == std::string::npos);
+  CHECK(chart({.scale = Scale::log, .fit_end = true}).find("the start") == std::string::npos);
+  // A line that stays high needs the whole axis.
+  const Series high{.name = "high", .x = {1, 30}, .y = {80, 70}};
+  CHECK(chart({.min = 0, .fit_end = true}, {high}).find("the start") == std::string::npos);
+}
+
+TEST_CASE("error bars on a log axis end in the picture") {
+  const ChartOptions log{.y = {.scale = Scale::log}};
+  const auto lowest = [](const std::string& svg) {  // the largest y of a vertical line
+    double out = 0;
+    for (auto at = svg.find("<path d=\"M"); at != svg.npos; at = svg.find("<path d=\"M", at + 1)) {
+      char* end = nullptr;
+      const double x = std::strtod(svg.c_str() + at + 10, &end), y = std::strtod(end, &end);
+      if (*end != 'L') continue;
+      const double to_x = std::strtod(end + 1, &end), to_y = std::strtod(end, &end);
+      if (x == to_x) out = std::max({out, y, to_y});
+    }
+    return out;
+  };
+  const std::vector<Group> groups{{.name = "g", .value = {1, 10}, .error = {2, 1}}};
+  CHECK(lowest(dot_chart(Words{"a", "b"}, groups, log).markup) < 400);
+  const Series s{.name = "s", .x = {1, 2}, .y = {1, 10}, .low = {-1, 9}, .high = {3, 11}};
+  CHECK(lowest(scatter_chart({s}, log).markup) < 400);
+  const Series bars{.name = "s",
+                    .x = {1, quiet_nan, 2},
+                    .y = {1, quiet_nan, 10},
+                    .low = {-1, quiet_nan, 9},
+                    .high = {3, quiet_nan, 11}};
+  const std::string svg = line_chart({bars}, log).markup;
+  CHECK(count(svg, "stroke-opacity=\"1\"") == 2);
+  CHECK(lowest(svg) < 400);
+}
+
+TEST_CASE("lines of one colour that coincide are named") {
+  const std::vector<double> x{0, 1, 2, 3}, y{4, 3, 2, 1};
+  const int dashed = inner::patterned(2, 1);
+  const std::string svg = line_chart({{.name = "test", .x = x, .y = y, .color = 2},
+                                      {.name = "training", .x = x, .y = y, .color = dashed}})
+                              .markup;
+  CHECK(svg.find(">test = training<") != std::string::npos);
+  CHECK(count(svg, "stroke-dasharray=\"6 4\"") == 2);  // its own pattern, and in the legend
+}
+
+TEST_CASE("a matrix of long sentences fits a phone, names and all") {
+  const Words pieces(30, "piece");
+  const Svg chart = matrix_chart(std::vector<std::vector<double>>(30, std::vector<double>(30, 0.5)), pieces,
+                                 pieces, {.title = "Attention"});
+  CHECK(well_formed(chart.narrow));
+  CHECK(chart.narrow.find("viewBox=\"0 0 380") != std::string::npos);
+  for (const std::string& svg : {chart.markup, chart.narrow}) {
+    const double width = std::strtod(svg.c_str() + svg.find("viewBox=\"0 0 ") + 13, nullptr);
+    const std::size_t last = svg.rfind("<rect x=\"");
+    CHECK(std::strtod(svg.c_str() + last + 9, nullptr) + 26 < width);
+    CHECK(std::strtod(svg.c_str() + svg.rfind("font-size=\"") + 11, nullptr) >= 7);
+  }
+}

@@ -47,6 +47,11 @@ class HTMLReport {
  public:
   explicit HTMLReport(ReportOptions options = {}) : options_(std::move(options)) {}
 
+  /// Sets the lead, where the result is known only after the report was begun.
+  HTMLReport& lead(std::string words) {
+    options_.lead = std::move(words);
+    return *this;
+  }
   /// Starts a section: a heading, and text below it.
   HTMLReport& section(std::string_view heading, std::string_view words = "") {
     body_ += concat("<h2>", plot::detail::escape(heading), "</h2>\n");
@@ -70,7 +75,7 @@ class HTMLReport {
     body_ += concat("<pre tabindex=\"0\">", plot::detail::escape(words), "</pre>\n");
     return *this;
   }
-  /// A table with its caption; it scrolls horizontally on narrow screens.
+  /// A table with its caption; it scrolls horizontally on narrow screens, with a shadow where there is more.
   HTMLReport& table(const TextTable& table, std::string_view caption = "") {
     std::vector<std::string_view> style;
     for (std::size_t c = 0; c < table.header().size(); ++c)
@@ -82,8 +87,10 @@ class HTMLReport {
     bool ruled = false;
     for (const auto& row : table.rows()) {
       if (!row.empty()) out += ruled ? "<tr class=\"ruled\">" : "<tr>";
-      for (std::size_t c = 0; c < row.size(); ++c)
-        out += concat("<td", style[c], ">", plot::detail::escape(row[c]), "</td>");
+      for (std::size_t c = 0; c < row.size(); ++c) {
+        const bool words = style[c].empty() && display_width(row[c]) > 40;  // a sentence, which may be broken
+        out += concat("<td", words ? " class=\"w\"" : style[c], ">", plot::detail::escape(row[c]), "</td>");
+      }
       if (!row.empty()) out += "</tr>\n";
       ruled = row.empty();
     }
@@ -166,11 +173,12 @@ h1{font-size:clamp(1.6rem,5vw,2.1rem);line-height:1.2;letter-spacing:-.015em;mar
 h2{font-size:1.3rem;line-height:1.3;margin:3rem 0 .6rem}
 p{margin:.6rem 0;white-space:pre-line;overflow-wrap:break-word}
 .lead{font-size:1.15rem;line-height:1.55;color:var(--lpf-soft)}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;background:linear-gradient(90deg,var(--lpf-paper) 40%,transparent) left/2.5rem 100% no-repeat local,linear-gradient(270deg,var(--lpf-paper) 40%,transparent) right/2.5rem 100% no-repeat local,linear-gradient(90deg,var(--lpf-rule),transparent) left/.8rem 100% no-repeat scroll,linear-gradient(270deg,var(--lpf-rule),transparent) right/.8rem 100% no-repeat scroll}
 table{border-collapse:collapse;width:100%;font-size:.925rem;line-height:1.4;font-variant-numeric:tabular-nums;}
 figcaption,footer{color:var(--lpf-soft);font-size:.875rem;line-height:1.5}
 th,td{padding:.45rem .75rem;text-align:left;vertical-align:bottom}
 td{border-top:1px solid var(--lpf-rule);white-space:nowrap}
+td.w{white-space:normal;min-width:14rem}
 th{font-weight:600}
 thead th,tr.ruled td{border-bottom:0}
 tbody tr:first-child td,tr.ruled td{border-top:1.5px solid var(--lpf-soft)}
