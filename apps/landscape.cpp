@@ -162,7 +162,7 @@ PageAnimation idea(const Options& o) {
     if (t % every == 0) {
       seen[0].push_back(sgd), seen[1].push_back(smooth);
       PageFrame frame{concat("step ", t, ", σ ", format_fixed(sigma, 2),
-                             ": the function (grey) and its convolution with a Gaussian (black)"),
+                             ": the function (thin) and its convolution with a Gaussian (thick)"),
                       {},
                       {seen[0], seen[1]}};
       for (auto& path : frame.paths)
@@ -200,7 +200,7 @@ void run(const Options& o, const std::string& command) {
                          const sharpness::SurfaceOptions& options) {
     const double start = detail::monotonic_seconds();
     sharpness::Surface s = sharpness::surface(landscape, plane, options);
-    std::printf("%-23s %4zu x %3zu points %4lld draws %8s s\n", what.c_str(), s.x.size(), s.y.size(),
+    std::printf("%-24s %4zu x %3zu points %4lld draws %8s s\n", what.c_str(), s.x.size(), s.y.size(),
                 static_cast<long long>(options.sigma > 0 ? options.draws : 1),
                 format_fixed(detail::monotonic_seconds() - start, 2).c_str());
     return s;
@@ -227,7 +227,8 @@ void run(const Options& o, const std::string& command) {
                         "from SGD (0, 0) to LPF-SGD (1, 0)",
                         timed("between", at_sgd, {between, sharpness::random_direction(at_sgd, 7, 0)},
                               {{-0.5, 1.5, o.points}, range}),
-                        {{0, 0}, {1, 0}}});
+                        {}});
+  for (int i = 0; i <= 20; ++i) connecting.back().path.push_back({i / 20.0, 0});
   const auto plane = sharpness::principal_plane(sgd.params, sgd.trajectory);
   double low[2] = {0, 0}, high[2] = {0, 0};
   for (const auto& p : plane.path)

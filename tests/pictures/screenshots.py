@@ -31,6 +31,10 @@ FAULTS = """(() => {
   const cut = [...document.querySelectorAll('figure .scroll')].filter(
     e => e.querySelector('svg') && e.scrollWidth > e.clientWidth + 1).length;
   if (cut) out.push(cut + ' charts that must be scrolled');
+  if (width > 1000)  // on a phone a table may be
+    for (const e of document.querySelectorAll('figure .scroll'))
+      if (e.scrollWidth > e.clientWidth + 1 && !e.querySelector('svg'))
+        out.push('a table that must be scrolled: ' + e.querySelector('th').textContent + '…');
   // Text that a chart's edge cuts, and texts of a chart that lie on each other (but for the slanted names of a matrix).
   for (const svg of document.querySelectorAll('svg.lpf-chart')) {
     const frame = svg.getBoundingClientRect();

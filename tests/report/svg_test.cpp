@@ -389,6 +389,38 @@ TEST_CASE("error bars on a log axis end in the picture") {
   CHECK(lowest(svg) < 400);
 }
 
+TEST_CASE(
+    "names of lines that coincide stay in the picture, on no other name and on no line where there is room") {
+  std::vector<Series> all;
+  const std::vector<double> x{0, 1, 2, 3, 4, 5};
+  for (int i = 0; i < 6; ++i)
+    all.push_back({.name = concat("a long name ", i), .x = x, .y = {1, 1, 1, 1, .9, .2}});
+  for (int i = 0; i < 3; ++i)
+    all.push_back({.name = concat("short ", i), .x = x, .y = {1, .9, .8, .6, .4, .2}});
+  for (const double width : {720., 380.}) {
+    const std::string svg = line_chart(all, {.width = width}).markup;
+    CHECK(well_formed(svg));
+    std::vector<inner::Label> labels;
+    std::string words;
+    const std::size_t end = svg.find("</g>", svg.find("paint-order"));
+    for (auto at = svg.find("<text", svg.find("paint-order")); at < end; at = svg.find("<text", at + 1)) {
+      const auto number = [&](const char* name) {
+        return std::strtod(svg.c_str() + svg.find(name, at) + 4, nullptr);
+      };
+      const std::size_t begin = svg.find('>', at) + 1;
+      const std::string text = svg.substr(begin, svg.find('<', begin) - begin);
+      words += text + " ";
+      labels.push_back({{text}, number(" x=\""), number(" y=\"") - 10, inner::text_width(text, 11.5), 12});
+    }
+    for (const Series& s : all) CHECK(words.find(s.name) != std::string::npos);
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+      CHECK(labels[i].left >= 0);
+      CHECK(labels[i].left + labels[i].width <= width);
+      for (std::size_t j = 0; j < i; ++j) CHECK_FALSE(labels[i].overlaps(labels[j]));
+    }
+  }
+}
+
 TEST_CASE("lines of one colour that coincide are named") {
   const std::vector<double> x{0, 1, 2, 3}, y{4, 3, 2, 1};
   const int dashed = inner::patterned(2, 1);

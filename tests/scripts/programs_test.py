@@ -225,7 +225,7 @@ class Programs(unittest.TestCase):
         self.assertNotEqual(color_of(pages["compare.html"], "sgd"), color_of(pages["compare.html"], "lpf-sgd"))
         # What ± is stands below every table and picture that has it.
         for name, page in pages.items():
-            for figure in re.findall(r"<figure>(.*?)</figure>", page, re.S):
+            for figure in re.findall(r"<figure[^>]*>(.*?)</figure>", page, re.S):
                 caption = re.search("<figcaption>(.*?)</figcaption>", figure)
                 if " ± " in figure.split("<figcaption>")[0] or "fill-opacity=\".16\"" in figure and "z\"/>" in figure:
                     self.assertRegex(caption[1] if caption else "", "standard (deviation|error)", name)

@@ -94,12 +94,12 @@ class HTMLReport {
       if (!row.empty()) out += "</tr>\n";
       ruled = row.empty();
     }
-    add_figure("Table", out + "</tbody></table>", caption);
+    add_figure("Table", "t", out + "</tbody></table>", caption);
     return *this;
   }
   /// A chart with its caption.
   HTMLReport& figure(const plot::Svg& picture, std::string_view caption = "") {
-    add_figure("Figure",
+    add_figure("Figure", "",
                picture.narrow.empty() ? picture.markup
                                       : concat("<div class=\"wide\">", picture.markup,
                                                "</div><div class=\"narrow\">", picture.narrow, "</div>"),
@@ -126,8 +126,10 @@ class HTMLReport {
   void write(const std::string& path) const { write_file_atomically(path, to_string()); }
 
  private:
-  void add_figure(std::string_view kind, std::string_view content, std::string_view caption) {
-    body_ += concat("<figure><div class=\"scroll\" role=\"region\" aria-label=\"", kind, "\" tabindex=\"0\">",
+  void add_figure(std::string_view kind, std::string_view style, std::string_view content,
+                  std::string_view caption) {
+    body_ += concat(style.empty() ? "<figure>" : concat("<figure class=\"", style, "\">"),
+                    "<div class=\"scroll\" role=\"region\" aria-label=\"", kind, "\" tabindex=\"0\">",
                     content, "</div>");
     if (!caption.empty()) body_ += concat("<figcaption>", plot::detail::escape(caption), "</figcaption>");
     body_ += "</figure>\n";
@@ -176,7 +178,7 @@ p{margin:.6rem 0;white-space:pre-line;overflow-wrap:break-word}
 .scroll{overflow-x:auto;background:linear-gradient(90deg,var(--lpf-paper) 40%,transparent) left/2.5rem 100% no-repeat local,linear-gradient(270deg,var(--lpf-paper) 40%,transparent) right/2.5rem 100% no-repeat local,linear-gradient(90deg,var(--lpf-rule),transparent) left/.8rem 100% no-repeat scroll,linear-gradient(270deg,var(--lpf-rule),transparent) right/.8rem 100% no-repeat scroll}
 table{border-collapse:collapse;width:100%;font-size:.925rem;line-height:1.4;font-variant-numeric:tabular-nums;}
 figcaption,footer{color:var(--lpf-soft);font-size:.875rem;line-height:1.5}
-th,td{padding:.45rem .75rem;text-align:left;vertical-align:bottom}
+th,td{padding:.45rem .6rem;text-align:left;vertical-align:bottom}
 td{border-top:1px solid var(--lpf-rule);white-space:nowrap}
 td.w{white-space:normal;min-width:14rem}
 th{font-weight:600}
@@ -200,7 +202,8 @@ footer dl{border-top:1px solid var(--lpf-rule);margin:2rem 0 2.5rem;padding-top:
 footer dl div{display:flex;gap:1rem}
 footer dt{flex:none;width:5rem}
 @media screen and (max-width:36rem){.wide{display:none}.narrow{display:block}}
-@media (max-width:36rem){main dl{display:block}main dd{margin-bottom:.6rem}}
+@media (max-width:36rem){main dl{display:block}main dd{margin-bottom:.6rem}table{font-size:.85rem}th,td{padding:.4rem .35rem}}
+@media (min-width:66rem){figure.t{margin-left:-8rem;margin-right:-8rem}.t .scroll{width:fit-content;min-width:45.5rem;max-width:100%;margin:0 auto}.t figcaption{width:45.5rem;margin:.5rem auto 0}}
 @media print{figure,table{break-inside:avoid}h2{break-after:avoid}}
 )";
   }

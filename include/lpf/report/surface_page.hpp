@@ -260,7 +260,7 @@ function animation(id,a){
     m.paths.forEach((path,n)=>{g.fillStyle=g.strokeStyle=a.colors[n][+dark.matches];g.lineWidth=1;
       path.slice(-25).forEach((x,i,all)=>{g.globalAlpha=(i+1)/all.length*(i+1===all.length?1:.5);
         g.beginPath();g.arc(X(x),Y(value(a.ghost,x))-7,i+1===all.length?7:3,0,7);g.fill();});
-      g.globalAlpha=1;g.fillText(a.names[n],30,24+20*n);});
+      g.globalAlpha=1;g.fillText(a.names[n],.45*w,24+20*n);});
     f.say.textContent=m.label;slider.value=k;
   }
   setInterval(()=>{if(playing){k=(k+1)%a.frames.length;draw();}},120);

@@ -155,13 +155,17 @@ class Canvas {
     top = 16;
     if (!options.title.empty()) {
       open("ink", ink);
-      text(6, 24, options.title, "font-size=\"16\" font-weight=\"600\"");
+      top = 22;
+      const auto columns = static_cast<std::size_t>((options.width - 12) / 9.6);
+      for (const std::string& line : wrapped_text(options.title, columns)) {
+        text(6, top + 2, line, "font-size=\"16\" font-weight=\"600\"");
+        top += 20;
+      }
       close();
-      top = 42;
     }
     draw_legend(legend, mark);
     const double below = options.x.title.empty() ? 34 : 54;
-    bottom = std::max(options.height - below, top + 60);
+    bottom = std::max(options.height - below, top + .5 * options.height);  // taller, where the legend is long
     height_ = bottom + below;
   }
 

@@ -14,6 +14,7 @@
 #include "lpf/core/error.hpp"
 #include "lpf/report/svg_axis.hpp"
 #include "lpf/report/svg_canvas.hpp"
+#include "lpf/report/svg_labels.hpp"
 #include "lpf/report/table.hpp"
 
 namespace lpf::plot {
@@ -48,11 +49,6 @@ inline Series mean_band(std::string name, std::vector<double> x, std::span<const
 }
 
 namespace detail {
-
-struct Point {
-  double x, y;
-};
-using Run = std::vector<Point>;
 
 /// Keeps the first, lowest, highest and last of the points in one pixel column: the same picture, with a size
 /// that does not grow with the points.
@@ -155,25 +151,35 @@ class XYChart {
     const auto n = static_cast<double>(together.size());
     return concat(" stroke-dasharray=\"9 ", px(9 * (n - 1)), "\" stroke-dashoffset=\"", px(-9 * rank), "\"");
   }
+  /// The points of a series in the picture, a few pixels apart.
+  Run points(const Series& s) const {
+    Run out;
+    for (std::size_t i = 0; i < s.x.size(); ++i)
+      if (good(s, i)) out.push_back(at(s.x[i], s.y[i]));
+    return densified(out, 5);
+  }
   /// The names of lines that coincide, beside them.
   void name_coinciding() {
-    canvas_.open("ink", ink, "font-size=\"11.5\"");
+    std::vector<Run> all;
+    std::vector<Label> placed;
     for (std::size_t k = 0; k < all_.size(); ++k) {
       const std::vector<std::size_t> together = coinciding(k);
       if (together.size() == 1 || together.front() != k) continue;
-      std::string names;
-      for (const std::size_t j : together) names += (names.empty() ? "" : " = ") + all_[j].name;
-      const std::size_t i = all_[k].x.size() / 2;
-      if (!good(all_[k], i)) continue;
-      const Point p = at(all_[k].x[i], all_[k].y[i]);
-      const std::size_t before = i > 0 ? i - 1 : i;
-      const bool falls =
-          good(all_[k], before) && all_[k].y[before] > all_[k].y[i];  // the free side is then the right one
-      const double width = text_width(names, 11.5), room = canvas_.right - canvas_.left;
-      const double x = falls ? std::min(p.x + 8, canvas_.right - std::min(width, room))
-                             : std::max(p.x - 8, canvas_.left + std::min(width, room));
-      canvas_.text(x, std::max(p.y - 8, canvas_.top + 10), names, falls ? "" : "text-anchor=\"end\"");
+      if (all.empty())
+        for (const Series& s : all_) all.push_back(points(s));
+      std::vector<std::string> names;
+      for (const std::size_t j : together) names.push_back(all_[j].name);
+      Label label = equal_names(names, .45 * (canvas_.right - canvas_.left));
+      place_label(label, all[k], all, placed, canvas_);
+      placed.push_back(label);
     }
+    canvas_.open("ink", ink,
+                 concat("font-size=\"", Label::size,
+                        "\" style=\"paint-order:stroke;stroke:var(--lpf-paper);stroke-width:3px\""));
+    for (const Label& label : placed)
+      for (std::size_t i = 0; i < label.lines.size(); ++i)
+        canvas_.text(label.left, label.top + Label::line_height * static_cast<double>(i) + 10.5,
+                     label.lines[i], "");
     canvas_.close();
   }
 
