@@ -29,6 +29,10 @@ struct Label {
   bool overlaps(const Label& o) const {
     return left < o.left + o.width && o.left < left + width && top < o.top + o.height && o.top < top + height;
   }
+  double distance(const Point& p) const {
+    return std::hypot(std::max({left - p.x, 0.0, p.x - left - width}),
+                      std::max({top - p.y, 0.0, p.y - top - height}));
+  }
   bool contains(const Point& p) const {
     return p.x > left && p.x < left + width && p.y > top && p.y < top + height;
   }
@@ -64,10 +68,12 @@ inline void place_label(Label& label, const Run& line, std::span<const Run> all,
       for (const bool above : {true, false}) {
         label.left = p.x + (across - 1) / 2 * label.width + 8 * across;
         label.top = above ? p.y - label.height - 7 : p.y + 7;
+        label.left = std::clamp(label.left, canvas.left, std::max(canvas.left, canvas.right - label.width));
+        label.top = std::clamp(label.top, canvas.top, std::max(canvas.top, canvas.bottom - label.height));
         double cost = std::abs(where - .5);  // rather in the middle
-        const bool inside = label.left >= canvas.left && label.left + label.width <= canvas.right &&
-                            label.top >= canvas.top && label.top + label.height <= canvas.bottom;
-        if (!inside) cost += 1e6;
+        double away = std::numeric_limits<double>::infinity();
+        for (const Point& q : line) away = std::min(away, label.distance(q));
+        cost += away > 12 ? away : 0;
         for (const Label& other : placed) cost += label.overlaps(other) ? 1e4 : 0;
         for (const Run& run : all)
           cost += static_cast<double>(
@@ -75,7 +81,6 @@ inline void place_label(Label& label, const Run& line, std::span<const Run> all,
         if (cost < least) least = cost, best = label;
       }
   }
-  best.left = std::clamp(best.left, canvas.left, std::max(canvas.left, canvas.right - best.width));
   label = best;
 }
 
