@@ -320,8 +320,9 @@ void run(const Options& o, const std::string& command) {
   warn_if_not_converged(o.compare, other);
   TextTable table({"measure", o.file, o.compare, "difference ± paired error", "error of data"});
   for (const auto& d : sharpness::compare(report, other)) {
-    const auto row = [&](const std::string& name, double a, double b, double data_error) {
-      table.add_row({name, format_general(a, 5), format_general(b, 5), with_error(a - b, d.standard_error),
+    const auto row = [&](const std::string& name, double one, double two, double data_error) {
+      table.add_row({name, format_general(one, 5), format_general(two, 5),
+                     with_error(one - two, d.standard_error),
                      std::isnan(data_error) ? "–" : format_general(data_error, 2)});
     };
     row(sharpness::quantity(d.name).title, d.a, d.b, d.data_error);
