@@ -202,7 +202,7 @@ footer dl{border-top:1px solid var(--lpf-rule);margin:2rem 0 2.5rem;padding-top:
 footer dl div{display:flex;gap:1rem}
 footer dt{flex:none;width:5rem}
 @media screen and (max-width:36rem){.wide{display:none}.narrow{display:block}}
-@media (max-width:36rem){main dl{display:block}main dd{margin-bottom:.6rem}table{font-size:.85rem}th,td{padding:.4rem .35rem}}
+@media (max-width:36rem){main dl{display:block}main dd{margin-bottom:.6rem}table{font-size:.85rem}th,td{padding:.4rem .35rem}td:not(.n){white-space:normal}td.w{min-width:9rem}}
 @media (min-width:66rem){figure.t{margin-left:-8rem;margin-right:-8rem}.t .scroll{width:fit-content;min-width:45.5rem;max-width:100%;margin:0 auto}.t figcaption{width:45.5rem;margin:.5rem auto 0}}
 @media print{figure,table{break-inside:avoid}h2{break-after:avoid}}
 )";
