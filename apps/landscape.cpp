@@ -88,7 +88,7 @@ std::string result_text(const std::vector<Named>& lines) {
   std::string out = concat("Training loss at SGD's solution ", at(lines[0].surface, 0), ", at LPF-SGD's ",
                            at(lines[0].surface, 1));
   for (std::size_t k = 1; k < lines.size(); ++k)
-    out += concat(k == 1 ? "; smoothed with " : ", with ", lines[k].name, " ", at(lines[k].surface, 0),
+    out += concat(k == 1 ? "; smoothed with " : ", with ", lines[k].name, ": ", at(lines[k].surface, 0),
                   " and ", at(lines[k].surface, 1));
   return out + ".";
 }
