@@ -200,7 +200,7 @@ void run(const Options& o, const std::string& command) {
                          const sharpness::SurfaceOptions& options) {
     const double start = detail::monotonic_seconds();
     sharpness::Surface s = sharpness::surface(landscape, plane, options);
-    std::printf("%-24s %4zu x %3zu points %4lld draws %8s s\n", what.c_str(), s.x.size(), s.y.size(),
+    std::printf("%-24s %3zu x %3zu, %4lld draws: %7s s\n", what.c_str(), s.x.size(), s.y.size(),
                 static_cast<long long>(options.sigma > 0 ? options.draws : 1),
                 format_fixed(detail::monotonic_seconds() - start, 2).c_str());
     return s;

@@ -90,12 +90,15 @@ Settings settings_of(const Options& o, const Given& given) {
 }
 
 void print_recipes() {
+  const bool narrow = terminal_columns() < 72;  // the longest name has 51
   TextTable table({"recipe", "published error, %", "epochs", "batch", "lr", "M", "γ", "α"});
   for (const auto& r : experiment::recipes()) {
     const Settings& s = r.settings;
     const bool lpf = optim::info(s.optimizer).takes("gamma");
+    std::string name = r.name;
+    if (narrow) name.insert(name.find('/') + 1, " ");  // where a line may end
     table.add_row(
-        {r.name,
+        {name,
          concat(format_fixed(r.error, r.error < 1 ? 3 : 2), r.sd > 0 ? " ± " + format_fixed(r.sd, 2) : ""),
          std::to_string(s.epochs), std::to_string(s.batch), format_general(s.lr),
          lpf ? std::to_string(s.M) : "", lpf ? format_general(s.gamma) : "",

@@ -275,9 +275,9 @@ inline Section stability(const Settings& s) {
   out.result =
       concat("At σ = ", format_general(sigmas.back()), " the bound of the gap is ",
              format_general(stability_ratio(lipschitz, beta, sigmas.back(), o.c, T), 3),
-             " of SGD's, the distance between twin runs ",
+             " times SGD's, the distance between twin runs ",
              format(geometric_ratio(results.back().distance.back(), results[0].distance.back())),
-             " of SGD's; the measured gap is ", format(gaps.back()), ", the bound ",
+             " times SGD's; the measured gap is ", format(gaps.back()), ", the bound ",
              format_general(bounds.back(), 3), " (± standard errors over ", o.runs, " pairs of runs).");
   out.tables.emplace_back(
       concat("Twin runs beside the bound of Hardt, Recht and Singer; ± is the standard error over ", o.runs,

@@ -181,7 +181,7 @@ class Programs(unittest.TestCase):
         self.short_run("b", "--seed", 1, "--lr", 0.05)
         modes = [(p, "--help") for p in programs]
         modes += [("train", "--recipes"), ("train", "--optimizers"), ("train", "--models"), ("train", "--dry-run"),
-                  ("train", "--epochs", 1, "--train-samples", 100, "--out", "t"), ("compare", "a", "b"),
+                  ("train", "--resume", "--epochs", 2, "--out", "a"), ("compare", "a", "b"),
                   ("digits", "--seeds", 2, "--epochs", 1), ("theory", "--quick"), ("study", "--dry-run"),
                   ("study", "--study", "double-descent", "--dry-run"),
                   ("study", "--study", "optimizers", "--limit", 2, "--out", "s"),
