@@ -71,11 +71,12 @@ void tune(distributed::Communicator& world, const Options& o) {
   }
   bar.finish();
   if (world.rank() > 0) return;
-  std::printf("Validation error, %%, mean ± sd over %d seeds that the comparison does not use\n%s", o.seeds,
-              table.to_string(terminal_columns()).c_str());
+  program::print(
+      concat("Validation error, %, mean ± sd over ", o.seeds, " seeds that the comparison does not use\n"));
+  std::printf("%s", table.to_string(terminal_columns()).c_str());
   for (const auto& [optimizer, c] : best)
-    std::printf("lowest mean over the settings: %s %s (%s %%)\n", title_of(optimizer).c_str(),
-                c->setting.c_str(), format_fixed(c->mean, 2).c_str());
+    program::print(concat("lowest mean over the settings: ", title_of(optimizer), " ", c->setting, " (",
+                          format_fixed(c->mean, 2), " %)\n"));
 }
 
 void compare(distributed::Communicator& world, const Options& o, const std::string& command) {
@@ -85,9 +86,8 @@ void compare(distributed::Communicator& world, const Options& o, const std::stri
   for (const char* file : {"/report.html", "/test-error.svg", "/results.json", "/results.csv"})
     if (leads) program::check_writable(o.out + file, "digits");
   if (leads)
-    std::printf("%s\n", concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs,
-                               " epochs of batch 64.")
-                            .c_str());
+    program::print(concat("1,000 training digits, 500 test digits, network 64-128-128-10, ", o.epochs,
+                          " epochs of batch 64.\n"));
   program::check_output("digits");
   std::size_t total = 0;  // epochs of this process's runs
   for (std::int64_t k = world.rank(); k < o.seeds * std::ssize(o.optimizers); k += world.size())
@@ -115,42 +115,30 @@ void compare(distributed::Communicator& world, const Options& o, const std::stri
   bar.finish();
   if (!leads) return;
 
-  HTMLReport report({.title = "Flat minima read digits better",
-                     .lead =
-                         "SGD, SAM and LPF-SGD train the same small network from the same weights. LPF-SGD "
-                         "descends the loss smoothed by Gaussian noise on the weights, so it ends in wide "
-                         "valleys of the loss.",
+  std::string names;
+  for (const auto& optimizer : o.optimizers) names += concat(names.empty() ? "" : ", ", title_of(optimizer));
+  const std::string result = result_text(o, runs);
+  HTMLReport report({.title = "Handwritten digits: " + names,
+                     .lead = result,
                      .command = command,
                      .seeds = concat("0 to ", o.seeds - 1)});
+  const plot::Svg test_error = test_error_chart(o, runs);
+  report.figure(test_error,
+                concat("Mean over ", o.seeds,
+                       " seeds, ± one standard deviation over the seeds; the small dots are the seeds."));
+  report.text(
+      "The optimizers train the same small network from the same weights. LPF-SGD descends the loss smoothed "
+      "by "
+      "Gaussian noise on the weights, and so towards wide valleys of the loss.");
   for (double noise : o.label_noise) print_table(o, runs, noise, report);
-  std::vector<plot::Group> groups;
-  std::vector<std::string> categories;
-  for (double noise : o.label_noise)
-    categories.push_back(noise == 0 ? "clean labels"
-                                    : concat(format_fixed(100 * noise, 0), " % label noise"));
-  for (const auto& optimizer : o.optimizers) {
-    plot::Group group{.name = title_of(optimizer)};
-    for (double noise : o.label_noise) {
-      std::vector<double> errors;
-      for (const Run& r : runs)
-        if (r.label_noise == noise && r.optimizer == optimizer) errors.push_back(r.test_error);
-      group.value.push_back(mean_sd(errors).mean);
-      group.error.push_back(mean_sd(errors).sd);
-      group.points.push_back(errors);
-    }
-    groups.push_back(group);
-  }
-  const plot::Svg test_error =
-      plot::dot_chart(categories, groups, {.title = "Test error", .y = {.title = "test error, %", .min = 0}});
-  report.section("All together").figure(test_error, "Mean, standard deviation, and each seed.");
   report.section("What the columns mean").definitions(columns);
-  std::printf("\n");
+  program::print(concat(plus_minus, "\n\n"));
   std::printf("%s", definitions_text(columns).c_str());
   report.write(o.out + "/report.html");
   write_file_atomically(o.out + "/test-error.svg", test_error.markup);
   write_results(o, runs);
-  std::printf("\nPictures: %s/report.html, %s/test-error.svg   numbers: %s/results.csv, %s/results.json\n",
-              o.out.c_str(), o.out.c_str(), o.out.c_str(), o.out.c_str());
+  program::print(concat("\n", result, "\nPictures: ", o.out, "/report.html, ", o.out,
+                        "/test-error.svg\nNumbers: ", o.out, "/results.csv, ", o.out, "/results.json\n"));
 }
 
 }  // namespace

@@ -129,7 +129,8 @@ void study(const Options& o, const std::string& net) {
   }
   TextTable table(head);
   for (const auto& row : cells) table.add_row(row);
-  std::printf("%s\n", table.to_string(terminal_columns()).c_str());
+  std::printf("%s", table.to_string(terminal_columns()).c_str());
+  program::print(concat("± is the standard error, from ten groups of the ", o.draws, " estimates.\n\n"));
   std::fflush(stdout);
 }
 

@@ -17,6 +17,7 @@
 #include <lpf/models/mlp.hpp>
 #include <lpf/optim/registry.hpp>
 #include <lpf/report/log.hpp>
+#include <lpf/report/method_color.hpp>
 #include <lpf/report/progress.hpp>
 #include <lpf/report/raster.hpp>
 #include <lpf/report/report.hpp>
@@ -72,7 +73,25 @@ struct Named {
   std::string key, name;
   sharpness::Surface surface;
   std::vector<std::array<double, 2>> path = {};
+  std::string method = {};  // whose path it is
 };
+
+// "Training loss at SGD's solution 0.001, at LPF-SGD's 0.002; smoothed with σ 0.2: 0.5 and 0.1.", from the lines between
+// them, of the loss and smoothed.
+std::string result_text(const std::vector<Named>& lines) {
+  const auto at = [](const sharpness::Surface& s, double place) {
+    std::size_t nearest = 0;
+    for (std::size_t i = 0; i < s.x.size(); ++i)
+      if (std::abs(s.x[i] - place) < std::abs(s.x[nearest] - place)) nearest = i;
+    return format_general(s.loss[nearest], 3);
+  };
+  std::string out = concat("Training loss at SGD's solution ", at(lines[0].surface, 0), ", at LPF-SGD's ",
+                           at(lines[0].surface, 1));
+  for (std::size_t k = 1; k < lines.size(); ++k)
+    out += concat(k == 1 ? "; smoothed with " : ", with ", lines[k].name, ": ", at(lines[k].surface, 0),
+                  " and ", at(lines[k].surface, 1));
+  return out + ".";
+}
 
 void write_csv(const std::string& path, const std::vector<const Named*>& all) {
   std::vector<Record> records;
@@ -96,7 +115,12 @@ void write_pictures(const Options& o, const Named& n) {
 }
 
 PageSurface on_page(const Named& n) {
-  return {.name = n.name, .x = n.surface.x, .y = n.surface.y, .height = n.surface.loss, .path = n.path};
+  return {.name = n.name,
+          .x = n.surface.x,
+          .y = n.surface.y,
+          .height = n.surface.loss,
+          .path = n.path,
+          .method = n.method};
 }
 
 // f(x) = x²/20 − Σ A exp(−(x − m)²/2s²). Convolved with N(0, σ²): x² + σ², s² + σ², A s/√(s² + σ²).
@@ -138,7 +162,7 @@ PageAnimation idea(const Options& o) {
     if (t % every == 0) {
       seen[0].push_back(sgd), seen[1].push_back(smooth);
       PageFrame frame{concat("step ", t, ", σ ", format_fixed(sigma, 2),
-                             ": the function (grey) and its convolution with a Gaussian (black)"),
+                             ": the function (thin) and its convolution with a Gaussian (thick)"),
                       {},
                       {seen[0], seen[1]}};
       for (auto& path : frame.paths)
@@ -176,7 +200,7 @@ void run(const Options& o, const std::string& command) {
                          const sharpness::SurfaceOptions& options) {
     const double start = detail::monotonic_seconds();
     sharpness::Surface s = sharpness::surface(landscape, plane, options);
-    std::printf("%-34s %4zu x %2zu points, %lld draws: %s s\n", what.c_str(), s.x.size(), s.y.size(),
+    std::printf("%-24s %3zu x %3zu, %4lld draws: %7s s\n", what.c_str(), s.x.size(), s.y.size(),
                 static_cast<long long>(options.sigma > 0 ? options.draws : 1),
                 format_fixed(detail::monotonic_seconds() - start, 2).c_str());
     return s;
@@ -203,7 +227,8 @@ void run(const Options& o, const std::string& command) {
                         "from SGD (0, 0) to LPF-SGD (1, 0)",
                         timed("between", at_sgd, {between, sharpness::random_direction(at_sgd, 7, 0)},
                               {{-0.5, 1.5, o.points}, range}),
-                        {{0, 0}, {1, 0}}});
+                        {}});
+  for (int i = 0; i <= 20; ++i) connecting.back().path.push_back({i / 20.0, 0});
   const auto plane = sharpness::principal_plane(sgd.params, sgd.trajectory);
   double low[2] = {0, 0}, high[2] = {0, 0};
   for (const auto& p : plane.path)
@@ -214,9 +239,10 @@ void run(const Options& o, const std::string& command) {
   };
   principal.push_back({"principal", "SGD's trajectory",
                        timed("principal plane", at_sgd, {plane.u, plane.v}, {around(0), around(1)}),
-                       plane.path});
-  std::printf("the principal plane holds %s %% of the trajectory's squared distances\n",
-              format_fixed(100 * (plane.explained[0] + plane.explained[1]), 1).c_str());
+                       plane.path, "SGD"});
+  program::print(concat("the principal plane holds ",
+                        format_fixed(100 * (plane.explained[0] + plane.explained[1]), 1),
+                        " % of the trajectory's squared distances\n"));
 
   std::vector<plot::Series> curves;
   lines.push_back({"line", "the loss",
@@ -225,7 +251,15 @@ void run(const Options& o, const std::string& command) {
     lines.push_back({concat("line-", format_general(sigma)), concat("σ ", format_general(sigma)),
                      timed(concat("line between, sigma ", format_general(sigma)), at_sgd, {between},
                            {.x = {-0.5, 1.5, 2 * o.points - 1}, .sigma = sigma, .draws = 4 * o.draws})});
-  for (const Named& n : lines) curves.push_back({.name = n.name, .x = n.surface.x, .y = n.surface.loss});
+  for (const Named& n : lines) {  // the loss in grey, smoothed in LPF-SGD's colour
+    const int k = static_cast<int>(curves.size());
+    curves.push_back({.name = n.name,
+                      .x = n.surface.x,
+                      .y = n.surface.loss,
+                      .color = k == 0 ? plot::detail::palette_size - 1
+                                      : plot::detail::patterned(plot::method_color("lpf-sgd"), k - 1)});
+  }
+  const std::string result = result_text(lines);
 
   std::vector<const Named*> all;
   std::vector<PageSurface> pages[3];
@@ -237,7 +271,7 @@ void run(const Options& o, const std::string& command) {
   write_csv(o.out + "/surfaces.csv", all);
 
   const std::string units = "Radii σ are in units of the filters' sizes.";
-  SurfacePage page("The landscape that LPF-SGD descends", command);
+  SurfacePage page("The landscape that LPF-SGD descends", command, result);
   page.animation("The idea",
                  "A function with narrow valleys and a wide one, its convolution with Gaussians of growing "
                  "width, and the paths of SGD and LPF-SGD from the same start with the same gradient noise.",
@@ -251,12 +285,13 @@ void run(const Options& o, const std::string& command) {
       .surfaces("Between two solutions", "Along x from SGD's solution to LPF-SGD's, along y at random.",
                 pages[1])
       .surfaces("SGD's trajectory",
-                concat("The plane through the solution nearest to the trajectory, in red; it holds ",
+                concat("The plane through the solution nearest to the trajectory, in SGD's colour; it holds ",
                        format_fixed(100 * (plane.explained[0] + plane.explained[1]), 1),
                        " % of the squared distances."),
                 pages[2])
       .write(o.out + "/page.html");
   HTMLReport report({.title = "The loss between two solutions, raw and smoothed",
+                     .lead = result,
                      .command = command,
                      .seeds = std::to_string(o.seed)});
   report.figure(plot::line_chart(curves, {.title = "From SGD (0) to LPF-SGD (1)",
@@ -264,10 +299,8 @@ void run(const Options& o, const std::string& command) {
                                           .y = {.title = "training loss", .min = 0}}),
                 "The same draws at every position. " + units);
   report.write(o.out + "/lines.html");
-  std::printf(
-      "\nTurn and hover: %s/page.html   lines: %s/lines.html   numbers: %s/surfaces.csv   pictures: "
-      "%s/*.png\n",
-      o.out.c_str(), o.out.c_str(), o.out.c_str(), o.out.c_str());
+  program::print(concat("\n", result, "\nTurn and hover: ", o.out, "/page.html\nLines: ", o.out,
+                        "/lines.html\nNumbers: ", o.out, "/surfaces.csv\nPictures: ", o.out, "/*.png\n"));
 }
 
 }  // namespace

@@ -6,18 +6,22 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <iostream>
 #include <lpf/core/suggest.hpp>
 #include <lpf/io/atomic_file.hpp>
+#include <memory>
 #include <new>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
 #include <vector>
+
+#include "text.hpp"
 
 namespace program {
 
@@ -28,6 +32,74 @@ inline void open_standard_streams() {
     if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF)  // the lowest free number is fd
       (void)!::open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY);
 }
+
+/// --help, in lines that fit the terminal: a flag with its type and default, and beside it or below what it means, its
+/// range, and its choices.
+class Help : public CLI::Formatter {
+ public:
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode) const override {
+    const std::size_t columns = std::min<std::size_t>(lpf::terminal_columns(), 100);
+    std::string out = paragraphs(app->get_description(), columns), places, flags;
+    out += "\nUsage: " + name.substr(name.rfind('/') + 1);
+    for (const CLI::Option* o : app->get_options()) {
+      const bool place = o->get_positional();
+      if (place) out += " " + o->get_name(true) + (takes_many(*o) ? "…" : "");
+      (place ? places : flags) += entry(*o, place, columns);
+    }
+    return out + " [FLAGS]\n\n" + places + (places.empty() ? "" : "\n") + flags;
+  }
+
+ private:
+  static bool takes_many(const CLI::Option& o) {
+    return o.get_expected_max() == CLI::detail::expected_max_vector_size;
+  }
+  /// "--seeds INT=5", and below or beside it "number of repetitions (1 to 1000)".
+  static std::string entry(const CLI::Option& o, bool place, std::size_t columns) {
+    constexpr std::size_t indent = 28;
+    std::string flag = "  " + (place ? o.get_name(true) : o.get_name(false, true)),
+                meaning = o.get_description();
+    for (std::size_t at; (at = flag.find("{false}")) != flag.npos;) flag.erase(at, 7);  // of --no-…
+    std::string type = o.get_type_name();
+    if (o.get_type_size() != 0 && !type.empty()) {
+      flag += " " + type.substr(0, type.find(':'));
+      if (!o.get_default_str().empty()) flag += "=" + o.get_default_str();
+      if (takes_many(o)) flag += " …";
+      const std::size_t colon = type.find(':');
+      if (colon != type.npos) meaning += " (" + range(type.substr(colon + 1)) + ")";
+    }
+    if (o.get_required()) meaning += " (required)";
+    std::string out;
+    const std::vector<std::string> flags = lpf::wrapped_text(flag, columns);
+    for (const std::string& line : flags) out += line + '\n';
+    const std::size_t width = lpf::display_width(flags.back());
+    bool beside = flags.size() == 1 && width + 2 <= indent;
+    if (beside) out.pop_back();
+    for (const std::string& line :
+         lpf::wrapped_text(meaning, std::max<std::size_t>(columns, indent + 20) - indent)) {
+      out += std::string(beside ? indent - width : indent, ' ') + line + '\n';
+      beside = false;
+    }
+    return out;
+  }
+  /// What a check's description says, in words: "1 to 1000", "a, b or c".
+  static std::string range(std::string text) {
+    if (text == "NONNEGATIVE") return "not negative";
+    if (text == "POSITIVE") return "positive";
+    if (text == "FILE") return "a file";
+    const auto replace = [&text](const std::string& what, const std::string& by, std::size_t from = 0) {
+      for (std::size_t at = from; (at = text.find(what, at)) != text.npos; at += by.size())
+        text.replace(at, what.size(), by);
+    };
+    if (text.starts_with("{") && text.ends_with("}")) {
+      text = text.substr(1, text.size() - 2);
+      replace(",", ", ");
+    } else if (const std::size_t open = text.find(" in ["); open != text.npos && text.ends_with("]")) {
+      text = text.substr(open + 5, text.size() - open - 6);
+      replace(" - ", " to ");
+    }
+    return text;
+  }
+};
 
 /// Flushes stdout. IOError if anything printed so far could not be written: a full disk, for example.
 inline void check_output(const char* name) {
@@ -66,6 +138,7 @@ inline void refuse_extras(const CLI::App& app, const char* name) {
 /// is refused, with "NAME: message" on stderr.
 inline std::optional<int> parse(CLI::App& app, const char* name, int argc, char** argv) {
   app.allow_extras();
+  app.formatter(std::make_shared<Help>());
   try {
     app.parse(argc, argv);
     refuse_extras(app, name);

@@ -173,6 +173,19 @@ std::size_t index_of(const std::string& key) {
   fail("quadratics", "there is no measure '", key, "'");
 }
 
+// "effective dimension reacts most (0.46), then trace (0.43), LPF (0.43)": the measures that react, in a lead.
+std::string reactions(const Sweep& s) {
+  const auto order = s.order();
+  std::string out;
+  for (std::size_t i = 0; i < 4; ++i)
+    out += concat(i == 0   ? ""
+                  : i == 1 ? " reacts most, then "
+                           : ", ",
+                  shown[order[i]].title, " (", format_fixed(s.reaction(order[i]), 2), ")");
+  return concat(out, "; least ", shown[order.back()].title, " (", format_fixed(s.reaction(order.back()), 2),
+                ")");
+}
+
 // The paper's statement about a sweep, and the result.
 std::string verdict_a(const Sweep& s) {
   const auto order = s.order();
@@ -219,11 +232,16 @@ void run(const Options& o, const std::string& command) {
                                   flatter_everywhere(o, base, bar, done)};
   bar.finish();
   HTMLReport report({.title = "What measures of sharpness see",
-                     .lead =
-                         "Quadratics whose curvature is known, measured at the minimum: as more directions "
-                         "become flat, and as all become flatter.",
+                     .lead = concat("As more and more directions become flat, ", reactions(sweeps[0]),
+                                    ". As all become flatter alike, ", reactions(sweeps[1]), "."),
                      .command = command,
                      .seeds = std::to_string(o.seed)});
+  report.text(
+      "Quadratics whose curvature is known, measured at the minimum. The reaction of a measure, in brackets, "
+      "is how far "
+      "its curve, over its largest value, lies below 1 in the mean. The loss at the minimum is 0: LPF is "
+      "here its own "
+      "rise over the loss.");
   std::vector<Record> records;
   for (std::size_t k = 0; k < 2; ++k) {
     const Sweep& s = sweeps[k];
@@ -235,13 +253,15 @@ void run(const Options& o, const std::string& command) {
                      format_fixed(s.reaction(m), 3)});
     for (std::size_t m = 0; m < shown.size(); ++m)
       curves.push_back({.name = shown[m].title, .x = s.x, .y = s.normalized(m)});
-    std::printf("\n%s\n%s%s\n", s.title.c_str(), table.to_string(terminal_columns()).c_str(),
-                verdict.c_str());
+    std::printf("\n%s\n%s", s.title.c_str(), table.to_string(terminal_columns()).c_str());
+    program::print(verdict + "\n");
     report.section(s.title, verdict)
         .figure(plot::line_chart(curves, {.title = "Each measure over its largest value",
                                           .x = {.title = s.axis},
                                           .y = {.title = "normalised measure", .min = 0}}),
-                "At the minimum of a quadratic; the same draws at every point.")
+                "At the minimum of a quadratic; the same draws at every point. Lines that lie on each other "
+                "are dashed in "
+                "turn, and named beside.")
         .table(table, "Reaction: how far the normalised curve lies below 1 in the mean.");
     for (std::size_t i = 0; i < s.x.size(); ++i) {
       Record record{{"experiment", std::string(k == 0 ? "a" : "b")}, {"x", s.x[i]}};
@@ -251,7 +271,7 @@ void run(const Options& o, const std::string& command) {
   }
   report.write(o.out + "/report.html");
   write_csv_records(o.out + "/results.csv", records);
-  std::printf("\nPicture: %s/report.html   numbers: %s/results.csv\n", o.out.c_str(), o.out.c_str());
+  program::print(concat("\nPicture: ", o.out, "/report.html\nNumbers: ", o.out, "/results.csv\n"));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 //
 // --json writes the numbers, --plot a page with the spectrum, the profile and the layers.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <lpf/data/sets/cifar.hpp>
@@ -138,6 +139,18 @@ std::string with_error(double value, double error) {
   return concat(format_general(value, 5), " ± ", format_general(error, 2));
 }
 
+// Losses under noise, whose rise over the loss is shown beside them.
+bool is_noisy_loss(const std::string& measure) {
+  return measure == "low_pass" || measure == "low_pass_fan_in";
+}
+std::string rise_title(const std::string& measure) {
+  return concat("  ", sharpness::quantity(measure).title, " − loss");
+}
+
+const char* const plus_minus =
+    "±: standard error over the draws. Error of data: the standard error that comes from the choice of the "
+    "samples.";
+
 TextTable table_of(const sharpness::Report& report) {
   TextTable table({"measure", "value ± error of draws", "error of data", "draws", "advised"},
                   {.align = {Align::left, Align::left, Align::right, Align::right, Align::right}});
@@ -147,6 +160,9 @@ TextTable table_of(const sharpness::Report& report) {
                    std::isnan(e.data_error) ? "–" : format_general(e.data_error, 2),
                    e.draws > 0 ? std::to_string(e.draws) : "–",
                    e.advised_draws > 0 ? std::to_string(e.advised_draws) : "–"});
+    if (is_noisy_loss(m.name))
+      table.add_row({rise_title(m.name), with_error(e.value - report.loss, e.standard_error), "–",
+                     e.draws > 0 ? std::to_string(e.draws) : "–", "–"});
   }
   return table;
 }
@@ -156,7 +172,8 @@ TextTable blocks_of(const sharpness::Report& report) {
                   {.align = {Align::left, Align::left, Align::left}});
   for (const auto& m : report.measurements)
     for (const auto& b : m.estimate.blocks)
-      table.add_row({b.name, sharpness::quantity(m.name).title, with_error(b.value, b.standard_error)});
+      table.add_row({b.name, concat(sharpness::quantity(m.name).title, " − loss"),
+                     with_error(b.value, b.standard_error)});
   return table;
 }
 
@@ -178,12 +195,30 @@ void write_json(const std::string& path, const Options& o, const sharpness::Repo
   add("loss", "", report.loss, 0, {}, "");
   for (const auto& m : report.measurements) {
     add(m.name, "", m.estimate.value, m.estimate.standard_error, m.estimate, m.note);
+    if (is_noisy_loss(m.name))
+      add(m.name + "_rise", "", m.estimate.value - report.loss, m.estimate.standard_error,
+          {.draws = m.estimate.draws}, m.note);
     for (const auto& b : m.estimate.blocks) add(m.name, b.name, b.value, b.standard_error, {}, "");
   }
   for (std::size_t k = 0; k < report.eigenpairs.size(); ++k)
     add(concat("eigenvalue_", k + 1), "", report.eigenpairs[k].value, report.eigenpairs[k].residual, {},
         "standard_error is the residual");
   write_json_records(path, records);
+}
+
+// "net.safetensors: training loss 0.001; under noise (LPF) 0.012, a rise of 0.011; λ_max 3.2."
+std::string result_text(const Options& o, const sharpness::Report& report) {
+  std::string out = concat(o.file, ", network ", o.network, ", on ", report.samples, " samples of ", o.data,
+                           ": training loss ", format_general(report.loss));
+  const auto value = [&](const char* name) {
+    return report.contains(name) ? report[name].value : std::nan("");
+  };
+  if (const double lpf = value("low_pass"); std::isfinite(lpf))
+    out += concat("; under noise (LPF) ", format_general(lpf), ", a rise of ",
+                  format_general(lpf - report.loss));
+  if (const double steepest = value("lambda_max"); std::isfinite(steepest))
+    out += concat("; λ_max ", format_general(steepest));
+  return out + ".";
 }
 
 plot::Series band(const std::string& name, const sharpness::Curve& curve) {
@@ -198,11 +233,12 @@ plot::Series band(const std::string& name, const sharpness::Curve& curve) {
 void write_plot(const std::string& path, const Options& o, const sharpness::Report& report,
                 const std::string& command) {
   HTMLReport page({.title = "How sharp the minimum is",
-                   .lead = concat(o.file, ", network ", o.network, ", on ", report.samples, " samples of ",
-                                  o.data, ": training loss ", format_general(report.loss), "."),
+                   .lead = result_text(o, report),
                    .command = command,
                    .seeds = concat("key ", o.key)});
-  page.section("Measures").table(table_of(report), "In units of the filters' sizes, in evaluation mode.");
+  page.section("Measures")
+      .table(table_of(report), concat(o.raw ? "In units of the weights" : "In units of the filters' sizes",
+                                      ", in evaluation mode. ", plus_minus));
   std::vector<std::pair<std::string, std::string>> terms;
   for (const auto& m : report.measurements)
     terms.emplace_back(sharpness::quantity(m.name).title, sharpness::quantity(m.name).sentence);
@@ -214,7 +250,7 @@ void write_plot(const std::string& path, const Options& o, const sharpness::Repo
                                  {.title = "Density of the eigenvalues",
                                   .x = {.title = "eigenvalue"},
                                   .y = {.title = "density", .scale = plot::Scale::log, .min = top * 1e-6}}),
-                "Stochastic Lanczos quadrature, smoothed; the band is the standard error of the starts.");
+                "Stochastic Lanczos quadrature, smoothed; the band is ± the standard error over the starts.");
   }
   if (!report.profile.x.empty())
     page.section("Profile").figure(
@@ -222,24 +258,25 @@ void write_plot(const std::string& path, const Options& o, const sharpness::Repo
                          {.title = "Mean loss at distance α along random directions",
                           .x = {.title = "α, in units of the filters"},
                           .y = {.title = "loss", .min = 0}}),
-        "The same directions at every α; the band is the standard error of the draws.");
-  if (!blocks_of(report).rows().empty()) page.section("Layers").table(blocks_of(report));
+        "The same directions at every α; the band is ± the standard error over the draws.");
+  if (!blocks_of(report).rows().empty())
+    page.section("Layers").table(blocks_of(report), concat("With noise on one layer alone. ", plus_minus));
   page.write(path);
 }
 
 void print(const sharpness::Report& report) {
-  std::printf("training loss %s\n\n%s\n", format_general(report.loss).c_str(),
+  std::printf("training loss %s\n\n%s", format_general(report.loss).c_str(),
               table_of(report).to_string(terminal_columns()).c_str());
+  program::print(concat(plus_minus, "\n\n"));
   for (const auto& m : report.measurements) {
     const sharpness::QuantityInfo& d = sharpness::quantity(m.name);
-    for (const std::string& line : wrapped_text(concat(d.title, ": ", d.sentence, "."), terminal_columns()))
-      std::printf("%s\n", line.c_str());
-    if (!m.note.empty()) std::printf("    no value: %s\n", m.note.c_str());
+    program::print(concat(d.title, ": ", d.sentence, ".\n"));
+    if (!m.note.empty()) program::print(concat("    no value: ", m.note, "\n"));
   }
   if (!report.eigenpairs.empty()) {
-    std::printf("largest eigenvalues:");
-    for (const auto& e : report.eigenpairs) std::printf(" %s", format_general(e.value).c_str());
-    std::printf("\n");
+    std::string values = "largest eigenvalues:";
+    for (const auto& e : report.eigenpairs) values += " " + format_general(e.value);
+    program::print(values + "\n");
   }
 }
 
@@ -289,8 +326,7 @@ void run(distributed::Communicator& world, Options o, const std::string& command
   check_agreement(world, command, data, {&a, &b});
   options.ranks = distributed::ranks_of(world);
   if (leads)
-    std::printf("%s: network %s on %lld samples of %s\n", o.file.c_str(), o.network.c_str(),
-                static_cast<long long>(data.size()), o.data.c_str());
+    program::print(concat(o.file, ": network ", o.network, " on ", data.size(), " samples of ", o.data, "\n"));
   if (leads && world.size() > 1)
     std::fprintf(stderr, "sharpness: %d processes (%s), threads each: %d\n", world.size(),
                  world.name().c_str(), num_threads());
@@ -319,12 +355,18 @@ void run(distributed::Communicator& world, Options o, const std::string& command
   if (!leads) return;
   warn_if_not_converged(o.compare, other);
   TextTable table({"measure", o.file, o.compare, "difference ± paired error", "error of data"});
-  for (const auto& d : sharpness::compare(report, other))
-    table.add_row({sharpness::quantity(d.name).title, format_general(d.a, 5), format_general(d.b, 5),
-                   with_error(d.value, d.standard_error),
-                   std::isnan(d.data_error) ? "–" : format_general(d.data_error, 2)});
-  std::printf("\nThe same noise for both, differences paired draw by draw:\n%s",
-              table.to_string(terminal_columns()).c_str());
+  for (const auto& d : sharpness::compare(report, other)) {
+    const auto row = [&](const std::string& name, double one, double two, double data_error) {
+      table.add_row({name, format_general(one, 5), format_general(two, 5),
+                     with_error(one - two, d.standard_error),
+                     std::isnan(data_error) ? "–" : format_general(data_error, 2)});
+    };
+    row(sharpness::quantity(d.name).title, d.a, d.b, d.data_error);
+    if (is_noisy_loss(d.name)) row(rise_title(d.name), d.a - report.loss, d.b - other.loss, std::nan(""));
+  }
+  program::print("\nThe same noise for both, differences paired draw by draw:\n");
+  std::printf("%s", table.to_string(terminal_columns()).c_str());
+  program::print("±: standard error over the paired draws.\n");
 }
 
 }  // namespace

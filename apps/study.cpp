@@ -38,19 +38,21 @@ struct Options {
 };
 
 void describe(const study::Plan& plan, const study::Shard& shard) {
-  std::printf("study '%s', size '%s': %zu models; %s; at most %d epochs", plan.study.c_str(),
-              plan.grid.c_str(), plan.size(), plan.summary().c_str(), plan.epochs);
-  if (plan.stop > 0) std::printf(", to a training loss of %s", format_general(plan.stop).c_str());
-  std::printf("\n");
+  std::string words = concat("study '", plan.study, "', size '", plan.grid, "': ", plan.size(), " models; ",
+                             plan.summary(), "; at most ", plan.epochs, " epochs");
+  if (plan.stop > 0) words += concat(", to a training loss of ", format_general(plan.stop));
+  program::print(words + "\n");
+  std::vector<std::pair<std::string, std::string>> factors;
   for (const study::Factor& f : plan.factors) {
-    std::printf("  %-13s", f.name.c_str());
+    std::string values;
     for (const double v : f.values)
-      std::printf(" %s",
-                  f.name == "optimizer" ? study::optimizer_of(v).title.c_str() : format_general(v).c_str());
-    std::printf("\n");
+      values += concat(values.empty() ? "" : " ",
+                       f.name == "optimizer" ? study::optimizer_of(v).title : format_general(v));
+    factors.emplace_back("  " + f.name, values);
   }
   for (const auto& [name, value] : plan.shared)
-    if (name != "optimizer") std::printf("  %-13s %s\n", name.c_str(), format_general(value).c_str());
+    if (name != "optimizer") factors.emplace_back("  " + name, format_general(value));
+  std::printf("%s", definitions_text(factors).c_str());
   std::printf("shard %zu of %zu: %zu models\n", shard.index, shard.count,
               (plan.size() + shard.count - 1 - shard.index) / shard.count);
 }

@@ -49,30 +49,33 @@ void run(const Options& o, const std::string& command) {
   for (const Experiment& e : experiments)
     if (wanted(e)) total += o.quick ? e.quick_steps : e.steps;
   ProgressBar bar(total, {.label = "measuring"});
-  HTMLReport report({.title = "The theory of LPF-SGD, measured",
-                     .lead = "Each closed form and bound beside what is measured.",
-                     .command = command,
-                     .seeds = std::to_string(o.seed)});
+  HTMLReport report(
+      {.title = "The theory of LPF-SGD, measured", .command = command, .seeds = std::to_string(o.seed)});
   std::vector<theory::Section> sections;
   for (const Experiment& e : experiments)
     if (wanted(e)) sections.push_back(e.run({o.quick, o.seed, [&] { bar.update(++done); }}));
   bar.finish();
+  std::string lead;
+  for (const theory::Section& s : sections) lead += concat(lead.empty() ? "" : "\n\n", s.result);
+  report.lead(lead);
+  report.text("Each closed form and bound beside what is measured.");
   for (const theory::Section& s : sections) {
-    std::printf("\n%s\n%s\n", s.title.c_str(), s.text.c_str());
-    report.section(s.title, s.text);
+    program::print(concat("\n", s.title, "\n", s.result, "\n", s.text, "\n"));
+    report.section(s.title, concat(s.result, "\n\n", s.text));
     for (const auto& [caption, table] : s.tables) {
-      std::printf("\n%s\n%s", caption.c_str(), table.to_string(terminal_columns()).c_str());
+      program::print(concat("\n", caption, "\n"));
+      std::printf("%s", table.to_string(terminal_columns()).c_str());
       report.table(table, caption);
     }
-    for (const auto& [file, picture] : s.pictures) {
-      write_file_atomically(concat(o.out, "/theory-", file, ".svg"), picture.markup);
-      report.figure(picture);
+    for (const theory::Picture& picture : s.pictures) {
+      write_file_atomically(concat(o.out, "/theory-", picture.file, ".svg"), picture.chart.markup);
+      report.figure(picture.chart, picture.caption);
     }
     write_json_records(concat(o.out, "/", s.name, ".json"), s.records);
   }
   report.write(o.out + "/report.html");
-  std::printf("\nPictures: %s/report.html, %s/theory-*.svg   numbers: %s/*.json\n", o.out.c_str(),
-              o.out.c_str(), o.out.c_str());
+  program::print(
+      concat("\nPictures: ", o.out, "/report.html, ", o.out, "/theory-*.svg\nNumbers: ", o.out, "/*.json\n"));
 }
 
 }  // namespace

@@ -91,12 +91,15 @@ Settings settings_of(const Options& o, const Given& given) {
 }
 
 void print_recipes() {
+  const bool narrow = terminal_columns() < 72;  // the longest name has 51
   TextTable table({"recipe", "published error, %", "epochs", "batch", "lr", "M", "γ", "α"});
   for (const auto& r : experiment::recipes()) {
     const Settings& s = r.settings;
     const bool lpf = optim::info(s.optimizer).takes("gamma");
+    std::string name = r.name;
+    if (narrow) name.insert(name.find('/') + 1, " ");  // where a line may end
     table.add_row(
-        {r.name,
+        {name,
          concat(format_fixed(r.error, r.error < 1 ? 3 : 2), r.sd > 0 ? " ± " + format_fixed(r.sd, 2) : ""),
          std::to_string(s.epochs), std::to_string(s.batch), format_general(s.lr),
          lpf ? std::to_string(s.M) : "", lpf ? format_general(s.gamma) : "",
@@ -156,8 +159,7 @@ int train(distributed::Communicator& world, const Options& o, const Settings& s,
   const StopSignals stop;
   const bool leads = world.rank() == 0;
   if (leads)
-    std::printf("%s, %lld epochs; results in %s\n", experiment::title_of(s).c_str(),
-                static_cast<long long>(s.epochs), o.out.c_str());
+    program::print(concat(experiment::title_of(s), ", ", s.epochs, " epochs; results in ", o.out, "\n"));
   program::check_output("train");
   const auto outcome = experiment::run(s, {.out = o.out,
                                            .resume = o.resume,
@@ -175,9 +177,9 @@ int train(distributed::Communicator& world, const Options& o, const Settings& s,
     return 128 + stop.received();
   }
   const auto& result = experiment::result_epoch(outcome.history);
-  std::printf("%s: test error %s %%, test loss %s; curves: %s/report.html\n",
-              experiment::name_of_result(result).c_str(), format_fixed(result.test_error, 2).c_str(),
-              format_general(result.test_loss).c_str(), o.out.c_str());
+  program::print(concat(experiment::name_of_result(result), ": test error ",
+                        format_fixed(result.test_error, 2), " %, test loss ",
+                        format_general(result.test_loss), "; curves: ", o.out, "/report.html\n"));
   return 0;
 }
 

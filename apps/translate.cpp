@@ -46,7 +46,7 @@ void add_settings(CLI::App& app, Given& given) {
     std::string words = meaning;
     for (const auto& c : translate::choices(name)) words += (words == meaning ? ": " : ", ") + c;
     if constexpr (std::is_same_v<T, bool>) {
-      words += value ? " (the default)" : "";
+      words += value ? " (on)" : " (off)";
       app.add_flag_function(
           flag + ",!--no-" + key,
           [&given, key](std::int64_t count) { given[key] = count > 0 ? "true" : "false"; }, words);
@@ -111,7 +111,7 @@ std::function<bool()> stop_rule(const StopSignals& signals, double minutes) {
 int train(distributed::Communicator& world, const Options& o, const Settings& s, const std::string& command) {
   const StopSignals signals;
   const bool leads = world.rank() == 0;
-  if (leads) std::printf("%s; results in %s\n", translate::title_of(s).c_str(), o.out.c_str());
+  if (leads) program::print(concat(translate::title_of(s), "; results in ", o.out, "\n"));
   program::check_output("translate");
   const auto done = translate::run(s, {.out = o.out,
                                        .resume = o.resume,
@@ -123,12 +123,13 @@ int train(distributed::Communicator& world, const Options& o, const Settings& s,
     return stopped(concat("after ", done.updates, " updates").c_str(), o.out, signals.received(),
                    "translate --resume --out " + o.out);
   const auto& best = translate::best_epoch(done.history);
-  std::printf("best epoch %lld: validation BLEU %s, loss %s\n", static_cast<long long>(best.epoch),
-              format_fixed(best.validation_bleu, 2).c_str(), format_general(best.validation_loss).c_str());
+  program::print(concat("best epoch ", best.epoch, ": validation BLEU ",
+                        format_fixed(best.validation_bleu, 2), ", loss ",
+                        format_general(best.validation_loss), "\n"));
   if (!done.test.text.empty())
-    std::printf("test: %s, loss %s\n", done.test.text.c_str(), format_general(done.test.loss).c_str());
-  std::printf("curves and translations: %s/report.html; translate --model %s translates\n", o.out.c_str(),
-              o.out.c_str());
+    program::print(concat("test: ", done.test.text, ", loss ", format_general(done.test.loss), "\n"));
+  program::print(
+      concat("curves and translations: ", o.out, "/report.html; translate --model ", o.out, " translates\n"));
   return 0;
 }
 
@@ -151,8 +152,8 @@ int compare(const Options& o, const Settings& s, const std::string& command) {
       if (jobs.empty()) return;
       const double one = translate::cost_of(jobs[0].settings).run_seconds;
       total += one * static_cast<double>(jobs.size()), runs += jobs.size();
-      std::printf("%zu runs like %s: %s each\n", jobs.size(), jobs[0].name().c_str(),
-                  format_duration(one).c_str());
+      program::print(
+          concat(jobs.size(), " runs like ", jobs[0].name(), ": ", format_duration(one), " each\n"));
     };
     for (const auto& name : c.optimizers) {
       std::vector<translate::Job> radius = comparison.radius_jobs();
@@ -170,7 +171,7 @@ int compare(const Options& o, const Settings& s, const std::string& command) {
 
 void print_cost(const Settings& s) {
   const translate::Cost c = translate::cost_of(s);
-  std::printf("%s\n\n", translate::title_of(s).c_str());
+  program::print(concat(translate::title_of(s), "\n\n"));
   TextTable table({"it takes", ""}, {.align = {Align::left, Align::left}});
   table.add_row({"parameters", std::to_string(c.parameters)});
   table.add_row({"pieces", std::to_string(c.pieces)});
@@ -183,7 +184,7 @@ void print_cost(const Settings& s) {
   table.add_row({"a step", concat(format_general(1000 * c.step_seconds, 3), " ms")});
   table.add_row({"an evaluation, at most", format_duration(c.evaluation_seconds)});
   table.add_row({concat("the run, ", c.updates, " updates"), format_duration(c.run_seconds)});
-  std::printf("%s", table.to_string().c_str());
+  std::printf("%s", table.to_string(terminal_columns()).c_str());
 }
 
 /// Translates standard input line by line: several lines at a time, one if a person types them.

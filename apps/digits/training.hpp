@@ -53,6 +53,8 @@ struct Run {
   sharpness::Estimate lpf;
   std::vector<double> loss_curve, error_curve;  // per epoch, at the unperturbed weights
   std::vector<std::vector<double>> slices;      // loss along random directions, by direction
+
+  double rise() const { return lpf.value - train_loss; }  // both on all training digits
 };
 
 inline constexpr int slice_points = 41, directions = 5;

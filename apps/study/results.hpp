@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "../text.hpp"
 #include "train.hpp"
 
 namespace study {
@@ -135,8 +136,8 @@ inline void train_shard(const Plan& plan, const Shard& shard, const std::string&
   for (std::size_t id = shard.index; id < plan.size(); id += shard.count)
     if (!known.contains(id)) open.push_back(id);
   if (limit > 0 && open.size() > limit) open.resize(limit);
-  std::printf("%s: %zu of the study's models are known, %zu to train\n", path.c_str(), known.size(),
-              open.size());
+  program::print(
+      concat(path, ": ", known.size(), " of the study's models are known, ", open.size(), " to train\n"));
   std::fflush(stdout);
   if (open.empty()) return;
   const Sets data = read_data(plan, folder);

@@ -6,6 +6,7 @@
 #include <lpf/report/svg.hpp>
 #include <lpf/report/table.hpp>
 
+#include "../text.hpp"
 #include "means.hpp"
 
 namespace study {
@@ -26,18 +27,19 @@ class Tables {
         out_(std::move(out)),
         means_(plan, results, gate, {.resamples = resamples}),
         report_({.title = "Sharpness against generalisation: " + plan.study,
-                 .lead = lead(),
+                 .lead = models(),
                  .command = command,
                  .seeds = concat(plan.seeds(), " seeds from 0")}) {
-    std::printf("\n%s\n", lead().c_str());
+    program::print(concat("\n", models(), "\n"));
   }
 
   /// False if there are too few models for a table.
   bool make() {
     if (means_.all().size() < 2) {
-      std::printf("Fewer than two settings have converged models: no tables yet.\n");
+      program::print("Fewer than two settings have converged models: no tables yet.\n");
       return false;
     }
+    report_.text(models());
     if (plan_.study == "grid") {
       overall();
       over_sigma("gap", "settings");
@@ -59,7 +61,7 @@ class Tables {
   }
 
  private:
-  std::string lead() const {
+  std::string models() const {
     std::size_t converged = 0, counted = 0;
     double seconds = 0;
     for (const auto& [id, r] : results_) {
@@ -88,7 +90,8 @@ class Tables {
     return shown(i);
   }
   void show(const std::string& heading, const std::string& words, const TextTable& table) {
-    std::printf("\n%s\n%s\n%s", heading.c_str(), words.c_str(), table.to_string(terminal_columns()).c_str());
+    program::print(concat("\n", heading, "\n", words, "\n"));
+    std::printf("%s", table.to_string(terminal_columns()).c_str());
     report_.section(heading, words).table(table);
   }
 
@@ -99,6 +102,27 @@ class Tables {
     Taus out;
     for (const Published& m : measures) out[m.key] = tau(m.key);
     return out;
+  }
+  /// "LPF's τ with the gap is .61 [.5, .7], after those of …": the result of a table of τ.
+  std::string result(const std::string& y, const Taus& all) const {
+    std::vector<std::pair<double, std::string>> strength;
+    for (const Published& m : measures)
+      if (const double tau = all.at(m.key).interval(means_.options().level).value; std::isfinite(tau))
+        strength.emplace_back(tau, m.key);
+    std::stable_sort(strength.begin(), strength.end(),
+                     [](const auto& a, const auto& b) { return a.first > b.first; });
+    std::string out = concat("Kendall's τ with ", y, ": LPF ", shown(interval(all.at("low_pass"))));
+    std::size_t best = 0;
+    for (std::size_t i = 0; i < strength.size() && best < 3; ++i)
+      out +=
+          concat(best++ == 0 ? "; the highest of " + std::to_string(strength.size()) + " measures: " : ", ",
+                 title_of(strength[i].second), " ", shown(interval(all.at(strength[i].second))));
+    return out + ". In brackets: 95 % intervals.";
+  }
+  static std::string title_of(const std::string& key) {
+    for (const Published& m : measures)
+      if (m.key == key) return m.title;
+    return key == "test_error" ? "test error, %" : key == "train_error" ? "training error, %" : key;
   }
   /// The paired difference of LPF's τ, or that of another measure, and the τ of `key`, as a cell.
   std::string ahead(const Taus& of, const std::string& leader, const std::string& key) const {
@@ -136,6 +160,7 @@ class Tables {
       table.add_row(cells);
     }
     keep_differences("gap", all);
+    report_.lead(result("the gap", all));
     show("Measure against gap",
          concat("Kendall's τ over ", means_.all().size(),
                 " settings, each the mean of its seeds; 95 % intervals by bootstrap over settings, of "
@@ -205,6 +230,7 @@ class Tables {
                      ahead(all, "low_pass", m.key), ahead(all, "low_pass_fan_in", m.key)});
     }
     keep_differences(plan_.study, all);
+    report_.lead(result(y == "test_error" ? "the test error" : y, all));
     if (y != "test_error")
       table.add_row({"test error",
                      keep(plan_.study, "test_error", y, interval(means_.tau_over_seeds("test_error", y))),
@@ -214,12 +240,12 @@ class Tables {
              "Kendall's τ over ", means_.all().size(), " levels of ", factor,
              ", each the mean of its seeds; 95 % intervals by bootstrap over seeds, of differences paired."),
          table);
-    TextTable levels(
-        {factor, "training loss", "train error, %", "test error, %", "LPF", "σ/√fan-in", "λ_max", "trace"});
+    TextTable levels({factor, "training loss", "train error, %", "test error, %", "LPF", "LPF − L",
+                      "σ/√fan-in", "λ_max", "trace"});
     for (const Result& m : means_.all()) {
       std::vector<std::string> cells{format_general(m.at(factor))};
-      for (const char* key :
-           {"train_loss", "train_error", "test_error", "low_pass", "low_pass_fan_in", "lambda_max", "trace"})
+      for (const char* key : {"train_loss", "train_error", "test_error", "low_pass", "low_pass_rise",
+                              "low_pass_fan_in", "lambda_max", "trace"})
         cells.push_back(std::isfinite(m.at(key)) ? format_general(m.at(key), 3) : "–");
       levels.add_row(cells);
     }
@@ -262,23 +288,28 @@ class Tables {
          "Means over the seeds, as shares of the largest of the three; 95 % intervals by bootstrap over "
          "seeds.",
          table);
+    std::string lead;
     for (const char* key : {"test_error", "train_error", "train_loss", "low_pass", "low_pass_rise",
-                            "low_pass_fan_in", "epsilon"}) {
-      std::vector<std::string> cells{key};
+                            "low_pass_fan_in", "low_pass_fan_in_rise", "epsilon", "lambda_max"}) {
+      std::vector<std::string> cells{title_of(key)};
       for (const double kind : kinds) {
         std::vector<double> values;
         for (const auto& [id, r] : results_)
           if (r.at("optimizer") == kind) values.push_back(r.at(key));
+        if (key == std::string("test_error"))
+          lead += concat(lead.empty() ? "Test error: " : ", ", optimizer_of(kind).title, " ",
+                         format_mean_sd(mean_sd(values)), " %");
         cells.push_back(format_mean_sd(mean_sd(values), 4));
       }
       plain.add_row(cells);
     }
+    report_.lead(lead + "; mean over the seeds ± their sample standard deviation.");
     show("In their own units", "Mean ± sample standard deviation over the seeds; errors in %.", plain);
   }
 
   /// A dot per setting: each measure against `y`, in two colours if `split` is a switch.
   void scatter(const std::string& y, const std::string& split) {
-    report_.section("Pictures", "A dot is one setting, the mean of its seeds.");
+    report_.section("Pictures");
     for (const Published& m : measures) {
       const Means::Pairs all = Means::pairs(means_.all(), m.key, y);
       const double tau = sharpness::kendall_tau_b(all.x, all.y);
@@ -294,14 +325,15 @@ class Tables {
           series, {.title = concat(m.title, " and the ", y, ": τ ", format_fixed(tau, 2)),
                    .x = {.title = m.title, .scale = m.positive ? plot::Scale::log : plot::Scale::linear},
                    .y = {.title = y == "gap" ? "train − test accuracy, %" : y}});
-      report_.figure(chart);
+      report_.figure(chart, "A dot is one setting, the mean of its seeds.");
       write_file_atomically(concat(out_, "/", m.key, ".svg"), chart.markup);
     }
   }
 
   /// Errors and LPF along the factor, with bands over the seeds.
   void curves(const std::string& factor) {
-    report_.section("Along " + factor, "Mean ± sample standard deviation over the seeds.");
+    report_.section("Along " + factor);
+    const char* caption = "Mean over the seeds; the band is ± their sample standard deviation.";
     const auto band = [&](const std::string& name, const std::string& key) {
       plot::Series s{.name = name};
       for (const double level : plan_.factors[1].values) {
@@ -318,10 +350,11 @@ class Tables {
     const plot::AxisOptions x{.title = factor,
                               .scale = factor == "width" ? plot::Scale::log : plot::Scale::linear};
     report_.figure(plot::line_chart({band("test error", "test_error"), band("training error", "train_error")},
-                                    {.title = "Errors, %", .x = x, .y = {.title = "%", .min = 0}}));
+                                    {.title = "Errors, %", .x = x, .y = {.title = "%", .min = 0}}),
+                   caption);
     for (const Published& m : measures) {
       const plot::Series s = band(m.title, m.key);
-      if (!s.x.empty()) report_.figure(plot::line_chart({s}, {.title = m.title, .x = x}));
+      if (!s.x.empty()) report_.figure(plot::line_chart({s}, {.title = m.title, .x = x}), caption);
     }
   }
 
@@ -334,8 +367,9 @@ class Tables {
       for (const auto& [name, value] : r) rows.back().emplace_back(name, value);
     }
     write_csv_records(out_ + "/models.csv", rows);
-    std::printf("\nPictures: %s/report.html%s   numbers: %s/values.csv, %s/models.csv\n", out_.c_str(),
-                plan_.study == "optimizers" ? "" : " and beside it", out_.c_str(), out_.c_str());
+    program::print(concat("\nPictures: ", out_, "/report.html",
+                          plan_.study == "optimizers" ? "" : " and beside it", "\nNumbers: ", out_,
+                          "/values.csv, ", out_, "/models.csv\n"));
   }
 
   const Plan& plan_;

@@ -159,7 +159,13 @@ inline Section estimators(const Settings& s) {
                                {"standard_error", e.root_mean_square.error},
                                {"bias", e.bias}});
       }
-      row.push_back(format_fixed(log_slope(x, y), 3));
+      const double slope = log_slope(x, y);
+      if (estimator == Estimator::replicas)
+        out.result +=
+            slices ? concat("; where each sees a slice of one batch, as M^", format_fixed(slope, 2), ".")
+                   : concat("The gradient's error falls as M^", format_fixed(slope, 2),
+                            " where the M draws (replicas) all see the same samples");
+      row.push_back(format_fixed(slope, 3));
       row.push_back(format_fixed(bias, 2));
       table.add_row(row);
       lines.push_back({.name = name, .x = x, .y = y, .color = color});
@@ -182,15 +188,17 @@ inline Section estimators(const Settings& s) {
         x.push_back(static_cast<double>(M)), y.push_back(lines[0].y[0] * std::sqrt(lines[0].x[0] / x.back()));
       lines.push_back({.name = "slope −1/2", .x = x, .y = y, .color = dashed(0)});
     }
-    out.tables.emplace_back(slices ? concat("M draws on M slices of ", B, " samples")
-                                   : std::string("M draws, each on the same 16 samples"),
+    out.tables.emplace_back(concat(slices ? concat("M draws on M slices of ", B, " samples")
+                                          : std::string("M draws, each on the same 16 samples"),
+                                   "; ± is the standard error over ", repetitions, " repetitions"),
                             table);
-    out.pictures.emplace_back(
-        slices ? "estimators-slices" : "estimators",
-        plot::line_chart(lines, {.title = slices ? "Error of the gradient: draws on slices of one batch"
-                                                 : "Error of the gradient: each draw on all samples",
-                                 .x = {.title = "M", .scale = plot::Scale::log},
-                                 .y = {.title = "root mean square error", .scale = plot::Scale::log}}));
+    out.pictures.push_back(
+        {slices ? "estimators-slices" : "estimators",
+         plot::line_chart(lines, {.title = slices ? "Error of the gradient: draws on slices of one batch"
+                                                  : "Error of the gradient: each draw on all samples",
+                                  .x = {.title = "M", .scale = plot::Scale::log},
+                                  .y = {.title = "root mean square error", .scale = plot::Scale::log}}),
+         concat(error_bars, " over ", repetitions, " repetitions.")});
   }
   return out;
 }

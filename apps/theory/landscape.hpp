@@ -123,8 +123,10 @@ inline Section landscape(const Settings& s) {
                      "; its smoothed form is convex from σ = ", format_fixed(well.convex_from(), 3), " on.")};
   TextTable table({"dimensions", "σ", "in the best well", "closed", "distance to the minimum", "closed",
                    "difference", "loss above it", "closed"});
+  double farthest = 0;  // from the closed form, in standard errors
   for (const std::int64_t d : {1, 10}) {
     std::vector<plot::Series> lines;
+    std::pair<double, std::string> nearest{infinity, ""}, plain{infinity, ""};
     for (const Shrinking& schedule : shrinking_schedules()) {
       const Descent o{.runs = s.size(d == 1 ? 200 : 40, 10),
                       .dimensions = d,
@@ -148,28 +150,48 @@ inline Section landscape(const Settings& s) {
                              {"closed", measured(closed.distance).value},
                              {"rise", measured(run.rise).value},
                              {"closed_rise", measured(closed.rise).value}});
-      lines.push_back({.name = schedule.name, .x = run.time, .y = run.curve});
+      const int k = static_cast<int>(lines.size());
+      lines.push_back({.name = schedule.name,
+                       .x = run.time,
+                       .y = run.curve,
+                       .color = k == 0 ? plot::method_color("sgd")
+                                       : plot::detail::patterned(plot::method_color("lpf-sgd"), k - 1)});
+      const Measured off = measured(difference);
+      if (off.error > 0) farthest = std::max(farthest, std::abs(off.value) / off.error);
+      const std::pair<double, std::string> end{measured(run.distance).value, schedule.name};
+      nearest = std::min(nearest, end);
+      if (schedule.at(0) == 0) plain = end;
       s.step();
     }
-    out.pictures.emplace_back(
-        concat("landscape-", d),
-        plot::line_chart(lines, {.title = concat("Distance to the global minimum, ", d,
-                                                 d == 1 ? " dimension" : " dimensions"),
-                                 .x = {.title = "step"},
-                                 .y = {.title = "distance a coordinate", .scale = plot::Scale::log}}));
+    out.result += concat("In ", d, d == 1 ? " dimension " : " dimensions ", nearest.second,
+                         " ends nearest to the global minimum: ", format_general(nearest.first, 2),
+                         " a coordinate away, ", plain.second, " ", format_general(plain.first, 2), ". ");
+    out.pictures.push_back(
+        {concat("landscape-", d),
+         plot::line_chart(lines, {.title = concat("Distance to the global minimum, ", d,
+                                                  d == 1 ? " dimension" : " dimensions"),
+                                  .x = {.title = "step"},
+                                  .y = {.title = "distance a coordinate", .scale = plot::Scale::log}}),
+         "Mean over the runs."});
   }
+  out.result +=
+      concat("Noisy and closed descent differ by ", format_fixed(farthest, 1), " standard errors at most.");
   out.tables.emplace_back(
-      "Last points of SGD with 8 draws a step, and of gradient descent on the closed form", table);
+      "Last points of SGD with 8 draws a step, and of gradient descent on the closed form; ± is the standard "
+      "error over "
+      "the runs",
+      table);
   std::vector<plot::Series> shapes;
   for (const double sigma : {0.0, .2, .4, .6}) {
     plot::Series line{.name = concat("σ = ", format_general(sigma))};
     for (double x = -3; x <= 3.001; x += .02) line.x.push_back(x), line.y.push_back(well.at(x, sigma).value);
     shapes.push_back(line);
   }
-  out.pictures.emplace_back("landscape-shape",
-                            plot::line_chart(shapes, {.title = "The landscape and its smoothed forms",
-                                                      .x = {.title = "z"},
-                                                      .y = {.title = "g smoothed"}}));
+  out.pictures.push_back({"landscape-shape",
+                          plot::line_chart(shapes, {.title = "The landscape and its smoothed forms",
+                                                    .x = {.title = "z"},
+                                                    .y = {.title = "g smoothed"}}),
+                          "Closed forms."});
   return out;
 }
 

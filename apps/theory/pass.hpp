@@ -6,6 +6,7 @@
 #include <lpf/filter/low_pass_filter.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/report/log.hpp>
+#include <lpf/report/method_color.hpp>
 #include <lpf/report/svg.hpp>
 #include <lpf/report/table.hpp>
 #include <string>
@@ -70,13 +71,24 @@ struct Point {
   }
 };
 
-/// A part of the program's result: tables, pictures by file name, records for JSON.
+/// A picture with the name of its file and its caption.
+struct Picture {
+  std::string file;
+  plot::Svg chart;
+  std::string caption = {};
+};
+
+/// A part of the program's result: tables, pictures, records for JSON.
 struct Section {
   std::string name, title, text;
+  std::string result = {};                                     ///< in a sentence
   std::vector<std::pair<std::string, TextTable>> tables = {};  ///< with captions
-  std::vector<std::pair<std::string, plot::Svg>> pictures = {};
+  std::vector<Picture> pictures = {};
   std::vector<Record> records = {};
 };
+
+/// What error bars are: see dots().
+inline const std::string error_bars = "Error bars: ± two standard errors";
 
 /// Size and seed of the experiments, and what is called after each step of them.
 struct Settings {

@@ -207,6 +207,8 @@ inline Section smoothness(const Settings& s) {
   const std::vector<double> sigmas =
       s.quick ? std::vector{.1, 1.0} : std::vector{.01, .03, .1, .2, .3, .5, 1.0, 2.0};
   TextTable known({"function", "σ", "curvature measured", "exact", "errors off", "min{L/σ, β}"});
+  std::size_t counted = 0, above = 0;
+  double farthest = 0;  // from the closed form, in standard errors
   std::vector<plot::Series> lines;
   int color = 0;
   for (const KnownFunction& f : known_functions()) {
@@ -228,6 +230,8 @@ inline Section smoothness(const Settings& s) {
                              {"bound", bound},
                              {"lipschitz", f.lipschitz},
                              {"beta", f.beta}});
+      farthest = std::max(farthest, std::abs(m.value - exact) / m.error);
+      ++counted, above += m.value > bound + 3 * m.error ? 1u : 0u;
       found.push_back(m);
       s.step();
     }
@@ -243,12 +247,19 @@ inline Section smoothness(const Settings& s) {
     lines.push_back(dots(color == 0 ? "measured" : "", sigmas, found, color));
     ++color;
   }
-  out.tables.emplace_back("Largest curvature of smoothed functions of one number", known);
-  out.pictures.emplace_back(
-      "smoothness",
-      plot::line_chart(lines, {.title = "Curvature of smoothed functions",
-                               .x = {.title = "σ", .scale = plot::Scale::log},
-                               .y = {.title = "largest curvature", .scale = plot::Scale::log, .min = 1e-3}}));
+  out.result =
+      concat(counted, " measured curvatures of smoothed functions lie within ", format_fixed(farthest, 1),
+             " standard errors of the closed forms; ", above == 0 ? "none" : concat(above),
+             above == 1 ? " is" : " are", " above min{L/σ, β} by more than three.");
+  out.tables.emplace_back(
+      "Largest curvature of smoothed functions of one number; ± is the standard error over the draws", known);
+  out.pictures.push_back(
+      {"smoothness",
+       plot::line_chart(lines, {.title = "Curvature of smoothed functions",
+                                .x = {.title = "σ", .scale = plot::Scale::log},
+                                .y = {.title = "largest curvature", .scale = plot::Scale::log, .min = 1e-3}}),
+       concat("Lines: closed forms, and dashed the bounds. Dots: measured. ", error_bars,
+              " over the draws.")});
 
   TextTable networks(
       {"network", "σ", "L measured", "β measured", "min{L/σ, β}", "smoothed β measured", "√E‖∇L‖²/σ there"});
@@ -284,12 +295,16 @@ inline Section smoothness(const Settings& s) {
     lines.push_back(dots("", at, found, smooth ? 0 : 1));
     lines.push_back(bound);
   }
-  out.tables.emplace_back("Networks 2-8-1: L and β are the largest found, so the bound is an estimate",
-                          networks);
-  out.pictures.emplace_back(
-      "networks", plot::line_chart(lines, {.title = "Curvature of smoothed losses of small networks",
-                                           .x = {.title = "σ", .scale = plot::Scale::log},
-                                           .y = {.title = "largest curvature", .scale = plot::Scale::log}}));
+  out.tables.emplace_back(
+      "Networks 2-8-1: L and β are the largest found, so the bound is an estimate; ± is the standard error "
+      "over the draws",
+      networks);
+  out.pictures.push_back(
+      {"networks",
+       plot::line_chart(lines, {.title = "Curvature of smoothed losses of small networks",
+                                .x = {.title = "σ", .scale = plot::Scale::log},
+                                .y = {.title = "largest curvature", .scale = plot::Scale::log}}),
+       concat("Dashed: the bounds, with the largest L and β found. ", error_bars, " over the draws.")});
   return out;
 }
 

@@ -260,32 +260,48 @@ inline Section stability(const Settings& s) {
                            {"ratio", ratio},
                            {"distance_ratio", relative.value},
                            {"distance_ratio_error", relative.error}});
-    plot::Series line{.name = sigmas[k] == 0 ? "SGD" : concat("σ = ", format_general(sigmas[k])),
-                      .x = r.time};
+    // LPF-SGD's lines differ in their pattern.
+    plot::Series line{
+        .name = sigmas[k] == 0 ? "SGD" : concat("LPF-SGD, σ = ", format_general(sigmas[k])),
+        .x = r.time,
+        .color = k == 0 ? plot::method_color("sgd")
+                        : plot::detail::patterned(plot::method_color("lpf-sgd"), static_cast<int>(k) - 1)};
     for (const auto& at : r.distance) {
       const Measured m = measured(at);
       line.y.push_back(m.value);
     }
     lines.push_back(line);
   }
-  out.tables.emplace_back("Twin runs beside the bound of Hardt, Recht and Singer", table);
-  out.pictures.emplace_back("stability",
-                            plot::line_chart(lines, {.title = "Distance between twin runs",
-                                                     .x = {.title = "updates", .scale = plot::Scale::log},
-                                                     .y = {.title = "‖θ − θ'‖, mean", .min = 0}}));
+  out.result =
+      concat("At σ = ", format_general(sigmas.back()), " the bound of the gap is ",
+             format_general(stability_ratio(lipschitz, beta, sigmas.back(), o.c, T), 3),
+             " times SGD's, the distance between twin runs ",
+             format(geometric_ratio(results.back().distance.back(), results[0].distance.back())),
+             " times SGD's; the measured gap is ", format(gaps.back()), ", the bound ",
+             format_general(bounds.back(), 3), " (± standard errors over ", o.runs, " pairs of runs).");
+  out.tables.emplace_back(
+      concat("Twin runs beside the bound of Hardt, Recht and Singer; ± is the standard error over ", o.runs,
+             " pairs of runs"),
+      table);
+  out.pictures.push_back({"stability",
+                          plot::line_chart(lines, {.title = "Distance between twin runs",
+                                                   .x = {.title = "updates", .scale = plot::Scale::log},
+                                                   .y = {.title = "‖θ − θ'‖, mean", .min = 0}}),
+                          concat("Mean over ", o.runs, " pairs of runs.")});
   std::vector<double> gap, change;
   for (std::size_t k = 0; k < sigmas.size(); ++k)
     gap.push_back(gaps[k].value), change.push_back(changes[k].value);
-  out.pictures.emplace_back(
-      "stability-gap",
-      plot::line_chart({{.name = "bound of the gap", .x = sigmas, .y = bounds, .color = dashed(0)},
-                        {.name = "largest change of a loss", .x = sigmas, .y = change, .color = 1},
-                        dots("", sigmas, changes, 1),
-                        {.name = "gap", .x = sigmas, .y = gap, .color = 0},
-                        dots("", sigmas, gaps, 0)},
-                       {.title = "The bound beside the measured gap",
-                        .x = {.title = "σ"},
-                        .y = {.title = "clipped loss", .scale = plot::Scale::log}}));
+  out.pictures.push_back(
+      {"stability-gap",
+       plot::line_chart({{.name = "bound of the gap", .x = sigmas, .y = bounds, .color = dashed(0)},
+                         {.name = "largest change of a loss", .x = sigmas, .y = change, .color = 1},
+                         dots("", sigmas, changes, 1),
+                         {.name = "gap", .x = sigmas, .y = gap, .color = 0},
+                         dots("", sigmas, gaps, 0)},
+                        {.title = "The bound beside the measured gap",
+                         .x = {.title = "σ"},
+                         .y = {.title = "clipped loss", .scale = plot::Scale::log}}),
+       concat("Mean over ", o.runs, " pairs of runs. ", error_bars, " over them.")});
   return out;
 }
 

@@ -146,6 +146,7 @@ class Comparison {
       out += '\n';
     }
     out +=
+        "Mean over the seeds, ± their sample standard deviation.\n\n"
         "| optimizer | radius | seeds | test BLEU | test loss | validation BLEU | training loss | a step, ms "
         "| tokens/s |\n"
         "|---|---|---|---|---|---|---|---|---|\n";

@@ -1,6 +1,7 @@
 // report.html of a run: BLEU, curves, translations that change over training, where the network looks.
 #pragma once
 
+#include <lpf/report/method_color.hpp>
 #include <lpf/report/report.hpp>
 #include <lpf/report/svg.hpp>
 
@@ -49,6 +50,10 @@ inline HTMLReport page_of(const Settings& s, const std::vector<Epoch>& history,
        .seeds = std::to_string(s.seed)});
   const auto chart = [&](const char* title, const plot::AxisOptions& y, std::vector<plot::Series> all,
                          const char* caption) {
+    int pattern = 0;  // all in the method's colour
+    for (plot::Series& series : all)
+      series.color = plot::detail::patterned(
+          std::max(plot::method_color(s.optimizer), 0) % plot::detail::palette_size, pattern++);
     std::erase_if(all, [](const auto& series) { return series.y.empty(); });
     page.figure(plot::line_chart(all, {.title = title, .x = {.title = "epoch"}, .y = y}), caption);
   };
@@ -57,8 +62,8 @@ inline HTMLReport page_of(const Settings& s, const std::vector<Epoch>& history,
   chart("BLEU", {.title = "BLEU", .min = 0}, {curve("validation", history, &Epoch::validation_bleu)},
         "BLEU as sacrebleu's (13a, exponential smoothing), decoded greedily.");
   chart(
-      "Loss", {.title = "cross-entropy of a piece"},
-      {curve("training", history, &Epoch::train_loss), curve("validation", history, &Epoch::validation_loss)},
+      "Loss", {.title = "cross-entropy of a piece", .scale = plot::Scale::log},
+      {curve("validation", history, &Epoch::validation_loss), curve("training", history, &Epoch::train_loss)},
       "Training: with smoothed labels, dropout and the method's noise. Validation: without all of them.");
   chart("Learning rate and radius", {.scale = plot::Scale::log},
         {curve("learning rate", history, &Epoch::lr), curve("radius γ", history, &Epoch::gamma)}, "");

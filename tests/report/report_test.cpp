@@ -91,6 +91,21 @@ TEST_CASE("what is empty is left out") {
   CHECK(HTMLReport({.title = "T"}).to_string().find(" UTC</span>") != page.npos);
 }
 
+TEST_CASE("a result that is known late is first on the page all the same") {
+  HTMLReport report({.title = "T"});
+  report.section("Results").lead("SGD 3 %.");
+  const std::string page = report.to_string();
+  CHECK(page.find("<p>SGD 3 %.</p>") < page.find("<h2>Results</h2>"));
+}
+
+TEST_CASE("sentences in tables are broken, numbers are not") {
+  TextTable table({"setting", "value"});
+  table.add_row({"a sentence that is longer than forty columns, about a setting", "0.5"});
+  const std::string page = HTMLReport({.title = "T"}).table(table).to_string();
+  CHECK(page.find("<td class=\"w\">a sentence") != page.npos);
+  CHECK(page.find("<td class=\"n\">0.5") != page.npos);
+}
+
 TEST_CASE("the page is written atomically, or an error says why not") {
   std::string folder = "/tmp/lpf-report-XXXXXX";
   REQUIRE(::mkdtemp(folder.data()));

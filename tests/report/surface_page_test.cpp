@@ -24,7 +24,7 @@ nlohmann::json data_of(const std::string& page, const std::string& function) {
 TEST_CASE("surface page: the script is given what was put in, and no text can end it") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const std::string name = "a</script><b> \"λ\"\\ \xFF";
-  const std::string page = SurfacePage("Title <1>", "landscape")
+  const std::string page = SurfacePage("Title <1>", "landscape", "The <result>.")
                                .surfaces("One", "Words.",
                                          {{.name = name,
                                            .x = {0, 1},
@@ -44,11 +44,14 @@ TEST_CASE("surface page: the script is given what was put in, and no text can en
   CHECK(surfaces[0].at("y") == nlohmann::json({-0.5, 0.333333}));
   CHECK(surfaces[0].at("z") == nlohmann::json({1, nullptr, 1e-20, 1.23457e8}));
   CHECK(surfaces[0].at("path") == nlohmann::json({0, 1, 0.25, 0.5}));
+  CHECK(surfaces[0].at("color") == nlohmann::json({"#1d242b", "#e8ecf0"}));  // of no method: the text's
   const auto animation = data_of(page, "animation");
   CHECK(animation.at("names") == nlohmann::json({"SGD", "LPF"}));
+  CHECK(animation.at("colors")[0] == nlohmann::json({"#1c56be", "#7698ea"}));
   CHECK(animation.at("ghost") == nlohmann::json({1, 2}));
   CHECK(animation.at("frames")[0].at("label") == "<t>");
   CHECK(animation.at("frames")[0].at("paths") == nlohmann::json::parse("[[0.5],[]]"));
+  CHECK(page.find(">The &lt;result&gt;.</p>") < page.find("<h2>One</h2>"));
   std::size_t ends = 0;
   for (std::size_t at = 0; (at = page.find("</script", at)) != page.npos; ++at) ++ends;
   CHECK(ends == 1);

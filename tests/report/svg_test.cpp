@@ -340,3 +340,107 @@ TEST_CASE("a wide chart has a narrow one of the same for phones") {
   const Series s{.x = {0, 1}, .y = {0, 1}};
   CHECK(line_chart({s}, {.width = 400}).narrow.empty());
 }
+
+TEST_CASE("an axis fitted to the end of the lines says how far their start reaches") {
+  Series s{.name = "s"};
+  for (int i = 1; i <= 30; ++i) s.x.push_back(i), s.y.push_back(i == 1 ? 90 : i < 8 ? 20 : 4);
+  const auto chart = [&](AxisOptions y, std::vector<Series> all = {}) {
+    all.push_back(s);
+    return line_chart(all, {.y = y}).markup;
+  };
+  const std::string fitted = chart({.min = 0, .fit_end = true});
+  CHECK(well_formed(fitted));
+  CHECK(fitted.find("the start, up to 90<") != std::string::npos);
+  CHECK(fitted.find(">5</text>") != std::string::npos);
+  CHECK(fitted.find(">80</text>") == std::string::npos);
+  CHECK(chart({.min = 0}).find(">80</text>") != std::string::npos);
+  CHECK(chart({.min = 0}).find("the start") == std::string::npos);
+  CHECK(chart({.max = 50, .fit_end = true}).find("the start") == std::string::npos);
+  CHECK(chart({.scale = Scale::log, .fit_end = true}).find("the start") == std::string::npos);
+  // A line that stays high needs the whole axis.
+  const Series high{.name = "high", .x = {1, 30}, .y = {80, 70}};
+  CHECK(chart({.min = 0, .fit_end = true}, {high}).find("the start") == std::string::npos);
+}
+
+TEST_CASE("error bars on a log axis end in the picture") {
+  const ChartOptions log{.y = {.scale = Scale::log}};
+  const auto lowest = [](const std::string& svg) {  // the largest y of a vertical line
+    double out = 0;
+    for (auto at = svg.find("<path d=\"M"); at != svg.npos; at = svg.find("<path d=\"M", at + 1)) {
+      char* end = nullptr;
+      const double x = std::strtod(svg.c_str() + at + 10, &end), y = std::strtod(end, &end);
+      if (*end != 'L') continue;
+      const double to_x = std::strtod(end + 1, &end), to_y = std::strtod(end, &end);
+      if (x == to_x) out = std::max({out, y, to_y});
+    }
+    return out;
+  };
+  const std::vector<Group> groups{{.name = "g", .value = {1, 10}, .error = {2, 1}}};
+  CHECK(lowest(dot_chart(Words{"a", "b"}, groups, log).markup) < 400);
+  const Series s{.name = "s", .x = {1, 2}, .y = {1, 10}, .low = {-1, 9}, .high = {3, 11}};
+  CHECK(lowest(scatter_chart({s}, log).markup) < 400);
+  const Series bars{.name = "s",
+                    .x = {1, quiet_nan, 2},
+                    .y = {1, quiet_nan, 10},
+                    .low = {-1, quiet_nan, 9},
+                    .high = {3, quiet_nan, 11}};
+  const std::string svg = line_chart({bars}, log).markup;
+  CHECK(count(svg, "stroke-opacity=\"1\"") == 2);
+  CHECK(lowest(svg) < 400);
+}
+
+TEST_CASE(
+    "names of lines that coincide stay in the picture, on no other name and on no line where there is room") {
+  std::vector<Series> all;
+  const std::vector<double> x{0, 1, 2, 3, 4, 5};
+  for (int i = 0; i < 6; ++i)
+    all.push_back({.name = concat("a long name ", i), .x = x, .y = {1, 1, 1, 1, .9, .2}});
+  for (int i = 0; i < 3; ++i)
+    all.push_back({.name = concat("short ", i), .x = x, .y = {1, .9, .8, .6, .4, .2}});
+  for (const double width : {720., 380.}) {
+    const std::string svg = line_chart(all, {.width = width}).markup;
+    CHECK(well_formed(svg));
+    std::vector<inner::Label> labels;
+    std::string words;
+    const std::size_t end = svg.find("</g>", svg.find("paint-order"));
+    for (auto at = svg.find("<text", svg.find("paint-order")); at < end; at = svg.find("<text", at + 1)) {
+      const auto number = [&](const char* name) {
+        return std::strtod(svg.c_str() + svg.find(name, at) + 4, nullptr);
+      };
+      const std::size_t begin = svg.find('>', at) + 1;
+      const std::string text = svg.substr(begin, svg.find('<', begin) - begin);
+      words += text + " ";
+      labels.push_back({{text}, number(" x=\""), number(" y=\"") - 10, inner::text_width(text, 11.5), 12});
+    }
+    for (const Series& s : all) CHECK(words.find(s.name) != std::string::npos);
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+      CHECK(labels[i].left >= 0);
+      CHECK(labels[i].left + labels[i].width <= width);
+      for (std::size_t j = 0; j < i; ++j) CHECK_FALSE(labels[i].overlaps(labels[j]));
+    }
+  }
+}
+
+TEST_CASE("lines of one colour that coincide are named") {
+  const std::vector<double> x{0, 1, 2, 3}, y{4, 3, 2, 1};
+  const int dashed = inner::patterned(2, 1);
+  const std::string svg = line_chart({{.name = "test", .x = x, .y = y, .color = 2},
+                                      {.name = "training", .x = x, .y = y, .color = dashed}})
+                              .markup;
+  CHECK(svg.find(">test = training<") != std::string::npos);
+  CHECK(count(svg, "stroke-dasharray=\"6 4\"") == 2);  // its own pattern, and in the legend
+}
+
+TEST_CASE("a matrix of long sentences fits a phone, names and all") {
+  const Words pieces(30, "piece");
+  const Svg chart = matrix_chart(std::vector<std::vector<double>>(30, std::vector<double>(30, 0.5)), pieces,
+                                 pieces, {.title = "Attention"});
+  CHECK(well_formed(chart.narrow));
+  CHECK(chart.narrow.find("viewBox=\"0 0 380") != std::string::npos);
+  for (const std::string& svg : {chart.markup, chart.narrow}) {
+    const double width = std::strtod(svg.c_str() + svg.find("viewBox=\"0 0 ") + 13, nullptr);
+    const std::size_t last = svg.rfind("<rect x=\"");
+    CHECK(std::strtod(svg.c_str() + last + 9, nullptr) + 26 < width);
+    CHECK(std::strtod(svg.c_str() + svg.rfind("font-size=\"") + 11, nullptr) >= 7);
+  }
+}

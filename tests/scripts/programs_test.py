@@ -3,15 +3,20 @@
     python3 tests/scripts/programs_test.py FOLDER_OF_THE_PROGRAMS [name of a test]
 """
 
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
+import unicodedata
 import unittest
 
 folder = pathlib.Path(sys.argv[1]).resolve()
@@ -36,6 +41,29 @@ def until(condition, seconds=60):
         if time.monotonic() > end:
             raise AssertionError("waited too long")
         time.sleep(0.01)
+
+
+def in_terminal(columns, *command, cwd):
+    """The lines that a program prints in a terminal of so many columns."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen([str(folder / command[0]), *map(str, command[1:])], cwd=cwd, stdout=its,
+                               stderr=subprocess.PIPE)
+    os.close(its)
+    printed = b""
+    try:
+        while part := os.read(ours, 1 << 16):
+            printed += part
+    except OSError:  # the program has closed the terminal
+        pass
+    os.close(ours)
+    errors = process.communicate()[1].decode()
+    assert process.returncode == 0, (command, errors)
+    return printed.decode().replace("\r\n", "\n").splitlines()
+
+
+def width_of(line):
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
 
 
 class Programs(unittest.TestCase):
@@ -153,6 +181,60 @@ class Programs(unittest.TestCase):
                                        ("lesson1_smoothing", "--sigma", "0.5"), ("lesson3_flatness", "--factor", "8")]:
             # CLI11 writes "--lr FLOAT=0.1", newer versions "--lr FLOAT [0.1]".
             self.assertRegex(self.succeeds(program, "--help"), rf"{flag} [^\n]*(=|\[){re.escape(default)}", program)
+
+    def test_what_is_printed_fits_the_terminal(self):
+        self.short_run("a")
+        self.short_run("b", "--seed", 1, "--lr", 0.05)
+        modes = [(p, "--help") for p in programs]
+        modes += [("train", "--recipes"), ("train", "--optimizers"), ("train", "--models"), ("train", "--dry-run"),
+                  ("train", "--resume", "--epochs", 2, "--out", "a"), ("compare", "a", "b"),
+                  ("digits", "--seeds", 2, "--epochs", 1), ("theory", "--quick"), ("study", "--dry-run"),
+                  ("study", "--study", "double-descent", "--dry-run"),
+                  ("study", "--study", "optimizers", "--limit", 2, "--out", "s"),
+                  ("estimators", "--net", "mlp", "--epochs", 1, "--draws", 20),
+                  ("quadratics", "--dimensions", 10, "--draws", 2),
+                  ("landscape", "--points", 3, "--epochs", 2, "--draws", 1, "--out", "l"),
+                  ("sharpness", "a/best.safetensors", "--network", "mlp", "--samples", 100, "--draws", 8, "--compare",
+                   "b/best.safetensors"),
+                  ("augment", "--columns", 1, "--out", "a.png")]
+        if "translate" in programs:
+            modes += [("translate", "--data", "numbers", "--dry-run")]
+        for columns in [60, 80]:
+            for mode in modes:
+                with self.subTest(mode=mode, columns=columns):
+                    lines = in_terminal(columns, *mode, cwd=self.dir)
+                    self.assertTrue(lines)
+                    self.assertEqual([line for line in lines if width_of(line) > columns], [])
+
+    def test_reports_begin_with_the_result_and_have_one_colour_a_method(self):
+        self.short_run("sgd")
+        self.succeeds("train", "--epochs", 2, "--train-samples", 200, "--optimizer", "lpf-sgd", "--out", "lpf")
+        self.succeeds("compare", "sgd", "lpf")
+        self.succeeds("digits", "--seeds", 2, "--epochs", 2, "--out", "digits")
+        rows = json.loads((self.dir / "digits/results.json").read_text())
+        for row in rows:
+            self.assertAlmostEqual(row["lpf_rise"], row["lpf_sharpness"] - row["train_loss"], delta=1e-6)
+        pages = {name: (self.dir / name).read_text()
+                 for name in ["sgd/report.html", "lpf/report.html", "compare.html", "digits/report.html"]}
+        for name, page in pages.items():
+            with self.subTest(page=name):
+                lead = re.search(r'<div class="lead"><p>(.*?)</p>', page)
+                self.assertRegex(lead[1], r"\d\.\d\d %")
+                self.assertLess(lead.start(), page.index("<h2>"))
+
+        def color_of(page, method):  # of the line in the legend before the name
+            at = page.index(f">{method}</text>")
+            return re.findall(r'class="lpf-c(\d)"', page[:at])[-1]
+        for method, one, other in [("sgd", "compare.html", "sgd/report.html"), ("lpf-sgd", "compare.html", "lpf/report.html")]:
+            self.assertEqual(color_of(pages[one], method), color_of(pages[other], "test"))
+            self.assertEqual(color_of(pages[one], method), color_of(pages["digits/report.html"], method.upper()))
+        self.assertNotEqual(color_of(pages["compare.html"], "sgd"), color_of(pages["compare.html"], "lpf-sgd"))
+        # What ± is stands below every table and picture that has it.
+        for name, page in pages.items():
+            for figure in re.findall(r"<figure[^>]*>(.*?)</figure>", page, re.S):
+                caption = re.search("<figcaption>(.*?)</figcaption>", figure)
+                if " ± " in figure.split("<figcaption>")[0] or "fill-opacity=\".16\"" in figure and "z\"/>" in figure:
+                    self.assertRegex(caption[1] if caption else "", "standard (deviation|error)", name)
 
     def test_one_run_has_a_folder(self):
         first = self.begin("train", "--epochs", "100000", "--train-samples", "200", "--out", "run")

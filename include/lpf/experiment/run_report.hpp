@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lpf/experiment/history.hpp"
+#include "lpf/report/method_color.hpp"
 #include "lpf/report/report.hpp"
 #include "lpf/report/svg_lines.hpp"
 
@@ -26,11 +27,15 @@ inline plot::Series curve(const std::string& name, const std::vector<Epoch>& his
   return out;
 }
 
-inline std::vector<plot::Series> curves(const std::vector<Epoch>& history,
+/// The columns that have values, in the method's colour; the first is solid, the others have a pattern each.
+inline std::vector<plot::Series> curves(const std::string& method, const std::vector<Epoch>& history,
                                         const std::vector<std::pair<std::string, double Epoch::*>>& columns) {
   std::vector<plot::Series> out;
+  int pattern = 0;
   for (const auto& [name, column] : columns) {
     plot::Series s = curve(name, history, column);
+    s.color = plot::detail::patterned(std::max(plot::method_color(method), 0) % plot::detail::palette_size,
+                                      pattern++);
     if (!s.y.empty()) out.push_back(std::move(s));
   }
   return out;
@@ -70,26 +75,27 @@ inline HTMLReport run_report(const Settings& s, const std::vector<Epoch>& histor
           ? "The result is the last epoch's. The lowest test error, which the paper reports, is chosen by "
             "the test images themselves, and so a little too low."
           : "The result is that of the epoch with the lowest validation error.");
-  report.figure(
-      plot::line_chart(detail::curves(history, {{"training", &Epoch::train_error},
-                                                {"validation", &Epoch::validation_error},
-                                                {"test", &Epoch::test_error}}),
-                       {.title = "Error", .x = {.title = "epoch"}, .y = {.title = "error, %", .min = 0}}),
-      "Training error is over the batches as they were trained on: augmented, and of the network "
-      "with its noise.");
-  report.figure(plot::line_chart(detail::curves(history, {{"training", &Epoch::train_loss},
-                                                          {"validation", &Epoch::validation_loss},
-                                                          {"test", &Epoch::test_loss}}),
-                                 {.title = "Loss",
-                                  .x = {.title = "epoch"},
-                                  .y = {.title = "cross-entropy", .scale = plot::Scale::log}}));
-  report.section("Schedule")
-      .figure(plot::line_chart(
-          detail::curves(history, {{"learning rate", &Epoch::lr}, {"radius γ", &Epoch::gamma}}),
-          {.title = "Learning rate and radius", .x = {.title = "epoch"}, .y = {.scale = plot::Scale::log}}));
-  report.figure(
-      plot::line_chart(detail::curves(history, {{"training", &Epoch::images_per_second}}),
-                       {.title = "Speed", .x = {.title = "epoch"}, .y = {.title = "images/s", .min = 0}}));
+  const auto chart = [&](plot::ChartOptions options,
+                         const std::vector<std::pair<std::string, double Epoch::*>>& columns,
+                         std::string_view caption = "") {
+    options.x.title = "epoch";
+    report.figure(plot::line_chart(detail::curves(s.optimizer, history, columns), options), caption);
+  };
+  chart({.title = "Error", .y = {.title = "error, %", .min = 0, .fit_end = true}},
+        {{"test", &Epoch::test_error},
+         {"validation", &Epoch::validation_error},
+         {"training", &Epoch::train_error}},
+        "Training error is over the batches as they were trained on: augmented, and of the network "
+        "with its noise.");
+  chart({.title = "Loss", .y = {.title = "cross-entropy", .scale = plot::Scale::log}},
+        {{"test", &Epoch::test_loss},
+         {"validation", &Epoch::validation_loss},
+         {"training", &Epoch::train_loss}},
+        "Training loss, too, is of the network with its noise.");
+  report.section("Schedule");
+  chart({.title = "Learning rate and radius", .y = {.scale = plot::Scale::log}},
+        {{"learning rate", &Epoch::lr}, {"radius γ", &Epoch::gamma}});
+  chart({.title = "Speed", .y = {.title = "images/s", .min = 0}}, {{"training", &Epoch::images_per_second}});
   TextTable settings({"setting", "value", "meaning"}, {.align = {Align::left, Align::left, Align::left}});
   for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
     settings.add_row({name, detail::setting_text(value), meaning});

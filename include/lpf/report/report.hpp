@@ -47,6 +47,11 @@ class HTMLReport {
  public:
   explicit HTMLReport(ReportOptions options = {}) : options_(std::move(options)) {}
 
+  /// Sets the lead, where the result is known only after the report was begun.
+  HTMLReport& lead(std::string words) {
+    options_.lead = std::move(words);
+    return *this;
+  }
   /// Starts a section: a heading, and text below it.
   HTMLReport& section(std::string_view heading, std::string_view words = "") {
     body_ += concat("<h2>", plot::detail::escape(heading), "</h2>\n");
@@ -70,7 +75,7 @@ class HTMLReport {
     body_ += concat("<pre tabindex=\"0\">", plot::detail::escape(words), "</pre>\n");
     return *this;
   }
-  /// A table with its caption; it scrolls horizontally on narrow screens.
+  /// A table with its caption; it scrolls horizontally on narrow screens, with a shadow where there is more.
   HTMLReport& table(const TextTable& table, std::string_view caption = "") {
     std::vector<std::string_view> style;
     for (std::size_t c = 0; c < table.header().size(); ++c)
@@ -82,17 +87,19 @@ class HTMLReport {
     bool ruled = false;
     for (const auto& row : table.rows()) {
       if (!row.empty()) out += ruled ? "<tr class=\"ruled\">" : "<tr>";
-      for (std::size_t c = 0; c < row.size(); ++c)
-        out += concat("<td", style[c], ">", plot::detail::escape(row[c]), "</td>");
+      for (std::size_t c = 0; c < row.size(); ++c) {
+        const bool words = style[c].empty() && display_width(row[c]) > 40;  // a sentence, which may be broken
+        out += concat("<td", words ? " class=\"w\"" : style[c], ">", plot::detail::escape(row[c]), "</td>");
+      }
       if (!row.empty()) out += "</tr>\n";
       ruled = row.empty();
     }
-    add_figure("Table", out + "</tbody></table>", caption);
+    add_figure("Table", "t", out + "</tbody></table>", caption);
     return *this;
   }
   /// A chart with its caption.
   HTMLReport& figure(const plot::Svg& picture, std::string_view caption = "") {
-    add_figure("Figure",
+    add_figure("Figure", "",
                picture.narrow.empty() ? picture.markup
                                       : concat("<div class=\"wide\">", picture.markup,
                                                "</div><div class=\"narrow\">", picture.narrow, "</div>"),
@@ -119,8 +126,10 @@ class HTMLReport {
   void write(const std::string& path) const { write_file_atomically(path, to_string()); }
 
  private:
-  void add_figure(std::string_view kind, std::string_view content, std::string_view caption) {
-    body_ += concat("<figure><div class=\"scroll\" role=\"region\" aria-label=\"", kind, "\" tabindex=\"0\">",
+  void add_figure(std::string_view kind, std::string_view style, std::string_view content,
+                  std::string_view caption) {
+    body_ += concat(style.empty() ? "<figure>" : concat("<figure class=\"", style, "\">"),
+                    "<div class=\"scroll\" role=\"region\" aria-label=\"", kind, "\" tabindex=\"0\">",
                     content, "</div>");
     if (!caption.empty()) body_ += concat("<figcaption>", plot::detail::escape(caption), "</figcaption>");
     body_ += "</figure>\n";
@@ -166,11 +175,12 @@ h1{font-size:clamp(1.6rem,5vw,2.1rem);line-height:1.2;letter-spacing:-.015em;mar
 h2{font-size:1.3rem;line-height:1.3;margin:3rem 0 .6rem}
 p{margin:.6rem 0;white-space:pre-line;overflow-wrap:break-word}
 .lead{font-size:1.15rem;line-height:1.55;color:var(--lpf-soft)}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;background:linear-gradient(90deg,var(--lpf-paper) 40%,transparent) left/2.5rem 100% no-repeat local,linear-gradient(270deg,var(--lpf-paper) 40%,transparent) right/2.5rem 100% no-repeat local,linear-gradient(90deg,var(--lpf-rule),transparent) left/.8rem 100% no-repeat scroll,linear-gradient(270deg,var(--lpf-rule),transparent) right/.8rem 100% no-repeat scroll}
 table{border-collapse:collapse;width:100%;font-size:.925rem;line-height:1.4;font-variant-numeric:tabular-nums;}
 figcaption,footer{color:var(--lpf-soft);font-size:.875rem;line-height:1.5}
-th,td{padding:.45rem .75rem;text-align:left;vertical-align:bottom}
+th,td{padding:.45rem .6rem;text-align:left;vertical-align:bottom}
 td{border-top:1px solid var(--lpf-rule);white-space:nowrap}
+td.w{white-space:normal;min-width:14rem}
 th{font-weight:600}
 thead th,tr.ruled td{border-bottom:0}
 tbody tr:first-child td,tr.ruled td{border-top:1.5px solid var(--lpf-soft)}
@@ -192,7 +202,8 @@ footer dl{border-top:1px solid var(--lpf-rule);margin:2rem 0 2.5rem;padding-top:
 footer dl div{display:flex;gap:1rem}
 footer dt{flex:none;width:5rem}
 @media screen and (max-width:36rem){.wide{display:none}.narrow{display:block}}
-@media (max-width:36rem){main dl{display:block}main dd{margin-bottom:.6rem}}
+@media (max-width:36rem){main dl{display:block}main dd{margin-bottom:.6rem}table{font-size:.85rem}th,td{padding:.4rem .35rem}td:not(.n){white-space:normal}td.w{min-width:9rem}}
+@media (min-width:66rem){figure.t{margin-left:-8rem;margin-right:-8rem}.t .scroll{width:fit-content;min-width:45.5rem;max-width:100%;margin:0 auto}.t figcaption{width:45.5rem;margin:.5rem auto 0}}
 @media print{figure,table{break-inside:avoid}h2{break-after:avoid}}
 )";
   }

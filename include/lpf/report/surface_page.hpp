@@ -12,6 +12,7 @@
 
 #include "lpf/io/atomic_file.hpp"
 #include "lpf/report/log.hpp"
+#include "lpf/report/method_color.hpp"
 #include "lpf/report/svg_canvas.hpp"
 
 namespace lpf {
@@ -21,6 +22,7 @@ struct PageSurface {
   std::string name;  ///< label of its button
   std::vector<double> x, y, height;
   std::vector<std::array<double, 2>> path = {};
+  std::string method = {};  ///< whose path it is: in the method's colour
 };
 
 /// One frame of an animation: a curve, and one or more points on it.
@@ -32,14 +34,15 @@ struct PageFrame {
 struct PageAnimation {
   std::vector<double> x;
   std::vector<double> ghost;       ///< the static curve: the function itself
-  std::vector<std::string> names;  ///< of the paths
+  std::vector<std::string> names;  ///< of the paths; a method's is in its colour
   std::vector<PageFrame> frames;
 };
 
 class SurfacePage {
  public:
-  SurfacePage(std::string title, std::string command)
-      : title_(std::move(title)), command_(std::move(command)) {}
+  /// `lead`: the result, in a sentence or two.
+  SurfacePage(std::string title, std::string command, std::string lead = "")
+      : title_(std::move(title)), command_(std::move(command)), lead_(std::move(lead)) {}
 
   /// A figure that displays one surface at a time. ShapeError for heights of the wrong size.
   SurfacePage& surfaces(std::string_view heading, std::string_view words,
@@ -55,7 +58,8 @@ class SurfacePage {
                       {"x", list(s.x)},
                       {"y", list(s.y)},
                       {"z", list(s.height)},
-                      {"path", list(path)}});
+                      {"path", list(path)},
+                      {"color", color_of(s.method)}});
     }
     return figure(heading, words, "surfaces", data);
   }
@@ -71,9 +75,14 @@ class SurfacePage {
       for (const auto& p : f.paths) paths.push_back(list(p));
       frames.push_back({{"label", f.label}, {"y", list(f.y)}, {"paths", std::move(paths)}});
     }
-    return figure(
-        heading, words, "animation",
-        {{"x", list(a.x)}, {"ghost", list(a.ghost)}, {"names", a.names}, {"frames", std::move(frames)}});
+    Json colors = Json::array();
+    for (const std::string& name : a.names) colors.push_back(color_of(name));
+    return figure(heading, words, "animation",
+                  {{"x", list(a.x)},
+                   {"ghost", list(a.ghost)},
+                   {"names", a.names},
+                   {"colors", std::move(colors)},
+                   {"frames", std::move(frames)}});
   }
 
   std::string to_string() const {
@@ -83,7 +92,8 @@ class SurfacePage {
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
         "'unsafe-inline'; script-src 'unsafe-inline'\">\n<title>",
-        title, "</title>\n<style>", style(), "</style></head>\n<body><main>\n<h1>", title, "</h1>\n", body_,
+        title, "</title>\n<style>", style(), "</style></head>\n<body><main>\n<h1>", title, "</h1>\n",
+        lead_.empty() ? "" : concat("<p class=\"lead\">", plot::detail::escape(lead_), "</p>\n"), body_,
         "<footer>Made by <code>", plot::detail::escape(command_), "</code></footer></main>\n<script>\n",
         script(), calls_, "</script></body></html>\n");
   }
@@ -103,6 +113,13 @@ class SurfacePage {
     for (const char c : lpf::detail::json_text(data)) c == '<' ? text += "\\u003c" : text += c;
     calls_ += concat(function, "(\"f", figures_++, "\",", text, ");\n");
     return *this;
+  }
+  /// A method's colour in light and in dark mode; the ink's for another name.
+  static Json color_of(std::string_view method) {
+    const int color = plot::method_color(method);
+    const plot::detail::Color c =
+        color < 0 ? plot::detail::ink : plot::detail::palette[color % plot::detail::palette_size];
+    return Json::array({std::string(c.light), std::string(c.dark)});
   }
   /// Numbers with six digits, more than a screen resolves; NaN and infinities are null.
   static Json list(const std::vector<double>& values) {
@@ -125,6 +142,7 @@ canvas{width:100%;touch-action:pan-y;display:block;border:1px solid var(--rule);
 .bar input{flex:1;min-width:6rem}
 button{font:inherit;padding:.15rem .7rem;border:1px solid var(--rule);border-radius:4px;background:var(--paper);color:inherit}
 button[aria-pressed=true]{background:#1c56be;color:#fff}
+.lead{font-size:1.15rem;color:var(--soft)}
 .say,footer{color:var(--soft);font-size:.9rem;overflow-wrap:anywhere}
 )";
   }
@@ -189,7 +207,8 @@ function surfaces(id,all){
         const ci=Math.min(nx-1,Math.max(0,Math.round(a*(nx-1)))),cj=Math.min(ny-1,Math.max(0,Math.round(b*(ny-1))));
         const q=project(a,b,(height(s.z[cj*nx+ci])-lo)/span+.02);
         i?g.lineTo(q[0],q[1]):g.moveTo(q[0],q[1]);}
-      g.strokeStyle='#da2a0b';g.lineWidth=2;g.stroke();g.lineWidth=1;}
+      g.lineJoin='round';g.strokeStyle=tone('paper');g.lineWidth=6;g.stroke();  // an edge, to be seen on every height
+      g.strokeStyle=s.color[+dark.matches];g.lineWidth=2.5;g.stroke();g.lineWidth=1;}
   }
   // Three edges of the box: x and y along the floor, the loss upwards, with the numbers at their ends.
   function axes(g,s,project){
@@ -223,7 +242,7 @@ function surfaces(id,all){
 }
 
 function animation(id,a){
-  const f=parts(id),colors={SGD:['#1c56be','#7698ea'],'LPF-SGD':['#00a676','#35c98f']},more=['#da7a0b','#9d72a9'];let k=0,playing=!still.matches;
+  const f=parts(id);let k=0,playing=!still.matches;
   const play=button(f,playing?'pause':'play',()=>{playing=!playing;play.textContent=playing?'pause':'play';});
   const slider=document.createElement('input');slider.type='range';slider.min=0;slider.max=a.frames.length-1;slider.value=0;
   slider.setAttribute('aria-label','moment');
@@ -238,10 +257,10 @@ function animation(id,a){
     g.clearRect(0,0,w,h);g.lineWidth=1.5;g.strokeStyle=tone('rule');line(a.ghost);
     g.lineWidth=2.5;g.strokeStyle=tone('ink');line(m.y);
     g.font='14px system-ui,sans-serif';
-    m.paths.forEach((path,n)=>{g.fillStyle=g.strokeStyle=colors[a.names[n]]?.[+dark.matches]??more[n%2];g.lineWidth=1;
+    m.paths.forEach((path,n)=>{g.fillStyle=g.strokeStyle=a.colors[n][+dark.matches];g.lineWidth=1;
       path.slice(-25).forEach((x,i,all)=>{g.globalAlpha=(i+1)/all.length*(i+1===all.length?1:.5);
         g.beginPath();g.arc(X(x),Y(value(a.ghost,x))-7,i+1===all.length?7:3,0,7);g.fill();});
-      g.globalAlpha=1;g.fillText(a.names[n],30,24+20*n);});
+      g.globalAlpha=1;g.fillText(a.names[n],.45*w,24+20*n);});
     f.say.textContent=m.label;slider.value=k;
   }
   setInterval(()=>{if(playing){k=(k+1)%a.frames.length;draw();}},120);
@@ -250,7 +269,7 @@ function animation(id,a){
 )JS";
   }
 
-  std::string title_, command_, body_, calls_;
+  std::string title_, command_, lead_, body_, calls_;
   std::size_t figures_ = 0;
 };
 

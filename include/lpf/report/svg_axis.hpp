@@ -23,12 +23,22 @@ struct AxisOptions {
   Scale scale = Scale::linear;
   double min = std::numeric_limits<double>::quiet_NaN();
   double max = std::numeric_limits<double>::quiet_NaN();
+  /// Of a linear y in a line chart: where the first third of the x axis reaches far above the rest, the axis ends above
+  /// the rest, and the chart says how far the start reaches.
+  bool fit_end = false;
 };
 
 namespace detail {
 
 inline bool usable(double value, Scale scale) {
   return std::abs(value) < 1e200 && (scale == Scale::linear || value > 1e-200);
+}
+
+/// The lower end of a band or error bar. On a log axis it is no further below the value, by a factor, than the upper end
+/// is above: a value minus its deviation may be 0 or less there.
+inline double lower_end(double value, double low, double high, Scale scale) {
+  const bool bounded = scale == Scale::log && usable(value, scale) && usable(high, scale);
+  return bounded ? std::max(low, value * (value / high)) : low;
 }
 
 /// Smallest and largest plottable value.

@@ -84,6 +84,14 @@ constexpr Color palette[] = {{"#1c56be", "#7698ea"}, {"#da7a0b", "#eaa536"}, {"#
 constexpr Color ink{"#1d242b", "#e8ecf0"}, soft{"#56616c", "#a5b0bb"}, rule{"#dde2e7", "#313a43"},
     paper{"#ffffff", "#14191e"};
 constexpr int palette_size = static_cast<int>(std::size(palette));
+/// Dashes of lines, for a colour's first, second … series.
+constexpr std::string_view patterns[] = {"",    "6 4",      "1 5", "10 4 1 4",    "16 5", "10 4 1 4 1 4",
+                                         "3 5", "16 4 5 4", "1 9", "10 4 5 4 5 4"};
+/// The number of a colour of the palette with a pattern: colours beyond the palette are its own, again, with dashes.
+constexpr int patterned(int color, int pattern) { return color + palette_size * pattern; }
+constexpr std::string_view dashes_of(int color) {
+  return patterns[static_cast<std::size_t>(color / palette_size) % std::size(patterns)];
+}
 
 inline std::string variables(bool dark) {
   std::string out;
@@ -147,13 +155,17 @@ class Canvas {
     top = 16;
     if (!options.title.empty()) {
       open("ink", ink);
-      text(6, 24, options.title, "font-size=\"16\" font-weight=\"600\"");
+      top = 22;
+      const auto columns = static_cast<std::size_t>((options.width - 12) / 9.6);
+      for (const std::string& line : wrapped_text(options.title, columns)) {
+        text(6, top + 2, line, "font-size=\"16\" font-weight=\"600\"");
+        top += 20;
+      }
       close();
-      top = 42;
     }
     draw_legend(legend, mark);
     const double below = options.x.title.empty() ? 34 : 54;
-    bottom = std::max(options.height - below, top + 60);
+    bottom = std::max(options.height - below, top + .5 * options.height);  // taller, where the legend is long
     height_ = bottom + below;
   }
 
@@ -199,6 +211,12 @@ class Canvas {
       path = concat("M", at(0, -1.25), "L", at(1.25, 0), "L", at(0, 1.25), "L", at(-1.25, 0), "z");
     if (shape % 4 == 3) path = concat("M", at(0, -1.2), "L", at(1.15, .8), "L", at(-1.15, .8), "z");
     raw(concat("<path d=\"", path, "\" fill=\"currentColor\" ", attributes, ">", title(tooltip), "</path>"));
+  }
+  /// The pattern of lines of a colour, round at the ends.
+  static std::string dash_attribute(int color) {
+    const std::string_view dashes = dashes_of(color);
+    return dashes.empty() ? " stroke-linecap=\"round\""
+                          : concat(" stroke-dasharray=\"", dashes, "\" stroke-linecap=\"round\"");
   }
   static std::string title(std::string_view words) {
     return words.empty() ? "" : concat("<title>", escape(words), "</title>");
@@ -265,17 +283,19 @@ class Canvas {
     for (const auto& entry : entries) {
       if (entry.name.empty()) continue;
       names_ += (names_.empty() ? "" : ", ") + entry.name;
-      const double width = 28 + text_width(entry.name) + 18;
+      const double before = mark == Mark::line && entry.color >= palette_size ? 41 : 27;
+      const double width = before + text_width(entry.name) + 19;
       if (any && x + width > right) x = left, top += 20;
       any = true;
       open(entry.color);
-      const std::string dash = entry.color >= palette_size ? "stroke-dasharray=\"6 4\" " : "";
-      if (mark == Mark::line) line(x, top + 5, x + 20, top + 5, dash + "stroke-width=\"2.5\"");
+      const double sample = entry.color < palette_size ? 20 : 34;  // long enough to show the pattern
+      if (mark == Mark::line)
+        line(x, top + 5, x + sample, top + 5, concat(dash_attribute(entry.color), " stroke-width=\"2.5\""));
       if (mark == Mark::dot) dot(x + 12, top + 5, 5, entry.color, "");
       if (mark == Mark::bar) rect(x + 6, top - 1, 12, 12, "fill=\"currentColor\" rx=\"2\"");
       close();
       open("ink", ink);
-      text(x + 27, top + 9.5, entry.name, "");
+      text(x + before, top + 9.5, entry.name, "");
       close();
       x += width;
     }

@@ -87,7 +87,7 @@ class CategoryChart {
                         " errors and ", g.points.size(), " lists of points for ", n,
                         " categories: give one each (errors and points may be empty)");
       for (std::size_t i = 0; i < n; ++i) {
-        for (const double sign : {-1., 0., 1.}) out.add(g.value[i] + sign * error(g, i));
+        for (const double end : {low_end(g, i), g.value[i], g.value[i] + error(g, i)}) out.add(end);
         if (!g.points.empty() && !bars_) out.add(g.points[i]);
       }
     }
@@ -103,6 +103,9 @@ class CategoryChart {
   bool good(double value) const { return usable(value, options_.y.scale); }
   static double error(const Group& g, std::size_t i) {
     return i < g.error.size() && std::isfinite(g.error[i]) ? std::abs(g.error[i]) : 0;
+  }
+  double low_end(const Group& g, std::size_t i) const {
+    return lower_end(g.value[i], g.value[i] - error(g, i), g.value[i] + error(g, i), options_.y.scale);
   }
   double middle(std::size_t category) const {
     return canvas_.left + slot_ * (static_cast<double>(category) + .5);
@@ -168,7 +171,7 @@ class CategoryChart {
     const auto stroke = [&](std::string_view attributes) {
       for (std::size_t i = 0; i < categories_.size(); ++i) {
         if (!good(g.value[i]) || error(g, i) == 0) continue;
-        const double low = canvas_.y(g.value[i] - error(g, i)), high = canvas_.y(g.value[i] + error(g, i));
+        const double low = canvas_.y(low_end(g, i)), high = canvas_.y(g.value[i] + error(g, i));
         canvas_.line(x(i, k), low, x(i, k), high, attributes);
         for (const double end : {low, high}) canvas_.line(x(i, k) - 5, end, x(i, k) + 5, end, attributes);
       }

@@ -14,6 +14,7 @@
 #include "lpf/core/error.hpp"
 #include "lpf/report/svg_axis.hpp"
 #include "lpf/report/svg_canvas.hpp"
+#include "lpf/report/svg_labels.hpp"
 #include "lpf/report/table.hpp"
 
 namespace lpf::plot {
@@ -25,7 +26,8 @@ struct Series {
   std::vector<double> y = {};     ///< as many as x
   std::vector<double> low = {};   ///< lower end of the band or error bar: empty, or as many as y
   std::vector<double> high = {};  ///< upper end
-  int color = -1;                 ///< index in the palette; -1: the series' index in the chart
+  int color =
+      -1;  ///< index in the palette, and beyond it its colours with dashes; -1: the series' index in the chart
 };
 
 /// Mean ± sample standard deviation over runs, as a curve with its band: runs[r][i] belongs to x[i].
@@ -47,11 +49,6 @@ inline Series mean_band(std::string name, std::vector<double> x, std::span<const
 }
 
 namespace detail {
-
-struct Point {
-  double x, y;
-};
-using Run = std::vector<Point>;
 
 /// Keeps the first, lowest, highest and last of the points in one pixel column: the same picture, with a size
 /// that does not grow with the points.
@@ -87,7 +84,7 @@ class XYChart {
         lines_(mark == Mark::line),
         legend_(legend_of(all)),
         x_(extent(false), options.x, static_cast<int>(options.width / 90), lines_ ? 0 : .04),
-        y_(extent(true), options.y, static_cast<int>(options.height / 60), .05),
+        y_(extent(true), y_options(), static_cast<int>(options.height / 60), .05),
         canvas_(options, legend_, mark, y_) {}
 
   Svg draw() {
@@ -99,10 +96,34 @@ class XYChart {
     for (std::size_t k = 0; k < all_.size(); ++k) draw_dots(all_[k], legend_[k].color);
     canvas_.close_clip();
     if (lines_) name_coinciding();
+    if (start_ > y_.high) name_start();
     return canvas_.finish();
   }
 
  private:
+  /// Limits of the y axis: with fit_end, those of the last two thirds of the x axis where the first reaches far above.
+  AxisOptions y_options() {
+    AxisOptions out = options_.y;
+    if (!out.fit_end || !lines_ || out.scale == Scale::log || !std::isnan(out.max)) return out;
+    const Extent x = extent(false);
+    double end = 0;
+    for (const Series& s : all_)
+      for (std::size_t i = 0; i < s.x.size(); ++i) {
+        if (!good(s, i)) continue;
+        const double high = s.high.empty() || !std::isfinite(s.high[i]) ? s.y[i] : s.high[i];
+        start_ = std::max(start_, s.y[i]);
+        if (s.x[i] >= x.low + (x.high - x.low) / 3) end = std::max(end, high);
+      }
+    if (end > 0 && start_ > 2.5 * end) out.max = 1.35 * end;
+    return out;
+  }
+  void name_start() {
+    canvas_.open("soft", soft, "font-size=\"11.5\" text-anchor=\"end\"");
+    canvas_.text(canvas_.right, canvas_.top + 12,
+                 concat("↑ above the picture: the start, up to ", with_minus(format_general(start_, 3))), "");
+    canvas_.close();
+  }
+
   /// The lines that coincide with line k, itself among them: at nine of ten points less than their width apart.
   std::vector<std::size_t> coinciding(std::size_t k) const {
     const auto coincide = [this](const Series& a, const Series& b) {
@@ -117,39 +138,48 @@ class XYChart {
     };
     std::vector<std::size_t> out;
     for (std::size_t j = 0; j < all_.size(); ++j)
-      if (j == k ||
-          (legend_[j].color < palette_size && legend_[k].color < palette_size && coincide(all_[j], all_[k])))
-        out.push_back(j);
+      if (j == k || coincide(all_[j], all_[k])) out.push_back(j);
     return out;
   }
+  /// Solid lines that coincide take turns; dashed ones lie over them.
   std::string dashes(std::size_t k) const {
-    const std::vector<std::size_t> together = coinciding(k);
-    if (together.size() == 1)
-      return legend_[k].color >= palette_size ? " stroke-dasharray=\"6 4\" stroke-linecap=\"round\""
-                                              : " stroke-linecap=\"round\"";
+    std::vector<std::size_t> together = coinciding(k);
+    std::erase_if(together, [this](std::size_t j) { return legend_[j].color >= palette_size; });
+    if (together.size() < 2 || legend_[k].color >= palette_size)
+      return Canvas::dash_attribute(legend_[k].color);
     const auto rank = static_cast<double>(std::find(together.begin(), together.end(), k) - together.begin());
     const auto n = static_cast<double>(together.size());
     return concat(" stroke-dasharray=\"9 ", px(9 * (n - 1)), "\" stroke-dashoffset=\"", px(-9 * rank), "\"");
   }
+  /// The points of a series in the picture, a few pixels apart.
+  Run points(const Series& s) const {
+    Run out;
+    for (std::size_t i = 0; i < s.x.size(); ++i)
+      if (good(s, i)) out.push_back(at(s.x[i], s.y[i]));
+    return densified(out, 5);
+  }
   /// The names of lines that coincide, beside them.
   void name_coinciding() {
-    canvas_.open("ink", ink, "font-size=\"11.5\"");
+    std::vector<Run> all;
+    std::vector<Label> placed;
     for (std::size_t k = 0; k < all_.size(); ++k) {
       const std::vector<std::size_t> together = coinciding(k);
       if (together.size() == 1 || together.front() != k) continue;
-      std::string names;
-      for (const std::size_t j : together) names += (names.empty() ? "" : " = ") + all_[j].name;
-      const std::size_t i = all_[k].x.size() / 2;
-      if (!good(all_[k], i)) continue;
-      const Point p = at(all_[k].x[i], all_[k].y[i]);
-      const std::size_t before = i > 0 ? i - 1 : i;
-      const bool falls =
-          good(all_[k], before) && all_[k].y[before] > all_[k].y[i];  // the free side is then the right one
-      const double width = text_width(names, 11.5), room = canvas_.right - canvas_.left;
-      const double x = falls ? std::min(p.x + 8, canvas_.right - std::min(width, room))
-                             : std::max(p.x - 8, canvas_.left + std::min(width, room));
-      canvas_.text(x, std::max(p.y - 8, canvas_.top + 10), names, falls ? "" : "text-anchor=\"end\"");
+      if (all.empty())
+        for (const Series& s : all_) all.push_back(points(s));
+      std::vector<std::string> names;
+      for (const std::size_t j : together) names.push_back(all_[j].name);
+      Label label = equal_names(names, .45 * (canvas_.right - canvas_.left));
+      place_label(label, all[k], all, placed, canvas_);
+      placed.push_back(label);
     }
+    canvas_.open("ink", ink,
+                 concat("font-size=\"", Label::size,
+                        "\" style=\"paint-order:stroke;stroke:var(--lpf-paper);stroke-width:3px\""));
+    for (const Label& label : placed)
+      for (std::size_t i = 0; i < label.lines.size(); ++i)
+        canvas_.text(label.left, label.top + Label::line_height * static_cast<double>(i) + 10.5,
+                     label.lines[i], "");
     canvas_.close();
   }
 
@@ -173,11 +203,8 @@ class XYChart {
         "series '", s.name, "' has ", s.x.size(), " x, ", s.y.size(), " y, ", s.low.size(), " low and ",
         s.high.size(), " high values: give each as many (low and high may be empty)");
   }
-  /// The lower end of a band or error bar; on a log axis no further below y, by a factor, than the upper end is above.
   double low_end(const Series& s, std::size_t i) const {
-    const bool bounded =
-        options_.y.scale == Scale::log && usable(s.y[i], Scale::log) && usable(s.high[i], Scale::log);
-    return bounded ? std::max(s.low[i], s.y[i] * (s.y[i] / s.high[i])) : s.low[i];
+    return lower_end(s.y[i], s.low[i], s.high[i], options_.y.scale);
   }
   bool good(const Series& s, std::size_t i) const {
     return usable(s.x[i], options_.x.scale) && usable(s.y[i], options_.y.scale);
@@ -210,7 +237,10 @@ class XYChart {
         high.push_back(at(s.x[i], s.high[i]));
       }
       if (here || low.empty()) continue;
-      canvas_.raw(concat("<path d=\"", path(thinned(high)), path(thinned(low), true, 'L'), "z\"/>"));
+      if (low.size() == 1)  // an error bar
+        canvas_.line(low[0].x, low[0].y, high[0].x, high[0].y, "stroke-opacity=\"1\" stroke-width=\"1.5\"");
+      else
+        canvas_.raw(concat("<path d=\"", path(thinned(high)), path(thinned(low), true, 'L'), "z\"/>"));
       low.clear(), high.clear();
     }
     canvas_.close();
@@ -245,7 +275,7 @@ class XYChart {
                  format_general(s.x[i]), ": ", format_general(s.y[i]));
       if (!s.low.empty() && std::isfinite(s.low[i]) && usable(s.high[i], options_.y.scale)) {
         words += concat(" (", format_general(s.low[i]), " to ", format_general(s.high[i]), ")");
-        if (!lines_) canvas_.line(p.x, canvas_.y(s.low[i]), p.x, canvas_.y(s.high[i]));
+        if (!lines_) canvas_.line(p.x, canvas_.y(low_end(s, i)), p.x, canvas_.y(s.high[i]));
       }
       canvas_.dot(p.x, p.y, lines_ ? 7 : 4, lines_ ? 0 : color, "class=\"lpf-hit\"", words);
     }
@@ -255,6 +285,7 @@ class XYChart {
   std::span<const Series> all_;
   const ChartOptions& options_;
   bool lines_;
+  double start_ = 0;  // with fit_end, the highest value
   std::vector<LegendEntry> legend_;
   Axis x_, y_;
   Canvas canvas_;
