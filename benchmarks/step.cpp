@@ -281,7 +281,7 @@ std::vector<Result> measure(const Options& o, const std::string& net, Peer* peer
       if (ms < 0) continue;  // not supported
       ms = step_ms(*peer, job, 1);
     }
-    steps.push_back(std::clamp(static_cast<int>(10 / ms), 1, 200));
+    steps.push_back(std::clamp(lpf::detail::saturated<int>(10 / ms), 1, 200));
     results.push_back(std::move(r));
     trainings.push_back(std::move(training));
   }
