@@ -175,6 +175,9 @@ int main(int argc, char** argv) {
     for (const char* flag : {"--gamma", "--alpha", "-M", "--estimator"})
       refuse_unused(flag, o.tune || runs("lpf-sgd"), "--optimizer does not name lpf-sgd");
     refuse_unused("--rho", runs("sam"), "--optimizer does not name sam");
+    program::usage([&] {
+      LowPassFilter({.M = o.M, .gamma = o.gamma, .alpha = 1, .estimator = estimator_named(o.estimator)});
+    });
     o.tune ? tune(o) : compare(o, command);
   });
 }

@@ -21,6 +21,7 @@
 #include <lpf/report/svg.hpp>
 #include <lpf/sharpness/compare.hpp>
 #include <lpf/train/weights.hpp>
+#include <memory>
 
 #include "program.hpp"
 
@@ -83,9 +84,14 @@ struct Loaded {
   }
 };
 
+// ValueError if the network does not take such samples.
+std::unique_ptr<Loaded> network_for(const Options& o, const TensorDataset& data) {
+  try {
+    return std::make_unique<Loaded>(o, data);
+  } catch (const ShapeError& e) { throw program::UsageError(e.what()); }
+}
+
 void train_digits(const Options& o, const TensorDataset& data) {
-  check(models::info(o.network).input == Shape{8, 8, 1} && o.data == "digits", "sharpness",
-        "--train trains digits-mlp on digits only");
   const auto folder = std::filesystem::path(o.file).parent_path();
   if (!folder.empty()) create_directories(folder.string());
   program::check_writable(o.file, "sharpness");
@@ -124,7 +130,7 @@ sharpness::MeasureOptions measure_options(const Options& o, const TensorDataset&
     initial.load(o.initial, o.prefix);
     out.pac_bayes.initial = initial.params.theta();
   }
-  sharpness::checked_measures(out);
+  program::usage([&] { sharpness::checked_measures(out); });
   return out;
 }
 
@@ -251,16 +257,20 @@ void warn_if_not_converged(const std::string& file, const sharpness::Report& rep
 
 // Everything that can be refused is refused before the first measure.
 void run(const Options& o, const std::string& command) {
-  check(o.compare.empty() || o.relative_error == 0, "sharpness",
-        "--compare pairs draw by draw: give --draws and not --relative-error");
+  program::usage([&] {
+    check(o.compare.empty() || o.relative_error == 0, "sharpness",
+          "--compare pairs draw by draw: give --draws and not --relative-error");
+    check(!o.train || (models::info(o.network).input == Shape{8, 8, 1} && o.data == "digits"), "sharpness",
+          "--train trains digits-mlp on digits only");
+  });
   program::check_writable(o.json, "sharpness");
   program::check_writable(o.plot, "sharpness");
-  const TensorDataset data = load_data(o);
+  const TensorDataset data = program::usage([&] { return load_data(o); });
+  const auto [a, b] = program::usage([&] { return std::pair(network_for(o, data), network_for(o, data)); });
   sharpness::MeasureOptions options = measure_options(o, data);
-  const Loaded a(o, data), b(o, data);
-  if (!o.compare.empty()) b.load(o.compare, o.prefix);
+  if (!o.compare.empty()) b->load(o.compare, o.prefix);
   if (o.train) train_digits(o, data);
-  a.load(o.file, o.prefix);
+  a->load(o.file, o.prefix);
   std::printf("%s: network %s on %lld samples of %s\n", o.file.c_str(), o.network.c_str(),
               static_cast<long long>(data.size()), o.data.c_str());
   program::check_output("sharpness");
@@ -273,14 +283,14 @@ void run(const Options& o, const std::string& command) {
     };
     return sharpness::measure(m.net, m.params, data, options);
   };
-  const sharpness::Report report = measure(a);
+  const sharpness::Report report = measure(*a);
   warn_if_not_converged(o.file, report);
   print(report);
   if (!o.json.empty()) write_json(o.json, o, report);
   if (!o.plot.empty()) write_plot(o.plot, o, report, command);
   if (o.compare.empty()) return;
 
-  const sharpness::Report other = measure(b);
+  const sharpness::Report other = measure(*b);
   warn_if_not_converged(o.compare, other);
   TextTable table({"measure", o.file, o.compare, "difference ± paired error", "error of data"});
   for (const auto& d : sharpness::compare(report, other))
