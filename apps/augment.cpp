@@ -82,10 +82,10 @@ void place_picture(const Tensor& sheet, const float* x, const Tensor& images, co
 }
 
 void draw(const Options& o) {
+  const TensorDataset data = pictures(o);
   const auto folder = std::filesystem::path(o.out).parent_path();
   if (!folder.empty()) create_directories(folder.string());
   program::check_writable(o.out, "augment");
-  const TensorDataset data = pictures(o);
   const std::int64_t n = std::min(o.columns, data.size());
   const auto order = permutation(data.size(), {.seed = o.seed, .purpose = Purpose::user});
   const std::span samples(order.data(), static_cast<std::size_t>(n));

@@ -184,6 +184,11 @@ int main(int argc, char** argv) {
     for (const char* flag : {"--gamma", "--alpha", "-M", "--estimator"})
       refuse_unused(flag, o.tune || runs("lpf-sgd"), "--optimizer does not name lpf-sgd");
     refuse_unused("--rho", runs("sam"), "--optimizer does not name sam");
+    refuse_unused("--deadline", distributed::launched().ranks > 0,
+                  "it is for processes that mpirun has started");
+    program::usage([&] {
+      LowPassFilter({.M = o.M, .gamma = o.gamma, .alpha = 1, .estimator = estimator_named(o.estimator)});
+    });
     const auto world = distributed::init({.deadline = o.deadline});
     return distributed::guarded(*world, "digits", [&] {
       distributed::check_same(*world, "digits", "a command line", distributed::Hash().add(command).value());

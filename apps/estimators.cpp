@@ -152,6 +152,10 @@ int main(int argc, char** argv) {
   app.add_option("--threads", o.threads, "processor threads; 0: all")->check(CLI::Range(0, 1024));
   return program::run(app, "estimators", argc, argv, [&](const std::string&) {
     set_num_threads(o.threads);
+    program::usage([&] {
+      check(o.batch % 2 == 0, "estimators",
+            "--batch must be even, since replicas of one sample come in pairs, got ", o.batch);
+    });
     for (const std::string& net : o.nets) study(o, net);
   });
 }

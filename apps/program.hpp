@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <exception>
@@ -24,6 +25,19 @@
 #include "text.hpp"
 
 namespace program {
+
+/// A command line that is refused: exit code 2.
+class UsageError : public lpf::ValueError {
+  using ValueError::ValueError;
+};
+
+/// f(), which checks the command line and writes nothing that stays: a ValueError of it is one of the command line.
+template <class F>
+decltype(auto) usage(F f) {
+  try {
+    return f();
+  } catch (const lpf::ValueError& e) { throw UsageError(e.what()); }
+}
 
 /// Opens the standard streams that the caller has closed: the next file opened would take their number, and what is
 /// printed would be written to it. Reading and writing fail on them, messages to stderr are lost.
@@ -134,6 +148,18 @@ inline void refuse_extras(const CLI::App& app, const char* name) {
   }
 }
 
+/// ValueError for NaN and infinities, which CLI11 takes for numbers within any range.
+inline void refuse_infinite(const CLI::App& app, const char* name) {
+  for (const CLI::Option* o : app.get_options()) {
+    if (!o->get_type_name().starts_with("FLOAT")) continue;
+    for (std::string text : o->results()) {
+      std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+      lpf::check(text.find("nan") == text.npos && text.find("inf") == text.npos, name, o->get_name(),
+                 " needs a finite number, got '", text, "'");
+    }
+  }
+}
+
 /// Parses the arguments. Returns an exit code if the program ends here: 0 after --help, 2 after a command line that
 /// is refused, with "NAME: message" on stderr.
 inline std::optional<int> parse(CLI::App& app, const char* name, int argc, char** argv) {
@@ -142,6 +168,7 @@ inline std::optional<int> parse(CLI::App& app, const char* name, int argc, char*
   try {
     app.parse(argc, argv);
     refuse_extras(app, name);
+    refuse_infinite(app, name);
     return {};
   } catch (const CLI::Success& e) {
     app.exit(e);  // prints the help
@@ -153,10 +180,19 @@ inline std::optional<int> parse(CLI::App& app, const char* name, int argc, char*
   return 2;
 }
 
-/// ValueError if a flag was given and has no effect, `used` being false: "--gamma has no effect: …".
+/// UsageError if a flag was given and has no effect, `used` being false: "--gamma has no effect: …".
 inline void refuse_unused(const CLI::App& app, const char* name, const std::string& flag, bool used,
                           const std::string& reason) {
-  lpf::check(used || app.count(flag) == 0, name, flag, " has no effect: ", reason);
+  lpf::check<UsageError>(used || app.count(flag) == 0, name, flag, " has no effect: ", reason);
+}
+
+/// UsageError if another flag than these was given.
+inline void refuse_others(const CLI::App& app, const char* name, const std::vector<std::string>& used,
+                          const std::string& reason) {
+  for (const CLI::Option* o : app.get_options()) {
+    const bool known = std::find(used.begin(), used.end(), o->get_name()) != used.end();
+    lpf::check<UsageError>(o->count() == 0 || known, name, o->get_name(), " has no effect: ", reason);
+  }
 }
 
 /// Parses the arguments and calls work(command), which returns nothing or an exit code; `command` is the command
@@ -176,6 +212,9 @@ int run(CLI::App& app, const char* name, int argc, char** argv, Work work) {
       code = work(command);
     check_output(name);
     return code;
+  } catch (const UsageError& e) {
+    std::fprintf(stderr, "%s: %s\n", name, e.what());
+    return 2;
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "%s: out of memory\n", name);
   } catch (const std::exception& e) { std::fprintf(stderr, "%s: %s\n", name, e.what()); }

@@ -26,6 +26,7 @@
 #include <lpf/report/svg.hpp>
 #include <lpf/sharpness/compare.hpp>
 #include <lpf/train/weights.hpp>
+#include <memory>
 
 #include "program.hpp"
 
@@ -88,9 +89,14 @@ struct Loaded {
   }
 };
 
+// ValueError if the network does not take such samples.
+std::unique_ptr<Loaded> network_for(const Options& o, const TensorDataset& data) {
+  try {
+    return std::make_unique<Loaded>(o, data);
+  } catch (const ShapeError& e) { throw program::UsageError(e.what()); }
+}
+
 void train_digits(const Options& o, const TensorDataset& data) {
-  check(models::info(o.network).input == Shape{8, 8, 1} && o.data == "digits", "sharpness",
-        "--train trains digits-mlp on digits only");
   const auto folder = std::filesystem::path(o.file).parent_path();
   if (!folder.empty()) create_directories(folder.string());
   program::check_writable(o.file, "sharpness");
@@ -129,7 +135,7 @@ sharpness::MeasureOptions measure_options(const Options& o, const TensorDataset&
     initial.load(o.initial, o.prefix);
     out.pac_bayes.initial = initial.params.theta();
   }
-  sharpness::checked_measures(out);
+  program::usage([&] { sharpness::checked_measures(out); });
   return out;
 }
 
@@ -312,21 +318,26 @@ void check_agreement(distributed::Communicator& world, const std::string& comman
 void run(distributed::Communicator& world, Options o, const std::string& command) {
   const bool leads = world.rank() == 0;
   if (!leads) o.json.clear(), o.plot.clear();
-  check(o.compare.empty() || o.relative_error == 0, "sharpness",
-        "--compare pairs draw by draw: give --draws and not --relative-error");
+  program::usage([&] {
+    check(o.compare.empty() || o.relative_error == 0, "sharpness",
+          "--compare pairs draw by draw: give --draws and not --relative-error");
+    check(!o.train || (models::info(o.network).input == Shape{8, 8, 1} && o.data == "digits"), "sharpness",
+          "--train trains digits-mlp on digits only");
+  });
   program::check_writable(o.json, "sharpness");
   program::check_writable(o.plot, "sharpness");
-  const TensorDataset data = load_data(o);
+  const TensorDataset data = program::usage([&] { return load_data(o); });
+  const auto [a, b] = program::usage([&] { return std::pair(network_for(o, data), network_for(o, data)); });
   sharpness::MeasureOptions options = measure_options(o, data);
-  const Loaded a(o, data), b(o, data);
-  if (!o.compare.empty()) b.load(o.compare, o.prefix);
+  if (!o.compare.empty()) b->load(o.compare, o.prefix);
   if (o.train && leads) train_digits(o, data);
   world.barrier();
-  a.load(o.file, o.prefix);
-  check_agreement(world, command, data, {&a, &b});
+  a->load(o.file, o.prefix);
+  check_agreement(world, command, data, {a.get(), b.get()});
   options.ranks = distributed::ranks_of(world);
   if (leads)
-    program::print(concat(o.file, ": network ", o.network, " on ", data.size(), " samples of ", o.data, "\n"));
+    program::print(
+        concat(o.file, ": network ", o.network, " on ", data.size(), " samples of ", o.data, "\n"));
   if (leads && world.size() > 1)
     std::fprintf(stderr, "sharpness: %d processes (%s), threads each: %d\n", world.size(),
                  world.name().c_str(), num_threads());
@@ -344,14 +355,14 @@ void run(distributed::Communicator& world, Options o, const std::string& command
     };
     return sharpness::measure(m.net, m.params, data, options);
   };
-  const sharpness::Report report = measure(a);
+  const sharpness::Report report = measure(*a);
   if (leads) warn_if_not_converged(o.file, report);
   if (leads) print(report);
   if (!o.json.empty()) write_json(o.json, o, report);
   if (!o.plot.empty()) write_plot(o.plot, o, report, command);
   if (o.compare.empty()) return;
 
-  const sharpness::Report other = measure(b);
+  const sharpness::Report other = measure(*b);
   if (!leads) return;
   warn_if_not_converged(o.compare, other);
   TextTable table({"measure", o.file, o.compare, "difference ± paired error", "error of data"});
@@ -421,6 +432,8 @@ int main(int argc, char** argv) {
     refuse_unused("--seed", o.samples > 0 || o.train, "it chooses --samples and the weights of --train");
     refuse_unused("--initial", measures("pac_bayes"), "--measures does not name pac_bayes");
     refuse_unused("--blocks", measures("low_pass"), "--measures does not name low_pass");
+    refuse_unused("--deadline", distributed::launched().ranks > 0,
+                  "it is for processes that mpirun has started");
     const auto world = distributed::init({.deadline = o.deadline});
     return distributed::guarded(*world, "sharpness", [&] {
       run(*world, o, command);

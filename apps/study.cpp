@@ -57,7 +57,18 @@ void describe(const study::Plan& plan, const study::Shard& shard) {
               (plan.size() + shard.count - 1 - shard.index) / shard.count);
 }
 
-void run(const Options& o, const std::string& command) {
+struct Task {
+  study::Plan plan;
+  study::Shard shard;
+};
+
+// What the command line asks for, checked.
+Task task_of(const CLI::App& app, const Options& o) {
+  for (const char* flag : {"--shard", "--limit", "--threads"})
+    program::refuse_unused(app, "study", flag, !o.merge_only, "--merge-only trains nothing");
+  for (const char* flag :
+       {"--out", "--limit", "--merge", "--resamples", "--gate", "--merge-only", "--threads"})
+    program::refuse_unused(app, "study", flag, !o.dry_run, "--dry-run trains nothing and writes nothing");
   const study::Plan& own = study::plan_of(o.study, o.grid);
   study::Variation variation = o.variation;
   if (variation.data.empty() && own.small() && !o.data.empty()) variation.data = "cifar10";
@@ -68,6 +79,14 @@ void run(const Options& o, const std::string& command) {
   const study::Shard shard = study::shard_of(!o.shard.empty() ? o.shard
                                              : job.ranks > 0  ? concat(job.rank, "/", job.ranks)
                                                               : "0/1");
+  try {
+    (void)study::network(plan, ParameterStore(), plan.settings(0));
+  } catch (const ShapeError& e) { throw program::UsageError(e.what()); }  // it does not take such samples
+  return {plan, shard};
+}
+
+void run(const Task& task, const Options& o, const std::string& command) {
+  const auto& [plan, shard] = task;
   describe(plan, shard);
   if (o.dry_run) return;
   program::check_output("study");
@@ -118,10 +137,6 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0, 1024));
   return program::run(app, "study", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
-    for (const char* flag : {"--shard", "--limit"})
-      program::refuse_unused(app, "study", flag, !o.merge_only, "--merge-only trains nothing");
-    for (const char* flag : {"--out", "--limit", "--merge", "--resamples", "--gate", "--merge-only"})
-      program::refuse_unused(app, "study", flag, !o.dry_run, "--dry-run trains nothing and writes nothing");
-    run(o, command);
+    run(program::usage([&] { return task_of(app, o); }), o, command);
   });
 }

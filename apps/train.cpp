@@ -20,6 +20,7 @@
 #include <lpf/experiment/paper_result.hpp>
 #include <lpf/train/signals.hpp>
 #include <map>
+#include <optional>
 
 #include "program.hpp"
 
@@ -155,18 +156,24 @@ void print_dry_run(const Settings& s) {
     std::printf("Extrapolated from steps of %lld images.\n", static_cast<long long>(e.measured_batch));
 }
 
+experiment::Outcome outcome_of(const Settings& s, const experiment::RunOptions& options) {
+  try {
+    return experiment::run(s, options);
+  } catch (const experiment::SettingsError& e) { throw program::UsageError(e.what()); }
+}
+
 int train(distributed::Communicator& world, const Options& o, const Settings& s, const std::string& command) {
   const StopSignals stop;
   const bool leads = world.rank() == 0;
   if (leads)
     program::print(concat(experiment::title_of(s), ", ", s.epochs, " epochs; results in ", o.out, "\n"));
   program::check_output("train");
-  const auto outcome = experiment::run(s, {.out = o.out,
-                                           .resume = o.resume,
-                                           .command = command,
-                                           .graphs = o.graphs,
-                                           .stop = [&] { return stop.received() != 0; },
-                                           .world = &world});
+  const auto outcome = outcome_of(s, {.out = o.out,
+                                      .resume = o.resume,
+                                      .command = command,
+                                      .graphs = o.graphs,
+                                      .stop = [&] { return stop.received() != 0; },
+                                      .world = &world});
   if (!leads) return outcome.finished ? 0 : 1;
   if (!outcome.finished) {
     std::fprintf(
@@ -183,9 +190,29 @@ int train(distributed::Communicator& world, const Options& o, const Settings& s,
   return 0;
 }
 
-int work(distributed::Communicator& world, Options o, const Given& given, const std::string& command) {
-  const bool lists = o.recipes || o.optimizers || o.models || o.dry_run;
-  if (lists && world.rank() > 0) return 0;
+// The settings of a run or a dry run, checked; none where lists are printed.
+std::optional<Settings> checked(const CLI::App& app, const Options& o, const Given& given) {
+  for (const char* list : {"--recipes", "--optimizers", "--models"})
+    if (app.count(list) > 0) {
+      program::refuse_others(app, "train", {list}, concat(list, " prints a list and ends"));
+      return {};
+    }
+  program::refuse_unused(app, "train", "--deadline", distributed::launched().ranks > 0,
+                         "it is for processes that mpirun has started");
+  program::refuse_unused(app, "train", "--graphs", o.device == "cuda" && !o.dry_run,
+                         "steps of a run on a GPU are captured, others are not");
+  program::refuse_unused(app, "train", "--out", !o.dry_run || o.resume, "--dry-run writes nothing");
+  check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
+  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "train", "'", o.out,
+                 "' has no run to go on with (no config.json): check --out, or begin one without --resume");
+  const Settings s = settings_of(o, given);
+  experiment::validate(s);
+  return s;
+}
+
+int work(distributed::Communicator& world, Options o, const std::optional<Settings>& s,
+         const std::string& command) {
+  if ((!s || o.dry_run) && world.rank() > 0) return 0;
   if (o.recipes) return print_recipes(), 0;
   if (o.optimizers) return print_optimizers(), 0;
   if (o.models) return print_models(), 0;
@@ -194,13 +221,9 @@ int work(distributed::Communicator& world, Options o, const Given& given, const 
     distributed::use_gpus(world, o.deadline);
     set_default_device(Device::cuda());
   }
-  check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
-  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "train", "'", o.out,
-                 "' has no run to go on with (no config.json): check --out, or begin one without --resume");
-  const Settings s = settings_of(o, given);
-  if (o.out.empty()) o.out = concat("runs/", s.dataset, "-", s.model, "-", s.optimizer, "-seed", s.seed);
-  if (o.dry_run) return print_dry_run(s), 0;
-  return train(world, o, s, command);
+  if (o.out.empty()) o.out = concat("runs/", s->dataset, "-", s->model, "-", s->optimizer, "-seed", s->seed);
+  if (o.dry_run) return program::usage([&] { print_dry_run(*s); }), 0;
+  return train(world, o, *s, command);
 }
 
 }  // namespace
@@ -232,7 +255,8 @@ int main(int argc, char** argv) {
   app.add_flag("--resume", o.resume, "go on with the run in --out; with more --epochs, to those");
   app.add_flag("--dry-run", o.dry_run, "say what the run would take, and make none");
   return program::run(app, "train", argc, argv, [&](const std::string& command) {
+    const auto settings = program::usage([&] { return checked(app, o, given); });
     const auto world = distributed::init({.deadline = o.deadline});
-    return distributed::guarded(*world, "train", [&] { return work(*world, o, given, command); });
+    return distributed::guarded(*world, "train", [&] { return work(*world, o, settings, command); });
   });
 }

@@ -60,6 +60,64 @@ void add_settings(CLI::App& app, Given& given) {
   });
 }
 
+/// The words of a list with commas.
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0, end; at <= text.size(); at = end + 1) {
+    end = std::min(text.find(',', at), text.size());
+    out.push_back(text.substr(at, end - at));
+  }
+  return out;
+}
+
+/// ValueError for a flag that what is to be done does not use. The settings of a run are checked in settings_of().
+void check_flags(const CLI::App& app, const Options& o) {
+  const char* name = "translate";
+  program::refuse_unused(app, name, "--deadline", distributed::launched().ranks > 0,
+                         "it is for processes that mpirun has started");
+  const bool translates = app.count("--model") > 0, makes_pieces = app.count("--make-pieces") > 0,
+             compares = app.count("--compare") > 0;
+  if (translates) {
+    check(!o.model.empty(), name, "--model needs the folder of a run");
+    program::refuse_others(app, name,
+                           {"--model", "--beam", "--length-power", "--lines", "--threads", "--device"},
+                           "--model translates, with the settings of the run");
+    program::refuse_unused(app, name, "--length-power", o.beam != 1, "it is for --beam of 2 or more");
+    check(o.beam >= 1 && o.beam <= 10'000, name, "--beam must be from 1 to 10000, got ", o.beam);
+    check(o.length_power >= 0, name, "--length-power must not be negative, got ", o.length_power);
+    check(o.lines >= 1 && o.lines <= 1'000'000, name, "--lines must be from 1 to 1000000, got ", o.lines);
+    return;
+  }
+  for (const char* flag : {"--beam", "--length-power", "--lines"})
+    program::refuse_unused(app, name, flag, false, "it is for --model, which translates");
+  if (makes_pieces) {
+    check(!o.make_pieces.empty(), name, "--make-pieces needs the name of a file");
+    program::refuse_others(
+        app, name,
+        {"--make-pieces", "--recipe", "--data", "--from", "--to", "--train-files", "--validation-files",
+         "--train-pairs", "--validation-pairs", "--lower-case", "--vocabulary"},
+        "--make-pieces reads the training sentences alone");
+  }
+  for (const char* flag : {"--gammas", "--rhos", "--seeds", "--tune-epochs", "--records"})
+    program::refuse_unused(app, name, flag, compares, "it is for --compare");
+  program::refuse_unused(app, name, "--resume", !compares, "--compare goes on by itself");
+  program::refuse_unused(app, name, "--minutes", !o.dry_run, "--dry-run makes no run");
+  program::refuse_unused(app, name, "--out", !o.dry_run || o.resume, "--dry-run writes nothing");
+  check(!o.resume || !o.out.empty(), name, "--resume needs --out, the folder of the run to go on with");
+  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), name, "'", o.out,
+                 "' has no run to go on with (no config.json): check --out, or begin one without --resume");
+  if (!compares) return;
+  check(!o.compare.empty(), name, "--compare needs names of optimizers, with commas");
+  const auto optimizers = words_of(o.compare);
+  const auto has = [&](const char* radius) {
+    return std::any_of(optimizers.begin(), optimizers.end(), [&](const auto& optimizer) {
+      return translate::detail::radius_of(optimizer) == radius;
+    });
+  };
+  program::refuse_unused(app, name, "--gammas", has("gamma"), "--compare names no lpf-…");
+  program::refuse_unused(app, name, "--rhos", has("rho"), "--compare names no sam-…");
+}
+
 /// The settings of a run that goes on, or a recipe's, changed by those on the command line.
 Settings settings_of(const Options& o, const Given& given) {
   Settings s;
@@ -72,20 +130,20 @@ Settings settings_of(const Options& o, const Given& given) {
     s = translate::settings_for(o.recipe, data == given.end() ? "" : data->second);
   }
   for (const auto& [name, text] : given) translate::set(s, name, text);
-  const bool all = !o.compare.empty();  // a comparison has all optimizers
   for (const auto& [name, text] : given) {
-    const std::string reason = all ? "" : translate::unused(s, name);
+    const std::string reason = o.compare.empty()
+                                   ? translate::unused(s, name)
+                                   : translate::unused_in_comparison(s, words_of(o.compare), name);
     check(reason.empty(), "translate", "--", name, " ", text, " has no effect: ", reason);
   }
+  if (o.compare.empty()) translate::validate(s);  // of a comparison that is done for each optimizer
   return s;
 }
 
 std::vector<double> numbers_of(const char* flag, const std::string& text) {
   std::vector<double> out;
-  for (std::size_t at = 0, end; at <= text.size(); at = end + 1) {
-    end = std::min(text.find(',', at), text.size());
-    experiment::detail::parse_into("translate", out.emplace_back(), flag,
-                                   std::string_view(text).substr(at, end - at));
+  for (const std::string& word : words_of(text)) {
+    experiment::detail::parse_into("translate", out.emplace_back(), flag, word);
     check(std::isfinite(out.back()) && out.back() >= 0, "translate", "--", flag,
           " needs numbers that are not negative");
   }
@@ -111,13 +169,16 @@ std::function<bool()> stop_rule(const StopSignals& signals, double minutes) {
 int train(distributed::Communicator& world, const Options& o, const Settings& s, const std::string& command) {
   const StopSignals signals;
   const bool leads = world.rank() == 0;
+  const auto run = program::usage([&] {
+    return translate::prepare(s, {.out = o.out,
+                                  .resume = o.resume,
+                                  .command = command,
+                                  .stop = stop_rule(signals, o.minutes),
+                                  .world = &world});
+  });
   if (leads) program::print(concat(translate::title_of(s), "; results in ", o.out, "\n"));
   program::check_output("translate");
-  const auto done = translate::run(s, {.out = o.out,
-                                       .resume = o.resume,
-                                       .command = command,
-                                       .stop = stop_rule(signals, o.minutes),
-                                       .world = &world});
+  const auto done = (*run)();
   if (!leads) return 0;
   if (!done.finished)
     return stopped(concat("after ", done.updates, " updates").c_str(), o.out, signals.received(),
@@ -133,24 +194,30 @@ int train(distributed::Communicator& world, const Options& o, const Settings& s,
   return 0;
 }
 
-int compare(const Options& o, const Settings& s, const std::string& command) {
+translate::ComparisonOptions comparison_of(const CLI::App& app, const Options& o) {
   translate::ComparisonOptions c = o.comparison;
-  c.optimizers.clear();
-  for (std::size_t at = 0, end; at <= o.compare.size(); at = end + 1) {
-    end = std::min(o.compare.find(',', at), o.compare.size());
-    c.optimizers.push_back(o.compare.substr(at, end - at));
-  }
-  if (!o.gammas.empty()) c.gammas = numbers_of("gammas", o.gammas);
-  if (!o.rhos.empty()) c.rhos = numbers_of("rhos", o.rhos);
+  c.optimizers = words_of(o.compare);
+  if (app.count("--gammas") > 0) c.gammas = numbers_of("gammas", o.gammas);
+  if (app.count("--rhos") > 0) c.rhos = numbers_of("rhos", o.rhos);
+  return c;
+}
+
+int compare(const CLI::App& app, const Options& o, const Settings& s, const std::string& command) {
   const StopSignals signals;
-  translate::Comparison comparison(s, c, o.out, command, stop_rule(signals, o.minutes));
+  const auto c = program::usage([&] { return comparison_of(app, o); });
+  translate::Comparison comparison = program::usage(
+      [&] { return translate::Comparison(s, c, o.out, command, stop_rule(signals, o.minutes)); });
+  const bool chooses = !comparison.radius_jobs().empty();
+  program::refuse_unused(app, "translate", "--tune-epochs", chooses,
+                         "there is one radius each: none is chosen");
+  if (!o.dry_run) program::usage([&] { comparison.check_data(); });
   if (o.dry_run) {
     double total = 0;
     std::size_t runs = 0;
     const auto add = [&](std::vector<translate::Job> jobs) {
       std::erase_if(jobs, [&](const auto& j) { return comparison.is_made(j); });
       if (jobs.empty()) return;
-      const double one = translate::cost_of(jobs[0].settings).run_seconds;
+      const double one = program::usage([&] { return translate::cost_of(jobs[0].settings); }).run_seconds;
       total += one * static_cast<double>(jobs.size()), runs += jobs.size();
       program::print(
           concat(jobs.size(), " runs like ", jobs[0].name(), ": ", format_duration(one), " each\n"));
@@ -170,7 +237,7 @@ int compare(const Options& o, const Settings& s, const std::string& command) {
 }
 
 void print_cost(const Settings& s) {
-  const translate::Cost c = translate::cost_of(s);
+  const translate::Cost c = program::usage([&] { return translate::cost_of(s); });
   program::print(concat(translate::title_of(s), "\n\n"));
   TextTable table({"it takes", ""}, {.align = {Align::left, Align::left}});
   table.add_row({"parameters", std::to_string(c.parameters)});
@@ -189,8 +256,6 @@ void print_cost(const Settings& s) {
 
 /// Translates standard input line by line: several lines at a time, one if a person types them.
 void translate_input(const Options& o) {
-  check(o.lines >= 1 && o.lines <= 1'000'000, "translate", "--lines must be from 1 to 1000000, got ",
-        o.lines);
   const translate::Model model(o.model);
   const models::TranslateOptions options{.beam = {.width = o.beam, .length_power = o.length_power},
                                          .batch = o.lines};
@@ -209,16 +274,16 @@ void translate_input(const Options& o) {
 }
 
 void make_pieces(const Options& o, const Settings& s) {
-  translate::validate(s);
   program::check_writable(o.make_pieces, "translate");
-  const auto sentences = translate::read_sentences(s);
-  const auto pieces = translate::pieces_for(s, "", sentences.train);
+  const auto sentences = program::usage([&] { return translate::read_sentences(s); });
+  const auto pieces = program::usage([&] { return translate::pieces_for(s, "", sentences.train); });
   pieces.save(o.make_pieces);
   std::printf("%s: %lld pieces of %lld pairs\n", o.make_pieces.c_str(), static_cast<long long>(pieces.size()),
               static_cast<long long>(sentences.train.size()));
 }
 
-int work(distributed::Communicator& world, Options o, const Given& given, const std::string& command) {
+int work(const CLI::App& app, distributed::Communicator& world, Options o, const Given& given,
+         const std::string& command) {
   const bool trains = o.model.empty() && o.make_pieces.empty() && o.compare.empty() && !o.dry_run;
   check(trains || world.size() == 1, "translate", "only training runs in several processes: start ",
         !o.model.empty()         ? "--model"
@@ -229,16 +294,12 @@ int work(distributed::Communicator& world, Options o, const Given& given, const 
   set_num_threads(o.threads);
   if (o.device == "cuda") set_default_device(Device::cuda());
   if (!o.model.empty()) return translate_input(o), 0;
-  check(!o.resume || !o.out.empty(), "translate",
-        "--resume needs --out, the folder of the run to go on with");
-  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "translate", "'", o.out,
-                 "' has no run to go on with (no config.json): check --out, or begin one without --resume");
-  const Settings s = settings_of(o, given);
+  const Settings s = program::usage([&] { return settings_of(o, given); });
   if (!o.make_pieces.empty()) return make_pieces(o, s), 0;
   if (o.out.empty())
     o.out = !o.compare.empty() ? "runs/translate-compare"
                                : concat("runs/translate-", s.optimizer, "-seed", s.seed);
-  if (!o.compare.empty()) return compare(o, s, command);
+  if (!o.compare.empty()) return compare(app, o, s, command);
   if (o.dry_run) return print_cost(s), 0;
   return train(world, o, s, command);
 }
@@ -292,8 +353,8 @@ int main(int argc, char** argv) {
       "of --compare: file (.jsonl) of the finished runs' results, which are not repeated, on another "
       "machine neither; otherwise results.jsonl in --out");
   return program::run(app, "translate", argc, argv, [&](const std::string& command) {
-    program::refuse_unused(app, "translate", "--records", !o.compare.empty(), "it is of --compare");
+    program::usage([&] { check_flags(app, o); });
     const auto world = distributed::init({.deadline = o.deadline});
-    return distributed::guarded(*world, "translate", [&] { return work(*world, o, given, command); });
+    return distributed::guarded(*world, "translate", [&] { return work(app, *world, o, given, command); });
   });
 }

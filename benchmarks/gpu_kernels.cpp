@@ -47,7 +47,7 @@ double milliseconds_on_gpu(const Options& o, const std::function<void()>& f) {
   f();  // chooses algorithms
   const auto one = graph_of(1);
   replay(one.get());
-  const int runs = std::clamp(static_cast<int>(1e3 * o.seconds / replay(one.get())), 1, 100);
+  const int runs = std::clamp(lpf::detail::saturated<int>(1e3 * o.seconds / replay(one.get())), 1, 100);
   const auto graph = graph_of(runs);
   std::vector<double> times;
   for (int i = 0; i < 8; ++i) times.push_back(replay(graph.get()) / runs);

@@ -120,7 +120,7 @@ int run(int argc, char** argv) {
     // A kernel and the peak are timed in turn, so that a change of the machine's speed affects both.
     const auto add = [&](const std::string& what, double flops, const std::function<void()>& f) {
       f();
-      const int calls = std::clamp(static_cast<int>(0.005 / seconds_of(f, 1)), 1, 10000);
+      const int calls = std::clamp(lpf::detail::saturated<int>(0.005 / seconds_of(f, 1)), 1, 10000);
       std::vector<double> rates, shares;
       for (int i = 0; i < rounds; ++i) {
         const double peak = peak_gflops();

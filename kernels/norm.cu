@@ -162,7 +162,7 @@ struct Gradients {
   LPF_DEVICE Computed<T> dy_of(const Item& item, int k) const {
     const Computed<T> result = item.y[k], gradient = item.dy[k];
     const bool masked = y, off = result <= 0;
-    return masked & off ? 0 : gradient;  // selected, not branched: adjacent elements differ
+    return (masked & off) ? 0 : gradient;  // selected, not branched: adjacent elements differ
   }
 };
 

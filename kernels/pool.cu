@@ -109,8 +109,8 @@ void max_pool(const Pool2d& d, const T* x, T* y, std::int64_t* index) {
         LPF_UNROLL for (int k = 0; k < N; ++k) {
           const C value = values[k];
           const bool more = value > best[k], nan = value != value;  // a NaN wins; of several, the last
-          best[k] = more | nan ? value : best[k];
-          place[k] = more | nan ? row * g.w + column : place[k];
+          best[k] = (more | nan) ? value : best[k];
+          place[k] = (more | nan) ? row * g.w + column : place[k];
         }
       }
     Pack<T, N> to;

@@ -16,7 +16,7 @@ class Divisor {
   Divisor() = default;
   explicit Divisor(std::int64_t divisor)
       : divisor_(static_cast<std::uint32_t>(divisor)),
-        shift_(std::bit_width(static_cast<std::uint32_t>(divisor) - 1u)),
+        shift_(static_cast<int>(std::bit_width(static_cast<std::uint32_t>(divisor) - 1u))),
         multiplier_(static_cast<std::uint32_t>(
             ((std::uint64_t{1} << 32) * ((std::uint64_t{1} << shift_) - divisor_)) / divisor_ + 1)) {}
 

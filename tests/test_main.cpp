@@ -19,6 +19,11 @@
 #  include "emulated/arena.hpp"
 #endif
 
+/// Under the address sanitizer, memory that the system does not have is no memory, as without it; its default is to end
+/// the program.
+extern "C" const char* __asan_default_options();
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+
 namespace {
 
 constexpr int exit_skipped = 77;

@@ -40,8 +40,8 @@ inline double optimizer_number(std::string_view name) {
 /// What the pixels, in [0, 1] and then with noise, are normalised by.
 enum class Normalize {
   none,
-  published,  ///< the constants of the published experiments; of the digits, for which there are none, the training
-              ///< images' mean and deviation before noise is added
+  published,  ///< the constants of the published experiments; of the digits and MNIST-1D, for which there are none, the
+              ///< training samples' mean and deviation before noise is added
   own  ///< each set, noise included, by its own mean and deviation: noisy images are not larger than others
 };
 inline const std::vector<std::string> normalize_names{"none", "published", "own"};
@@ -103,7 +103,15 @@ struct Plan {
     if (shared.contains("width")) out += lpf::concat(" of width ", shared.at("width"));
     if (shared.contains("batch_norm"))
       out += shared.at("batch_norm") > 0 ? ", batch norm" : ", no batch norm";
-    return out + "; images normalised: " + normalize_names[static_cast<std::size_t>(normalize)];
+    return out + "; " + normalization();
+  }
+  /// How the samples are normalised: only CIFAR-10 has published constants.
+  std::string normalization() const {
+    const std::string samples = data == "mnist1d" ? "sequences" : "images";
+    if (normalize == Normalize::none) return samples + " not normalised";
+    if (normalize == Normalize::own) return samples + " normalised: each set by its own mean and deviation";
+    return samples + (data == "cifar10" ? " normalised by the published constants"
+                                        : " normalised by the clean training set's mean and deviation");
   }
   std::size_t seeds() const { return factors[0].values.size(); }
   /// Number of models, not counting seeds.

@@ -31,7 +31,7 @@ inline Measured measured(const std::vector<double>& values) {
 }
 inline std::string format(const Measured& m) {
   const int decimals =
-      m.error > 1e-9 ? std::clamp(1 - static_cast<int>(std::floor(std::log10(m.error))), 0, 8) : 4;
+      m.error > 1e-9 ? std::clamp(1 - lpf::detail::saturated<int>(std::floor(std::log10(m.error))), 0, 8) : 4;
   return concat(format_fixed(m.value, decimals), " ± ", format_fixed(m.error, decimals));
 }
 

@@ -2,11 +2,37 @@
 // run is a row of results.jsonl, or of the file of --records, and is not made again.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 
 #include "run.hpp"
 
 namespace translate {
+
+namespace detail {
+
+/// The setting that is an optimizer's radius; "" if it has none.
+inline std::string radius_of(const std::string& optimizer) {
+  return optimizer.starts_with("lpf-") ? "gamma" : optimizer.starts_with("sam") ? "rho" : "";
+}
+
+}  // namespace detail
+
+/// Why a setting has no effect on any run of a comparison; empty if it has.
+inline std::string unused_in_comparison(Settings s, const std::vector<std::string>& optimizers,
+                                        std::string_view name) {
+  if (name == "optimizer") return "--compare names the optimizers";
+  std::string reason;
+  for (const std::string& optimizer : optimizers) {
+    s.optimizer = optimizer;
+    const std::string found = name == detail::radius_of(optimizer)
+                                  ? concat("--", name, "s has the radii of ", optimizer)
+                                  : unused(s, name);
+    if (found.empty()) return "";
+    if (reason.empty()) reason = found;
+  }
+  return reason;
+}
 
 struct ComparisonOptions {
   std::vector<std::string> optimizers = {"adam", "lpf-adam", "sam-adam"};
@@ -58,9 +84,13 @@ inline std::string settings_text(const Settings& s) {
   return lpf::detail::json_text(json);
 }
 
-/// The setting that is an optimizer's radius; "" if it has none.
-inline std::string radius_of(const std::string& optimizer) {
-  return optimizer.starts_with("lpf-") ? "gamma" : optimizer.starts_with("sam") ? "rho" : "";
+/// ValueError for a value that is there twice.
+template <class T>
+void check_distinct(const char* flag, std::vector<T> values) {
+  std::sort(values.begin(), values.end());
+  const auto twice = std::adjacent_find(values.begin(), values.end());
+  check(twice == values.end(), "translate", "--", flag, " names ", twice == values.end() ? T() : *twice,
+        " twice");
 }
 
 }  // namespace detail
@@ -79,7 +109,12 @@ class Comparison {
           "--tune-epochs must be from 0 to 1000000, got ", c.tune_epochs);
     check(!c.optimizers.empty() && !c.gammas.empty() && !c.rhos.empty(), "translate",
           "--compare, --gammas and --rhos need at least one value each");
-    for (const auto& name : c.optimizers) set(settings_, "optimizer", name);  // ValueError for an unknown one
+    detail::check_distinct("compare", c.optimizers);
+    detail::check_distinct("gammas", c.gammas), detail::check_distinct("rhos", c.rhos);
+    for (const auto& name : c.optimizers) {
+      set(settings_, "optimizer", name);  // ValueError for an unknown one
+      check_settings(settings_);
+    }
     settings_.optimizer = s.optimizer;
     records_ = c.records.empty() ? out_ + "/results.jsonl" : c.records;
     check(records_.ends_with(".jsonl"), "translate", "--records needs a name that ends with .jsonl, got '",
@@ -89,6 +124,17 @@ class Comparison {
 
   /// Whether a run has its row already.
   bool is_made(const Job& j) const { return find(j) != nullptr; }
+  /// Reads the data of a comparison that has not begun: throws what its first run would, and writes nothing.
+  void check_data() const {
+    if (std::filesystem::exists(records_)) return;
+    const Sentences sentences = read_sentences(settings_);
+    const text::Pieces pieces = pieces_for(settings_, "", sentences.train);
+    for (const std::string& optimizer : options_.optimizers) {
+      Settings s = settings_;
+      s.optimizer = optimizer;
+      (void)loader_for(s, pieces, sentences.train);
+    }
+  }
 
   /// The runs that choose the radii: none where there is one radius.
   std::vector<Job> radius_jobs() const {

@@ -13,7 +13,7 @@ struct Cost {
 
 /// Makes a few steps of a run and translates some sentences, without writing anything. Throws as run() does.
 inline Cost cost_of(const Settings& s) {
-  validate(s);
+  check_settings(s);
   const Sentences sentences = read_sentences(s);
   const text::Pieces pieces = pieces_for(s, "", sentences.train);
   text::TokenLoader loader = loader_for(s, pieces, sentences.train);

@@ -372,13 +372,26 @@ class Run {
   std::optional<MetricLog> csv_, jsonl_, sample_log_;
 };
 
-/// Trains according to the settings. Throws ValueError for settings that do not fit, what the readers of files throw,
-/// NumericError if the loss is no number any more, StateError if the folder has another run or another process uses it,
+/// ValueError for settings that are refused by themselves, by the network or by the method: what is known without data.
+inline void check_settings(const Settings& s) {
+  validate(s);
+  const ParameterStore params({.seed = s.seed});
+  const models::Seq2SeqTransformer network(nn::Path(params), network_options(s, 8));
+  (void)make_method(s, params, 1000);
+}
+
+/// A run that is ready to begin or to go on; nothing of it has been written. Throws ValueError for settings that do not
+/// fit, what the readers of files throw, StateError if the folder has another run or another process uses it.
+inline std::unique_ptr<Run> prepare(const Settings& settings, const RunOptions& options) {
+  check_settings(settings);
+  check(!options.out.empty(), "translate", "--out needs the name of a folder");
+  return std::make_unique<Run>(settings, options);
+}
+
+/// Trains according to the settings. Throws what prepare() throws, NumericError if the loss is no number any more,
 /// IOError if results cannot be written.
 inline Outcome run(const Settings& settings, const RunOptions& options) {
-  validate(settings);
-  check(!options.out.empty(), "translate", "--out needs the name of a folder");
-  return Run(settings, options)();
+  return (*prepare(settings, options))();
 }
 
 }  // namespace translate

@@ -154,6 +154,9 @@ inline std::string unused(const Settings& s, std::string_view name) {
     return concat("--optimizer ", s.optimizer, " does not use it");
   if (of({"from", "to"}, s.train_files.empty() && s.data != "numbers"))
     return "the files are given otherwise";
+  if (of({"validation-pairs"}, !s.train_files.empty() && s.validation_files.empty()))
+    return "it is for --train-files without --validation-files";
+  if (of({"vocabulary"}, s.pieces.empty())) return "--pieces are given";
   if (of({"validation-files", "test-files"}, !s.train_files.empty())) return "it needs --train-files";
   if (of({"batch"}, s.batch_tokens == 0)) return "--batch-tokens decides";
   if (of({"data"}, s.train_files.empty())) return "--train-files are given";
@@ -174,6 +177,10 @@ inline void validate(const Settings& s) {
   within("dim", s.dim, 1, 100'000), within("heads", s.heads, 1, 100'000);
   within("feedforward", s.feedforward, 1, 1'000'000);
   within("encoder-layers", s.encoder_layers, 0, 1000), within("decoder-layers", s.decoder_layers, 0, 1000);
+  check(s.estimator != "per-sample", "translate",
+        "--estimator per-sample is for layers of one row a sample; those of a Transformer have a row a token "
+        "and would "
+        "read replicas: give --estimator replicas, which is the same here");
   check(s.label_smoothing <= 1, "translate", "--label-smoothing is a share, got ", s.label_smoothing);
   if (s.optimizer.starts_with("lpf-"))
     check(s.batch_tokens > 0 || s.M <= s.batch, "translate", "--M ", s.M,

@@ -18,7 +18,14 @@
 #include "lpf/backend/cuda/queue.hpp"
 #include "lpf/backend/registry.hpp"
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__has_feature)  // clang; GCC has it from version 14 on
+#  define LPF_POISONS __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#  define LPF_POISONS 1
+#else
+#  define LPF_POISONS 0
+#endif
+#if LPF_POISONS
 #  include <sanitizer/asan_interface.h>
 #  define LPF_POISON(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
 #  define LPF_UNPOISON(p, bytes) ASAN_UNPOISON_MEMORY_REGION(p, bytes)
@@ -211,7 +218,7 @@ void* allocate(std::size_t bytes) {
   return block;
 }
 void deallocate(void* p, std::size_t bytes) noexcept {
-#ifdef __SANITIZE_ADDRESS__
+#if LPF_POISONS
   const auto close = [=] { LPF_POISON(p, bytes); };
   capturing ? keep(close) : close();
 #endif

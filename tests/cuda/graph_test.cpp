@@ -253,6 +253,29 @@ TEST_CASE("graph: a gradient that arrives before the step makes it be captured a
   CHECK(steps[1] == steps[0]);
 }
 
+TEST_CASE("graph: the gradient of a replay is one for a step outside, which without it is refused") {
+  SKIP_WITHOUT_CUDA;
+  const Device gpu = Device::cuda();
+  const Tensor x = normal({8, 6}, 1, float32).to(gpu);
+  std::vector<Tensor> thetas;
+  for (const bool graphs : {false, true}) {
+    ParameterStore params({.device = gpu, .seed = 3});
+    const nn::Linear a(params / "a", 6, 3);
+    optim::SGD sgd(params, {.lr = 0.1, .momentum = 0.9});
+    CapturedStep gradient([&](const Tensor& input) { mean(square(a(input))).backward(); },
+                          {.enabled = graphs, .warm_up = 1});
+    for (int t = 0; t < 5; ++t) {
+      gradient(x);
+      CHECK(params.has_gradient());
+      sgd.step();
+      CHECK_ERROR(sgd.step(), StateError, "no gradient");
+    }
+    CHECK(gradient.captured() == (graphs ? 1 : 0));
+    thetas.push_back(params.theta().to(Device::cpu()));
+  }
+  CHECK(same_bits(thetas[0], thetas[1]));
+}
+
 TEST_CASE("graph: Adam and AdamW") {
   SKIP_WITHOUT_CUDA;
   check_equal(plain<optim::Adam>(optim::AdamOptions{.lr = 1e-2, .weight_decay = 1e-3}));

@@ -72,6 +72,9 @@ TEST_CASE("mnist1d: options") {
   CHECK_ERROR(mnist1d(Split::train, {.samples = 15}), ValueError, "multiple of 10", "15");
   CHECK_ERROR(mnist1d(Split::train, {.samples = 10, .train_fraction = 1}), ValueError, "train_fraction",
               "empty");
+  for (const double fraction : {not_a_number, 1e300, -1e300})
+    CHECK_ERROR(mnist1d(Split::train, {.samples = 10, .train_fraction = fraction}), ValueError,
+                "train_fraction");
   CHECK_ERROR(mnist1d(Split::train, {.samples = 10, .dtype = int64}), DTypeError, "mnist1d");
 }
 

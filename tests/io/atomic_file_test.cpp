@@ -9,11 +9,14 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "lpf/io/output_folder.hpp"
@@ -44,8 +47,8 @@ class Folder {
   }
   ~Folder() {
     ::chmod(path_.c_str(), 0755);
-    for (const auto& name : names()) ::unlink((path_ + '/' + name).c_str());
-    ::rmdir(path_.c_str());
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
   }
   std::string operator/(const std::string& name) const { return path_ + '/' + name; }
   const std::string& path() const { return path_; }
@@ -420,4 +423,52 @@ TEST_CASE("OutputFolder: one process at a time, until it ends in any way") {
   std::filesystem::remove_all(path);
   put(parent / "file", "");
   CHECK_THROWS_AS(OutputFolder(parent / "file"), IOError);
+}
+
+TEST_CASE("OutputFolder: folders that it made, and in which nothing was written, are gone after it") {
+  namespace fs = std::filesystem;
+  const Folder parent;
+  fs::create_directory(parent / "there");
+  { const OutputFolder folder(parent / "there/a/b", "train"); }
+  CHECK(fs::is_empty(parent / "there"));
+  { const OutputFolder folder(parent / "there", "train"); }
+  CHECK(fs::exists(parent / "there/.lock"));  // it was there before
+  {
+    const OutputFolder folder(parent / "a/b", "train");
+    put(parent / "a/b/results", "");
+  }
+  CHECK(fs::exists(parent / "a/b/.lock"));
+  {
+    const OutputFolder folder(parent / "c/d", "train");
+    put(parent / "c/other", "");
+  }
+  CHECK_FALSE(fs::exists(parent / "c/d"));
+  CHECK(fs::exists(parent / "c/other"));
+  {
+    const OutputFolder first(parent / "e", "study", ".lock-0-of-2");
+    const OutputFolder second(parent / "e", "study", ".lock-1-of-2");
+  }
+  CHECK(fs::exists(parent / "e/.lock-1-of-2"));  // the first one is not alone
+}
+
+TEST_CASE("OutputFolder: has one owner, also while others remove it") {
+  const Folder parent;
+  const std::string path = parent / "run";
+  std::atomic<int> owners{0}, taken{0}, most{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      for (int k = 0; k < 400; ++k) {
+        try {
+          const OutputFolder folder(path);
+          const int now = ++owners;
+          for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {}
+          ++taken, --owners;
+        } catch (const StateError&) {
+        } catch (const IOError&) {}  // removed by others ten times in a row
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(most == 1);
+  CHECK(taken > 10);
 }

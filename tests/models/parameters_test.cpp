@@ -56,6 +56,7 @@ TEST_CASE("models: options out of range are ValueErrors that name the rule") {
   CHECK_ERROR(count<ShakeShake>(ShakeShakeOptions{.width = 9}), ValueError, "even", "9");
   CHECK_ERROR(count<PyramidNet>(PyramidNetOptions{.depth = 100}), ValueError, "9n + 2", "100");
   CHECK_ERROR(count<PyramidNet>(PyramidNetOptions{.alpha = -1}), ValueError, "alpha", "-1");
+  CHECK_ERROR(count<PyramidNet>(PyramidNetOptions{.alpha = 1e30}), ValueError, "alpha", "1e+30");
   const ParameterStore params;
   const PyramidNet net(params, {.depth = 11, .alpha = 3, .stem = 2});
   CHECK_ERROR(net(normal({1, 6, 8, 3}, 1, float32)), ShapeError, "multiples of 4", "[1, 6, 8, 3]");

@@ -194,10 +194,8 @@ TEST_CASE("pool2d: each misuse is a clear error") {
     CHECK_ERROR(adaptive_avg_pool2d(x, {many, 3}), ShapeError, "2^60 elements");
   CHECK(adaptive_avg_pool2d(zeros({0, 5, 5, 4}), {std::int64_t{1} << 50, 3}).shape() ==
         Shape{0, std::int64_t{1} << 50, 3, 4});
-#ifndef __SANITIZE_ADDRESS__  // which ends the program instead
   if (default_device().is_cpu())
     CHECK_ERROR(adaptive_avg_pool2d(x, {std::int64_t{1} << 50, 3}), OutOfMemoryError, "out of memory");
-#endif
   CHECK_THROWS_AS(global_avg_pool2d(zeros({2, 5, 0, 4})), ShapeError);
   CHECK_THROWS_AS(global_avg_pool2d(zeros({2, 5})), ShapeError);
   const Tensor replicas = detail::add_replica_dim(zeros({2, 2, 5, 5, 4}), std::make_shared<ReplicaPlan>(2));

@@ -80,10 +80,6 @@ TEST_CASE("step() uses the gradient up, several backward() before it accumulate"
   for (const double g : params.gradient().to_vector()) CHECK(g == 0);
   CHECK(sgd.steps() == 1);
   CHECK(params.updates() == 1);
-
-  const auto before = values_of(params);
-  sgd.step();  // no gradient, no momentum, no decay: no change
-  CHECK(values_of(params) == before);
 }
 
 TEST_CASE("an update between forward and backward is a StateError") {
@@ -93,6 +89,7 @@ TEST_CASE("an update between forward and backward is a StateError") {
   SGD sgd(params, {.lr = 0.1});
   SUBCASE("plain pass") {
     const Tensor loss = cross_entropy(net(task.x[0]), task.y[0]);
+    params.gradient().fill_(1);
     sgd.step();
     CHECK_THROWS_AS(loss.backward(), StateError);
   }
@@ -100,12 +97,14 @@ TEST_CASE("an update between forward and backward is a StateError") {
     LowPassFilter filter({.M = 3, .gamma = 0.1});
     const auto scope = filter.perturb(params);
     const Tensor loss = cross_entropy(net(task.x[0]), task.y[0]);
+    params.gradient().fill_(1);
     sgd.step();
     CHECK_THROWS_AS(loss.backward(), StateError);
   }
   SUBCASE("perturbed pass, update before the forward") {
     LowPassFilter filter({.M = 3, .gamma = 0.1});
     const auto scope = filter.perturb(params);
+    params.gradient().fill_(1);
     sgd.step();
     CHECK_THROWS_AS(net(task.x[0]), StateError);
   }

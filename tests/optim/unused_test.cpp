@@ -59,6 +59,11 @@ void train_heads(
   for (std::int64_t t = from; t < to; ++t) {
     const std::string heads = c.hyper["heads"][static_cast<std::size_t>(t)];
     for (const char head : heads) net.loss(head, c.at("x")[t], c.at("y")[t]).backward();
+    const bool skips = !optimizer.parameter_steps().empty();
+    if (heads.empty() && !skips) {  // in one of the steps the loss uses none
+      CHECK_ERROR(optimizer.step(), StateError, "no gradient");
+      continue;
+    }
     optimizer.step();
     after(t);
   }

@@ -195,7 +195,13 @@ TEST_CASE("series that do not fit") {
   CHECK_THROWS_AS(bar_chart(Words{"a", "b"}, std::vector<Group>{{.value = {1}}}), ShapeError);
   CHECK_THROWS_AS(dot_chart(Words{"a"}, std::vector<Group>{{.value = {1}, .error = {1, 2}}}), ShapeError);
   CHECK_THROWS_AS(line_chart({}, {.width = 10}), ValueError);
-  CHECK_THROWS_AS(line_chart({}, {.height = quiet_nan}), ValueError);
+  for (const double size : {quiet_nan, infinity, -infinity, 1e300, 0.0}) {
+    CHECK_THROWS_AS(line_chart({}, {.height = size}), ValueError);
+    CHECK_THROWS_AS(line_chart({}, {.width = size}), ValueError);
+    CHECK_THROWS_AS(dot_chart({}, {}, {.height = size}), ValueError);
+    CHECK_THROWS_AS(bar_chart(Words{"a"}, std::vector<Group>{{.value = {1}}}, {.width = size}), ValueError);
+  }
+  CHECK(inner::tick_label(0.5, 0, true) != "");  // of a step that is too small for a double
 }
 
 TEST_CASE("text is escaped") {

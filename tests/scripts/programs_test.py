@@ -128,7 +128,8 @@ class Programs(unittest.TestCase):
         flags = ["--network", "convnet1d", "--samples", 50, "--measures", "low_pass", "--draws", 2]
         out = self.succeeds("sharpness", "sequences/best.safetensors", *flags, "--data", "mnist1d")
         self.assertIn("LPF", out)
-        self.refused("sharpness", "sequences/best.safetensors", *flags, "--data", "mnist2d", says="digits, mnist1d, idx:FOLDER")
+        self.refused("sharpness", "sequences/best.safetensors", *flags, "--data", "mnist2d", says="digits, mnist1d, idx:FOLDER",
+                     code=2)
 
     def test_the_transformer_of_the_examples_learns(self):
         lines = self.succeeds("tiny_transformer", timeout=300).splitlines()
@@ -281,7 +282,7 @@ class Programs(unittest.TestCase):
 
     def test_resumed_with_more_epochs(self):
         self.short_run()
-        self.refused("train", "--resume", "--out", "run", "--epochs", 1, says="epochs (2, now 1)")
+        self.refused("train", "--resume", "--out", "run", "--epochs", 1, says="epochs (2, now 1)", code=2)
         self.succeeds("train", "--resume", "--out", "run", "--epochs", 4)
         self.assertEqual((self.dir / "run/log.jsonl").read_text().count("\n"), 4)
         self.succeeds("train", "--resume", "--out", "run")
@@ -308,7 +309,7 @@ class Programs(unittest.TestCase):
                             (["--milestones", "3"], "--schedule multistep"),
                             (["--lr-factor", "0.5"], "multistep and plateau"), (["--patience", "3"], "--schedule plateau"), (["--data", "x"], "built in"),
                             (["--weights-partial"], "needs --weights")]:
-            self.refused("train", *flags, "--dry-run", says=["has no effect", says])
+            self.refused("train", *flags, "--dry-run", says=["has no effect", says], code=2)
         self.succeeds("train", "--schedule", "plateau", "--lr-factor", 0.5, "--patience", 3, "--dry-run")
         for command, says in [(["digits", "--optimizer", "sgd", "--gamma", 0.1], "does not name lpf-sgd"),
                               (["digits", "--optimizer", "lpf-sgd", "--rho", 0.1], "does not name sam"),
@@ -317,8 +318,56 @@ class Programs(unittest.TestCase):
                               (["study", "--merge-only", "--limit", 2], "--merge-only trains nothing"),
                               (["study", "--dry-run", "--out", "x"], "--dry-run"),
                               (["sharpness", "x", "--seed", 1], "--samples"),
-                              (["sharpness", "x", "--measures", "low_pass", "--initial", "y"], "pac_bayes")]:
-            self.refused(*command, says=["has no effect", says])
+                              (["sharpness", "x", "--measures", "low_pass", "--initial", "y"], "pac_bayes"),
+                              (["train", "--models", "--epochs", 3], "--models prints a list"),
+                              (["train", "--recipes", "--optimizers"], "--recipes prints a list"),
+                              (["train", "--dry-run", "--out", "x"], "--dry-run writes nothing"),
+                              (["train", "--no-graphs"], "on a GPU"), (["train", "--deadline", 5], "mpirun"),
+                              (["study", "--dry-run", "--threads", 1], "--dry-run"),
+                              (["study", "--merge-only", "--threads", 1], "--merge-only")]:
+            self.refused(*command, says=["has no effect", says], code=2)
+        self.assertFalse(list(self.dir.iterdir()))
+
+    def test_refused_values_are_code_2_and_leave_nothing_on_disk(self):
+        self.short_run()
+        weights = "run/best.safetensors"
+        before = sorted(self.dir.rglob("*"))
+        for command, says in [(["train", "--lr", -1], "--lr"), (["train", "--lr", "nan"], "finite"),
+                              (["train", "--epochs", 0], "--epochs"), (["train", "--recipe", "x"], "no recipe"),
+                              (["train", "--dataset", "mnist"], "needs --data"),
+                              (["train", "--train-samples", 5000], "only 1297"),
+                              (["train", "--model", "small-lenet"], "SmallLeNet"),
+                              (["train", "--model", "digits-mlp", "--dataset", "mnist1d"], "digits-mlp"),
+                              (["train", "--model", "convnet", "--no-skip", "--out", "a/b"], "skip"),
+                              (["train", "--M", 7, "--estimator", "antithetic"], "even"),
+                              (["train", "--optimizer", "adam", "--M", 4], "does not use it"),
+                              (["train", "--optimizer", "sgd", "--nesterov", "--momentum", 0], "nesterov"),
+                              (["train", "--precision", "bfloat16"], "--device cuda"), (["train", "--resume"], "needs --out"),
+                              (["train", "--dry-run", "--model", "small-lenet"], "SmallLeNet"),
+                              (["digits", "--label-noise", "nan"], "finite"), (["digits", "--gamma", "inf"], "--gamma"),
+                              (["digits", "-M", 7, "--estimator", "antithetic"], "even"),
+                              (["landscape", "--sigma", "nan"], "finite"), (["landscape", "--points", 1], "--points"),
+                              (["estimators", "--batch", 9], "even"), (["quadratics", "--dimensions", 1], "--dimensions"),
+                              (["theory", "--only", "x"], "--only"), (["augment", "--only", "x"], "--only"),
+                              (["study", "--shard", "3/2"], "--shard"), (["study", "--grid", "medium", "--study", "data-noise"],
+                                                                         "no study"),
+                              (["study", "--network", "digits-mlp", "--dataset", "mnist1d"], "digits-mlp"),
+                              (["study", "--dataset", "digits", "--data", "x"], "CIFAR-10"),
+                              (["sharpness", weights, "--relative-error", "nan"], "finite"),
+                              (["sharpness", weights, "--network", "mlp", "--samples", 5000], "--samples"),
+                              (["sharpness", weights, "--compare", weights, "--relative-error", 0.1], "--compare"),
+                              (["sharpness", "new", "--train", "--network", "mlp"], "digits-mlp"),
+                              (["sharpness", weights, "--network", "small-lenet"], "SmallLeNet"),
+                              (["sharpness", weights, "--network", "convnet1d"], "convnet1d")]:
+            with self.subTest(command=command):
+                self.refused(*command, says=says, code=2)
+                self.assertEqual(sorted(self.dir.rglob("*")), before)
+        # What is found out about files is another error; it leaves nothing either.
+        for command, says in [(["train", "--dataset", "mnist", "--data", "none", "--out", "x"], "none"),
+                              (["train", "--weights", "none", "--out", "x"], "none"), (["augment", "--data", "none"], "none")]:
+            with self.subTest(command=command):
+                self.refused(*command, says=says)
+                self.assertEqual(sorted(self.dir.rglob("*")), before)
 
     def test_the_result_is_not_chosen_by_the_test_images(self):
         self.succeeds("train", "--epochs", 8, "--train-samples", 200, "--optimizer", "sgd", "--lr", 0.02, "--out", "run")
@@ -337,13 +386,13 @@ class Programs(unittest.TestCase):
         self.short_run()
         file, begin = "run/best.safetensors", time.monotonic()
         measure = ["sharpness", file, "--network", "mlp"]
-        self.refused(*measure, "--draws", 4, says="at least 6 products, got 4")
+        self.refused(*measure, "--draws", 4, says="at least 6 products, got 4", code=2)
         self.refused(*measure, "--json", "none/x.json", says="none/x.json")
         self.refused(*measure, "--plot", "run", says="run")
         self.refused(*measure, "--compare", "other.safetensors", says="other.safetensors")
         self.refused(*measure, "--initial", "other.safetensors", says="other.safetensors")
         self.refused("sharpness", "new.safetensors", "--train", "--json", "none/x.json", says="none/x.json")
-        self.refused("sharpness", "new.safetensors", "--train", "--draws", 4, says="6 products")
+        self.refused("sharpness", "new.safetensors", "--train", "--draws", 4, says="6 products", code=2)
         self.assertFalse((self.dir / "new.safetensors").exists())
         self.refused("compare", "run", "--out", "none/x.html", says="none/x.html")
         (self.dir / "file").touch()
@@ -392,7 +441,7 @@ class Programs(unittest.TestCase):
                         if done.returncode != 0:
                             self.assertNotIn("terminate", done.stderr)
                             self.assertTrue(done.stderr.strip() or done.stdout.strip())
-        self.refused("study", "--dry-run", "--shard", "5/18446744073709551615", says="--shard")
+        self.refused("study", "--dry-run", "--shard", "5/18446744073709551615", says="--shard", code=2)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ class Translate(unittest.TestCase):
         self.assertEqual(len(self.succeeds("--model", "run", "--beam", 4, input=text).split("\n")), 7)
         self.assertEqual(self.succeeds("--model", "run", input=b""), "")
         self.refused("--model", "run", input=b"1 2\n3 \xff\n", says="line 2: byte 3 is not UTF-8")
-        self.refused("--model", "run", "--beam", 0, input=b"1 2\n", says="width must be from 1")
+        self.refused("--model", "run", "--beam", 0, input=b"1 2\n", says="--beam must be from 1", code=2)
         with open("/dev/full", "w") as full:
             self.refused("--model", "run", input=b"1 2\n", stdout=full, says="could not be written")
         # Finished: nothing is trained again.
@@ -160,17 +160,18 @@ class Translate(unittest.TestCase):
         self.refused("--train-files", "a.de,a.en", says=["'a.de' has 2 lines and 'a.en' has 1", "line 2"])
         (self.dir / "a.en").write_bytes(b"one two\nthree \xff\n")
         self.refused("--train-files", "a.de,a.en", says="'a.en', line 2: byte 7 is not UTF-8")
-        self.refused("--train-files", "a.de", says="needs two names with a comma")
+        self.refused("--train-files", "a.de", says="needs two names with a comma", code=2)
         self.refused("--train-files", "a.de,none", says="cannot read 'none'")
         self.write("a.en", "one two", "three four")
-        self.refused("--train-files", "a.de,a.en", says="--validation-pairs 1000 cannot be kept from 2")
-        self.refused("--train-files", "a.de,a.en", "--validation-pairs", 1, says="4000 pieces cannot be made of 2 sentences")
+        self.refused("--train-files", "a.de,a.en", says="--validation-pairs 1000 cannot be kept from 2", code=2)
+        self.refused("--train-files", "a.de,a.en", "--validation-pairs", 1, says="4000 pieces cannot be made of 2 sentences",
+                     code=2)
         self.refused("--data", "nowhere", says="'nowhere' is no folder")
         (self.dir / "empty").mkdir()
         self.refused("--data", "empty", says="'empty' has no train.de or train.de.gz")
 
     def test_without_data_it_says_where_they_come_from(self):
-        self.refused(says=["github.com/multi30k/dataset", "--data numbers"])
+        self.refused(says=["github.com/multi30k/dataset", "--data numbers"], code=2)
 
     def test_flags(self):
         for flags, says in [(["--optimizer", "lpf-adm"], "did you mean 'lpf-adam'"),
@@ -180,17 +181,87 @@ class Translate(unittest.TestCase):
                             (["--dropout", 2], "dropout"), (["--heads", 3], "heads"), (["--M", 65], "cannot be cut"),
                             (["--label-smoothing", 1.5], "--label-smoothing"), (["--vocabulary", 100000], "100000 pieces"),
                             (["--recipe", "x"], "there is no recipe 'x'"), (["--resume"], "--resume needs --out"),
-                            (["--resume", "--out", "none"], "'none' has no run"), (["--lr", "1e400"], "--lr needs a number")]:
+                            (["--lr", "1e400"], "--lr needs a number"), (["--lr", "nan"], "--lr needs a finite number"),
+                            (["--estimator", "per-sample"], "give --estimator replicas"), (["--M", 7, "--estimator", "antithetic"],
+                                                                                        "even"),
+                            (["--optimizer", "entropy-adam", "--inner-lr", 0], "inner_lr"), (["--epsilon", -1], "--epsilon"),
+                            (["--compare", "adam,adam"], "names adam twice"), (["--compare", "adam,x"], "'x'"),
+                            (["--compare", ""], "--compare needs"), (["--compare", "lpf-adam", "--gammas", "0.1,0.1"], "twice"),
+                            (["--compare", "lpf-adam", "--gammas", ""], "--gammas needs"),
+                            (["--compare", "lpf-adam", "--gammas", "nan"], "--gammas needs"),
+                            (["--compare", "adam,lpf-adam", "--dropout", 2], "dropout"), (["--compare", "adam", "--seeds", 0], "--seeds"),
+                            (["--compare", "adam", "--vocabulary", 100000], "100000 pieces")]:
             with self.subTest(flags=flags):
-                self.refused("--data", "numbers", *flags, says=says)
+                self.refused("--data", "numbers", *flags, says=says, code=2)
+                self.assertFalse(list(self.dir.iterdir()))
+        self.refused("--data", "numbers", "--resume", "--out", "none", says="'none' has no run")
+        self.refused("--data", "nowhere", "--out", "x", says="'nowhere' is no folder")
+        self.refused("--model", "", input=b"", says="--model needs", code=2)
+        self.refused("--model", "none", "--lines", 0, input=b"", says="--lines must be", code=2)
+        self.refused("--model", "none", "--beam", 2, "--length-power", -1, input=b"", says="--length-power", code=2)
+        self.assertFalse(list(self.dir.iterdir()))
         self.refused("--data", "numbers", "--epohcs", 3, says="--epochs", code=2)
         self.refused("--model", "none", input=b"", says="none/config.json")
         self.assertIn("Multi30k", self.succeeds("--help"))
 
+    def test_flags_that_the_mode_does_not_use(self):
+        self.write("a.de", "eins"), self.write("a.en", "one")
+        before = sorted(self.dir.iterdir())
+        files = ["--train-files", "a.de,a.en"]
+        for flags, says in [(["--beam", 2], "--model"), (["--length-power", 2], "--model"), (["--lines", 2], "--model"),
+                            (["--seeds", 2], "--compare"), (["--gammas", "0.1"], "--compare"), (["--rhos", "0.1"], "--compare"),
+                            (["--tune-epochs", 2], "--compare"), (["--validation-pairs", 5], "--train-files"),
+                            (["--validation-files", "a.de,a.en"], "--train-files"), (["--pieces", "x", "--vocabulary", 70], "--pieces"),
+                            (["--dry-run", "--out", "x"], "--dry-run writes nothing"), (["--dry-run", "--minutes", 1], "makes no run"),
+                            (["--compare", "adam", "--gamma", 1], "does not use it"),
+                            (["--compare", "lpf-adam", "--gamma", 1], "--gammas has the radii"),
+                            (["--compare", "adam,sam-adam", "--rho", 1], "does not use it"),
+                            (["--compare", "sam-adam", "--rho", 1], "--rhos has the radii"),
+                            (["--compare", "adam", "--optimizer", "adam"], "names the optimizers"),
+                            (["--compare", "adam", "--gammas", "1"], "names no lpf-"), (["--compare", "adam", "--rhos", "1"], "names no sam-"),
+                            (["--compare", "adam", "--tune-epochs", 2], "none is chosen"), (["--compare", "adam", "--resume"], "by itself"),
+                            (["--compare", "adam,sam-adam", "--alpha", 2], "does not use it"),
+                            (["--compare", "adam", "--beam", 2], "--model"), (["--make-pieces", "p", "--lr", 1], "--make-pieces reads"),
+                            (["--make-pieces", "p", "--dry-run"], "--make-pieces reads"), (["--make-pieces", "p", "--out", "x"], "--make-pieces"),
+                            (["--make-pieces", "p", "--compare", "adam"], "--make-pieces")]:
+            with self.subTest(flags=flags):
+                self.refused("--data", "numbers", *flags, says=["has no effect", says], code=2)
+        for flags, says in [(["--data", "numbers"], "--train-files are given"), (["--from", "fr"], "given otherwise"),
+                            (["--validation-files", "a.de,a.en", "--validation-pairs", 1], "--validation-pairs")]:
+            with self.subTest(flags=flags):
+                self.refused(*files, *flags, says=["has no effect", says], code=2)
+        for flags in [["--gamma", 1], ["--data", "numbers"], ["--out", "x"], ["--resume"], ["--compare", "adam"], ["--dry-run"],
+                      ["--no-lower-case"], ["--minutes", 1], ["--recipe", "paper"], ["--beam", 1, "--length-power", 2]]:
+            with self.subTest(flags=flags):
+                self.refused("--model", "none", *flags, input=b"", says="has no effect", code=2)
+        self.assertEqual(sorted(self.dir.iterdir()), before)
+        # What one optimizer of a comparison uses has an effect.
+        self.succeeds(*TINY, "--dry-run", "--compare", "adam,lpf-adam,asam-adam", "--gammas", "0.1", "--rho", 0.1, "--M", 4)
+        self.succeeds(*TINY, "--dry-run", "--compare", "adam", "--batch", 4)  # fewer than the M of lpf-…
+
+    def test_sentencepiece_prints_nothing_of_its_own(self):
+        self.write("a.de", "eins zwei", "drei vier"), self.write("a.en", "one two", "three four")
+        done = self.call("--train-files", "a.de,a.en", "--validation-pairs", 1)
+        self.assertEqual((done.returncode, done.stdout), (2, b""))
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertRegex(done.stderr, rb"of 2 sentences: Vocabulary size (is|too)")  # not its source's file and line
+        self.write("e.de", "", ""), self.write("e.en", "", "")
+        self.refused("--train-files", "e.de,e.en", "--validation-pairs", 1, says="all are empty", code=2)
+        (self.dir / "p.model").write_bytes(b"no pieces at all")
+        for flags in [["--pieces", "p.model", "--data", "numbers"], ["--pieces", "p.model", *TINY, "--dry-run"]]:
+            done = self.call(*flags)
+            self.assertEqual((done.returncode, done.stdout), (1, b""))
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+            self.assertTrue(done.stderr.endswith(b"'p.model' is no model of sentencepiece\n"), done.stderr)
+        for name in ["", "\0" * 100, "\n\x10"]:
+            (self.dir / "p.model").write_bytes(name.encode())
+            done = self.call("--pieces", "p.model", "--data", "numbers")
+            self.assertEqual((done.returncode, len(done.stderr.splitlines())), (1, 1), done.stderr)
+
     def test_one_run_a_folder(self):
         self.succeeds(*TINY, "--out", "run")
         self.refused(*TINY, "--out", "run", says="has a run already")
-        self.refused("--resume", "--out", "run", "--lr", 0.1, says="other settings: lr (0, now 0.1)")
+        self.refused("--resume", "--out", "run", "--lr", 0.1, says="other settings: lr (0, now 0.1)", code=2)
         (self.dir / "run/best.safetensors").unlink()
         self.refused("--model", "run", input=b"1 2\n", says="best.safetensors")
 

@@ -105,6 +105,8 @@ TEST_CASE("kendall: the difference of two statistics is paired, resample by resa
   CHECK(of_a.resamples.size() == 1000);
   CHECK((of_a - of_a).interval().high == 0);
   CHECK(of_a.interval(0.5).low > i.low);
+  for (const double level : {-0.1, 1.1, not_a_number})
+    CHECK_ERROR(of_a.interval(level), ValueError, "a level lies in [0, 1]");
   CHECK_ERROR(of_a - sharpness::resampled(60, tau(a), {.resamples = 10}), ShapeError, "1000 and 10");
 }
 

@@ -250,6 +250,26 @@ TEST_CASE("a layer scaled up and the next scaled down has the same filter-normal
   CHECK(measure() == doctest::Approx(before).epsilon(1e-12));
 }
 
+TEST_CASE("estimates: of NaN no number of draws is advised, and drawing until an error is reached ends") {
+  const double nan = not_a_number, inf = std::numeric_limits<double>::infinity();
+  CHECK(sharpness::estimate_of(1, {1, 2, 3, 0}).advised_draws > 2);
+  CHECK(sharpness::estimate_of(nan, {1, nan, 3}).advised_draws == 0);
+  CHECK(sharpness::estimate_of(1, {1, nan, 3}).advised_draws == 0);
+  CHECK(sharpness::estimate_of(1, {1, inf, 3}).advised_draws == 0);
+  CHECK(sharpness::estimate_of(1e-100, {1, 2}).advised_draws == 1'000'000'000);
+  for (const double value : {nan, 0.0}) {
+    std::int64_t drawn = 0;
+    sharpness::draw_until(
+        1, {.relative_error = 0.1, .max_draws = 1000}, 8,
+        [&](std::int64_t first, std::int64_t count) {
+          CHECK(first == drawn);
+          drawn += count;
+        },
+        [&] { return sharpness::Estimate{.value = value, .standard_error = value}; });
+    CHECK(drawn == 16);
+  }
+}
+
 TEST_CASE("low_pass: options out of range are ValueErrors") {
   const LinearProblem p(5);
   const auto call = [&](const sharpness::LowPassOptions& o) {

@@ -112,6 +112,11 @@ TEST_CASE("study: MNIST-1D in a small plan") {
                            {.network = "convnet1d", .batch_norm = "off", .data = "mnist1d"});
   CHECK(plan.variant == "convnet1d, batch norm off, MNIST-1D");
   CHECK(plan.summary().starts_with("MNIST-1D, 500 to train and 1000 to test"));
+  CHECK(plan.summary().ends_with("sequences normalised by the clean training set's mean and deviation"));
+  CHECK(plan_of("grid", "small").normalization() ==
+        "images normalised by the clean training set's mean and deviation");
+  CHECK(plan_of("grid", "paper").normalization() == "images normalised by the published constants");
+  CHECK(plan_of("optimizers", "small").normalization() == "images not normalised");
   const Sets sets = splits_of(plan, plan.settings(0), read_data(plan, ""));
   CHECK(sets.train.images.shape() == Shape{500, 1, 40, 1});
   CHECK(sets.test.size() == 1000);
@@ -126,7 +131,9 @@ TEST_CASE("study: a variation changes network, batch norm and images, and says s
   CHECK(plan.factors[1].values.back() == 32);
   CHECK(plan.shared.at("batch_norm") == 0);
   CHECK(Cell(plan, 0).params.buffers().empty());
-  CHECK(plan.summary().find("convnet, no batch norm; images normalised: own") != std::string::npos);
+  CHECK(plan.summary().find(
+            "convnet, no batch norm; images normalised: each set by its own mean and deviation") !=
+        std::string::npos);
   const Plan grid = varied(plan_of("grid", "small"), {.batch_norm = "on"});
   CHECK_FALSE(grid.has_factor("batch_norm"));
   CHECK(grid.size() * 2 == plan_of("grid", "small").size());

@@ -159,6 +159,8 @@ class StepFlag {
       detail::capture_log->add_condition(this, [this] { return on_; });
     return on_;
   }
+  /// The same, without recording a condition.
+  bool value() const { return on_; }
 
  private:
   bool on_ = false;

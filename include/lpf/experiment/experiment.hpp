@@ -377,15 +377,20 @@ class Run {
 
 }  // namespace detail
 
-/// Trains according to the settings. Throws ValueError for incompatible settings, what the readers of data
+/// Trains according to the settings. Throws SettingsError for incompatible settings, what the readers of data
 /// sets and load_weights() throw, NumericError if the loss becomes NaN or infinite (naming the setting to lower),
 /// StateError if the folder contains another run or another process uses it, FormatError if its log is not that
 /// of its checkpoint, IOError if results cannot be written.
 inline Outcome run(const Settings& settings, const RunOptions& options) {
-  validate(settings);
-  check(!options.out.empty(), "train", "--out needs the name of a folder");
-  const Precision precision(settings.precision);
-  return detail::Run(settings, options)();
+  std::optional<Precision> precision;
+  std::optional<detail::Run> run;
+  try {
+    validate(settings);
+    check(!options.out.empty(), "train", "--out needs the name of a folder");
+    precision.emplace(settings.precision);
+    run.emplace(settings, options);
+  } catch (const ValueError& e) { throw SettingsError(e.what()); }
+  return (*run)();
 }
 
 }  // namespace lpf::experiment

@@ -22,6 +22,12 @@
 
 namespace lpf::experiment {
 
+/// Settings that do not fit each other, the network or the data: known before the first update, and nothing has been
+/// written.
+class SettingsError : public ValueError {
+  using ValueError::ValueError;
+};
+
 /// The settings, documented in for_each_setting().
 struct Settings {
   std::string dataset = "digits", data = "", normalize = "none", augment = "none";

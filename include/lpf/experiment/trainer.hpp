@@ -18,12 +18,14 @@
 
 namespace lpf::experiment {
 
-/// The network named by the settings, for images of shape `input`, [h, w, c].
+/// The network named by the settings, for images of shape `input`, [h, w, c]. SettingsError if it does not take such.
 inline models::Model make_model(const Settings& s, const nn::Path& p, const Shape& input,
                                 std::int64_t classes) {
   models::ModelOptions options{.classes = classes, .input = input, .width = s.width, .skip = s.skip};
   if (!s.bn_layers) options.batch_norm = false;
-  return models::make(s.model, p, options);
+  try {
+    return models::make(s.model, p, options);
+  } catch (const ShapeError& e) { throw SettingsError(e.what()); }
 }
 
 inline NoiseLaw law_of(const Settings& s) { return law_named(s.law); }

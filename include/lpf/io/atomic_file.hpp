@@ -17,6 +17,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "lpf/core/error.hpp"
 
@@ -125,19 +126,21 @@ inline void remove_abandoned_files(const std::string& folder) {
   }
 }
 
-/// Creates the folder `path` and its parents; existing ones are left as they are. Throws IOError naming the
-/// folder that could not be created and the system's reason.
-inline void create_directories(const std::string& path) {
+/// Creates the folder `path` and its parents; existing ones are left as they are. Returns those created, the outermost
+/// first. Throws IOError naming the folder that could not be created and the system's reason.
+inline std::vector<std::filesystem::path> create_directories(const std::string& path) {
   check(!path.empty(), "create_directories", "the path is empty: name a folder");
+  std::vector<std::filesystem::path> created;
   std::filesystem::path folder;
   for (const auto& part : std::filesystem::path(path)) {
     folder /= part;
     std::error_code error;
     if (std::filesystem::is_directory(folder, error)) continue;
-    std::filesystem::create_directory(folder, error);
+    if (std::filesystem::create_directory(folder, error)) created.push_back(folder);
     if (error == std::errc::file_exists) error = std::make_error_code(std::errc::not_a_directory);
     if (error) detail::file_error("create_directories", "create the folder", folder.string(), error.value());
   }
+  return created;
 }
 
 /// A file under construction. Its bytes are written to a temporary file in the same folder; commit() renames

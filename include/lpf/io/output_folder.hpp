@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,7 +10,9 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "lpf/core/error.hpp"
 #include "lpf/io/atomic_file.hpp"
@@ -18,33 +21,57 @@ namespace lpf {
 
 /// Owns a folder until it is destroyed: creates it with its parents, locks it, and removes the temporary files
 /// of killed processes. The lock is advisory, on the file `.lock` in the folder, which contains the number of
-/// the process and stays there; the kernel releases it when the process ends in any way. Where a file system has
-/// no locks, nothing is locked.
+/// the process and stays there with the results; the kernel releases it when the process ends in any way. Where a file
+/// system has no locks, nothing is locked. Folders that it has created, and in which nothing was written, are removed.
 class OutputFolder {
  public:
   /// Programs that share a folder and write different files give `lock` names of their own. Throws StateError,
   /// naming folder and process, if another process (or object) owns it; IOError if it cannot be written to.
   explicit OutputFolder(std::string path, std::string_view operation = "OutputFolder",
                         std::string_view lock = ".lock")
-      : path_(std::move(path)) {
-    create_directories(path_);
-    const std::string name = (std::filesystem::path(path_) / lock).string();
-    do {
-      lock_.reset(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-    } while (!lock_ && errno == EINTR);
-    if (!lock_) detail::file_error(operation, "write", name, errno);
-    if (detail::try_lock(lock_.get()) == detail::LockAttempt::held_by_another)
-      fail<StateError>(operation, "'", path_, "' is in use by another process", owner(),
-                       ": wait until it has ended, or choose another folder");
+      : path_(std::move(path)), name_(std::filesystem::path(path_) / lock) {
+    constexpr int attempts = 10;  // another process may remove folder and lock between two of these calls
+    for (int attempt = 1;; ++attempt) {
+      for (auto& folder : create_directories(path_)) created_.push_back(std::move(folder));
+      do {
+        lock_.reset(::open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+      } while (!lock_ && errno == EINTR);
+      if (!lock_ && (errno != ENOENT || attempt == attempts))
+        detail::file_error(operation, "write", name_.string(), errno);
+      if (!lock_) continue;
+      if (detail::try_lock(lock_.get()) == detail::LockAttempt::held_by_another)
+        fail<StateError>(operation, "'", path_, "' is in use by another process", owner(),
+                         ": wait until it has ended, or choose another folder");
+      if (has_the_name() || attempt == attempts) break;
+    }
     const std::string number = concat(::getpid(), "\n");
     // It is only for messages: that a full disk does not take it is no error yet.
     if (::ftruncate(lock_.get(), 0) == 0) (void)!::pwrite(lock_.get(), number.data(), number.size(), 0);
     remove_abandoned_files(path_);
   }
+  ~OutputFolder() {
+    std::error_code error;
+    if (created_.empty()) return;
+    for (std::filesystem::directory_iterator at(path_, error), end; !error && at != end; at.increment(error))
+      if (at->path().filename() != name_.filename()) return;
+    if (error) return;
+    std::filesystem::remove(name_, error);
+    for (auto folder = created_.rbegin(); folder != created_.rend(); ++folder)
+      std::filesystem::remove(*folder, error);  // unless another process has written something there
+  }
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
 
   const std::string& path() const { return path_; }
 
  private:
+  /// Is the file that is locked the one of that name?
+  bool has_the_name() const {
+    struct ::stat own {
+    }, named{};
+    return ::fstat(lock_.get(), &own) == 0 && ::stat(name_.c_str(), &named) == 0 &&
+           own.st_dev == named.st_dev && own.st_ino == named.st_ino;
+  }
   /// ", 4711", the number in the lock file; empty if there is none.
   std::string owner() const {
     char text[32];
@@ -55,6 +82,8 @@ class OutputFolder {
   }
 
   std::string path_;
+  std::filesystem::path name_;  // of the lock
+  std::vector<std::filesystem::path> created_;
   detail::FileDescriptor lock_;
 };
 

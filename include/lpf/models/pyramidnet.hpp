@@ -89,8 +89,8 @@ struct PyramidNet {
   static std::vector<PyramidBlock> blocks_of(const nn::Path& p, const PyramidNetOptions& o) {
     check(o.depth >= 11 && o.depth % 9 == 2, "PyramidNet", "the depth must be 9n + 2 with n >= 1, got ",
           o.depth);
-    check(std::isfinite(o.alpha) && o.alpha >= 0, "PyramidNet", "alpha must be finite and not negative, got ",
-          o.alpha);
+    check(o.alpha >= 0 && o.alpha <= 1e9, "PyramidNet",
+          "alpha must be finite, not negative and at most 1e9, got ", o.alpha);
     const int n = (o.depth - 2) / 9;
     std::vector<PyramidBlock> out;
     std::int64_t in = o.stem;

@@ -34,12 +34,15 @@ class ParameterStore {
   /// The gradient of each element of θ.
   LPF_ONCE Tensor gradient() const { return state_->materialize(), state_->gradient; }
   void zero_grad() const { state_->zero_gradient(); }
-  /// True if backward() has accumulated into the gradient, or it was written, since it was last zeroed.
-  bool has_gradient() const { return gradient().impl().storage->version() != state_->cleared; }
+  /// True if backward() has accumulated into the gradient, in this process or in a replay of a captured step, or it was
+  /// written, since it was last zeroed.
+  bool has_gradient() const {
+    return gradient().impl().storage->version() != state_->cleared || state_->any_received();
+  }
   /// True if a gradient has arrived at a parameter, be it zero, since it was last zeroed: PyTorch's
   /// `p.grad is not None`.
   bool has_gradient(std::size_t index) const { return tensor(index), state_->received[index]; }
-  /// Counts a gradient that was written into gradient() without backward().
+  /// Counts a gradient that was written into gradient() without backward(), through pointers.
   void set_has_gradient(std::size_t index) const { tensor(index), state_->received[index] = true; }
 
   const std::vector<ParameterInfo>& parameters() const { return state_->materialize(), state_->infos; }

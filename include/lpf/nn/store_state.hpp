@@ -109,6 +109,11 @@ struct StoreState {
         .set_buffer(gradient.alias(infos[i].shape, infos[i].offset), &received[i]);
   }
 
+  LPF_ONCE bool any_received() const {
+    return std::any_of(received.get(), received.get() + infos.size(),
+                       [](const StepFlag& f) { return f.value(); });
+  }
+
   LPF_ONCE void zero_gradient() {
     materialize();
     gradient.impl().storage->note_change();

@@ -47,6 +47,7 @@ class Adam : public Optimizer<AdamOptions> {
   }
 
  private:
+  const char* operation() const override { return decoupled_ ? "AdamW" : "Adam"; }
   static void validate(const AdamOptions& o) {
     for (const double x : {o.lr, o.epsilon, o.weight_decay})
       check(x >= 0 && std::isfinite(x), "Adam",

@@ -110,6 +110,7 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
       for (const auto& r : ranges) langevin(r, options_[r.group], offset, velocity, mean, xi);
     }
     params_.zero_grad();
+    params_.gradient().impl().storage->bump_version();
     add_to(params_.gradient(), {0, mean.numel(), 0}, -1, mean);  // x − μ
     return total / static_cast<double>(passes());
   }
@@ -125,6 +126,7 @@ class EntropySGD final : public Optimizer<EntropySGDOptions> {
   }
 
  private:
+  const char* operation() const override { return "EntropySGD"; }
   double scope_of(std::uint64_t t) const {
     const EntropySGDOptions& o = options_[0];
     return std::min(o.g0 * std::pow(1 + o.g1, static_cast<double>(t)), o.g_max);

@@ -29,6 +29,7 @@ class Lion final : public Optimizer<LionOptions> {
   StateVectors state() const override { return {{"m", m_}}; }
 
  private:
+  const char* operation() const override { return "Lion"; }
   static void validate(const LionOptions& o) {
     for (const double x : {o.lr, o.weight_decay})
       check(x >= 0 && std::isfinite(x), "Lion", "lr and weight_decay must be finite and not negative, got ",

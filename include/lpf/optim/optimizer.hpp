@@ -88,7 +88,8 @@ struct StepNumbers {
 using StateVectors = std::vector<std::pair<std::string, Tensor>>;
 
 /// Base of the optimizers that update θ from its gradient, one sweep for each range. step() consumes the
-/// gradient and clears it: several backward() before it accumulate, and nothing carries over to the next.
+/// gradient and clears it: several backward() before it accumulate, and nothing carries over to the next. Without a
+/// gradient momentum and weight decay would move θ: that is an error.
 ///
 /// Options with a field `bool skip_unused` decide about parameters that took no part in the loss. false: their
 /// gradient is 0, so weight decay and momentum act on them. true, as in PyTorch: they and their state are left
@@ -112,6 +113,8 @@ class Optimizer {
   virtual ~Optimizer() = default;
 
   /// θ ← update(θ, gradient), then gradient ← 0.
+  /// @throws StateError, and θ stays, if there was no backward() since the last step() or zero_grad(), unless all that
+  /// is trained has skip_unused, with which nothing moves.
   void step();
   void zero_grad() { params_.zero_grad(); }
 
@@ -139,6 +142,8 @@ class Optimizer {
   const ParameterStore& params() const { return params_; }
 
  protected:
+  /// What errors call the optimizer.
+  virtual const char* operation() const { return "optimizer"; }
   /// The scalars of update t = 1, 2, … that change per step, from the options and that update's learning rate
   /// `lr`. A pure function, evaluated for each step.
   virtual std::vector<double> step_numbers(const Options& options, double lr, std::uint64_t t) const {
@@ -192,7 +197,14 @@ class Optimizer {
 template <class Options>
 void Optimizer<Options>::step() {
   const auto off = no_grad();
-  for (const Range& range : ranges_of(params_, groups_, apart_)) {
+  const std::vector<Range> ranges = ranges_of(params_, groups_, apart_);
+  const auto updated = [this](const Range& r) { return is_updated(r); };
+  check<StateError>(
+      params_.has_gradient() || std::none_of(ranges.begin(), ranges.end(), updated), operation(),
+      "there is no gradient to step with: no backward() since the last step() or zero_grad(). Call "
+      "loss.backward() before step(); if you write gradient() yourself, through pointers, call "
+      "params.set_has_gradient(i)");
+  for (const Range& range : ranges) {
     const Options& options = options_[range.group];
     if (is_updated(range)) update(range, options, numbers(options, updates_of(range)));
   }

@@ -39,6 +39,7 @@ class RMSprop final : public Optimizer<RMSpropOptions> {
   }
 
  private:
+  const char* operation() const override { return "RMSprop"; }
   /// Checks a set of options, and creates the state that it needs.
   void add(const RMSpropOptions& o) {
     for (const double x : {o.lr, o.epsilon, o.momentum, o.weight_decay})

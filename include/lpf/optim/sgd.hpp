@@ -34,6 +34,7 @@ class SGD final : public Optimizer<SGDOptions> {
   }
 
  private:
+  const char* operation() const override { return "SGD"; }
   static void validate(const SGDOptions& o) {
     check(o.lr >= 0 && std::isfinite(o.lr), "SGD", "lr must be finite and not negative, got ", o.lr);
     check(

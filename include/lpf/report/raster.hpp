@@ -14,6 +14,7 @@
 #include <limits>
 #include <vector>
 
+#include "lpf/core/host_device.hpp"
 #include "lpf/tensor/tensor.hpp"
 
 namespace lpf::plot {
@@ -27,7 +28,7 @@ struct HeightField {
   double at(double x, double y) const {
     const auto place = [](double t, std::size_t n) {
       const double p = std::clamp(t, 0.0, 1.0) * static_cast<double>(n - 1);
-      const std::size_t i = std::min(static_cast<std::size_t>(p), n - 2);
+      const std::size_t i = std::min(lpf::detail::saturated<std::size_t>(p), n - 2);
       return std::pair{i, p - static_cast<double>(i)};
     };
     const auto [i, s] = place(x, columns);
@@ -51,7 +52,7 @@ inline Rgb viridis(double t) {
   constexpr Rgb stops[] = {{68, 1, 84},    {71, 44, 122}, {59, 81, 139},  {44, 113, 142}, {33, 144, 141},
                            {39, 173, 129}, {92, 200, 99}, {170, 220, 50}, {253, 231, 37}};
   const double p = std::clamp(t, 0.0, 1.0) * 8;
-  const std::size_t i = std::min<std::size_t>(static_cast<std::size_t>(p), 7);
+  const std::size_t i = std::min<std::size_t>(lpf::detail::saturated<std::size_t>(p), 7);
   Rgb out;
   for (std::size_t c = 0; c < 3; ++c)
     out[c] = stops[i][c] + (p - static_cast<double>(i)) * (stops[i + 1][c] - stops[i][c]);

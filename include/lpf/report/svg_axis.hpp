@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/host_device.hpp"
 #include "lpf/report/table.hpp"
 
 namespace lpf::plot {
@@ -66,7 +67,9 @@ inline std::string with_minus(const std::string& number) {
 
 /// 0.05, 1200, 2×10⁻⁷: `step`, the distance between ticks, determines the number of digits.
 inline std::string tick_label(double value, double step, bool scientific) {
-  const auto exponent_of = [](double v) { return static_cast<int>(std::floor(std::log10(v) + 1e-9)); };
+  const auto exponent_of = [](double v) {  // of any double, 0 and infinity among them
+    return std::clamp(lpf::detail::saturated<int>(std::floor(std::log10(v) + 1e-9)), -400, 400);
+  };
   std::string text;
   if (!scientific || value == 0) {
     text = format_fixed(value, value == 0 ? 0 : std::clamp(-exponent_of(step), 0, 60));
@@ -99,6 +102,7 @@ struct Axis {
 
   /// Limits from the data and the options, extended by the fraction `pad`; about `target` round ticks.
   Axis(Extent data, const AxisOptions& options, int target, double pad) : scale(options.scale) {
+    target = std::max(target, 1);
     const bool log = scale == Scale::log;
     if (!(data.low <= data.high)) data.low = log ? 1 : 0, data.high = log ? 10 : 1;
     const double size = std::max(std::abs(data.low), std::abs(data.high));

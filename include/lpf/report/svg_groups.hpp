@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/host_device.hpp"
 #include "lpf/report/svg_axis.hpp"
 #include "lpf/report/svg_canvas.hpp"
 #include "lpf/report/table.hpp"
@@ -44,7 +45,9 @@ inline std::vector<std::string> wrapped(std::string_view words, double width) {
   }
   for (auto& line : lines)
     if (text_width(line, 12) > width)
-      line = std::string(clip_to_width(line, static_cast<std::size_t>(std::max(1.0, width / 7.2 - 1)))) + "…";
+      line = std::string(
+                 clip_to_width(line, lpf::detail::saturated<std::size_t>(std::max(1.0, width / 7.2 - 1)))) +
+             "…";
   return lines;
 }
 
@@ -58,7 +61,7 @@ class CategoryChart {
         bars_(mark == Mark::bar),
         legend_(legend_of(groups)),
         data_(extent()),
-        y_(data_, y_options(), static_cast<int>(options.height / 60), bars_ ? .1 : .06),
+        y_(data_, y_options(), lpf::detail::saturated<int>(options.height / 60), bars_ ? .1 : .06),
         canvas_(options, legend_, mark, y_) {
     slot_ = (canvas_.right - canvas_.left) / static_cast<double>(std::max<std::size_t>(categories.size(), 1));
     pitch_ = std::min(90.0, .84 * slot_ / static_cast<double>(std::max<std::size_t>(groups.size(), 1)));

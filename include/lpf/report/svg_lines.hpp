@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/host_device.hpp"
 #include "lpf/report/svg_axis.hpp"
 #include "lpf/report/svg_canvas.hpp"
 #include "lpf/report/svg_labels.hpp"
@@ -83,8 +84,8 @@ class XYChart {
         options_(options),
         lines_(mark == Mark::line),
         legend_(legend_of(all)),
-        x_(extent(false), options.x, static_cast<int>(options.width / 90), lines_ ? 0 : .04),
-        y_(extent(true), y_options(), static_cast<int>(options.height / 60), .05),
+        x_(extent(false), options.x, lpf::detail::saturated<int>(options.width / 90), lines_ ? 0 : .04),
+        y_(extent(true), y_options(), lpf::detail::saturated<int>(options.height / 60), .05),
         canvas_(options, legend_, mark, y_) {}
 
   Svg draw() {

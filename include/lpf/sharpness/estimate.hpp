@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/host_device.hpp"
 
 namespace lpf::sharpness {
 
@@ -32,7 +33,7 @@ struct Estimate {
   /// Standard error of the data as a sample of the population; NaN where it is not estimated.
   double data_error = std::numeric_limits<double>::quiet_NaN();
   /// The smallest number of draws whose variance is a tenth of the data's, or which reaches the requested
-  /// relative error (5 % if none was), whichever is less; 0 for an exact value.
+  /// relative error (5 % if none was), whichever is less; 0 for an exact value, and where it cannot be told (NaN).
   std::int64_t advised_draws = 0;
   std::vector<BlockValue> blocks = {};
   std::vector<double> per_draw = {};    ///< ψ_r; for a function of a mean, its linearisation
@@ -77,8 +78,8 @@ LPF_ONCE Estimate estimate_of(double value, std::vector<double> per_draw, std::v
     enough = std::max(enough, data / 10);
   }
   if (!per_draw.empty()) {
-    const double wanted = enough > 0 ? std::ceil(draws * static_cast<double>(out.draws) / enough) : 2;
-    out.advised_draws = static_cast<std::int64_t>(std::clamp(wanted, 2.0, 1e9));
+    const double wanted = enough == 0 ? 2 : std::ceil(draws * static_cast<double>(out.draws) / enough);
+    out.advised_draws = lpf::detail::saturated<std::int64_t>(std::clamp(wanted, 2.0, 1e9));
   }
   out.per_draw = std::move(per_draw);
   out.per_sample = std::move(per_sample);
@@ -99,7 +100,7 @@ void draw_until(std::int64_t draws, const Until& until, std::int64_t group, More
   while (done < until.max_draws) {
     const Estimate found = now();
     const double missing = found.standard_error / (until.relative_error * std::abs(found.value));
-    if (missing <= 1) return;
+    if (!(missing > 1)) return;  // NaN too: no number of draws makes it smaller
     const auto present = static_cast<double>(done);
     const auto next = whole(std::clamp(present * (missing * missing - 1), 1.0, 2 * present));
     const std::int64_t count = std::min(next, until.max_draws - done);

@@ -20,6 +20,7 @@
 #include <span>
 #include <vector>
 
+#include "lpf/core/error.hpp"
 #include "lpf/core/gaussian.hpp"
 
 namespace lpf::sharpness {
@@ -106,6 +107,7 @@ struct Resampled {
 
   /// The percentile interval (Efron 1979). Resamples where the statistic is NaN are excluded.
   LPF_ONCE Interval interval(double level = 0.95) const {
+    check(level >= 0 && level <= 1, "interval", "a level lies in [0, 1], got ", level);
     Interval out{.value = value};
     std::vector<double> values;
     for (const double v : resamples)

@@ -14,6 +14,7 @@
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <string>
@@ -49,6 +50,15 @@ class Sentences final : public sentencepiece::SentenceIterator {
   std::size_t at_ = 0;
 };
 
+/// ": " and sentencepiece's reason, without the place in its source that it begins with; empty if it gives none.
+inline std::string reason_of(const sentencepiece::util::Status& status) {
+  std::string text = status.error_message();
+  if (const auto end = text.rfind("] "); text.find(".cc(") != text.npos && end != text.npos)
+    text.erase(0, end + 2);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\n')) text.pop_back();
+  return text.empty() ? "" : ": " + text;
+}
+
 }  // namespace detail
 
 /// A vocabulary of pieces, and the encoder that goes with it. Copies share it. Its special pieces have the numbers of
@@ -60,6 +70,9 @@ class Pieces {
   static Pieces train(std::span<const std::string> sentences, const PiecesOptions& options = {}) {
     check(options.vocabulary >= 8 && options.vocabulary <= 1'000'000, "pieces",
           "vocabulary must be from 8 to 1000000, got ", options.vocabulary);
+    check(std::any_of(sentences.begin(), sentences.end(), [](const std::string& s) { return !s.empty(); }),
+          "pieces", "there is nothing to make pieces of: ", sentences.size(),
+          " sentences, and all are empty");
     const auto number = [](std::int64_t n) { return std::to_string(n); };
     const std::unordered_map<std::string, std::string> settings{
         {"model_type", "bpe"},
@@ -76,7 +89,7 @@ class Pieces {
     std::string model;
     const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &all, &model);
     check(status.ok(), "pieces", options.vocabulary, " pieces cannot be made of ", sentences.size(),
-          " sentences: ", status.error_message());
+          " sentences", detail::reason_of(status));
     return Pieces(std::move(model), "what sentencepiece has trained");
   }
 
@@ -95,7 +108,7 @@ class Pieces {
     check<FormatError>(!invalid_utf8(text), "pieces", "the text is not UTF-8");
     std::vector<int> out;
     const auto status = processor_->Encode(text, &out);
-    check<FormatError>(status.ok(), "pieces", "cannot encode the text: ", status.error_message());
+    check<FormatError>(status.ok(), "pieces", "cannot encode the text", detail::reason_of(status));
     return {out.begin(), out.end()};
   }
 
@@ -108,7 +121,7 @@ class Pieces {
     }
     std::string out;
     const auto status = processor_->Decode(ids, &out);
-    check<FormatError>(status.ok(), "pieces", "cannot decode the pieces: ", status.error_message());
+    check<FormatError>(status.ok(), "pieces", "cannot decode the pieces", detail::reason_of(status));
     return out;
   }
 
@@ -123,8 +136,8 @@ class Pieces {
       : model_(std::make_shared<const std::string>(std::move(model))) {
     auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
     const auto status = processor->LoadFromSerializedProto(*model_);
-    check<FormatError>(status.ok(), "pieces", origin,
-                       " is no model of sentencepiece: ", status.error_message());
+    check<FormatError>(status.ok(), "pieces", origin, " is no model of sentencepiece",
+                       detail::reason_of(status));
     const auto special = [&](const char* name, std::int32_t id, std::int32_t wanted) {
       check<FormatError>(id == wanted, "pieces", origin, " has the number ", id, " for ", name, ", need ",
                          wanted, ": make it with Pieces::train()");

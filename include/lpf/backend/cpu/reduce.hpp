@@ -120,12 +120,13 @@ void reduce_sum(std::int64_t outer, std::int64_t n, std::int64_t inner, const T*
                });
 }
 
-/// Calls f(column, k) for each of the outer·inner columns of n elements, `inner` apart.
+/// Calls f(column, k) for each of the outer·inner columns of n elements, `inner` apart. Without elements x may be null.
 template <class T, class F>
 void for_each_column(std::int64_t outer, std::int64_t n, std::int64_t inner, const T* x, const F& f) {
   parallel_for(outer * inner, std::max<std::int64_t>(1, elementwise_grain / std::max<std::int64_t>(1, n)),
                [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t k = begin; k < end; ++k) f(x + k / inner * n * inner + k % inner, k);
+                 for (std::int64_t k = begin; k < end; ++k)
+                   f(n > 0 ? x + k / inner * n * inner + k % inner : x, k);
                });
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/host_device.hpp"
 
 namespace lpf {
 
@@ -60,7 +61,7 @@ inline std::uint8_t grey(const std::uint8_t* rgb) {
 inline std::uint8_t blend(int from, int to, float factor) {
   const auto step = static_cast<float>(static_cast<double>(factor) * (to - from));
   const float value = static_cast<float>(from) + step;
-  return static_cast<std::uint8_t>(std::clamp(value, 0.f, 255.f));
+  return lpf::detail::saturated<std::uint8_t>(value);
 }
 /// blend(from, x, factor) for each x.
 inline Table blend_table(int from, float factor) {
@@ -153,8 +154,7 @@ inline void autocontrast(const ImageBytes& image) {
     for (int x = 0; x < 256; ++x) {
       // Rounded before the addition: a contracted product would put integers just below themselves.
       const volatile double product = x * scale;
-      tables[c][static_cast<std::size_t>(x)] =
-          static_cast<std::uint8_t>(std::clamp(product + offset, 0.0, 255.0));
+      tables[c][static_cast<std::size_t>(x)] = lpf::detail::saturated<std::uint8_t>(product + offset);
     }
   }
   detail::apply(image, tables);

@@ -18,6 +18,7 @@
 #include <random>
 #include <vector>
 
+#include "lpf/core/host_device.hpp"
 #include "lpf/data/dataset.hpp"
 #include "lpf/data/sets/idx.hpp"
 #include "lpf/ops/shape.hpp"
@@ -175,7 +176,8 @@ inline Values sample(Values x, NumPyRandom& random) {
 /// there are as many samples of each class and both sets have some, DTypeError unless float.
 inline TensorDataset mnist1d(Split split = Split::train, const MNIST1DOptions& options = {}) {
   using detail::sequences::Values;
-  const auto train = static_cast<std::int64_t>(static_cast<double>(options.samples) * options.train_fraction);
+  const auto train =
+      lpf::detail::saturated<std::int64_t>(static_cast<double>(options.samples) * options.train_fraction);
   check(options.samples > 0 && options.samples % 10 == 0 && options.samples <= 10'000'000, "mnist1d",
         "samples must be a positive multiple of 10 up to ten million, got ", options.samples);
   check(train > 0 && train < options.samples, "mnist1d", "train_fraction ", options.train_fraction, " of ",
