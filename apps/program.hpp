@@ -2,14 +2,12 @@
 // was written.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <lpf/core/os.hpp>
 #include <lpf/core/suggest.hpp>
 #include <lpf/io/atomic_file.hpp>
 #include <new>
@@ -20,14 +18,6 @@
 #include <vector>
 
 namespace program {
-
-/// Opens the standard streams that the caller has closed: the next file opened would take their number, and what is
-/// printed would be written to it. Reading and writing fail on them, messages to stderr are lost.
-inline void open_standard_streams() {
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF)  // the lowest free number is fd
-      (void)!::open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY);
-}
 
 /// Flushes stdout. IOError if anything printed so far could not be written: a full disk, for example.
 inline void check_output(const char* name) {
@@ -64,10 +54,12 @@ inline void refuse_extras(const CLI::App& app, const char* name) {
 
 /// Parses the arguments. Returns an exit code if the program ends here: 0 after --help, 2 after a command line that
 /// is refused, with "NAME: message" on stderr.
-inline std::optional<int> parse(CLI::App& app, const char* name, int argc, char** argv) {
+inline std::optional<int> parse(CLI::App& app, const char* name, const std::vector<std::string>& arguments) {
   app.allow_extras();
   try {
-    app.parse(argc, argv);
+    std::vector<const char*> words;
+    for (const std::string& word : arguments) words.push_back(word.c_str());
+    app.parse(static_cast<int>(words.size()), words.data());
     refuse_extras(app, name);
     return {};
   } catch (const CLI::Success& e) {
@@ -91,11 +83,12 @@ inline void refuse_unused(const CLI::App& app, const char* name, const std::stri
 /// command line that is refused.
 template <class Work>
 int run(CLI::App& app, const char* name, int argc, char** argv, Work work) {
-  open_standard_streams();
+  lpf::detail::os::prepare_standard_streams();
   try {
-    if (const auto code = parse(app, name, argc, argv)) return *code;
+    const std::vector<std::string> words = lpf::detail::os::arguments(argc, argv);
+    if (const auto code = parse(app, name, words)) return *code;
     std::string command = name;
-    for (int i = 1; i < argc; ++i) command += lpf::concat(" ", argv[i]);
+    for (std::size_t i = 1; i < words.size(); ++i) command += " " + words[i];
     int code = 0;
     if constexpr (std::is_void_v<decltype(work(command))>)
       work(command);

@@ -8,7 +8,6 @@
 //   translate --recipe paper …                        the paper's network and settings (WMT14)
 //
 // The output folder is described in translate/run.hpp.
-#include <unistd.h>
 #include <lpf/backend/threads.hpp>
 #include <lpf/train/signals.hpp>
 
@@ -183,7 +182,8 @@ void translate_input(const Options& o) {
   const translate::Model model(o.model);
   const models::TranslateOptions options{.beam = {.width = o.beam, .length_power = o.length_power},
                                          .batch = o.lines};
-  const std::int64_t at_a_time = ::isatty(STDIN_FILENO) ? 1 : o.lines;
+  const std::int64_t at_a_time =
+      lpf::detail::os::is_terminal(lpf::detail::os::descriptor_of(stdin)) ? 1 : o.lines;
   std::size_t number = 0;
   while (std::cin) {
     std::vector<std::string> lines;

@@ -1,17 +1,16 @@
 // The folder of a program's results, for one process at a time.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <charconv>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/os.hpp"
 #include "lpf/io/atomic_file.hpp"
 
 namespace lpf {
@@ -29,16 +28,14 @@ class OutputFolder {
       : path_(std::move(path)) {
     create_directories(path_);
     const std::string name = (std::filesystem::path(path_) / lock).string();
-    do {
-      lock_.reset(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-    } while (!lock_ && errno == EINTR);
+    lock_.reset(detail::os::open(name, {.read = true, .write = true, .create = true}));
     if (!lock_) detail::file_error(operation, "write", name, errno);
-    if (detail::try_lock(lock_.get()) == detail::LockAttempt::held_by_another)
+    if (detail::os::try_lock(lock_.get()) == detail::os::LockAttempt::held_by_another)
       fail<StateError>(operation, "'", path_, "' is in use by another process", owner(),
                        ": wait until it has ended, or choose another folder");
-    const std::string number = concat(::getpid(), "\n");
     // It is only for messages: that a full disk does not take it is no error yet.
-    if (::ftruncate(lock_.get(), 0) == 0) (void)!::pwrite(lock_.get(), number.data(), number.size(), 0);
+    if (detail::os::truncate(lock_.get(), 0) == 0)
+      (void)detail::os::write_fully(lock_.get(), concat(detail::os::process_id(), "\n"));
     remove_abandoned_files(path_);
   }
 
@@ -48,8 +45,8 @@ class OutputFolder {
   /// ", 4711", the number in the lock file; empty if there is none.
   std::string owner() const {
     char text[32];
-    const ssize_t n = ::pread(lock_.get(), text, sizeof text, 0);
-    long number = 0;
+    const std::int64_t n = detail::os::read_at(lock_.get(), text, sizeof text, 0);
+    std::int64_t number = 0;
     if (n <= 0 || std::from_chars(text, text + n, number).ec != std::errc() || number <= 0) return "";
     return concat(", ", number);
   }

@@ -11,9 +11,6 @@
 // files that it leaves are removed by the next save.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <exception>
 #include <filesystem>
 #include <string>
@@ -21,6 +18,7 @@
 #include <system_error>
 #include <utility>
 
+#include "lpf/core/os.hpp"
 #include "lpf/train/weights.hpp"
 
 namespace lpf::detail {
@@ -30,7 +28,7 @@ class CheckpointFiles {
   explicit CheckpointFiles(std::string name) {
     constexpr std::string_view end = ".safetensors";
     if (name.ends_with(end)) name.resize(name.size() - end.size());
-    check(!name.empty() && !name.ends_with('/'), "checkpoint",
+    check(std::filesystem::path(name).has_filename(), "checkpoint",
           "give the checkpoint a name, as \"out/run\"; got '", name, "'");
     weights_ = name + ".safetensors";
     state_ = name + ".state.safetensors";
@@ -120,11 +118,11 @@ class CheckpointFiles {
       if (!needed.empty() && id_of(previous_) == needed) return true;
       std::error_code error;
       if (!std::filesystem::remove(previous_, error) && error)
-        file_error("checkpoint", "replace", previous_, error.value());
+        file_error("checkpoint", "replace", previous_, os::errno_of(error));
     }
     // Some file systems have no hard links, and weights_ may be a symbolic link
     // into another one: copy them there.
-    if (::linkat(AT_FDCWD, weights_.c_str(), AT_FDCWD, previous_.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    if (os::link(weights_, previous_) != 0)
       write_file_atomically(previous_, read_file(weights_, "checkpoint"));
     return true;
   }

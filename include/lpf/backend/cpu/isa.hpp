@@ -21,6 +21,18 @@
 #  define LPF_ISA_NAME "portable"
 #  define LPF_VECTOR_BYTES 0  // scalars
 #endif
+// GCC on 64-bit Windows aligns the stack to 16 bytes, and stores wider registers there with instructions that need more
+// (its bug 54412): a program with AVX crashes at one of them, sooner or later. So AVX is refused there, unless the
+// assembler replaces these instructions, as for lpf::native; and the noise, which asks the processor, has registers of 16
+// bytes.
+#if defined(_WIN64) && defined(__GNUC__) && !defined(__clang__)
+#  define LPF_NARROW_STACK 1
+#  if defined(__AVX__) && !defined(LPF_UNALIGNED_MOVES)
+#    error "LPF: GCC's AVX crashes on Windows; add -Wa,-muse-unaligned-vector-move -DLPF_UNALIGNED_MOVES"
+#  endif
+#else
+#  define LPF_NARROW_STACK 0
+#endif
 // Compiled for x86-64 without AVX2 and FMA; the noise uses them where the processor has them.
 #if defined(__x86_64__) && !LPF_VECTOR_BYTES && LPF_FMA_AT_RUN_TIME
 #  define LPF_NOISE_AT_RUN_TIME 1
