@@ -90,8 +90,10 @@ TEST_CASE("os: a file that is not there, one that is, a folder") {
   CHECK(error_of(folder.path().string(), {.read = true, .write = true}) == EISDIR);
   CHECK(error_of(name_in(folder, "none/a"), {.write = true, .create = true}) == ENOENT);
   CHECK(os::may_write(path));
-  CHECK_FALSE(os::may_write(name_in(folder, "b")));
-  CHECK(errno == ENOENT);
+  const bool writable = os::may_write(name_in(folder, "b"));
+  const int reason = errno;
+  CHECK_FALSE(writable);
+  CHECK(reason == ENOENT);
   std::error_code error;
   CHECK_FALSE(std::filesystem::create_directory(folder / "none/b", error));
   CHECK(os::errno_of(error) == ENOENT);
@@ -167,12 +169,12 @@ TEST_CASE("os: the process and its memory") {
   const double before = os::peak_megabytes();
   CHECK(before > 1);
   constexpr std::size_t n = std::size_t{256} << 20;
-  auto* const block = static_cast<volatile char*>(os::allocate_aligned(64, n));
+  void* const block = os::allocate_aligned(64, n);
   REQUIRE(block != nullptr);
   CHECK(reinterpret_cast<std::uintptr_t>(block) % 64 == 0);
-  for (std::size_t i = 0; i < n; i += 1024) block[i] = 1;
+  for (std::size_t i = 0; i < n; i += 1024) static_cast<volatile char*>(block)[i] = 1;
   CHECK(os::peak_megabytes() > 200);
-  os::free_aligned(const_cast<char*>(block));
+  os::free_aligned(block);
   CHECK(os::peak_megabytes() >= before);
   char word[] = "--flag";
   std::vector<char*> words(50, word);  // more than this program has, which counts on Windows
@@ -180,7 +182,8 @@ TEST_CASE("os: the process and its memory") {
 }
 
 TEST_CASE("os: signals that ask to end are caught once, and what was before is restored") {
-  os_signal = os_earlier = 0;
+  os_signal = 0;
+  os_earlier = 0;
   const auto before = ::signal(SIGTERM, [](int) { os_earlier = os_earlier + 1; });
   const auto ignored = ::signal(SIGINT, SIG_IGN);
   {
@@ -190,7 +193,8 @@ TEST_CASE("os: signals that ask to end are caught once, and what was before is r
     ::raise(SIGTERM);
     CHECK(os_signal == SIGTERM);
     CHECK(std::string(os::stop_signal_name(SIGTERM)) == "SIGTERM");
-    CHECK(::signal(SIGTERM, SIG_IGN) == SIG_DFL);  // the second would end the program
+    const bool once = ::signal(SIGTERM, SIG_IGN) == SIG_DFL;  // the second would end the program
+    CHECK(once);
   }
   ::raise(SIGTERM);
   CHECK(os_earlier == 1);

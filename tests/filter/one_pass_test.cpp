@@ -555,7 +555,7 @@ TEST_CASE("θ keeps its bits when a pass throws, at any moment") {
           }(),
           "the user's");
       CHECK(same_bits(p.params.theta(), theta));
-      CHECK(nn::detail::active_passes.empty());
+      CHECK(nn::detail::active_passes().empty());
     };
     const auto fail_here = [] { throw std::runtime_error("the user's"); };
     at(fail_here);  // before any read: not an unused scope
