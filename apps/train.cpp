@@ -189,7 +189,8 @@ int work(distributed::Communicator& world, Options o, const Given& given, const 
   set_num_threads(o.threads);
   if (o.device == "cuda") set_default_device(Device::cuda());
   check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
-  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "train", "'", o.out,
+  check<IOError>(!o.resume || std::filesystem::exists(lpf::detail::path_of(o.out + "/config.json")), "train",
+                 "'", o.out,
                  "' has no run to go on with (no config.json): check --out, or begin one without --resume");
   const Settings s = settings_of(o, given);
   if (o.out.empty()) o.out = concat("runs/", s.dataset, "-", s.model, "-", s.optimizer, "-seed", s.seed);

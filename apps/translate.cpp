@@ -249,7 +249,8 @@ int main(int argc, char** argv) {
     if (!o.model.empty()) return translate_input(o), 0;
     check(!o.resume || !o.out.empty(), "translate",
           "--resume needs --out, the folder of the run to go on with");
-    check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "translate", "'", o.out,
+    check<IOError>(!o.resume || std::filesystem::exists(lpf::detail::path_of(o.out + "/config.json")),
+                   "translate", "'", o.out,
                    "' has no run to go on with (no config.json): check --out, or begin one without --resume");
     const Settings s = settings_of(o, given);
     if (!o.make_pieces.empty()) return make_pieces(o, s), 0;

@@ -102,7 +102,7 @@ class Comparison {
   bool operator()() {
     const OutputFolder folder(out_, "translate");
     const std::string path = out_ + "/results.jsonl";
-    if (std::filesystem::exists(path)) rows_ = read_records<Row>(path);
+    if (std::filesystem::exists(lpf::detail::path_of(path))) rows_ = read_records<Row>(path);
     MetricLog log(path, {.append = true, .keep = rows_.size()});
     for (const Job& j : radius_jobs())
       if (!make(j, log)) return false;
@@ -217,7 +217,7 @@ class Comparison {
     for (const char* name :
          {"/checkpoint.safetensors", "/checkpoint.state.safetensors"}) {  // only the best is kept
       std::error_code ignored;
-      std::filesystem::remove(folder + name, ignored);
+      std::filesystem::remove(lpf::detail::path_of(folder + name), ignored);
     }
     std::printf("%s: validation BLEU %s, test BLEU %s, a step %s ms\n", j.name().c_str(),
                 format_fixed(row.validation_bleu, 2).c_str(), format_fixed(row.test_bleu, 2).c_str(),

@@ -18,7 +18,8 @@ namespace {
 namespace os = lpf::detail::os;
 
 std::string name_in(const lpf::test::TempDir& folder, const std::string& name) {
-  return (folder / name).string();
+  const std::u8string text = (folder / name).u8string();
+  return {text.begin(), text.end()};
 }
 void put(const std::string& path, const std::string& text) {
   const int file = os::open(path, {.write = true, .create = true, .truncate = true});
@@ -63,7 +64,7 @@ TEST_CASE("os: files are bytes, whatever their names") {
   CHECK_FALSE(os::is_terminal(file));
   CHECK(os::columns_of(file) == 0);
   CHECK(os::close(file) == 0);
-  CHECK(std::filesystem::file_size(std::filesystem::path(folder.path()) / u8"naïve 数.bin") == 3);
+  CHECK(std::filesystem::file_size(folder.path() / u8"naïve 数.bin") == 3);
   CHECK(content(path) == "a\nb");
 
   file = os::open(path, {.write = true, .create = true, .append = true});
@@ -141,7 +142,7 @@ TEST_CASE("os: a file gets another's name, also while it is open") {
   CHECK(os::sync_folder(folder.path().string()) == 0);
 
   put(from, "newer");  // as a virus scanner does: the old file is open for a moment
-  std::ifstream reader(std::filesystem::path(to), std::ios::binary);
+  std::ifstream reader(folder / "to ü", std::ios::binary);
   std::thread closes([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(60));
     reader.close();

@@ -38,7 +38,7 @@ TEST_CASE("names in UTF-8, of folders too") {
   write_file_atomically(inner + "/γ/å.txt", "y");
   CHECK(detail::read_file(inner + "/γ/å.txt", "test") == "y");
   CHECK(folder.names() == std::vector<std::string>{"Größe 数"});
-  CHECK(std::filesystem::exists(std::filesystem::path(folder.path()) / u8"Größe 数" / u8"γ" / u8"å.txt"));
+  CHECK(std::filesystem::exists(detail::path_of(folder.path()) / u8"Größe 数" / u8"γ" / u8"å.txt"));
   const std::string message = io_error([&] { detail::read_file(folder / "数.txt", "test"); });
   CHECK(message.find("数.txt': No such file or directory") != std::string::npos);
 }
@@ -138,7 +138,7 @@ TEST_CASE("create_directories") {
   write_file_atomically(folder / "file", "x");
   CHECK(io_error([&] { create_directories(folder / "file/a"); }) ==
         "[create_directories] cannot create the folder '" +
-            (std::filesystem::path(folder.path() + '/') / "file").string() +
+            detail::text_of(detail::path_of(folder.path() + '/') / "file") +
             "': Not a directory; part of the path is a file, choose another folder");
   CHECK_THROWS_AS(create_directories(""), ValueError);
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/io/path.hpp"
 #include "lpf_test.hpp"
 
 namespace lpf::test {
@@ -17,12 +18,12 @@ namespace lpf::test {
 class Folder {
  public:
   std::string operator/(const std::string& name) const { return path() + '/' + name; }
-  std::string path() const { return folder_.path().string(); }
+  std::string path() const { return detail::text_of(folder_.path()); }
   /// The names in it, in order.
   std::vector<std::string> names() const {
     std::vector<std::string> out;
     for (const auto& entry : std::filesystem::directory_iterator(folder_.path()))
-      out.push_back(entry.path().filename().string());
+      out.push_back(detail::text_of(entry.path().filename()));
     std::sort(out.begin(), out.end());
     return out;
   }
@@ -36,11 +37,11 @@ class Folder {
 };
 
 inline std::string read(const std::string& path) {
-  std::ifstream file(std::filesystem::path(path), std::ios::binary);
+  std::ifstream file(detail::path_of(path), std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 inline void put(const std::string& path, const std::string& text) {
-  std::ofstream(std::filesystem::path(path), std::ios::binary) << text;
+  std::ofstream(detail::path_of(path), std::ios::binary) << text;
 }
 
 template <class F>

@@ -15,6 +15,7 @@
 
 #include "lpf/core/error.hpp"
 #include "lpf/core/os.hpp"
+#include "lpf/io/path.hpp"
 
 namespace lpf {
 
@@ -85,14 +86,15 @@ inline bool is_temporary_name(std::string_view name) {
 /// locked or removed stays.
 inline void remove_abandoned_files(const std::string& folder) {
   std::error_code ignored;
-  for (std::filesystem::directory_iterator at(folder, ignored), end; at != end; at.increment(ignored)) {
-    const std::filesystem::path path = at->path();
-    if (!detail::is_temporary_name(path.filename().string())) continue;
+  for (std::filesystem::directory_iterator at(detail::path_of(folder), ignored), end; at != end;
+       at.increment(ignored)) {
+    if (!detail::is_temporary_name(detail::text_of(at->path().filename()))) continue;
+    const std::string path = detail::text_of(at->path());
     detail::FileDescriptor file;
-    file.reset(detail::os::open(path.string(), {.read = true, .write = true, .itself = true}));
+    file.reset(detail::os::open(path, {.read = true, .write = true, .itself = true}));
     if (!file || detail::os::try_lock(file.get()) != detail::os::LockAttempt::taken) continue;
     std::error_code kept;  // the owner may have renamed it in between
-    if (detail::os::is_name_of(path.string(), file.get())) std::filesystem::remove(path, kept);
+    if (detail::os::is_name_of(path, file.get())) std::filesystem::remove(at->path(), kept);
   }
 }
 
@@ -101,14 +103,14 @@ inline void remove_abandoned_files(const std::string& folder) {
 inline void create_directories(const std::string& path) {
   check(!path.empty(), "create_directories", "the path is empty: name a folder");
   std::filesystem::path folder;
-  for (const auto& part : std::filesystem::path(path)) {
+  for (const auto& part : detail::path_of(path)) {
     folder /= part;
     std::error_code error;
     if (std::filesystem::is_directory(folder, error)) continue;
     std::filesystem::create_directory(folder, error);
     if (error == std::errc::file_exists) error = std::make_error_code(std::errc::not_a_directory);
     if (error)
-      detail::file_error("create_directories", "create the folder", folder.string(),
+      detail::file_error("create_directories", "create the folder", detail::text_of(folder),
                          detail::os::errno_of(error));
   }
 }
@@ -125,17 +127,18 @@ class AtomicFile {
       : path_(std::move(path)), operation_(operation) {
     check(!path_.empty(), operation_, "the path is empty: name a file");
     std::error_code reason;
-    const std::filesystem::file_status found = std::filesystem::status(path_, reason);
+    const std::filesystem::file_status found = std::filesystem::status(detail::path_of(path_), reason);
     const bool exists = std::filesystem::exists(found);
     if (exists && !std::filesystem::is_regular_file(found)) {
       if (std::filesystem::is_directory(found)) error("write", EISDIR);
       fail<IOError>(operation_, "cannot replace '", path_, "': it is a device or a pipe, not a file");
     }
     if (exists && !detail::os::may_write(path_)) error("write", errno);
-    target_ = exists ? std::filesystem::canonical(path_, reason) : std::filesystem::path(path_);
+    target_ = detail::path_of(path_);
+    if (exists) target_ = std::filesystem::canonical(target_, reason);
     if (target_.empty()) error("write", detail::os::errno_of(reason));
     folder_ = target_.has_parent_path() ? target_.parent_path() : ".";
-    const std::string name = target_.filename().string();
+    const std::string name = detail::text_of(target_.filename());
     if (name.empty()) error("write", EISDIR);
     constexpr std::size_t longest = 255;
     if (name.size() > longest) error("write", ENAMETOOLONG);
@@ -144,9 +147,10 @@ class AtomicFile {
 
     static std::atomic<unsigned> serial{0};
     do {  // a unique name: the first may belong to another process, or be left by a killed one
-      temporary_ =
-          folder_ / concat(".", name.substr(0, kept), ".", detail::os::process_id(), "-", serial++, ".tmp");
-      file_.reset(detail::os::open(temporary_.string(), {.write = true, .create = true, .exclusive = true}));
+      temporary_ = folder_ / detail::path_of(concat(".", name.substr(0, kept), ".", detail::os::process_id(),
+                                                    "-", serial++, ".tmp"));
+      file_.reset(
+          detail::os::open(detail::text_of(temporary_), {.write = true, .create = true, .exclusive = true}));
     } while (file_ ? !claim() : errno == EEXIST);
     if (!file_) {
       temporary_.clear();
@@ -174,10 +178,12 @@ class AtomicFile {
     lock.reset(detail::os::duplicate(file_.get()));
     if (!lock) abandon("write", errno);
     if (const int error = detail::os::close(file_.release())) abandon("write", error);
-    if (const int error = detail::os::replace(temporary_.string(), target_.string())) abandon("write", error);
+    if (const int error = detail::os::replace(detail::text_of(temporary_), detail::text_of(target_)))
+      abandon("write", error);
     temporary_.clear();
     // The rename survives a power loss only once the folder is synced.
-    if (const int number = detail::os::sync_folder(folder_.string())) error("sync the folder of", number);
+    if (const int number = detail::os::sync_folder(detail::text_of(folder_)))
+      error("sync the folder of", number);
   }
 
  private:

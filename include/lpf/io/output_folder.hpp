@@ -27,7 +27,7 @@ class OutputFolder {
                         std::string_view lock = ".lock")
       : path_(std::move(path)) {
     create_directories(path_);
-    const std::string name = (std::filesystem::path(path_) / lock).string();
+    const std::string name = detail::text_of(detail::path_of(path_) / lock);
     lock_.reset(detail::os::open(name, {.read = true, .write = true, .create = true}));
     if (!lock_) detail::file_error(operation, "write", name, errno);
     if (detail::os::try_lock(lock_.get()) == detail::os::LockAttempt::held_by_another)
