@@ -103,9 +103,9 @@ inline void free_aligned(void* block);
 
 // Signals: in both .inc, since their contents differ.
 //   const char* stop_signal_name(int signal)   "SIGINT"
-//   class StopHandler                          calls handler(signal) for the signals that ask a program to end, while it
-//                                              exists. One that is ignored stays ignored. The second of a kind ends the
-//                                              program, as without it.
+//   class StopHandler                          while it exists, calls handler(signal) for the signals that ask a
+//                                              program to end. One that is ignored stays ignored. The second of a
+//                                              kind ends the program, as without it.
 //   explicit StopHandler(void (*handler)(int))
 
 }  // namespace lpf::detail::os

@@ -1,5 +1,5 @@
-// Names of files are texts in UTF-8, on every system. A path made from a text directly has the system's character set on
-// Windows.
+// Names of files are texts in UTF-8, on every system. A path that is made from a text directly is of another character
+// set on Windows.
 #pragma once
 
 #include <filesystem>
