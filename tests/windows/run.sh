@@ -32,7 +32,7 @@ cmake --build "$folder" --parallel "$jobs" --target quickstart digits "${suites[
   { cat "$work/build.log"; fail "the build failed"; }
 
 # windows.h may be included before the library and after it, and AVX is refused where it would crash.
-flags=(-std=c++20 -O2 -static "-I$root/include" "-I$root/datasets")
+flags=(-std=c++20 -O2 -static "-I$root/include" "-I$root/datasets" -isystem /usr/include/eigen3)
 for order in 'windows psapi lpf' 'lpf windows psapi'; do
   code=''
   for header in $order; do code+="#include <$([ "$header" = lpf ] && echo lpf/dense.hpp || echo "$header.h")>"$'\n'; done
@@ -45,7 +45,7 @@ fi
 grep -q "GCC's AVX crashes on Windows" "$work/avx.log" || { cat "$work/avx.log"; fail "-mavx2 is refused in other words"; }
 
 # Makes a program for this machine and two for Windows: with the same instructions, SSE2, and with AVX2 by lpf::native's flags.
-avx2=(-march=x86-64-v3 -Wa,-muse-unaligned-vector-move -DLPF_UNALIGNED_MOVES=1)
+avx2=(-march=x86-64-v3 "-Wa,-muse-unaligned-vector-move" -DLPF_UNALIGNED_MOVES=1)
 three() {
   local name=$1
   shift
