@@ -102,8 +102,9 @@ inline void remove_abandoned_files(const std::string& folder) {
 /// folder that could not be created and the system's reason.
 inline void create_directories(const std::string& path) {
   check(!path.empty(), "create_directories", "the path is empty: name a folder");
-  std::filesystem::path folder;
-  for (const auto& part : detail::path_of(path)) {
+  const std::filesystem::path whole = detail::path_of(path);
+  std::filesystem::path folder = whole.root_path();  // "C:\\" on Windows
+  for (const auto& part : whole.relative_path()) {
     folder /= part;
     std::error_code error;
     if (std::filesystem::is_directory(folder, error)) continue;
