@@ -19,6 +19,7 @@ for library in CLI doctest nlohmann; do # alone: the rest of /usr/include is thi
   cp -r "/usr/include/$library" "$work/headers/include"
 done
 export WINEPREFIX=$work/wine WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' DISPLAY=
+export OMP_NUM_THREADS=1 # results do not depend on it, and wine makes threads wait for long on a busy machine
 
 say "Windows: $("$compiler" -dumpmachine), g++ $("$compiler" -dumpversion), $("$wine" --version)"
 cmake -S "$root" -B "$folder" -G Ninja --toolchain "$root/cmake/mingw-w64.cmake" "-DCMAKE_CXX_COMPILER=$compiler" \

@@ -101,6 +101,9 @@ inline void after_fork(void (*f)());
 inline void* allocate_aligned(std::size_t alignment, std::size_t n);
 inline void free_aligned(void* block);
 
+// A variable of each thread, of a type with a destructor; one for a type.
+//   template <class T> T& of_thread()
+
 // Signals: in both .inc, since their contents differ.
 //   const char* stop_signal_name(int signal)   "SIGINT"
 //   class StopHandler                          while it exists, calls handler(signal) for the signals that ask a

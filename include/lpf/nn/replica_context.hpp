@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/os.hpp"
 #include "lpf/nn/micro_batch.hpp"
 
 namespace lpf {
@@ -49,10 +50,9 @@ struct ActivePass {
   ReplicaContext* pass;
   bool suspended = false;  // parameters read as θ (Perturbation::clean)
 };
-/// Those of this thread. In a function: mingw's linker refuses thread_local variables of headers that have destructors.
+/// Those of this thread.
 inline std::vector<ActivePass>& active_passes() {
-  thread_local std::vector<ActivePass> passes;
-  return passes;
+  return lpf::detail::os::of_thread<std::vector<ActivePass>>();
 }
 
 /// The perturbed pass over a store that is active on this thread, or null.

@@ -126,8 +126,7 @@ class CachingAllocator {
   };
   static ThreadCache* thread_cache() {
     if (ThreadCache::gone_) return nullptr;
-    thread_local ThreadCache cache;
-    return &cache;
+    return &lpf::detail::os::of_thread<ThreadCache>();
   }
 
   // Sizes are m·2^e with m in {4..7}: four classes to an octave, at most a
