@@ -38,7 +38,7 @@ TensorDataset pictures(const Options& o) {
     return {framed, data.labels, 10};
   }
   namespace fs = std::filesystem;
-  const fs::path place(o.data);
+  const fs::path place = lpf::detail::path_of(o.data);
   const char* names[] = {"test_batch.bin", "test_batch.bin.xz", "test_batch.bin.gz", "cifar-10-batches-bin",
                          "cifar-10-binary.tar.gz"};
   const bool cifar = fs::is_regular_file(place) || std::any_of(std::begin(names), std::end(names),
@@ -83,8 +83,8 @@ void place_picture(const Tensor& sheet, const float* x, const Tensor& images, co
 
 void draw(const Options& o) {
   const TensorDataset data = pictures(o);
-  const auto folder = std::filesystem::path(o.out).parent_path();
-  if (!folder.empty()) create_directories(folder.string());
+  const auto folder = lpf::detail::path_of(o.out).parent_path();
+  if (!folder.empty()) create_directories(lpf::detail::text_of(folder));
   program::check_writable(o.out, "augment");
   const std::int64_t n = std::min(o.columns, data.size());
   const auto order = permutation(data.size(), {.seed = o.seed, .purpose = Purpose::user});

@@ -51,7 +51,7 @@ struct Configuration {
 std::vector<Configuration> read_runs(const std::vector<std::string>& folders) {
   std::vector<Configuration> groups;
   for (const auto& folder : folders) {
-    if (!std::filesystem::exists(folder + "/config.json")) {
+    if (!std::filesystem::exists(lpf::detail::path_of(folder + "/config.json"))) {
       std::fprintf(stderr, "compare: '%s' has no config.json: it is no run, and is left out\n",
                    folder.c_str());
       continue;

@@ -2,9 +2,6 @@
 // was written.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
@@ -12,6 +9,7 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <lpf/core/os.hpp>
 #include <lpf/core/suggest.hpp>
 #include <lpf/io/atomic_file.hpp>
 #include <memory>
@@ -37,14 +35,6 @@ decltype(auto) usage(F f) {
   try {
     return f();
   } catch (const lpf::ValueError& e) { throw UsageError(e.what()); }
-}
-
-/// Opens the standard streams that the caller has closed: the next file opened would take their number, and what is
-/// printed would be written to it. Reading and writing fail on them, messages to stderr are lost.
-inline void open_standard_streams() {
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF)  // the lowest free number is fd
-      (void)!::open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY);
 }
 
 /// --help, in lines that fit the terminal: a flag with its type and default, and beside it or below what it means, its
@@ -162,11 +152,13 @@ inline void refuse_infinite(const CLI::App& app, const char* name) {
 
 /// Parses the arguments. Returns an exit code if the program ends here: 0 after --help, 2 after a command line that
 /// is refused, with "NAME: message" on stderr.
-inline std::optional<int> parse(CLI::App& app, const char* name, int argc, char** argv) {
+inline std::optional<int> parse(CLI::App& app, const char* name, const std::vector<std::string>& arguments) {
   app.allow_extras();
   app.formatter(std::make_shared<Help>());
   try {
-    app.parse(argc, argv);
+    std::vector<const char*> words;
+    for (const std::string& word : arguments) words.push_back(word.c_str());
+    app.parse(static_cast<int>(words.size()), words.data());
     refuse_extras(app, name);
     refuse_infinite(app, name);
     return {};
@@ -200,11 +192,12 @@ inline void refuse_others(const CLI::App& app, const char* name, const std::vect
 /// command line that is refused.
 template <class Work>
 int run(CLI::App& app, const char* name, int argc, char** argv, Work work) {
-  open_standard_streams();
+  lpf::detail::os::prepare_standard_streams();
   try {
-    if (const auto code = parse(app, name, argc, argv)) return *code;
+    const std::vector<std::string> words = lpf::detail::os::arguments(argc, argv);
+    if (const auto code = parse(app, name, words)) return *code;
     std::string command = name;
-    for (int i = 1; i < argc; ++i) command += lpf::concat(" ", argv[i]);
+    for (std::size_t i = 1; i < words.size(); ++i) command += " " + words[i];
     int code = 0;
     if constexpr (std::is_void_v<decltype(work(command))>)
       work(command);

@@ -79,7 +79,8 @@ struct Loaded {
   }
   void load(const std::string& name, const std::string& prefix) const {
     std::string path = name;  // a checkpoint may be named without its extension
-    if (!std::filesystem::exists(path) && std::filesystem::exists(path + ".safetensors"))
+    if (!std::filesystem::exists(lpf::detail::path_of(path)) &&
+        std::filesystem::exists(lpf::detail::path_of(path + ".safetensors")))
       path += ".safetensors";
     load_weights(path, params, {.prefix = prefix});
     const Tensor theta = params.theta();
@@ -97,8 +98,8 @@ std::unique_ptr<Loaded> network_for(const Options& o, const TensorDataset& data)
 }
 
 void train_digits(const Options& o, const TensorDataset& data) {
-  const auto folder = std::filesystem::path(o.file).parent_path();
-  if (!folder.empty()) create_directories(folder.string());
+  const auto folder = lpf::detail::path_of(o.file).parent_path();
+  if (!folder.empty()) create_directories(lpf::detail::text_of(folder));
   program::check_writable(o.file, "sharpness");
   const ParameterStore params({.seed = o.seed});
   const models::Model net = models::make(o.network, params);

@@ -203,7 +203,8 @@ std::optional<Settings> checked(const CLI::App& app, const Options& o, const Giv
                          "steps of a run on a GPU are captured, others are not");
   program::refuse_unused(app, "train", "--out", !o.dry_run || o.resume, "--dry-run writes nothing");
   check(!o.resume || !o.out.empty(), "train", "--resume needs --out, the folder of the run to go on with");
-  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), "train", "'", o.out,
+  check<IOError>(!o.resume || std::filesystem::exists(lpf::detail::path_of(o.out + "/config.json")), "train",
+                 "'", o.out,
                  "' has no run to go on with (no config.json): check --out, or begin one without --resume");
   const Settings s = settings_of(o, given);
   experiment::validate(s);

@@ -10,7 +10,6 @@
 //   translate --recipe paper …                        the paper's network and settings (WMT14)
 //
 // The output folder is described in translate/run.hpp.
-#include <unistd.h>
 #include <lpf/backend/threads.hpp>
 #include <lpf/distributed/init.hpp>
 #include <lpf/train/signals.hpp>
@@ -104,7 +103,8 @@ void check_flags(const CLI::App& app, const Options& o) {
   program::refuse_unused(app, name, "--minutes", !o.dry_run, "--dry-run makes no run");
   program::refuse_unused(app, name, "--out", !o.dry_run || o.resume, "--dry-run writes nothing");
   check(!o.resume || !o.out.empty(), name, "--resume needs --out, the folder of the run to go on with");
-  check<IOError>(!o.resume || std::filesystem::exists(o.out + "/config.json"), name, "'", o.out,
+  check<IOError>(!o.resume || std::filesystem::exists(lpf::detail::path_of(o.out + "/config.json")), name,
+                 "'", o.out,
                  "' has no run to go on with (no config.json): check --out, or begin one without --resume");
   if (!compares) return;
   check(!o.compare.empty(), name, "--compare needs names of optimizers, with commas");
@@ -259,7 +259,8 @@ void translate_input(const Options& o) {
   const translate::Model model(o.model);
   const models::TranslateOptions options{.beam = {.width = o.beam, .length_power = o.length_power},
                                          .batch = o.lines};
-  const std::int64_t at_a_time = ::isatty(STDIN_FILENO) ? 1 : o.lines;
+  const std::int64_t at_a_time =
+      lpf::detail::os::is_terminal(lpf::detail::os::descriptor_of(stdin)) ? 1 : o.lines;
   std::size_t number = 0;
   while (std::cin) {
     std::vector<std::string> lines;

@@ -40,7 +40,7 @@ inline void derive(Result& r) {
 /// The models in a file; none if it does not exist. FormatError for a line that is not a model of this plan.
 inline Results read_results(const std::string& path, const Plan& plan) {
   Results out;
-  if (!std::filesystem::exists(path)) return out;
+  if (!std::filesystem::exists(lpf::detail::path_of(path))) return out;
   const std::string text = lpf::detail::read_file(path, "study");
   std::size_t line = 1;
   for (std::size_t at = 0, end; (end = text.find('\n', at)) != text.npos; at = end + 1, ++line) {
@@ -98,9 +98,10 @@ inline Shard shard_of(const std::string& text) {
 
 /// The result files in a folder, and `more`.
 inline std::vector<std::string> result_files(const std::string& folder, std::vector<std::string> more) {
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("results-") && name.ends_with(".jsonl")) more.push_back(entry.path().string());
+  for (const auto& entry : std::filesystem::directory_iterator(lpf::detail::path_of(folder))) {
+    const std::string name = lpf::detail::text_of(entry.path().filename());
+    if (name.starts_with("results-") && name.ends_with(".jsonl"))
+      more.push_back(lpf::detail::text_of(entry.path()));
   }
   std::sort(more.begin(), more.end());
   return more;

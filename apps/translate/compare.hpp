@@ -126,7 +126,7 @@ class Comparison {
   bool is_made(const Job& j) const { return find(j) != nullptr; }
   /// Reads the data of a comparison that has not begun: throws what its first run would, and writes nothing.
   void check_data() const {
-    if (std::filesystem::exists(records_)) return;
+    if (std::filesystem::exists(lpf::detail::path_of(records_))) return;
     const Sentences sentences = read_sentences(settings_);
     const text::Pieces pieces = pieces_for(settings_, "", sentences.train);
     for (const std::string& optimizer : options_.optimizers) {
@@ -231,7 +231,7 @@ class Comparison {
   }
 
   void read() {
-    if (std::filesystem::exists(records_)) rows_ = read_records<Row>(records_);
+    if (std::filesystem::exists(lpf::detail::path_of(records_))) rows_ = read_records<Row>(records_);
   }
 
   const Row* find(const Job& j) const {
@@ -279,7 +279,7 @@ class Comparison {
     for (const char* name :
          {"/checkpoint.safetensors", "/checkpoint.state.safetensors"}) {  // only the best is kept
       std::error_code ignored;
-      std::filesystem::remove(folder + name, ignored);
+      std::filesystem::remove(lpf::detail::path_of(folder + name), ignored);
     }
     std::printf("%s: validation BLEU %s, test BLEU %s, a step %s ms\n", j.name().c_str(),
                 format_fixed(row.validation_bleu, 2).c_str(), format_fixed(row.test_bleu, 2).c_str(),

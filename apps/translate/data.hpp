@@ -49,11 +49,11 @@ inline Sentences numbers() {
 inline std::string file_in(const std::string& folder, const std::string& begin, const std::string& language,
                            bool required) {
   std::vector<std::string> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
+  for (const auto& entry : std::filesystem::directory_iterator(lpf::detail::path_of(folder))) {
+    const std::string name = lpf::detail::text_of(entry.path().filename());
     for (const char* packed : {"", ".gz", ".xz"})
       if (name.starts_with(begin) && name.ends_with("." + language + packed))
-        found.push_back(entry.path().string());
+        found.push_back(lpf::detail::text_of(entry.path()));
   }
   std::sort(found.begin(), found.end());
   check<IOError>(!found.empty() || !required, "translate", "'", folder, "' has no ", begin, ".", language,
@@ -110,7 +110,7 @@ inline Sentences read_sentences(const Settings& s) {
           "train, val and test_2016_flickr in .de and .en, or packed as .de.gz and .en.gz), or "
           "--train-files, or try "
           "--data numbers, which needs no files");
-    check<IOError>(std::filesystem::is_directory(s.data), "translate", "'", s.data,
+    check<IOError>(std::filesystem::is_directory(lpf::detail::path_of(s.data)), "translate", "'", s.data,
                    "' is no folder: check --data");
     const auto pair_of = [&](const char* begin, bool required) {
       return std::pair{detail::file_in(s.data, begin, s.from, required),

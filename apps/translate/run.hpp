@@ -41,7 +41,7 @@ struct Outcome {
 
 /// The pieces of a run: those of its folder, of --pieces, or made of the training sentences.
 inline text::Pieces pieces_for(const Settings& s, const std::string& saved, const text::Pairs& train) {
-  if (std::filesystem::exists(saved)) return text::Pieces::load(saved);
+  if (std::filesystem::exists(lpf::detail::path_of(saved))) return text::Pieces::load(saved);
   if (!s.pieces.empty()) return text::Pieces::load(s.pieces);
   std::vector<std::string> all = train.source;
   all.insert(all.end(), train.target.begin(), train.target.end());

@@ -44,7 +44,7 @@ TEST_CASE("dtypes") {
   CHECK(is_floating(float64));
   CHECK_FALSE(is_floating(int64));
   CHECK(dtype_of<const float>() == float32);
-  CHECK(dtype_of<long>() == int64);
+  CHECK(dtype_of<long>() == (sizeof(long) == 8 ? int64 : int32));
   CHECK(dtype_of<long long>() == int64);
   CHECK(dtype_of<int>() == int32);
   for (const DType t : {DType::bool_, uint8, int32, int64, float32, float64})

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lpf/backend/cpu/simd_noise.hpp"
+#include "lpf_test.hpp"
 
 namespace {
 
@@ -90,6 +91,15 @@ T number_of(std::mt19937_64& random, std::uint64_t kind) {
   }
 }
 
+/// The processor's where it has one: the C library's is wrong under mingw.
+template <class T>
+T hardware_fma(T a, T b, T c) {
+#if LPF_FMA_AT_RUN_TIME
+  if (lpf::detail::has_fma()) return lpf::detail::hardware_fma(a, b, c);
+#endif
+  return std::fma(a, b, c);
+}
+
 template <class T, class Bits>
 int wrong_products(int n) {
   std::mt19937_64 random(1);
@@ -101,7 +111,7 @@ int wrong_products(int n) {
     T c = draw();
     if (kind < 4 && random() % 4 == 0)  // nearly all digits cancel
       c = -(a * b) * (1 + static_cast<T>(random() % 3) * std::numeric_limits<T>::epsilon());
-    const T expected = std::fma(a, b, c), found = software_fma(a, b, c);
+    const T expected = hardware_fma(a, b, c), found = software_fma(a, b, c);
     wrong += std::bit_cast<Bits>(expected) != std::bit_cast<Bits>(found) &&
              !(std::isnan(expected) && std::isnan(found));
   }
@@ -109,6 +119,9 @@ int wrong_products(int n) {
 }
 
 TEST_CASE("a fused multiply-add in software is rounded once, for numbers of every kind") {
+#if LPF_FMA_AT_RUN_TIME && defined(_WIN32)
+  if (!lpf::detail::has_fma()) return skip("this processor has none, and libm's is wrong");
+#endif
   CHECK(wrong_products<float, std::uint32_t>(300000) == 0);
   CHECK(wrong_products<double, std::uint64_t>(300000) == 0);
 }

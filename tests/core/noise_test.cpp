@@ -122,8 +122,8 @@ TEST_CASE_TEMPLATE("perturb_rows is theta + scale * noise, for every shape and a
     for (std::size_t i = 0; i < size; ++i) {
       const T s = scale[i / static_cast<std::size_t>(len)];
       const T e = normal_at<T>(kKey, static_cast<std::int64_t>(i));
-      plus[i] = std::fma(s, e, theta[i]);
-      minus[i] = std::fma(-s, e, theta[i]);
+      plus[i] = lpf::detail::fmadd(s, e, theta[i]);  // std::fma is wrong under mingw
+      minus[i] = lpf::detail::fmadd(-s, e, theta[i]);
     }
     const std::int64_t cut = static_cast<std::int64_t>(generator()) % (rows + 1);
     std::vector<T> out(size), other(size);

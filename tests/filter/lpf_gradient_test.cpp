@@ -136,8 +136,8 @@ TEST_CASE("isotropic noise: σ for every element, or γ‖θ‖ without rows") {
     std::vector<double> out;
     for (std::size_t i = 0; i < 5; ++i) {
       own.parameter = i < first ? 0 : 1;
-      out.push_back(std::fma(s, normal_at<double>(own, static_cast<std::int64_t>(i < first ? i : i - first)),
-                             theta[i]));
+      out.push_back(lpf::detail::fmadd(
+          s, normal_at<double>(own, static_cast<std::int64_t>(i < first ? i : i - first)), theta[i]));
     }
     return out;
   };

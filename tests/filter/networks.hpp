@@ -170,7 +170,7 @@ struct Snapshot {
     return same_bits(params.theta(), theta) && same_bits(params.gradient(), gradient) &&
            same_bits(buffers_of(params), buffers) && counters_of(params) == counters &&
            params.training() == training && params.version() == version &&
-           nn::detail::active_passes.empty() && is_grad_enabled() == recording;
+           nn::detail::active_passes().empty() && is_grad_enabled() == recording;
   }
 };
 /// Largest relative error of the buffers of one store against another's.

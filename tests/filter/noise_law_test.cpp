@@ -170,7 +170,7 @@ TEST_CASE("options out of range are ValueErrors") {
   CHECK_ERROR(open({.M = 3, .scale = zeros({2})}), ShapeError, "[2]");
   CHECK_ERROR(open({.M = 3, .point = p.params.theta()}), ShapeError, "one replica");
   CHECK_ERROR(open({.M = 1, .point = zeros({5})}), ShapeError, "[5]");
-  CHECK(nn::detail::active_passes.empty());
+  CHECK(nn::detail::active_passes().empty());
 }
 
 /// The noise of a parameter in pass `draw`, [M, shape…].

@@ -8,7 +8,7 @@
 namespace lpf::test {
 namespace {
 
-bool none_open() { return nn::detail::active_passes.empty(); }
+bool none_open() { return nn::detail::active_passes().empty(); }
 
 TEST_CASE("parameters are replicas inside the scope and plain outside") {
   const ParameterStore params({.dtype = float64});

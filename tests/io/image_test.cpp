@@ -118,7 +118,7 @@ TEST_CASE("image: a folder for each class") {
   save_png((dir / "train/dog/c.png").string(), other);
   CHECK_ERROR(image_folder(folder), ShapeError, "c.png' has 16 x 21 pixels, the first picture 16 x 20");
   write(dir / "train/dog/c.png", "no picture");
-  CHECK_ERROR(image_folder(folder), FormatError, "dog/c.png");
+  CHECK_ERROR(image_folder(folder), FormatError, "c.png' is not");
   std::filesystem::remove(dir / "train/dog/c.png");
   std::filesystem::create_directories(dir / "train/empty");
   CHECK_ERROR(image_folder(folder), FormatError, "empty' is a class without a picture");
@@ -137,7 +137,9 @@ TEST_CASE("image: hidden files, pictures of other formats, and links in a folder
   write(dir / "elsewhere/deep/4.png", png);
   write(dir / "elsewhere/5.png", png);
   namespace fs = std::filesystem;
-  fs::create_directory_symlink(dir / "elsewhere", dir / "train/dog");
+  std::error_code unable;
+  fs::create_directory_symlink(dir / "elsewhere", dir / "train/dog", unable);
+  if (unable) return test::skip("no symbolic links here");
   fs::create_directory_symlink(dir / "elsewhere/deep", dir / "train/cat/linked");
   fs::create_directory_symlink("..", dir / "elsewhere/deep/up");  // a cycle
   fs::create_directory_symlink(".", dir / "elsewhere/here");

@@ -36,7 +36,7 @@ std::string header(const std::string& descr, const std::string& shape, const std
 
 struct File {
   TempDir folder;
-  std::string path = folder / "x.npy";
+  std::string path = (folder / "x.npy").string();
   Tensor load(const std::string& bytes) const {
     write(path, bytes);
     return load_npy(path);
@@ -204,15 +204,15 @@ TEST_CASE("npy: what is wrong with a file is said, with its path") {
 
 TEST_CASE("npy: a file that cannot be read or written") {
   const TempDir folder;
-  CHECK_ERROR(load_npy(folder / "none.npy"), IOError, "[load_npy]", "none.npy", "No such file");
-  CHECK_ERROR(load_npy(folder.path()), IOError, "[load_npy]", "folder");
-  CHECK_ERROR(save_npy(folder / "none" / "x.npy", zeros({1})), IOError, "[save_npy]", "x.npy",
+  CHECK_ERROR(load_npy((folder / "none.npy").string()), IOError, "[load_npy]", "none.npy", "No such file");
+  CHECK_ERROR(load_npy(folder.path().string()), IOError, "[load_npy]", "folder");
+  CHECK_ERROR(save_npy((folder / "none" / "x.npy").string(), zeros({1})), IOError, "[save_npy]", "x.npy",
               "No such file");
-  CHECK_ERROR(save_npy(folder.path(), zeros({1})), IOError, "[save_npy]");
+  CHECK_ERROR(save_npy(folder.path().string(), zeros({1})), IOError, "[save_npy]");
   const Tensor w = detail::add_replica_dim(zeros({2, 1}), std::make_shared<ReplicaPlan>(2));
-  save_npy(folder / "x.npy", ones({2}));
-  CHECK_ERROR(save_npy(folder / "x.npy", w), ReplicaError, "M = 2");
-  CHECK(holds(load_npy(folder / "x.npy"), {2}, {1, 1}));  // the old file is unchanged
+  save_npy((folder / "x.npy").string(), ones({2}));
+  CHECK_ERROR(save_npy((folder / "x.npy").string(), w), ReplicaError, "M = 2");
+  CHECK(holds(load_npy((folder / "x.npy").string()), {2}, {1, 1}));  // the old file is unchanged
 }
 
 TEST_CASE("npy: no bytes whatever crash the reader") {

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "lpf/autograd/node.hpp"
+#include "lpf/core/os.hpp"
 
 namespace lpf {
 
@@ -40,10 +41,7 @@ struct RoundedLeaf {
   Tensor rounded;
 };
 /// One copy per parameter and pass.
-inline std::vector<RoundedLeaf>& rounded_leaves() {
-  thread_local std::vector<RoundedLeaf> all;
-  return all;
-}
+inline std::vector<RoundedLeaf>& rounded_leaves() { return os::of_thread<std::vector<RoundedLeaf>>(); }
 
 }  // namespace detail
 

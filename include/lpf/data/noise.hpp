@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lpf/core/gaussian.hpp"
+#include "lpf/core/host_device.hpp"
 #include "lpf/data/dataset.hpp"
 
 namespace lpf {
@@ -50,7 +51,8 @@ LPF_ONCE TensorDataset with_data_noise(const TensorDataset& data, DataNoiseOptio
     check_noise_range(key, 0, images.numel(), NoiseBlock<T>::size);
     images.backend().normal(images.dtype(), key, 0, images.numel(), images.raw());
     const auto x = data.images.span<T>(), y = images.span<T>();
-    for (std::size_t i = 0; i < x.size(); ++i) y[i] = std::fma(static_cast<T>(options.sigma), y[i], x[i]);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      y[i] = detail::fmadd(static_cast<T>(options.sigma), y[i], x[i]);
   });
   return {images, data.labels, data.classes()};
 }

@@ -39,17 +39,17 @@ struct Source {
 
 inline Source read_folder(const Settings& s) {
   namespace fs = std::filesystem;
-  const fs::path root(s.data);
+  const fs::path root = lpf::detail::path_of(s.data);
   ImageFolderOptions options{.height = s.image_size, .width = s.image_size};
-  ImageFolder train = image_folder((root / "train").string(), options);
+  ImageFolder train = image_folder(lpf::detail::text_of(root / "train"), options);
   options.classes = train.classes;
-  std::string folder = (root / "test").string();
+  std::string folder = lpf::detail::text_of(root / "test");
   std::error_code ignored;
   if (const fs::path val = root / "val"; fs::is_directory(val, ignored)) {
     const fs::path list = val / "val_annotations.txt";  // of TinyImageNet
     const bool listed = fs::exists(list, ignored);
-    folder = (listed ? val / "images" : val).string();
-    if (listed) options.list = list.string();
+    folder = lpf::detail::text_of(listed ? val / "images" : val);
+    if (listed) options.list = lpf::detail::text_of(list);
   }
   ImageFolder test = image_folder(folder, options);
   for (const auto& [ending, count] : test.skipped) train.skipped[ending] += count;

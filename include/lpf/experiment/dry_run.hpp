@@ -2,14 +2,13 @@
 // images, so that no data are needed.
 #pragma once
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "lpf/core/os.hpp"
 #include "lpf/experiment/data_splits.hpp"
 #include "lpf/experiment/trainer.hpp"
 #include "lpf/ops/loss.hpp"
@@ -38,12 +37,6 @@ struct RunCost {
 using Estimate [[deprecated("use RunCost")]] = RunCost;
 
 namespace detail {
-
-inline double peak_megabytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
-}
 
 /// The classes cyclically.
 inline Tensor noise_labels(const DataShape& data, std::int64_t n) {
@@ -128,7 +121,7 @@ inline RunCost dry_run(const Settings& s) {
   const std::int64_t training_byte = is_built_in(s.dataset) || s.data_noise > 0 ? 4 : 1;  // float, or uint8
   out.data_mb = static_cast<double>((training_byte * data.train + data.test) * data.input.numel()) / megabyte;
 
-  const double before = detail::peak_megabytes();
+  const double before = lpf::detail::os::peak_megabytes();
   const auto step = [&](std::int64_t n) {
     const Batch batch = detail::noise_batch(data, n);
     return detail::seconds_of([&] {
@@ -153,7 +146,7 @@ inline RunCost dry_run(const Settings& s) {
   }
   out.measured_batch = n;
   out.step_seconds = out.loaded_seconds = seconds * scale();
-  out.peak_mb = before + (detail::peak_megabytes() - before) * scale();
+  out.peak_mb = before + (lpf::detail::os::peak_megabytes() - before) * scale();
   if (n == s.batch && seconds < 0.5) detail::measure_loading(s, data, method, net, out);
   {
     const EvalMode mode(params);

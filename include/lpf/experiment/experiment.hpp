@@ -124,10 +124,10 @@ class Run {
     } else {
       // A run killed in its first epoch may have logged it; one killed later has a checkpoint.
       std::error_code ignored;
-      check<StateError>(
-          !std::filesystem::exists(file("log.jsonl"), ignored) || read_history(file("log.jsonl")).size() <= 1,
-          "train", "'", options_.out,
-          "' has the log of a run, and no checkpoint to go on from: choose another --out");
+      check<StateError>(!std::filesystem::exists(lpf::detail::path_of(file("log.jsonl")), ignored) ||
+                            read_history(file("log.jsonl")).size() <= 1,
+                        "train", "'", options_.out,
+                        "' has the log of a run, and no checkpoint to go on from: choose another --out");
     }
     return begun;
   }

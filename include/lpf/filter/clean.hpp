@@ -19,10 +19,10 @@ class CleanScope {
       kept->clear();
       for (const auto& c : params.counters()) kept->push_back(*c.value);
     });
-    for (auto& active : nn::detail::active_passes) active.suspended |= active.pass == pass;
+    for (auto& active : nn::detail::active_passes()) active.suspended |= active.pass == pass;
   }
   LPF_ONCE ~CleanScope() {
-    nn::detail::active_passes = passes_;
+    nn::detail::active_passes() = passes_;
     for (std::size_t i = 0; i < buffers_.size(); ++i) params_.buffers()[i].tensor.copy_(buffers_[i]);
     run_and_replay([params = params_, kept = counters_] {
       for (std::size_t i = 0; i < kept->size(); ++i) *params.counters()[i].value = (*kept)[i];
@@ -34,7 +34,7 @@ class CleanScope {
  private:
   ParameterStore params_;
   GradMode off_ = no_grad();
-  std::vector<nn::detail::ActivePass> passes_ = nn::detail::active_passes;
+  std::vector<nn::detail::ActivePass> passes_ = nn::detail::active_passes();
   std::vector<Tensor> buffers_;
   std::shared_ptr<std::vector<std::uint64_t>> counters_ = std::make_shared<std::vector<std::uint64_t>>();
 };

@@ -23,6 +23,7 @@
 #include "lpf/backend/backend.hpp"
 #include "lpf/backend/float64.hpp"
 #include "lpf/core/gaussian.hpp"
+#include "lpf/core/host_device.hpp"
 
 namespace lpf {
 
@@ -127,7 +128,7 @@ SmoothedLoss lpf_gradient(F& f, std::span<const T> theta, std::span<T> gradient,
       for (std::int64_t row = 0; row < s.rows; ++row) {
         const T scale = law.scale[static_cast<std::size_t>(s.first_scale + row)],
                 deviation = minus ? -scale : scale;
-        for (std::int64_t k = 0; k < s.length; ++k, ++i) at[i] = std::fma(deviation, noise[i], theta[i]);
+        for (std::int64_t k = 0; k < s.length; ++k, ++i) at[i] = detail::fmadd(deviation, noise[i], theta[i]);
       }
     }
     std::fill(own.begin(), own.end(), T(0));

@@ -18,12 +18,12 @@ LPF_ONCE void check_not_open(const ParameterStore& params) {
 /// Enters a pass in this thread's list of open passes. StateError if one over these parameters is open.
 LPF_ONCE void open_pass(const ParameterStore& params, nn::ReplicaContext* pass) {
   check_not_open(params);
-  nn::detail::active_passes.push_back({params.id(), pass});
+  nn::detail::active_passes().push_back({params.id(), pass});
 }
 
 /// Takes a pass from the list.
 LPF_ONCE void close_pass(const nn::ReplicaContext* pass) {
-  std::erase_if(nn::detail::active_passes, [pass](const auto& active) { return active.pass == pass; });
+  std::erase_if(nn::detail::active_passes(), [pass](const auto& active) { return active.pass == pass; });
 }
 
 /// Detects a pass that ended, not by an exception, before any parameter was read.

@@ -2,14 +2,9 @@
 // half written.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <climits>
 #include <cstddef>
 #include <filesystem>
 #include <span>
@@ -20,6 +15,8 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/os.hpp"
+#include "lpf/io/path.hpp"
 
 namespace lpf {
 
@@ -31,7 +28,9 @@ namespace detail {
   std::string_view advice;
   switch (error) {
     case ENOSPC:
+#ifdef EDQUOT
     case EDQUOT:
+#endif
     case EFBIG: advice = "; free some space, or write to another place"; break;
     case EACCES:
     case EPERM:
@@ -59,37 +58,13 @@ class FileDescriptor {
   int get() const { return fd_; }
   int release() { return std::exchange(fd_, -1); }
   void reset(int fd = -1) {
-    if (fd_ >= 0) ::close(fd_);
+    if (fd_ >= 0) os::close(fd_);
     fd_ = fd;
   }
 
  private:
   int fd_ = -1;
 };
-
-/// Writes all of `bytes` to `fd`; returns 0, or the errno of the failure.
-inline int write_fully(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return errno;
-    if (written == 0) return ENOSPC;
-    bytes.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return 0;
-}
-
-enum class LockAttempt { taken, held_by_another, unsupported };
-
-/// Tries to take the advisory lock of an open file. It belongs to the descriptor and its duplicates: the kernel
-/// releases it when they are closed, also by the death of the process. A few file systems have no locks.
-inline LockAttempt try_lock(int fd) {
-  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EINTR) continue;
-    return errno == EWOULDBLOCK ? LockAttempt::held_by_another : LockAttempt::unsupported;
-  }
-  return LockAttempt::taken;
-}
 
 /// Whether AtomicFile may have given a file this name: `.NAME.PID-N.tmp`.
 inline bool is_temporary_name(std::string_view name) {
@@ -112,17 +87,15 @@ inline bool is_temporary_name(std::string_view name) {
 /// locked or removed stays.
 inline void remove_abandoned_files(const std::string& folder) {
   std::error_code ignored;
-  for (std::filesystem::directory_iterator at(folder, ignored), end; at != end; at.increment(ignored)) {
-    const std::filesystem::path path = at->path();
-    if (!detail::is_temporary_name(path.filename().string())) continue;
+  for (std::filesystem::directory_iterator at(detail::path_of(folder), ignored), end; at != end;
+       at.increment(ignored)) {
+    if (!detail::is_temporary_name(detail::text_of(at->path().filename()))) continue;
+    const std::string path = detail::text_of(at->path());
     detail::FileDescriptor file;
-    file.reset(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-    if (!file || detail::try_lock(file.get()) != detail::LockAttempt::taken) continue;
-    struct stat opened {
-    }, named{};  // the owner may have renamed it in between
-    if (::fstat(file.get(), &opened) == 0 && ::lstat(path.c_str(), &named) == 0 && S_ISREG(named.st_mode) &&
-        opened.st_ino == named.st_ino && opened.st_dev == named.st_dev)
-      ::unlink(path.c_str());
+    file.reset(detail::os::open(path, {.read = true, .write = true, .itself = true}));
+    if (!file || detail::os::try_lock(file.get()) != detail::os::LockAttempt::taken) continue;
+    std::error_code kept;  // the owner may have renamed it in between
+    if (detail::os::is_name_of(path, file.get())) std::filesystem::remove(at->path(), kept);
   }
 }
 
@@ -131,14 +104,17 @@ inline void remove_abandoned_files(const std::string& folder) {
 inline std::vector<std::filesystem::path> create_directories(const std::string& path) {
   check(!path.empty(), "create_directories", "the path is empty: name a folder");
   std::vector<std::filesystem::path> created;
-  std::filesystem::path folder;
-  for (const auto& part : std::filesystem::path(path)) {
+  const std::filesystem::path whole = detail::path_of(path);
+  std::filesystem::path folder = whole.root_path();  // "C:\\" on Windows
+  for (const auto& part : whole.relative_path()) {
     folder /= part;
     std::error_code error;
     if (std::filesystem::is_directory(folder, error)) continue;
     if (std::filesystem::create_directory(folder, error)) created.push_back(folder);
     if (error == std::errc::file_exists) error = std::make_error_code(std::errc::not_a_directory);
-    if (error) detail::file_error("create_directories", "create the folder", folder.string(), error.value());
+    if (error)
+      detail::file_error("create_directories", "create the folder", detail::text_of(folder),
+                         detail::os::errno_of(error));
   }
   return created;
 }
@@ -147,7 +123,7 @@ inline std::vector<std::filesystem::path> create_directories(const std::string& 
 /// it to `path`; without commit() the destructor removes it and `path` is unchanged. A process killed at any
 /// moment leaves the old or the new file complete (and perhaps a hidden `.NAME.PID-N.tmp`, see
 /// remove_abandoned_files()). An existing file keeps its permissions, a symbolic link stays a link; devices and pipes are
-/// refused. Every failure is an IOError with path and reason.
+/// refused. Every failure is an IOError with path and reason. On Windows that a program has the old file open is one.
 class AtomicFile {
  public:
   /// Opens the temporary file.
@@ -155,31 +131,37 @@ class AtomicFile {
       : path_(std::move(path)), operation_(operation) {
     check(!path_.empty(), operation_, "the path is empty: name a file");
     std::error_code reason;
-    const std::filesystem::file_status found = std::filesystem::status(path_, reason);
+    const std::filesystem::file_status found = std::filesystem::status(detail::path_of(path_), reason);
     const bool exists = std::filesystem::exists(found);
     if (exists && !std::filesystem::is_regular_file(found)) {
       if (std::filesystem::is_directory(found)) error("write", EISDIR);
       fail<IOError>(operation_, "cannot replace '", path_, "': it is a device or a pipe, not a file");
     }
-    if (exists && ::access(path_.c_str(), W_OK) != 0) error("write", errno);
-    target_ = exists ? std::filesystem::canonical(path_, reason) : std::filesystem::path(path_);
-    if (target_.empty()) error("write", reason.value());
+    if (exists && !detail::os::may_write(path_)) error("write", errno);
+    target_ = detail::path_of(path_);
+    if (exists) target_ = std::filesystem::canonical(target_, reason);
+    if (target_.empty()) error("write", detail::os::errno_of(reason));
     folder_ = target_.has_parent_path() ? target_.parent_path() : ".";
-    const std::string name = target_.filename().string();
+    const std::string name = detail::text_of(target_.filename());
     if (name.empty()) error("write", EISDIR);
-    if (name.size() > NAME_MAX) error("write", ENAMETOOLONG);
+    constexpr std::size_t longest = 255;
+    if (name.size() > longest) error("write", ENAMETOOLONG);
+    std::size_t kept = std::min<std::size_t>(name.size(), 200);  // whole characters
+    while (kept < name.size() && kept > 0 && (static_cast<unsigned char>(name[kept]) & 0xC0) == 0x80) --kept;
 
     static std::atomic<unsigned> serial{0};
     do {  // a unique name: the first may belong to another process, or be left by a killed one
-      temporary_ = folder_ / concat(".", name.substr(0, 200), ".", ::getpid(), "-", serial++, ".tmp");
-      file_.reset(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    } while (file_ ? !claim() : errno == EEXIST || errno == EINTR);
+      temporary_ = folder_ / detail::path_of(concat(".", name.substr(0, kept), ".", detail::os::process_id(),
+                                                    "-", serial++, ".tmp"));
+      file_.reset(
+          detail::os::open(detail::text_of(temporary_), {.write = true, .create = true, .exclusive = true}));
+    } while (file_ ? !claim() : errno == EEXIST);
     if (!file_) {
       temporary_.clear();
       error("write", errno);
     }
     if (exists) std::filesystem::permissions(temporary_, found.permissions(), reason);
-    if (exists && reason) abandon("write", reason.value());
+    if (exists && reason) abandon("write", detail::os::errno_of(reason));
   }
 
   AtomicFile(const AtomicFile&) = delete;
@@ -189,22 +171,23 @@ class AtomicFile {
   /// Appends bytes to the new file.
   void write(std::string_view bytes) {
     check<StateError>(bool(file_), operation_, "'", path_, "' is already committed or failed: open it again");
-    if (const int error = detail::write_fully(file_.get(), bytes)) abandon("write", error);
+    if (const int error = detail::os::write_fully(file_.get(), bytes)) abandon("write", error);
   }
 
   /// Syncs the bytes to disk and replaces the old file by the new one.
   void commit() {
     check<StateError>(bool(file_), operation_, "'", path_, "' is already committed or failed: open it again");
-    if (::fsync(file_.get()) != 0) abandon("write", errno);
+    if (const int error = detail::os::sync(file_.get())) abandon("write", error);
     detail::FileDescriptor lock;  // until it has its name: a close may report an error, and would release it
-    lock.reset(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+    lock.reset(detail::os::duplicate(file_.get()));
     if (!lock) abandon("write", errno);
-    if (::close(file_.release()) != 0 && errno != EINTR) abandon("write", errno);
-    std::error_code reason;
-    std::filesystem::rename(temporary_, target_, reason);
-    if (reason) abandon("write", reason.value());
+    if (const int error = detail::os::close(file_.release())) abandon("write", error);
+    if (const int error = detail::os::replace(detail::text_of(temporary_), detail::text_of(target_)))
+      abandon("write", error);
     temporary_.clear();
-    sync_folder();
+    // The rename survives a power loss only once the folder is synced.
+    if (const int number = detail::os::sync_folder(detail::text_of(folder_)))
+      error("sync the folder of", number);
   }
 
  private:
@@ -217,9 +200,8 @@ class AtomicFile {
   }
   /// Locks the temporary file. False if remove_abandoned_files() has found it before it was locked.
   bool claim() {
-    struct stat found {};
-    const bool kept = detail::try_lock(file_.get()) != detail::LockAttempt::held_by_another &&
-                      ::fstat(file_.get(), &found) == 0 && found.st_nlink > 0;
+    const bool kept = detail::os::try_lock(file_.get()) != detail::os::LockAttempt::held_by_another &&
+                      detail::os::has_name(file_.get());
     if (!kept) file_.reset();
     return kept;
   }
@@ -228,15 +210,6 @@ class AtomicFile {
     std::error_code ignored;
     if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
     temporary_.clear();
-  }
-  // The rename survives a power loss only once the folder is synced. Some file systems cannot sync a folder,
-  // and a folder may be writable but not readable: neither is an error.
-  void sync_folder() const {
-    const int folder = ::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) return;
-    const int number = ::fsync(folder) == 0 ? 0 : errno;
-    ::close(folder);
-    if (number != 0 && number != EINVAL && number != ENOTSUP) error("sync the folder of", number);
   }
 
   std::string path_, operation_;

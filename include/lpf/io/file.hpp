@@ -1,19 +1,15 @@
 // Reading files: all bytes, or an IOError.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <vector>
+#include <utility>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/os.hpp"
 
 namespace lpf::detail {
 
@@ -21,21 +17,22 @@ namespace lpf::detail {
 class InputFile {
  public:
   InputFile(std::string path, std::string_view operation) : path_(std::move(path)), operation_(operation) {
-    fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd_ < 0) error(errno);
-    struct stat found {};
-    const int failed = ::fstat(fd_, &found) == 0 ? 0 : errno;
-    if (failed != 0 || !S_ISREG(found.st_mode)) {
-      ::close(fd_);
+    fd_ = os::open(path_, {.read = true});
+    if (fd_ < 0 && errno != EISDIR) error(errno);
+    auto kind = os::FileKind::folder;
+    const int failed = fd_ < 0 ? 0 : os::kind_of(fd_, kind);
+    if (failed != 0 || kind != os::FileKind::regular) {
+      if (fd_ >= 0) os::close(fd_);
       if (failed != 0) error(failed);
       fail<IOError>(operation_, "cannot read '", path_, "': it is ",
-                    S_ISDIR(found.st_mode) ? "a folder" : "a device or a pipe", ", give the name of a file");
+                    kind == os::FileKind::folder ? "a folder" : "a device or a pipe",
+                    ", give the name of a file");
     }
-    size_ = static_cast<std::uint64_t>(found.st_size);
+    size_ = static_cast<std::uint64_t>(os::end_of(fd_));
   }
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
-  ~InputFile() { ::close(fd_); }
+  ~InputFile() { os::close(fd_); }
 
   const std::string& path() const { return path_; }
   std::uint64_t size() const { return size_; }
@@ -44,9 +41,7 @@ class InputFile {
   void read(std::uint64_t offset, void* to, std::uint64_t n) const {
     auto* out = static_cast<char*>(to);
     while (n > 0) {
-      constexpr std::uint64_t most = std::uint64_t{1} << 30;  // Linux reads no more than 2 GiB at once
-      const auto got = ::pread(fd_, out, std::min(n, most), static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
+      const std::int64_t got = os::read_at(fd_, out, n, static_cast<std::int64_t>(offset));
       if (got < 0) error(errno);
       check<IOError>(got > 0, operation_, "cannot read '", path_, "': it became shorter while it was read, ",
                      n, " bytes are missing at ", offset);

@@ -1,12 +1,9 @@
 // The folder of a program's results, for one process at a time.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <charconv>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -15,6 +12,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/os.hpp"
 #include "lpf/io/atomic_file.hpp"
 
 namespace lpf {
@@ -29,30 +27,30 @@ class OutputFolder {
   /// naming folder and process, if another process (or object) owns it; IOError if it cannot be written to.
   explicit OutputFolder(std::string path, std::string_view operation = "OutputFolder",
                         std::string_view lock = ".lock")
-      : path_(std::move(path)), name_(std::filesystem::path(path_) / lock) {
+      : path_(std::move(path)), name_(detail::path_of(path_) / lock) {
+    const std::string name = detail::text_of(name_);
     constexpr int attempts = 10;  // another process may remove folder and lock between two of these calls
     for (int attempt = 1;; ++attempt) {
       for (auto& folder : create_directories(path_)) created_.push_back(std::move(folder));
-      do {
-        lock_.reset(::open(name_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-      } while (!lock_ && errno == EINTR);
+      lock_.reset(detail::os::open(name, {.read = true, .write = true, .create = true}));
       if (!lock_ && (errno != ENOENT || attempt == attempts))
-        detail::file_error(operation, "write", name_.string(), errno);
+        detail::file_error(operation, "write", name, errno);
       if (!lock_) continue;
-      if (detail::try_lock(lock_.get()) == detail::LockAttempt::held_by_another)
+      if (detail::os::try_lock(lock_.get()) == detail::os::LockAttempt::held_by_another)
         fail<StateError>(operation, "'", path_, "' is in use by another process", owner(),
                          ": wait until it has ended, or choose another folder");
-      if (has_the_name() || attempt == attempts) break;
+      if (detail::os::is_name_of(name, lock_.get()) || attempt == attempts) break;
     }
-    const std::string number = concat(::getpid(), "\n");
     // It is only for messages: that a full disk does not take it is no error yet.
-    if (::ftruncate(lock_.get(), 0) == 0) (void)!::pwrite(lock_.get(), number.data(), number.size(), 0);
+    if (detail::os::truncate(lock_.get(), 0) == 0)
+      (void)detail::os::write_fully(lock_.get(), concat(detail::os::process_id(), "\n"));
     remove_abandoned_files(path_);
   }
   ~OutputFolder() {
     std::error_code error;
     if (created_.empty()) return;
-    for (std::filesystem::directory_iterator at(path_, error), end; !error && at != end; at.increment(error))
+    for (std::filesystem::directory_iterator at(detail::path_of(path_), error), end; !error && at != end;
+         at.increment(error))
       if (at->path().filename() != name_.filename()) return;
     if (error) return;
     std::filesystem::remove(name_, error);
@@ -65,18 +63,11 @@ class OutputFolder {
   const std::string& path() const { return path_; }
 
  private:
-  /// Is the file that is locked the one of that name?
-  bool has_the_name() const {
-    struct ::stat own {
-    }, named{};
-    return ::fstat(lock_.get(), &own) == 0 && ::stat(name_.c_str(), &named) == 0 &&
-           own.st_dev == named.st_dev && own.st_ino == named.st_ino;
-  }
   /// ", 4711", the number in the lock file; empty if there is none.
   std::string owner() const {
     char text[32];
-    const ssize_t n = ::pread(lock_.get(), text, sizeof text, 0);
-    long number = 0;
+    const std::int64_t n = detail::os::read_at(lock_.get(), text, sizeof text, 0);
+    std::int64_t number = 0;
     if (n <= 0 || std::from_chars(text, text + n, number).ec != std::errc() || number <= 0) return "";
     return concat(", ", number);
   }

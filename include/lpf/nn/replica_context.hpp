@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "lpf/core/os.hpp"
 #include "lpf/nn/micro_batch.hpp"
 
 namespace lpf {
@@ -49,11 +50,14 @@ struct ActivePass {
   ReplicaContext* pass;
   bool suspended = false;  // parameters read as θ (Perturbation::clean)
 };
-inline thread_local std::vector<ActivePass> active_passes;
+/// Those of this thread.
+inline std::vector<ActivePass>& active_passes() {
+  return lpf::detail::os::of_thread<std::vector<ActivePass>>();
+}
 
 /// The perturbed pass over a store that is active on this thread, or null.
 inline ReplicaContext* pass_over(const void* store) {
-  for (const auto& active : active_passes)
+  for (const auto& active : active_passes())
     if (active.store == store && !active.suspended) return active.pass;
   return nullptr;
 }
@@ -62,7 +66,7 @@ inline ReplicaContext* pass_over(const void* store) {
 /// slice, the whole batch; frozen statistics stay frozen.
 inline BatchNormPolicy batch_norm_policy_over(const void* store) {
   if (const ReplicaContext* pass = pass_over(store)) return pass->batch_norm_policy();
-  for (const auto& active : active_passes)
+  for (const auto& active : active_passes())
     if (active.store == store && active.pass->batch_norm_policy() == BatchNormPolicy::frozen)
       return BatchNormPolicy::frozen;
   return BatchNormPolicy::pooled;

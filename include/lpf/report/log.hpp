@@ -2,15 +2,12 @@
 // target lpf::io).
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -21,6 +18,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/os.hpp"
 #include "lpf/io/atomic_file.hpp"
 #include "lpf/report/table.hpp"
 
@@ -185,12 +183,15 @@ class MetricLog {
   explicit MetricLog(std::string path, MetricLogOptions options = {})
       : path_(std::move(path)), json_(path_.ends_with(".jsonl")), columns_(json_) {
     check(json_ || path_.ends_with(".csv"), "MetricLog", "'", path_, "' is neither .csv nor .jsonl");
-    const int mode = O_CREAT | O_CLOEXEC | O_APPEND | (options.append ? O_RDWR : O_WRONLY | O_TRUNC);
-    file_.reset(::open(path_.c_str(), mode, 0666));
+    file_.reset(detail::os::open(path_, {.read = options.append,
+                                         .write = true,
+                                         .create = true,
+                                         .truncate = !options.append,
+                                         .append = true}));
     if (!file_) error("open", errno);
-    struct stat status {};
-    if (::fstat(file_.get(), &status) != 0) error("open", errno);
-    if (options.append && S_ISREG(status.st_mode)) resume(options.keep);
+    auto kind = detail::os::FileKind::other;
+    if (const int number = detail::os::kind_of(file_.get(), kind)) error("open", number);
+    if (options.append && kind == detail::os::FileKind::regular) resume(options.keep);
   }
 
   /// Appends a record. The first one fixes the columns; throws StateError if a later one has others (their
@@ -202,11 +203,11 @@ class MetricLog {
     std::string line = columns_.line("MetricLog", record) + '\n';
     if (first && !json_) line.insert(0, columns_.header() + '\n');
     if (torn_at_ >= 0) cut();
-    const off_t end = ::lseek(file_.get(), 0, SEEK_END);
-    if (const int number = detail::write_fully(file_.get(), line)) {
+    const std::int64_t end = detail::os::end_of(file_.get());
+    if (const int number = detail::os::write_fully(file_.get(), line)) {
       if (first) columns_.clear();
       torn_at_ = end;
-      if (end >= 0 && ::ftruncate(file_.get(), end) == 0) torn_at_ = -1;
+      if (end >= 0 && detail::os::truncate(file_.get(), end) == 0) torn_at_ = -1;
       error("write", number);
     }
     ++size_;
@@ -218,8 +219,9 @@ class MetricLog {
   /// Syncs the log to disk and closes it; the destructor closes too, but cannot report an error.
   void close() {
     if (!file_) return;
-    if (::fsync(file_.get()) != 0 && errno != EINVAL && errno != ENOTSUP) error("write", errno);
-    if (::close(file_.release()) != 0 && errno != EINTR) error("write", errno);
+    const int unsynced = detail::os::sync(file_.get());
+    if (unsynced != 0 && unsynced != EINVAL && unsynced != ENOTSUP) error("write", unsynced);
+    if (const int number = detail::os::close(file_.release())) error("write", number);
   }
 
  private:
@@ -229,17 +231,17 @@ class MetricLog {
 
   /// Removes the incomplete line that a failed write() left.
   void cut() {
-    if (::ftruncate(file_.get(), torn_at_) != 0) error("write", errno);
+    if (const int number = detail::os::truncate(file_.get(), torn_at_)) error("write", number);
     torn_at_ = -1;
   }
 
   void resume(std::size_t keep) {
     std::string text;
     char buffer[1 << 14];
-    for (ssize_t got = 1; got != 0;) {
-      got = ::read(file_.get(), buffer, sizeof buffer);
-      if (got < 0 && errno != EINTR) error("read", errno);
-      if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
+    for (std::int64_t got = 1; got != 0;) {
+      got = detail::os::read_at(file_.get(), buffer, sizeof buffer, static_cast<std::int64_t>(text.size()));
+      if (got < 0) error("read", errno);
+      text.append(buffer, static_cast<std::size_t>(got));
     }
     std::size_t end = 0;  // after the last record to keep
     bool quoted = false, header = !json_;
@@ -252,7 +254,9 @@ class MetricLog {
       header ? void(header = false) : void(++size_);
       end = i + 1;
     }
-    if (end < text.size() && ::ftruncate(file_.get(), static_cast<off_t>(end)) != 0) error("write", errno);
+    if (end == text.size()) return;
+    if (const int number = detail::os::truncate(file_.get(), static_cast<std::int64_t>(end)))
+      error("write", number);
   }
 
   std::string path_;
@@ -260,7 +264,7 @@ class MetricLog {
   detail::RecordColumns columns_;
   detail::FileDescriptor file_;
   std::size_t size_ = 0;
-  off_t torn_at_ = -1;  // where an incomplete line begins that could not be cut
+  std::int64_t torn_at_ = -1;  // where an incomplete line begins that could not be cut
 };
 
 /// Writes records as a JSON array, one object per line, atomically. All must have the columns of the first

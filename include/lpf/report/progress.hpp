@@ -1,11 +1,8 @@
 // Progress of a long loop: a bar on a terminal, lines of text in a log.
 #pragma once
 
-#include <sys/ioctl.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +11,7 @@
 #include <utility>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/os.hpp"
 #include "lpf/report/table.hpp"
 
 namespace lpf {
@@ -24,25 +22,12 @@ enum class ProgressStyle { automatic, bar, lines, none };
 namespace detail {
 
 inline double monotonic_seconds() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 inline std::string_view environment(const char* name) {
   const char* value = std::getenv(name);
   return value ? value : "";
-}
-
-/// Whether the locale's character set is UTF-8.
-inline bool utf8_locale() {
-  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
-    std::string value(environment(name));
-    if (value.empty()) continue;
-    for (char& c : value) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    return value.find("utf-8") != value.npos || value.find("utf8") != value.npos;
-  }
-  return false;
 }
 
 }  // namespace detail
@@ -79,12 +64,12 @@ class ProgressBar {
  public:
   explicit ProgressBar(std::size_t total, ProgressOptions options = {})
       : options_(std::move(options)), total_(total), done_(options_.start), line_done_(options_.start) {
-    const int file = ::fileno(options_.stream);
-    const bool terminal = file >= 0 && ::isatty(file) != 0 && detail::environment("TERM") != "dumb";
+    const int file = detail::os::descriptor_of(options_.stream);
+    const bool terminal = file >= 0 && detail::os::is_terminal(file) && detail::os::has_escapes(file);
     style_ = options_.style;
     if (style_ == ProgressStyle::automatic) style_ = terminal ? ProgressStyle::bar : ProgressStyle::lines;
     color_ = terminal && detail::environment("NO_COLOR").empty();
-    blocks_ = detail::utf8_locale();
+    blocks_ = detail::os::shows_utf8();
     begin_ = shown_ = options_.clock();
     if (style_ == ProgressStyle::bar) draw_bar();
   }
@@ -202,9 +187,9 @@ class ProgressBar {
   }
 
   std::size_t terminal_columns() const {
-    winsize size{};
-    const int file = ::fileno(options_.stream);
-    return file >= 0 && ::ioctl(file, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+    const int file = detail::os::descriptor_of(options_.stream);
+    const int columns = file >= 0 ? detail::os::columns_of(file) : 0;
+    return columns > 1 ? static_cast<std::size_t>(columns) : 80;
   }
   void put(std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), options_.stream);

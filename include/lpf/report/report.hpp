@@ -1,9 +1,8 @@
 // A report of a run as one self-contained HTML file: text, tables, figures, no external resources.
 #pragma once
 
-#include <time.h>
-
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -19,11 +18,15 @@ namespace lpf {
 
 /// The current time as "2024-05-17 14:02 UTC".
 inline std::string utc_now() {
-  const time_t now = ::time(nullptr);
-  tm parts{};
-  char buffer[40];
-  if (now == static_cast<time_t>(-1) || !::gmtime_r(&now, &parts)) return "";
-  return std::string(buffer, ::strftime(buffer, sizeof buffer, "%Y-%m-%d %H:%M UTC", &parts));
+  using namespace std::chrono;
+  const auto now = floor<minutes>(system_clock::now());
+  const auto midnight = floor<days>(now);
+  const year_month_day date(midnight);
+  const hh_mm_ss time(now - midnight);
+  const auto two = [](auto n) { return (n < 10 ? "0" : "") + std::to_string(n); };
+  return concat(static_cast<int>(date.year()), "-", two(static_cast<unsigned>(date.month())), "-",
+                two(static_cast<unsigned>(date.day())), " ", two(time.hours().count()), ":",
+                two(time.minutes().count()), " UTC");
 }
 
 /// Header and footer of an HTMLReport; empty fields are omitted.

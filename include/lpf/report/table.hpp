@@ -1,13 +1,11 @@
 // Text layout: display widths of UTF-8, numbers, mean ± standard deviation, tables with aligned columns.
 #pragma once
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <cstdio>
 #include <limits>
 #include <span>
 #include <string>
@@ -16,6 +14,7 @@
 #include <vector>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/os.hpp"
 #include "lpf/core/utf8.hpp"
 
 namespace lpf {
@@ -63,10 +62,10 @@ inline std::string_view clip_to_width(std::string_view text, std::size_t columns
 }
 
 /// Columns of the terminal that standard output (or another file) is; where it is none, more than any line has.
-inline std::size_t terminal_columns(int file = STDOUT_FILENO) {
-  winsize size{};
-  if (::isatty(file) == 0) return std::numeric_limits<std::size_t>::max();
-  return ::ioctl(file, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+inline std::size_t terminal_columns(int file = detail::os::descriptor_of(stdout)) {
+  if (!detail::os::is_terminal(file)) return std::numeric_limits<std::size_t>::max();
+  const int columns = detail::os::columns_of(file);
+  return columns > 1 ? static_cast<std::size_t>(columns) : 80;
 }
 
 /// The text in lines of at most `columns` columns, broken between words; a longer word is a line of its own. Control

@@ -15,15 +15,11 @@
 //   SessionLog  1: status enum, START = 1
 #pragma once
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <array>
 #include <atomic>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -31,6 +27,7 @@
 #include <utility>
 
 #include "lpf/core/error.hpp"
+#include "lpf/core/os.hpp"
 #include "lpf/io/atomic_file.hpp"
 
 namespace lpf {
@@ -109,9 +106,7 @@ class ProtoWriter {
 };
 
 inline double wall_seconds() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace detail
@@ -124,12 +119,10 @@ class TensorBoardWriter {
   explicit TensorBoardWriter(const std::string& folder, std::uint64_t last_step = 0) {
     static std::atomic<unsigned> count{0};
     create_directories(folder);
-    char host[256] = "localhost";
-    if (::gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
     // TensorBoard reads a folder's files in order of name: it begins with the seconds, in ten digits.
-    path_ = concat(folder, "/events.out.tfevents.", static_cast<long long>(detail::wall_seconds()), ".", host,
-                   ".", static_cast<long long>(::getpid()), ".", count++);
-    file_.reset(::open(path_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_APPEND | O_CLOEXEC, 0666));
+    path_ = concat(folder, "/events.out.tfevents.", static_cast<long long>(detail::wall_seconds()), ".",
+                   detail::os::host_name(), ".", detail::os::process_id(), ".", count++);
+    file_.reset(detail::os::open(path_, {.write = true, .create = true, .exclusive = true, .append = true}));
     if (!file_) detail::file_error("TensorBoardWriter", "create", path_, errno);
     put(event(0).bytes(3, "brain.Event:2"));
     // A START drops the events of its own step too.
@@ -149,7 +142,7 @@ class TensorBoardWriter {
     return detail::ProtoWriter().real(1, detail::wall_seconds()).varint(2, step);
   }
   void put(const detail::ProtoWriter& event) {
-    if (const int error = detail::write_fully(file_.get(), detail::tf_record(event.str())))
+    if (const int error = detail::os::write_fully(file_.get(), detail::tf_record(event.str())))
       detail::file_error("TensorBoardWriter", "write", path_, error);
   }
 

@@ -8,6 +8,7 @@
 
 #include "lpf/backend/backend.hpp"
 #include "lpf/backend/threads.hpp"
+#include "lpf/core/os.hpp"
 
 namespace lpf {
 
@@ -107,8 +108,7 @@ class Storage : public std::enable_shared_from_this<Storage> {
   }
   /// Weak references: a graph may be destroyed on another thread than the one that ran it.
   static std::vector<std::weak_ptr<const Storage>>& recomputed() {
-    thread_local std::vector<std::weak_ptr<const Storage>> storages;
-    return storages;
+    return detail::os::of_thread<std::vector<std::weak_ptr<const Storage>>>();
   }
 
   const backend::Table* backend_;

@@ -67,7 +67,7 @@ class CapturedSteps {
 
   Tensors operator()(std::span<const Tensor> arguments, const Function& f) {
     if (!options_.enabled || capture_log || !on_gpu(arguments)) return f(arguments);
-    check<StateError>(nn::detail::active_passes.empty(), "CapturedStep",
+    check<StateError>(nn::detail::active_passes().empty(), "CapturedStep",
                       "a perturbed pass is open around the step: call filter.perturb(params) inside it, so "
                       "that every replay draws its own noise");
     Form* form = form_of(arguments);

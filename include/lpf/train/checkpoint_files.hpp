@@ -11,9 +11,6 @@
 // files that it leaves are removed by the next save.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <exception>
 #include <filesystem>
 #include <string>
@@ -21,6 +18,8 @@
 #include <system_error>
 #include <utility>
 
+#include "lpf/core/os.hpp"
+#include "lpf/io/path.hpp"
 #include "lpf/train/weights.hpp"
 
 namespace lpf::detail {
@@ -30,8 +29,8 @@ class CheckpointFiles {
   explicit CheckpointFiles(std::string name) {
     constexpr std::string_view end = ".safetensors";
     if (name.ends_with(end)) name.resize(name.size() - end.size());
-    check(!name.empty() && !name.ends_with('/'), "checkpoint",
-          "give the checkpoint a name, as \"out/run\"; got '", name, "'");
+    check(path_of(name).has_filename(), "checkpoint", "give the checkpoint a name, as \"out/run\"; got '",
+          name, "'");
     weights_ = name + ".safetensors";
     state_ = name + ".state.safetensors";
     previous_ = name + ".previous.safetensors";
@@ -43,7 +42,7 @@ class CheckpointFiles {
   void replace(const NamedTensors& weights, const NamedTensors& state, Metadata texts) const {
     const std::string id = digest_of(weights);
     texts[id_key] = id;
-    const std::string folder = std::filesystem::path(weights_).parent_path().string();
+    const std::string folder = text_of(path_of(weights_).parent_path());
     remove_abandoned_files(folder.empty() ? "." : folder);
     AtomicFile new_weights(weights_, "checkpoint"), new_state(state_, "checkpoint");
     save_safetensors(new_weights, weights, with_digest(weights, {{"format", "pt"}}));
@@ -57,7 +56,7 @@ class CheckpointFiles {
       throw;
     }
     std::error_code ignored;
-    std::filesystem::remove(previous_, ignored);
+    std::filesystem::remove(path_of(previous_), ignored);
   }
 
   struct Pair {
@@ -95,7 +94,7 @@ class CheckpointFiles {
 
   static bool is_there(const std::string& path) {
     std::error_code ignored;
-    return std::filesystem::exists(path, ignored);
+    return std::filesystem::exists(path_of(path), ignored);
   }
   /// The id of the weights that the current state was saved with; empty if there is no valid state.
   std::string id_in_state() const {
@@ -119,12 +118,12 @@ class CheckpointFiles {
       const std::string needed = id_in_state();
       if (!needed.empty() && id_of(previous_) == needed) return true;
       std::error_code error;
-      if (!std::filesystem::remove(previous_, error) && error)
-        file_error("checkpoint", "replace", previous_, error.value());
+      if (!std::filesystem::remove(path_of(previous_), error) && error)
+        file_error("checkpoint", "replace", previous_, os::errno_of(error));
     }
     // Some file systems have no hard links, and weights_ may be a symbolic link
     // into another one: copy them there.
-    if (::linkat(AT_FDCWD, weights_.c_str(), AT_FDCWD, previous_.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    if (os::link(weights_, previous_) != 0)
       write_file_atomically(previous_, read_file(weights_, "checkpoint"));
     return true;
   }
@@ -133,10 +132,11 @@ class CheckpointFiles {
   void undo(bool had_weights) const {
     std::error_code ignored;
     if (!had_weights) {
-      std::filesystem::remove(weights_, ignored);
-    } else if (!std::filesystem::is_symlink(weights_, ignored)) {  // else read() tries both names
-      std::filesystem::rename(previous_, weights_, ignored);
-      std::filesystem::remove(previous_, ignored);  // if both names are the same file, rename() does nothing
+      std::filesystem::remove(path_of(weights_), ignored);
+    } else if (!std::filesystem::is_symlink(path_of(weights_), ignored)) {  // else read() tries both names
+      std::filesystem::rename(path_of(previous_), path_of(weights_), ignored);
+      std::filesystem::remove(path_of(previous_),
+                              ignored);  // if both names are the same file, rename() does nothing
     }
   }
 

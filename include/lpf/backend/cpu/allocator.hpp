@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cstdlib>
 #include <mutex>
 #include <new>
 #include <vector>
 
 #include "lpf/backend/contract.hpp"
+#include "lpf/core/os.hpp"
 
 namespace lpf::backend::cpu {
 
@@ -33,7 +33,7 @@ class CachingAllocator {
       const std::lock_guard lock(mutex_);
       block = take(cache_[class_of(size)]);
       if (!block) {
-        block = std::aligned_alloc(alignment, size);
+        block = lpf::detail::os::allocate_aligned(alignment, size);
         if (!block)
           fail<OutOfMemoryError>("allocate", "out of memory: ", size, " bytes wanted, ", in_use_.load(),
                                  " in use: use smaller batches or models, or free tensors");
@@ -65,7 +65,7 @@ class CachingAllocator {
     const std::lock_guard lock(mutex_);
     for (std::size_t c = 0; c < classes; ++c) {
       if (cache_[c].empty()) continue;  // no sizes below 64
-      for (void* block : cache_[c]) std::free(block);
+      for (void* block : cache_[c]) lpf::detail::os::free_aligned(block);
       held_ -= cache_[c].size() * size_of_class(c);
       cache_[c].clear();
     }
@@ -126,8 +126,7 @@ class CachingAllocator {
   };
   static ThreadCache* thread_cache() {
     if (ThreadCache::gone_) return nullptr;
-    thread_local ThreadCache cache;
-    return &cache;
+    return &lpf::detail::os::of_thread<ThreadCache>();
   }
 
   // Sizes are m·2^e with m in {4..7}: four classes to an octave, at most a

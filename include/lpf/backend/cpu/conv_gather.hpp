@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lpf/backend/cpu/elementwise.hpp"
+#include "lpf/core/os.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
@@ -57,7 +58,7 @@ T* conv_scratch(std::int64_t count) {
     std::size_t bytes = 0;
     ~Block() { ::operator delete (data, std::align_val_t{64}); }
   };
-  thread_local Block block;
+  Block& block = lpf::detail::os::of_thread<Block>();
   if (const auto bytes = static_cast<std::size_t>(count) * sizeof(T); block.bytes < bytes) {
     ::operator delete (block.data, std::align_val_t{64});
     block = Block{nullptr, 0};

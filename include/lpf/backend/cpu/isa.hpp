@@ -21,6 +21,19 @@
 #  define LPF_ISA_NAME "portable"
 #  define LPF_VECTOR_BYTES 0  // scalars
 #endif
+// GCC for 64-bit Windows cannot align the stack to more than 16 bytes, and stores wider registers there with vmovaps
+// and vmovdqa, which crash at other addresses (its bug 54412). Compilers that are patched, as Debian's and MSYS2's
+// are, cannot be told from those that are not. So AVX is refused there, and the noise at run time has registers of 16
+// bytes, unless LPF_UNALIGNED_MOVES promises that the compiler, or the assembler, uses other instructions, as for
+// lpf::native.
+#if defined(_WIN64) && defined(__GNUC__) && !defined(__clang__) && !defined(LPF_UNALIGNED_MOVES)
+#  define LPF_NARROW_STACK 1
+#  if defined(__AVX__)
+#    error "LPF: GCC's AVX crashes on Windows; add -Wa,-muse-unaligned-vector-move -DLPF_UNALIGNED_MOVES"
+#  endif
+#else
+#  define LPF_NARROW_STACK 0
+#endif
 // Compiled for x86-64 without AVX2 and FMA; the noise uses them where the processor has them.
 #if defined(__x86_64__) && !LPF_VECTOR_BYTES && LPF_FMA_AT_RUN_TIME
 #  define LPF_NOISE_AT_RUN_TIME 1

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "lpf/backend/cpu/isa.hpp"
 #include "lpf/backend/cpu/noise_vectors.hpp"
 #include "lpf/backend/cpu/row_range.hpp"
 #include "lpf/core/fma.hpp"
@@ -16,11 +17,19 @@
 #    pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #  else
 #    pragma GCC push_options
-#    pragma GCC target("avx2,fma")
+#    if LPF_NARROW_STACK
+#      pragma GCC target("avx2,fma,prefer-vector-width=128")
+#    else
+#      pragma GCC target("avx2,fma")
+#    endif
 #  endif
 #  pragma push_macro("LPF_VECTOR_BYTES")
 #  undef LPF_VECTOR_BYTES
-#  define LPF_VECTOR_BYTES 32
+#  if LPF_NARROW_STACK
+#    define LPF_VECTOR_BYTES 16
+#  else
+#    define LPF_VECTOR_BYTES 32
+#  endif
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {

@@ -1,10 +1,12 @@
 // Scratch memory of a thread, reused between calls.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <new>
 
 #include "lpf/backend/cpu/isa.hpp"
+#include "lpf/core/os.hpp"
 
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
@@ -20,8 +22,8 @@ inline void* scratch_bytes(Scratch which, std::size_t bytes) {
     std::size_t size = 0;
     ~Block() { ::operator delete (data, std::align_val_t{64}); }
   };
-  thread_local Block blocks[static_cast<int>(Scratch::count)];
-  Block& block = blocks[static_cast<int>(which)];
+  using Blocks = std::array<Block, static_cast<std::size_t>(Scratch::count)>;
+  Block& block = lpf::detail::os::of_thread<Blocks>()[static_cast<std::size_t>(which)];
   if (block.size < bytes) {
     ::operator delete (block.data, std::align_val_t{64});
     block.data = nullptr;

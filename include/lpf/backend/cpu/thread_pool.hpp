@@ -14,10 +14,7 @@
 #include <thread>
 #include <utility>
 
-#ifdef __linux__
-#  include <pthread.h>
-#  include <sched.h>
-#endif
+#include "lpf/core/os.hpp"
 
 namespace lpf::backend::cpu {
 
@@ -43,11 +40,7 @@ inline int default_threads() {
   static const int count = [] {
     if (const char* wanted = std::getenv("OMP_NUM_THREADS"))
       if (const int n = std::atoi(wanted); n > 0) return n;
-#ifdef __linux__
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    return lpf::detail::os::processors();
   }();
   return count;
 }
@@ -64,10 +57,8 @@ class ThreadPool {
 
   static ThreadPool& instance() {
     static ThreadPool* const pool = [] {
-#ifdef __linux__
       // A child process has none of the threads.
-      pthread_atfork(nullptr, nullptr, [] { instance().after_fork(); });
-#endif
+      lpf::detail::os::after_fork([] { instance().after_fork(); });
       return new ThreadPool;  // never destroyed: threads may outlive static objects
     }();
     return *pool;

@@ -149,18 +149,18 @@ inline TensorDataset read_cifar(const std::string& place, const std::vector<std:
   std::error_code ignored;
   std::vector<CIFARRecords> parts(names.size());
 
-  for (const fs::path& folder : {fs::path(place), fs::path(place) / inner}) {
+  for (const fs::path& folder : {path_of(place), path_of(place) / inner}) {
     std::vector<std::string> found;
     std::string missing;
     for (const auto& name : names) {
       const auto size = found.size();
       for (const char* ending : {"", ".xz", ".gz"}) {
         const fs::path path = folder / (name + ending);
-        if (found.size() == size && fs::is_regular_file(path, ignored)) found.push_back(path.string());
+        if (found.size() == size && fs::is_regular_file(path, ignored)) found.push_back(text_of(path));
       }
       if (found.size() == size && missing.empty()) missing = name;
     }
-    check<IOError>(found.empty() || missing.empty(), format.name, "'", folder.string(), "' has no ", missing,
+    check<IOError>(found.empty() || missing.empty(), format.name, "'", text_of(folder), "' has no ", missing,
                    " (plain, .xz or .gz), which belongs to what it has");
     if (found.empty()) continue;
     for (std::size_t i = 0; i < names.size(); ++i) {
@@ -171,14 +171,15 @@ inline TensorDataset read_cifar(const std::string& place, const std::vector<std:
     return cifar_dataset(std::move(parts), format, options);
   }
 
-  const std::string path = fs::is_directory(place, ignored) ? (fs::path(place) / archive).string() : place;
-  check<IOError>(fs::exists(path, ignored), format.name, "'", place, "' has neither ", names[0],
+  const std::string path =
+      fs::is_directory(path_of(place), ignored) ? text_of(path_of(place) / archive) : place;
+  check<IOError>(fs::exists(path_of(path), ignored), format.name, "'", place, "' has neither ", names[0],
                  " (plain, .xz or .gz) nor ", archive,
                  ": give the folder or the archive of the set's binary ",
                  "version, for example with scripts/get-data");
   TarReader tar(open_unpacked(path, format.name), path, format.name);
   while (tar.next()) {
-    const std::string base = fs::path(tar.name()).filename().string();
+    const std::string base = text_of(path_of(tar.name()).filename());
     const auto which = std::find(names.begin(), names.end(), base);
     if (which == names.end()) continue;
     CIFARRecords& part = parts[static_cast<std::size_t>(which - names.begin())];

@@ -128,19 +128,19 @@ inline std::array<std::string, 2> find_mnist(const std::string& folder, const st
       for (const char* ending : {"", ".gz"}) {
         const fs::path path = place / concat(name, dash, kind, "-ubyte", ending);
         std::error_code ignored;
-        if (fs::exists(path, ignored)) return path.string();
+        if (fs::exists(path, ignored)) return text_of(path);
       }
     return std::string();
   };
   const std::string images = split + "-images", labels = split + "-labels";
   for (const char* inner : {"", "raw", "MNIST/raw"}) {
-    const fs::path place = fs::path(folder) / inner;
+    const fs::path place = path_of(folder) / inner;
     std::array<std::string, 2> found{find(place, images, "idx3"), find(place, labels, "idx1")};
     if (found[0].empty() && found[1].empty()) continue;
     const std::string missing = found[0].empty()   ? images + "-idx3-ubyte"
                                 : found[1].empty() ? labels + "-idx1-ubyte"
                                                    : "";
-    check<IOError>(missing.empty(), "mnist", "'", place.string(), "' has no ", missing,
+    check<IOError>(missing.empty(), "mnist", "'", text_of(place), "' has no ", missing,
                    " (plain or .gz), which belongs to what it has");
     return found;
   }

@@ -76,15 +76,15 @@ inline void find_in(const std::filesystem::path& folder, const std::string& name
   if (std::find(above.begin(), above.end(), real) != above.end()) return;
   above.push_back(real);
   for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.path().filename().string().starts_with('.')) continue;
+    if (text_of(entry.path().filename()).starts_with('.')) continue;
     std::error_code unknown;
     if (entry.is_directory(unknown)) {
       find_in(entry.path(), name, above, out);
       continue;
     }
-    std::string ending = entry.path().extension().string();
+    std::string ending = text_of(entry.path().extension());
     for (char& c : ending) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-    if (readable.contains(ending)) out.pictures.emplace_back(entry.path().string(), name);
+    if (readable.contains(ending)) out.pictures.emplace_back(text_of(entry.path()), name);
     if (others.contains(ending)) ++out.skipped[ending];
   }
   above.pop_back();
@@ -106,19 +106,20 @@ inline FoundPictures find_pictures(const std::string& folder, const std::string&
       check<FormatError>(tab != std::string::npos && tab > 0, op, "'", list, "', line ", number,
                          ": needs the name of a picture, a tab and its class");
       const auto end = line.find('\t', tab + 1);
-      out.pictures.emplace_back((fs::path(folder) / name).string(), line.substr(tab + 1, end - tab - 1));
+      out.pictures.emplace_back(text_of(path_of(folder) / path_of(name)),
+                                line.substr(tab + 1, end - tab - 1));
     }
     return out;
   }
   try {
-    for (const auto& entry : fs::directory_iterator(folder)) {
-      const std::string name = entry.path().filename().string();
+    for (const auto& entry : fs::directory_iterator(path_of(folder))) {
+      const std::string name = text_of(entry.path().filename());
       std::error_code unknown;
       if (name.starts_with('.') || !entry.is_directory(unknown)) continue;
       FoundPictures found;
       std::vector<fs::path> above;
       find_in(entry.path(), name, above, found);
-      check<FormatError>(!found.pictures.empty(), op, "'", entry.path().string(),
+      check<FormatError>(!found.pictures.empty(), op, "'", text_of(entry.path()),
                          "' is a class without a picture: it has no .png, .jpg, .jpeg or .bmp file",
                          found.skipped.empty() ? "" : ", and of those that cannot be read ",
                          text_of(found.skipped), found.skipped.empty() ? "" : ": convert them");
