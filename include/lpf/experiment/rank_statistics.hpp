@@ -2,14 +2,13 @@
 // bar says, each rank's log.
 #pragma once
 
-#include <unistd.h>
-
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "lpf/backend/threads.hpp"
+#include "lpf/core/os.hpp"
 #include "lpf/distributed/agreement.hpp"
 #include "lpf/experiment/setting_table.hpp"
 #include "lpf/io/atomic_file.hpp"
@@ -98,8 +97,7 @@ class RankLog {
   RankLog(const distributed::Communicator& world, const std::string& folder, bool append) : world_(world) {
     if (world.size() == 1) return;
     create_directories(folder);
-    char name[256] = {};
-    if (::gethostname(name, sizeof name - 1) == 0) machine_ = name;
+    machine_ = lpf::detail::os::host_name();
     log_.emplace(concat(folder, "/rank-", world.rank(), ".csv"), MetricLogOptions{.append = append});
   }
   /// After an epoch, whose training took this rank `seconds`, of which it was `communication` in collectives.
@@ -109,7 +107,7 @@ class RankLog {
                  {"updates", updates},
                  {"ranks", world_.size()},
                  {"machine", machine_},
-                 {"process", static_cast<std::int64_t>(::getpid())},
+                 {"process", lpf::detail::os::process_id()},
                  {"threads", num_threads()},
                  {"seconds", seconds},
                  {"communication_seconds", communication},
