@@ -59,7 +59,7 @@ TEST_CASE("translate: a run on the CUDA device is the CPU's, when it is stopped 
     CHECK(found.test.loss == doctest::Approx(expected.test.loss).epsilon(1e-5));
     // The weights that it has saved are read on the CPU.
     const translate::Model model((dir / concat("cuda-", optimizer)).string());
-    CHECK(model.test({{"1 0 "}, {"ten"}}).second > 0);
+    CHECK(model({"1 0"}, {}).size() == 1);
   }
 }
 

@@ -20,6 +20,7 @@
 #include "lpf/data/sets/idx.hpp"
 #include "lpf/data/statistics.hpp"
 #include "lpf/io/compressed.hpp"
+#include "lpf/io/path.hpp"
 #include "lpf/io/tar.hpp"
 
 namespace lpf {

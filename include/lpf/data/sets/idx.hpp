@@ -18,6 +18,7 @@
 #include "lpf/data/dataset.hpp"
 #include "lpf/io/compressed.hpp"
 #include "lpf/io/elements.hpp"
+#include "lpf/io/path.hpp"
 
 namespace lpf {
 
