@@ -26,6 +26,7 @@
 #include "lpf/core/suggest.hpp"
 #include "lpf/data/dataset.hpp"
 #include "lpf/io/image.hpp"
+#include "lpf/io/path.hpp"
 
 namespace lpf {
 
