@@ -171,6 +171,9 @@ inline std::optional<int> parse(CLI::App& app, const char* name, const std::vect
   } catch (const lpf::ValueError& e) { std::fprintf(stderr, "%s: %s\n", name, e.what()); }
   return 2;
 }
+inline std::optional<int> parse(CLI::App& app, const char* name, int argc, char** argv) {
+  return parse(app, name, lpf::detail::os::arguments(argc, argv));
+}
 
 /// UsageError if a flag was given and has no effect, `used` being false: "--gamma has no effect: …".
 inline void refuse_unused(const CLI::App& app, const char* name, const std::string& flag, bool used,
