@@ -141,7 +141,7 @@ TEST_CASE("create_directories") {
   write_file_atomically(folder / "file", "x");
   CHECK(io_error([&] { create_directories(folder / "file/a"); }) ==
         "[create_directories] cannot create the folder '" +
-            detail::text_of(detail::path_of(folder.path() + '/') / "file") +
+            detail::text_of(detail::path_of(folder.path()) / "file") +
             "': Not a directory; part of the path is a file, choose another folder");
   CHECK_THROWS_AS(create_directories(""), ValueError);
 }
