@@ -356,7 +356,7 @@ class Programs(unittest.TestCase):
                               (["sharpness", weights, "--relative-error", "nan"], "finite"),
                               (["sharpness", weights, "--network", "mlp", "--samples", 5000], "--samples"),
                               (["sharpness", weights, "--compare", weights, "--relative-error", 0.1], "--compare"),
-                              (["sharpness", "new", "--train", "--network", "mlp"], "digits-mlp"),
+                              (["sharpness", "new", "--train", "--network", "small-lenet"], "digits-mlp"),
                               (["sharpness", weights, "--network", "small-lenet"], "SmallLeNet"),
                               (["sharpness", weights, "--network", "convnet1d"], "convnet1d")]:
             with self.subTest(command=command):

@@ -338,8 +338,8 @@ class Translate(unittest.TestCase):
         self.assertEqual({other, rows[3]["radius"]}, {0.001, 0.01})
         self.assertIn(f"| lpf-adam | gamma {other} | 1 |", again)
         self.refused(*flags, "--out", "there", "--dropout", 0.2, says="with other settings: dropout (0.1, now 0.2)")
-        self.refused(*flags[:-1], "r.json", "--out", "x", says="ends with .jsonl")
-        self.refused(*TINY, "--records", "r.jsonl", says="--records has no effect: it is of --compare")
+        self.refused(*flags[:-1], "r.json", "--out", "x", says="ends with .jsonl", code=2)
+        self.refused(*TINY, "--records", "r.jsonl", says="--records has no effect: it is for --compare", code=2)
         self.write("r.jsonl", '{"phase": 1')
         self.refused(*flags, "--out", "there", says="'r.jsonl', line 1")
 

@@ -88,7 +88,7 @@ class Landscape : public Coordinates {
   const Ranks& ranks() const { return options_.ranks; }
   std::int64_t samples() const { return data_.x.size(0); }  ///< N
   /// Batches of options().samples that the samples are.
-  std::int64_t batches() const { return (samples() + options_.samples - 1) / options_.samples; }
+  std::int64_t batches() const { return (samples() - 1) / options_.samples + 1; }
 
   /// Losses of all samples at θ.
   LPF_ONCE ReplicaLosses losses() const {
@@ -251,7 +251,7 @@ LPF_ONCE ReplicaLosses Landscape::losses(const filter::PassOptions& pass, const 
   const EvalMode eval(params());
   const auto off = no_grad();
   const std::int64_t N = samples(), M = pass.M, most = std::max<std::int64_t>(1, options_.samples / M),
-                     parts = (N + most - 1) / most, n = (N + parts - 1) / parts;
+                     parts = (N - 1) / most + 1, n = (N + parts - 1) / parts;
   ReplicaLosses out{M, N, std::vector<double>(static_cast<std::size_t>(M * N))};
   for (std::int64_t at = 0; at < N;) {
     // one scope, and so one draw of the noise, for all parts of equal length; the last may be shorter
