@@ -78,7 +78,8 @@ TEST_CASE("what pieces refuse") {
               "9 pieces cannot be made of 400 sentences");
   CHECK_ERROR(text::Pieces::train(sentences, {.vocabulary = 100'000}), ValueError,
               "100000 pieces cannot be made");
-  CHECK_ERROR(text::Pieces::train({}, {.vocabulary = 80}), ValueError, "nothing to make pieces of: 0 sentences");
+  CHECK_ERROR(text::Pieces::train({}, {.vocabulary = 80}), ValueError,
+              "nothing to make pieces of: 0 sentences");
 }
 
 TEST_CASE("pairs in pieces: those of 2 to 99") {
