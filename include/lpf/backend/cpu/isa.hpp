@@ -54,14 +54,12 @@
 namespace lpf::backend::cpu {
 inline namespace LPF_ISA {
 
-/// Keeps a vector that several multiply-adds use in a register. GCC otherwise reads it from memory in each of them,
-/// which two loads a cycle cannot feed: products on AVX2 were a third slower.
+/// Keeps a vector that several multiply-adds use in a register. With 16 registers GCC otherwise reads it from memory in
+/// each of them, which two loads a cycle cannot feed: products on AVX2 were a third slower.
 template <class Vector>
 inline void keep_in_register([[maybe_unused]] Vector& v) {
-#if defined(__GNUC__) && defined(__x86_64__)
-  asm("" : "+v"(v));
-#elif defined(__GNUC__) && defined(__aarch64__)
-  asm("" : "+w"(v));
+#if LPF_VECTOR_BYTES == 32
+  asm("" : "+x"(v));
 #endif
 }
 
