@@ -58,7 +58,7 @@ LPF_ONCE Ascent sam_sharpness(const Landscape& landscape, const AscentOptions& o
     std::vector<double> loss(static_cast<std::size_t>(M), 0.0);
     const std::int64_t n = std::max<std::int64_t>(1, landscape.options().samples / M);
     landscape.add_in_order(  // ranks share the batches
-        (N + n - 1) / n, [N](std::int64_t) { return 1.0 / static_cast<double>(N); },
+        pieces_of(N, n), [N](std::int64_t) { return 1.0 / static_cast<double>(N); },
         [&](std::int64_t b, double factor, const Tensor& to) {
           return landscape.add_gradients(v, landscape.copies(b * n, std::min(n, N - b * n), M), factor, to)
               .to_vector();

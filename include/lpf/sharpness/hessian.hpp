@@ -22,33 +22,29 @@ class Hessian {
   }
 
   /// C H C v, v a vector over θ. Ranks share the batches; all call it.
-  LPF_ONCE Tensor operator()(const Tensor& v) const {
-    if (!is_shared()) return alone(v);
-    const Tensor out = zeros_like(landscape_.units());
-    const auto direction = landscape_.parts_of(mul(v, landscape_.units()));
-    landscape_.add_in_order(
-        landscape_.batches(), [this](std::int64_t b) { return share(b); },
-        [&](std::int64_t b, double factor, const Tensor& to) {
-          landscape_.add_parts((*record(b))(direction), factor, to);
-          return Ranks::Numbers{};
-        },
-        out);
-    return mul(out, landscape_.units());
-  }
+  Tensor operator()(const Tensor& v) const { return product(v, is_shared()); }
   /// The same, by this process alone.
-  LPF_ONCE Tensor alone(const Tensor& v) const {
-    const Tensor out = zeros_like(landscape_.units());
-    const auto direction = landscape_.parts_of(mul(v, landscape_.units()));
-    for (std::int64_t b = 0; b < landscape_.batches(); ++b)
-      landscape_.add_parts(kept_ ? (*kept_)(direction) : (*record(b))(direction), share(b), out);
-    return mul(out, landscape_.units());
-  }
+  Tensor alone(const Tensor& v) const { return product(v, false); }
   /// Whether ranks share a product, and so make each together.
   bool is_shared() const { return landscape_.ranks().size > 1 && !kept_; }
 
   const Landscape& landscape() const { return landscape_; }
 
  private:
+  LPF_ONCE Tensor product(const Tensor& v, bool shared) const {
+    const Tensor out = zeros_like(landscape_.units());
+    const auto direction = landscape_.parts_of(mul(v, landscape_.units()));
+    const auto add = [&](std::int64_t b, double factor, const Tensor& to) {
+      landscape_.add_parts(kept_ ? (*kept_)(direction) : (*record(b))(direction), factor, to);
+      return Ranks::Numbers{};
+    };
+    if (shared)
+      landscape_.add_in_order(
+          landscape_.batches(), [this](std::int64_t b) { return share(b); }, add, out);
+    else
+      for (std::int64_t b = 0; b < landscape_.batches(); ++b) add(b, share(b), out);
+    return mul(out, landscape_.units());
+  }
   /// Batch b's part of the samples.
   LPF_ONCE double share(std::int64_t b) const {
     const std::int64_t N = landscape_.samples(), n = landscape_.options().samples;

@@ -88,7 +88,7 @@ class Landscape : public Coordinates {
   const Ranks& ranks() const { return options_.ranks; }
   std::int64_t samples() const { return data_.x.size(0); }  ///< N
   /// Batches of options().samples that the samples are.
-  std::int64_t batches() const { return (samples() - 1) / options_.samples + 1; }
+  std::int64_t batches() const { return pieces_of(samples(), options_.samples); }
 
   /// Losses of all samples at θ.
   LPF_ONCE ReplicaLosses losses() const {
@@ -129,7 +129,7 @@ class Landscape : public Coordinates {
     const std::int64_t most = options_.replicas;
     const auto length = [&](std::int64_t pass) { return std::min(most, count - pass * most); };
     ranks().in_order(
-        (count + most - 1) / most,
+        pieces_of(count, most),
         [&](std::int64_t pass) {
           return own_losses(draws(key, first + pass * most, length(pass), deviations), rows).values;
         },
@@ -251,7 +251,7 @@ LPF_ONCE ReplicaLosses Landscape::losses(const filter::PassOptions& pass, const 
   const EvalMode eval(params());
   const auto off = no_grad();
   const std::int64_t N = samples(), M = pass.M, most = std::max<std::int64_t>(1, options_.samples / M),
-                     parts = (N - 1) / most + 1, n = (N + parts - 1) / parts;
+                     parts = pieces_of(N, most), n = pieces_of(N, parts);
   ReplicaLosses out{M, N, std::vector<double>(static_cast<std::size_t>(M * N))};
   for (std::int64_t at = 0; at < N;) {
     // one scope, and so one draw of the noise, for all parts of equal length; the last may be shorter

@@ -93,7 +93,7 @@ LPF_ONCE Estimate local_entropy_gradient(const Landscape& landscape,
   const auto more = [&](std::int64_t first, std::int64_t count) {  // ranks share the passes
     const std::int64_t most = landscape.options().replicas;
     landscape.ranks().in_order(
-        (count + most - 1) / most,
+        pieces_of(count, most),
         [&](std::int64_t pass) { return chains(first + pass * most, std::min(most, count - pass * most)); },
         [&](std::int64_t, const Ranks::Numbers& found) {
           per_draw.insert(per_draw.end(), found.begin(), found.end());

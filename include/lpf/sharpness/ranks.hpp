@@ -13,6 +13,9 @@
 
 namespace lpf::sharpness {
 
+/// The pieces of at most `size` ≥ 1 that n things are.
+inline std::int64_t pieces_of(std::int64_t n, std::int64_t size) { return n / size + (n % size != 0); }
+
 /// The processes that measure together (distributed/measures.hpp makes it of a job). All call the same functions.
 struct Ranks {
   using Numbers = std::vector<double>;

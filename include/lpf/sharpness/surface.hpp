@@ -117,7 +117,8 @@ LPF_ONCE Surface surface(const Landscape& landscape, const Plane& plane, const S
       out.loss[(first + r) / noise.size()] += found[r] / static_cast<double>(noise.size());
     if (options.progress) options.progress(first + found.size(), total);
   };
-  landscape.ranks().in_order(static_cast<std::int64_t>((total + replicas - 1) / replicas), means, add);
+  landscape.ranks().in_order(pieces_of(static_cast<std::int64_t>(total), landscape.options().replicas), means,
+                             add);
   return out;
 }
 
