@@ -7,7 +7,6 @@
 //   mpirun -np 4 digits          the runs are shared by four processes (docs/distributed.md)
 #include <algorithm>
 #include <cstdio>
-#include <lpf/distributed/init.hpp>
 #include <lpf/distributed/population.hpp>
 #include <lpf/io/output_folder.hpp>
 #include <lpf/report/progress.hpp>
@@ -15,16 +14,11 @@
 #include <optional>
 
 #include "digits/results.hpp"
-#include "program.hpp"
+#include "processes.hpp"
 
 using namespace digits_app;
 
 namespace {
-
-// One progress bar, from the first process.
-ProgressStyle style_of(const distributed::Communicator& world) {
-  return world.rank() == 0 ? ProgressStyle::automatic : ProgressStyle::none;
-}
 
 // Selects rho, gamma and alpha by the error on the validation split, averaged over the label-noise settings,
 // with seeds that the comparison does not use. Each optimizer has one choice for all settings.
@@ -50,7 +44,7 @@ void tune(distributed::Communicator& world, const Options& o) {
   for (double noise : o.label_noise) header.push_back(concat("label noise ", noise));
   TextTable table(header);
   ProgressBar bar(candidates.size() * o.label_noise.size() * static_cast<std::size_t>(o.seeds),
-                  {.label = "tuning", .style = style_of(world)});
+                  {.label = "tuning", .style = program::progress_style(world)});
   std::size_t done = 0;
   std::map<std::string, const Candidate*> best;
   for (Candidate& c : candidates) {
@@ -92,7 +86,7 @@ void compare(distributed::Communicator& world, const Options& o, const std::stri
   std::size_t total = 0;  // epochs of this process's runs
   for (std::int64_t k = world.rank(); k < o.seeds * std::ssize(o.optimizers); k += world.size())
     total += o.label_noise.size() * static_cast<std::size_t>(o.epochs);
-  ProgressBar bar(total, {.label = "training", .style = style_of(world)});
+  ProgressBar bar(total, {.label = "training", .style = program::progress_style(world)});
   std::vector<Run> runs;
   std::size_t done = 0;
   std::mutex one_at_a_time;
@@ -167,9 +161,7 @@ int main(int argc, char** argv) {
   app.add_option("--out", o.out, "folder for report.html, test-error.svg, results.csv and results.json");
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--deadline", o.deadline,
-                 "under mpirun: seconds that processes wait for one that has more to do, or does not answer")
-      ->check(CLI::Range(0.1, 1e6));
+  program::add_deadline(app, o.deadline);
   app.add_flag("--tune", o.tune, "choose rho, gamma and alpha on the validation split instead");
   return program::run(app, "digits", argc, argv, [&](const std::string& command) {
     set_num_threads(o.threads);
@@ -184,15 +176,12 @@ int main(int argc, char** argv) {
     for (const char* flag : {"--gamma", "--alpha", "-M", "--estimator"})
       refuse_unused(flag, o.tune || runs("lpf-sgd"), "--optimizer does not name lpf-sgd");
     refuse_unused("--rho", runs("sam"), "--optimizer does not name sam");
-    refuse_unused("--deadline", distributed::launched().ranks > 0,
-                  "it is for processes that mpirun has started");
     program::usage([&] {
       LowPassFilter({.M = o.M, .gamma = o.gamma, .alpha = 1, .estimator = estimator_named(o.estimator)});
     });
-    const auto world = distributed::init({.deadline = o.deadline});
-    return distributed::guarded(*world, "digits", [&] {
-      distributed::check_same(*world, "digits", "a command line", distributed::Hash().add(command).value());
-      o.tune ? tune(*world, o) : compare(*world, o, command);
+    return program::in_processes(app, "digits", o.deadline, [&](auto& world) {
+      distributed::check_same(world, "digits", "a command line", distributed::Hash().add(command).value());
+      o.tune ? tune(world, o) : compare(world, o, command);
       return 0;
     });
   });

@@ -16,8 +16,8 @@
 #include <lpf/data/sets/idx.hpp>
 #include <lpf/data/sets/mnist1d.hpp>
 #include <lpf/distributed/agreement.hpp>
-#include <lpf/distributed/init.hpp>
 #include <lpf/distributed/measures.hpp>
+#include <lpf/experiment/rank_statistics.hpp>
 #include <lpf/lpf.hpp>
 #include <lpf/models/registry.hpp>
 #include <lpf/report/log.hpp>
@@ -28,7 +28,7 @@
 #include <lpf/train/weights.hpp>
 #include <memory>
 
-#include "program.hpp"
+#include "processes.hpp"
 
 using namespace lpf;
 
@@ -340,13 +340,12 @@ void run(distributed::Communicator& world, Options o, const std::string& command
     program::print(
         concat(o.file, ": network ", o.network, " on ", data.size(), " samples of ", o.data, "\n"));
   if (leads && world.size() > 1)
-    std::fprintf(stderr, "sharpness: %d processes (%s), threads each: %d\n", world.size(),
-                 world.name().c_str(), num_threads());
+    std::fprintf(stderr, "sharpness: %s\n", experiment::description_of(world).c_str());
   program::check_output("sharpness");
 
   const auto measure = [&](const Loaded& m) {
     ProgressBar bar(sharpness::checked_measures(options).size(),
-                    {.label = "measuring", .style = leads ? ProgressStyle::automatic : ProgressStyle::none});
+                    {.label = "measuring", .style = program::progress_style(world)});
     const double begin = lpf::detail::monotonic_seconds(), waited = world.seconds();
     options.progress = [&, begin, waited](std::string_view next, std::size_t done, std::size_t) {
       const double share =
@@ -417,9 +416,7 @@ int main(int argc, char** argv) {
   app.add_option("--json", o.json, "write the numbers to this file");
   app.add_option("--plot", o.plot, "write a page with table and pictures to this file (HTML)");
   app.add_flag("--train", o.train, "first train digits-mlp by SGD, and write its weights to the file");
-  app.add_option("--deadline", o.deadline,
-                 "under mpirun: seconds that processes wait for one that does not answer")
-      ->check(CLI::Range(0.1, 1e6));
+  program::add_deadline(app, o.deadline);
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024));
   return program::run(app, "sharpness", argc, argv, [&](const std::string& command) {
@@ -433,11 +430,8 @@ int main(int argc, char** argv) {
     refuse_unused("--seed", o.samples > 0 || o.train, "it chooses --samples and the weights of --train");
     refuse_unused("--initial", measures("pac_bayes"), "--measures does not name pac_bayes");
     refuse_unused("--blocks", measures("low_pass"), "--measures does not name low_pass");
-    refuse_unused("--deadline", distributed::launched().ranks > 0,
-                  "it is for processes that mpirun has started");
-    const auto world = distributed::init({.deadline = o.deadline});
-    return distributed::guarded(*world, "sharpness", [&] {
-      run(*world, o, command);
+    return program::in_processes(app, "sharpness", o.deadline, [&](auto& world) {
+      run(world, o, command);
       return 0;
     });
   });

@@ -13,7 +13,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <lpf/backend/threads.hpp>
-#include <lpf/distributed/init.hpp>
 #include <lpf/distributed/nccl.hpp>
 #include <lpf/experiment/dry_run.hpp>
 #include <lpf/experiment/experiment.hpp>
@@ -22,14 +21,15 @@
 #include <map>
 #include <optional>
 
-#include "program.hpp"
+#include "processes.hpp"
+#include "setting_flags.hpp"
 
 using namespace lpf;
 using experiment::Settings;
 
 namespace {
 
-using Given = std::map<std::string, std::string>;  // settings on the command line
+using program::Given;
 
 struct Options {
   std::string recipe, out, device = "cpu";
@@ -37,36 +37,6 @@ struct Options {
   double deadline = 600;
   bool resume = false, dry_run = false, recipes = false, optimizers = false, models = false, graphs = true;
 };
-
-std::string described(const char* name, const char* meaning) {
-  std::string out = meaning;
-  const auto allowed = experiment::choices(name);
-  for (const auto& c : allowed) out += (&c == &allowed[0] ? ": " : ", ") + c;
-  return out;
-}
-
-// One flag per setting; `given` collects those used.
-void add_settings(CLI::App& app, Given& given) {
-  const Settings s = experiment::paper({});
-  experiment::for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
-    using T = std::remove_cvref_t<decltype(value)>;
-    const std::string key = name, flag = key == "M" ? "-M,--M" : "--" + key;
-    if constexpr (std::is_same_v<T, bool>) {
-      app.add_flag_function(
-          flag + ",!--no-" + key,
-          [&given, key](std::int64_t count) { given[key] = count > 0 ? "true" : "false"; },
-          concat(meaning, value ? " (on)" : " (off)"));
-    } else {
-      const char* type = std::is_same_v<T, std::string> || std::is_same_v<T, experiment::Milestones> ? "TEXT"
-                         : std::is_integral_v<T>                                                     ? "INT"
-                                                 : "FLOAT";
-      app.add_option_function<std::string>(
-             flag, [&given, key](const std::string& text) { given[key] = text; }, described(name, meaning))
-          ->type_name(type)
-          ->default_str(experiment::detail::setting_text(value));
-    }
-  });
-}
 
 // A recipe, an existing run, or the paper's values, overridden by the given settings.
 Settings settings_of(const Options& o, const Given& given) {
@@ -197,8 +167,6 @@ std::optional<Settings> checked(const CLI::App& app, const Options& o, const Giv
       program::refuse_others(app, "train", {list}, concat(list, " prints a list and ends"));
       return {};
     }
-  program::refuse_unused(app, "train", "--deadline", distributed::launched().ranks > 0,
-                         "it is for processes that mpirun has started");
   program::refuse_unused(app, "train", "--graphs", o.device == "cuda" && !o.dry_run,
                          "steps of a run on a GPU are captured, others are not");
   program::refuse_unused(app, "train", "--out", !o.dry_run || o.resume, "--dry-run writes nothing");
@@ -236,7 +204,8 @@ int main(int argc, char** argv) {
       "Trains a network of the LPF-SGD paper. The defaults shown are those of LPF-SGD on the digits; another "
       "data "
       "set, network or optimizer has the paper's values.");
-  add_settings(app, given);
+  program::add_settings(app, given, experiment::paper({}),
+                        [](const char* name) { return experiment::choices(name); });
   app.add_option("--recipe", o.recipe, "settings of a row of the paper's tables, by name");
   app.add_flag("--recipes", o.recipes, "list the recipes, with the published errors");
   app.add_flag("--optimizers", o.optimizers, "list the optimizers, with the settings that each takes");
@@ -245,10 +214,7 @@ int main(int argc, char** argv) {
   app.add_option("--threads", o.threads, "processor threads; 0: all. Results do not depend on it")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  app.add_option("--deadline", o.deadline,
-                 "under mpirun: seconds that processes wait for one that does not answer")
-      ->check(CLI::Range(0.1, 1e6))
-      ->capture_default_str();
+  program::add_deadline(app, o.deadline);
   app.add_option("--device", o.device, "where the network is trained")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
@@ -257,7 +223,7 @@ int main(int argc, char** argv) {
   app.add_flag("--dry-run", o.dry_run, "say what the run would take, and make none");
   return program::run(app, "train", argc, argv, [&](const std::string& command) {
     const auto settings = program::usage([&] { return checked(app, o, given); });
-    const auto world = distributed::init({.deadline = o.deadline});
-    return distributed::guarded(*world, "train", [&] { return work(*world, o, settings, command); });
+    return program::in_processes(app, "train", o.deadline,
+                                 [&](auto& world) { return work(world, o, settings, command); });
   });
 }

@@ -11,10 +11,10 @@
 //
 // The output folder is described in translate/run.hpp.
 #include <lpf/backend/threads.hpp>
-#include <lpf/distributed/init.hpp>
 #include <lpf/train/signals.hpp>
 
-#include "program.hpp"
+#include "processes.hpp"
+#include "setting_flags.hpp"
 #include "translate/compare.hpp"
 #include "translate/cost.hpp"
 
@@ -23,7 +23,7 @@ using translate::Settings;
 
 namespace {
 
-using Given = std::map<std::string, std::string>;  // settings on the command line
+using program::Given;
 
 struct Options {
   std::string recipe, out, model, make_pieces, device = "cpu";
@@ -36,28 +36,6 @@ struct Options {
   std::string compare, gammas, rhos;
   translate::ComparisonOptions comparison;
 };
-
-void add_settings(CLI::App& app, Given& given) {
-  const Settings s;
-  translate::for_each_setting(s, [&](const char* name, const auto& value, const char* meaning) {
-    using T = std::remove_cvref_t<decltype(value)>;
-    const std::string key = name, flag = key == "M" ? "-M,--M" : "--" + key;
-    std::string words = meaning;
-    for (const auto& c : translate::choices(name)) words += (words == meaning ? ": " : ", ") + c;
-    if constexpr (std::is_same_v<T, bool>) {
-      words += value ? " (on)" : " (off)";
-      app.add_flag_function(
-          flag + ",!--no-" + key,
-          [&given, key](std::int64_t count) { given[key] = count > 0 ? "true" : "false"; }, words);
-    } else {
-      const char* type = std::is_same_v<T, std::string> ? "TEXT" : std::is_integral_v<T> ? "INT" : "FLOAT";
-      app.add_option_function<std::string>(
-             flag, [&given, key](const std::string& text) { given[key] = text; }, words)
-          ->type_name(type)
-          ->default_str(experiment::detail::setting_text(value));
-    }
-  });
-}
 
 /// The words of a list with commas.
 std::vector<std::string> words_of(const std::string& text) {
@@ -72,8 +50,6 @@ std::vector<std::string> words_of(const std::string& text) {
 /// ValueError for a flag that what is to be done does not use. The settings of a run are checked in settings_of().
 void check_flags(const CLI::App& app, const Options& o) {
   const char* name = "translate";
-  program::refuse_unused(app, name, "--deadline", distributed::launched().ranks > 0,
-                         "it is for processes that mpirun has started");
   const bool translates = app.count("--model") > 0, makes_pieces = app.count("--make-pieces") > 0,
              compares = app.count("--compare") > 0;
   if (translates) {
@@ -314,7 +290,7 @@ int main(int argc, char** argv) {
       "Trains a Transformer to translate, and translates. The defaults are for Multi30k; --data numbers and "
       "--recipe paper "
       "have others.");
-  add_settings(app, given);
+  program::add_settings(app, given, Settings(), [](const char* name) { return translate::choices(name); });
   app.add_option("--recipe", o.recipe,
                  "paper (network and settings of the paper, for WMT14) or multi30k (the defaults)");
   app.add_option("--out", o.out, "folder of the results; otherwise runs/ and a name of the main settings");
@@ -345,17 +321,14 @@ int main(int argc, char** argv) {
   app.add_option("--tune-epochs", o.comparison.tune_epochs,
                  "of --compare: epochs of a run that chooses a radius; 0: all")
       ->capture_default_str();
-  app.add_option("--deadline", o.deadline,
-                 "under mpirun: seconds that processes wait for one that does not answer")
-      ->check(CLI::Range(0.1, 1e6))
-      ->capture_default_str();
+  program::add_deadline(app, o.deadline);
   app.add_option(
       "--records", o.comparison.records,
       "of --compare: file (.jsonl) of the finished runs' results, which are not repeated, on another "
       "machine neither; otherwise results.jsonl in --out");
   return program::run(app, "translate", argc, argv, [&](const std::string& command) {
     program::usage([&] { check_flags(app, o); });
-    const auto world = distributed::init({.deadline = o.deadline});
-    return distributed::guarded(*world, "translate", [&] { return work(app, *world, o, given, command); });
+    return program::in_processes(app, "translate", o.deadline,
+                                 [&](auto& world) { return work(app, world, o, given, command); });
   });
 }
